@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+// Tests run on the TypeScript sources themselves: the `qubix-source` export condition of every package names them.
+export default defineConfig({
+  resolve: { conditions: ["qubix-source", "node", "import", "default"] },
+  ssr: { resolve: { conditions: ["qubix-source", "node", "import", "default"] } },
+  test: {
+    include: ["*/src/**/*.test.ts", "test/**/*.test.ts"],
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+  },
+});
