@@ -1,0 +1,154 @@
+// What goes into a step and what comes out of it.
+import type {
+  AccountId,
+  ApiKeyId,
+  AttemptRef,
+  Currency,
+  EnrolmentId,
+  JobId,
+  SessionId,
+  TransferId,
+  WorkerId,
+} from "@qubix/shared/domain";
+import type { ErrorCategory } from "@qubix/shared/runtime";
+import type { JobSpec, OrchestratorMessage, Role, TreeRef, WorkerMessage } from "@qubix/shared/protocol";
+import type {
+  AccountRecord,
+  ApiKeyRecord,
+  Changes,
+  EnrolmentRecord,
+  JobRecord,
+  TransferRecord,
+  UploadRecord,
+  WorkerRecord,
+} from "./model.ts";
+
+/** Who asks; the core decides what he may. */
+export interface Actor {
+  readonly accountId: AccountId;
+  readonly role: Role;
+}
+
+/** From the `Idempotency-Key` header. */
+export interface Idempotency {
+  readonly route: string;
+  readonly key: string;
+  readonly bodyHash: string;
+}
+
+export type CoreEvent =
+  // Life of the orchestrator.
+  /** First event after loading: sessions of the earlier life are gone, leases are given a whole new term. `admin` only on the first start of all. */
+  | { readonly kind: "boot"; readonly admin?: { readonly keyId: ApiKeyId; readonly keyHash: string } }
+  /** Something in {@link CoreEvent} may be due: the state knows what. */
+  | { readonly kind: "timer" }
+  /** Place one waiting job or one wanted standby. Stepped after the events of a tick until it changes nothing. */
+  | { readonly kind: "dispatch" }
+  // Requests of people and programs.
+  | {
+      readonly kind: "account.create";
+      readonly actor: Actor;
+      readonly name: string;
+      readonly role: Role;
+      readonly idempotency?: Idempotency;
+    }
+  | {
+      readonly kind: "apiKey.create";
+      readonly actor: Actor;
+      readonly accountId: AccountId;
+      readonly name: string;
+      readonly keyId: ApiKeyId;
+      readonly keyHash: string;
+    }
+  | {
+      readonly kind: "enrolment.create";
+      readonly actor: Actor;
+      readonly accountId: AccountId;
+      readonly enrolmentId: EnrolmentId;
+      readonly tokenHash: string;
+      readonly ttlMs: number;
+    }
+  | { readonly kind: "enrolment.redeem"; readonly tokenHash: string; readonly name: string; readonly publicKey: string }
+  | {
+      readonly kind: "deposit";
+      readonly actor: Actor;
+      readonly accountId: AccountId;
+      readonly amount: bigint;
+      readonly currency: Currency;
+      readonly reference: string;
+      readonly idempotency?: Idempotency;
+    }
+  | { readonly kind: "upload.create"; readonly actor: Actor; readonly uploadId: string; readonly tree: TreeRef }
+  | { readonly kind: "job.create"; readonly actor: Actor; readonly spec: JobSpec; readonly idempotency?: Idempotency }
+  | { readonly kind: "job.cancel"; readonly actor: Actor; readonly jobId: JobId }
+  | { readonly kind: "worker.drain"; readonly actor: Actor; readonly workerId: WorkerId; readonly draining: boolean }
+  // Workers. The gateway has verified signatures and, for trees, that all chunks are durable.
+  /** Authenticated; what it has comes with its `hello`. */
+  | { readonly kind: "worker.opened"; readonly workerId: WorkerId; readonly sessionId: SessionId }
+  | { readonly kind: "worker.closed"; readonly workerId: WorkerId; readonly sessionId: SessionId }
+  /** Any frame that is not a message of its own (bulk, pong): a sign of life. */
+  | { readonly kind: "worker.heard"; readonly workerId: WorkerId; readonly sessionId: SessionId }
+  | {
+      readonly kind: "worker.message";
+      readonly workerId: WorkerId;
+      readonly sessionId: SessionId;
+      readonly message: WorkerMessage;
+    };
+
+/** Carried out only after the changes are durable. All can be derived again from the state after a crash. */
+export type Effect =
+  | {
+      readonly kind: "send";
+      readonly workerId: WorkerId;
+      readonly sessionId: SessionId;
+      readonly message: OrchestratorMessage;
+    }
+  /** Close this session's sockets. */
+  | { readonly kind: "disconnect"; readonly workerId: WorkerId; readonly sessionId: SessionId; readonly reason: string }
+  /** Value may have to move outside: the escrow driver looks at this transfer. */
+  | { readonly kind: "settle"; readonly transfer: TransferRecord }
+  /** These trees of this job's owner are no longer referred to. */
+  | {
+      readonly kind: "collect";
+      readonly accountId: AccountId;
+      readonly jobId: JobId;
+      readonly trees: readonly TreeRef[];
+    };
+
+/** An expected "no", shown to the caller as a problem document or to a worker as `refused`. */
+export interface Refusal {
+  readonly code: string;
+  readonly category: ErrorCategory;
+  readonly status: number;
+  /** What happened, why, and what to do next. */
+  readonly message: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+export type Reply =
+  | { readonly kind: "none" }
+  | { readonly kind: "refused"; readonly refusal: Refusal }
+  | { readonly kind: "account"; readonly account: AccountRecord }
+  | { readonly kind: "apiKey"; readonly apiKey: ApiKeyRecord }
+  | { readonly kind: "enrolment"; readonly enrolment: EnrolmentRecord }
+  | { readonly kind: "worker"; readonly worker: WorkerRecord }
+  | { readonly kind: "transfer"; readonly transferId: TransferId }
+  | { readonly kind: "upload"; readonly upload: UploadRecord }
+  /** `repeated`: an idempotency key was seen before, this is its first result. The job may have ended meanwhile: then only its id is here. */
+  | { readonly kind: "job"; readonly jobId: JobId; readonly job: JobRecord | null; readonly repeated: boolean };
+
+export interface StepResult {
+  readonly changes: Changes;
+  readonly effects: readonly Effect[];
+  readonly reply: Reply;
+  /** Names of the state-table rows that fired, for coverage (see `rowName`). */
+  readonly fired: readonly string[];
+  /** False when nothing durable changed: no transaction is needed. */
+  readonly changed: boolean;
+}
+
+/** What the simulator and metrics count: things that should happen and be rare, or never be zero in a test. */
+export type Incident = {
+  readonly kind: "promotion" | "failover" | "undo" | "stale_refused";
+  readonly attempt: AttemptRef;
+};

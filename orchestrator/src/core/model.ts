@@ -1,0 +1,304 @@
+// The records of the core: plain, immutable data. Tables are the state; a step replaces records, it never mutates them.
+// Times are milliseconds on the orchestrator's clock, which runs on through restarts and never reads the wall clock.
+import type {
+  AccountId,
+  ApiKeyId,
+  AttemptId,
+  AttemptPhase,
+  ChunkCid,
+  Currency,
+  EnrolmentId,
+  Epoch,
+  JobId,
+  JobPhase,
+  LeasePhase,
+  SessionId,
+  SettlementPhase,
+  StandbyId,
+  StandbyPhase,
+  TransferId,
+  WorkerId,
+  WorkerPhase,
+} from "@qubix/shared/domain";
+import type { EndOutcome, JobSpec, Role, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
+
+export interface AccountRecord {
+  readonly id: AccountId;
+  readonly name: string;
+  readonly role: Role;
+  readonly createdAtMs: number;
+}
+
+export interface ApiKeyRecord {
+  readonly id: ApiKeyId;
+  readonly accountId: AccountId;
+  readonly name: string;
+  /** SHA-256 of the key, hexadecimal. The key itself is nowhere. */
+  readonly hash: string;
+  readonly createdAtMs: number;
+}
+
+export interface EnrolmentRecord {
+  readonly id: EnrolmentId;
+  readonly accountId: AccountId;
+  /** SHA-256 of the token, hexadecimal. */
+  readonly tokenHash: string;
+  readonly expiresAtMs: number;
+  readonly usedBy: WorkerId | null;
+}
+
+export interface WorkerRecord {
+  readonly id: WorkerId;
+  readonly providerId: AccountId;
+  readonly name: string;
+  /** Raw Ed25519 public key, base64url. */
+  readonly publicKey: string;
+  readonly phase: WorkerPhase;
+  /** Of the newest connection; messages of older sessions are dropped. */
+  readonly sessionId: SessionId | null;
+  /** What it said last; null before its first hello. */
+  readonly offer: WorkerOffer | null;
+  readonly enrolledAtMs: number;
+}
+
+/** What an attempt or a standby takes of its worker. */
+export interface Allocation {
+  readonly gpuUuids: readonly string[];
+  readonly cpuMilli: number;
+  readonly memoryMiB: number;
+  readonly diskMiB: number;
+}
+
+export interface CheckpointRecord {
+  readonly jobId: JobId;
+  readonly seq: number;
+  readonly parentSeq: number;
+  readonly epoch: Epoch;
+  readonly workerId: WorkerId;
+  readonly tree: TreeRef;
+  /** Container time of its attempt when it was complete on disk. */
+  readonly ranMs: number;
+  readonly progress: number | null;
+  readonly signature: string;
+  readonly committedAtMs: number;
+}
+
+/** Why a job is being stopped by us while it runs. */
+export type StopIntent = "cancelled" | "deadline";
+
+export interface SettlementLine {
+  readonly account: string;
+  readonly role: "primary" | "standby" | "fee" | "refund";
+  readonly amount: bigint;
+  readonly ms?: number;
+  readonly workerId?: WorkerId;
+}
+
+export interface Settlement {
+  readonly phase: SettlementPhase;
+  readonly hold: bigint;
+  readonly gross: bigint | null;
+  readonly lines: readonly SettlementLine[];
+}
+
+export interface JobRecord {
+  readonly id: JobId;
+  readonly accountId: AccountId;
+  readonly spec: JobSpec;
+  readonly phase: JobPhase;
+  readonly intent: StopIntent | null;
+  readonly reason: string | null;
+  readonly message: string | null;
+  /** Of the newest attempt; 0 before the first. */
+  readonly epoch: Epoch | 0;
+  /** Counts the standbys that were reserved. */
+  readonly standbysMade: number;
+  /** The standby that is preparing or ready; null for none. */
+  readonly standbyId: StandbyId | null;
+  readonly retriesUsed: number;
+  readonly failoversUsed: number;
+  /** Workers on which an attempt of this job went wrong, newest last, bounded; chosen last. */
+  readonly troubledWorkers: readonly WorkerId[];
+  /** Paid container time over all attempts. */
+  readonly creditedMs: number;
+  /** Container time thrown away by failovers. */
+  readonly workLostMs: number;
+  /** The committed ones that are kept, oldest first. */
+  readonly checkpoints: readonly CheckpointRecord[];
+  readonly outputs: TreeRef | null;
+  readonly inputs: readonly { readonly manifestCid: ChunkCid; readonly to: string }[];
+  readonly currency: Currency;
+  /** Highest rates (micro-units an hour) any attempt, any standby of this job had: what the price cap is checked against. */
+  readonly rateMax: bigint;
+  readonly standbyRateMax: bigint;
+  readonly settlement: Settlement;
+  readonly createdAtMs: number;
+  /** Since when it waits for a place; queueS counts from here. */
+  readonly queuedAtMs: number;
+  readonly startedAtMs: number | null;
+  readonly endedAtMs: number | null;
+}
+
+export interface AttemptRecord {
+  readonly id: AttemptId;
+  readonly jobId: JobId;
+  readonly replica: number;
+  readonly epoch: Epoch;
+  readonly workerId: WorkerId;
+  readonly providerId: AccountId;
+  readonly phase: AttemptPhase;
+  readonly lease: LeasePhase;
+  readonly allocation: Allocation;
+  /** Micro-units an hour, fee included. */
+  readonly ratePerHour: bigint;
+  /** The checkpoint it began from; 0 for none. */
+  readonly fromSeq: number;
+  /** The older attempt whose running container it took over (undo); 0 for none. */
+  readonly adoptedEpoch: Epoch | 0;
+  /** Container time that older epochs of the same container were already credited for. */
+  readonly baseRanMs: number;
+  /** Paid container time of this attempt, up to the newest durable moment. */
+  readonly creditedMs: number;
+  /** A checkpoint or an end of it was accepted: there is no undoing it any more. */
+  readonly committed: boolean;
+  readonly outcome: EndOutcome | null;
+  readonly assignedAtMs: number;
+  readonly startedAtMs: number | null;
+  readonly endedAtMs: number | null;
+}
+
+export interface StandbyRecord {
+  readonly id: StandbyId;
+  readonly jobId: JobId;
+  readonly workerId: WorkerId;
+  readonly providerId: AccountId;
+  readonly phase: StandbyPhase;
+  readonly lease: LeasePhase;
+  readonly allocation: Allocation;
+  readonly ratePerHour: bigint;
+  /** The newest checkpoint it has unpacked and verified; 0 for none. */
+  readonly checkpointSeq: number;
+  readonly reservedAtMs: number;
+  readonly readyAtMs: number | null;
+  readonly endedAtMs: number | null;
+  /** Paid reserved time, from ready to the end, within its lease. */
+  readonly creditedMs: number;
+}
+
+export interface UploadRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly tree: TreeRef;
+  readonly createdAtMs: number;
+}
+
+export interface IdempotencyRecord {
+  /** `ACCOUNT ROUTE KEY`. */
+  readonly id: string;
+  readonly bodyHash: string;
+  readonly resourceId: string;
+  readonly expiresAtMs: number;
+}
+
+/** `customer:ACC` (spendable), `escrow:JOB` (held), `provider:ACC` (earned), `fee`, `external:DRIVER` (the outside world; may go below zero). */
+export type LedgerAccount =
+  | `customer:${string}`
+  | `escrow:${string}`
+  | `provider:${string}`
+  | "fee"
+  | `external:${string}`;
+
+export interface BalanceRecord {
+  readonly account: LedgerAccount;
+  readonly currency: Currency;
+  readonly amount: bigint;
+}
+
+// ── Append-only records ──
+
+export interface Posting {
+  readonly account: LedgerAccount;
+  readonly amount: bigint;
+}
+
+/** Money moved, in one currency; its postings sum to zero. */
+export interface TransferRecord {
+  readonly id: TransferId;
+  readonly kind: "deposit" | "hold" | "settlement";
+  readonly jobId: JobId | null;
+  readonly currency: Currency;
+  readonly postings: readonly Posting[];
+  readonly memo: string;
+  readonly atMs: number;
+}
+
+export type EventChannel = "jobs" | "offers" | "workers" | "wallet" | "system";
+
+/** One line of the event log. `accountId` and `providerId` say whose it is: both may see it, nobody else but admins. */
+export interface EventRecord {
+  readonly seq: number;
+  readonly atMs: number;
+  readonly channel: EventChannel;
+  readonly kind: string;
+  readonly accountId: AccountId | null;
+  readonly providerId: AccountId | null;
+  readonly jobId: JobId | null;
+  readonly workerId: WorkerId | null;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+export interface LogRecord {
+  readonly jobId: JobId;
+  readonly replica: number;
+  readonly epoch: Epoch;
+  readonly stream: "stdout" | "stderr" | "marker";
+  /** Bytes of this stream of this attempt before `text`. */
+  readonly offset: number;
+  readonly text: string;
+  /** As the worker's Docker Engine stamped it (RFC 3339). */
+  readonly time: string;
+}
+
+/** What survives a restart beside the tables. */
+export interface MetaRecord {
+  readonly orchestratorId: string;
+  /** State of the seeded generator (32-bit). */
+  readonly random: number;
+  readonly jobCount: number;
+  readonly workerCount: number;
+  readonly accountCount: number;
+  readonly transferCount: number;
+  readonly eventSeq: number;
+  /** The orchestrator's clock when this was written. */
+  readonly clockMs: number;
+}
+
+/** The tables whose rows can be replaced, with their records. The key is the record's id. */
+export interface Tables {
+  readonly accounts: AccountRecord;
+  readonly apiKeys: ApiKeyRecord;
+  readonly enrolments: EnrolmentRecord;
+  readonly workers: WorkerRecord;
+  readonly jobs: JobRecord;
+  readonly attempts: AttemptRecord;
+  readonly standbys: StandbyRecord;
+  readonly uploads: UploadRecord;
+  readonly idempotency: IdempotencyRecord;
+  /** Key `ACCOUNT CURRENCY`. */
+  readonly balances: BalanceRecord;
+}
+export type TableName = keyof Tables;
+
+/** A row's new content, or its removal. */
+export type Put = {
+  readonly [T in TableName]: { readonly table: T; readonly key: string; readonly record: Tables[T] | null };
+}[TableName];
+
+/** All that one step changed. Written in one transaction, together with what the other steps of the tick changed. */
+export interface Changes {
+  readonly puts: readonly Put[];
+  readonly events: readonly EventRecord[];
+  readonly transfers: readonly TransferRecord[];
+  readonly logs: readonly LogRecord[];
+  readonly meta: MetaRecord;
+}

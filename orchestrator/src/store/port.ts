@@ -1,0 +1,82 @@
+// The store's one port: domain operations, synchronous on the writer's side. One conformance suite runs over every implementation.
+import type { AccountId, Currency, JobId, TransferId } from "@qubix/shared/domain";
+import type { JobPhase } from "@qubix/shared/domain";
+import type {
+  AttemptRecord,
+  BalanceRecord,
+  Changes,
+  EventChannel,
+  EventRecord,
+  JobRecord,
+  LedgerAccount,
+  LogRecord,
+  MetaRecord,
+  StandbyRecord,
+  Tables,
+  TransferRecord,
+} from "../core/model.ts";
+
+/** Everything the core needs in memory: all accounts, keys, workers, open enrolments, live idempotency, balances, uploads; jobs that have not ended with their attempts and standbys. */
+export interface Snapshot {
+  readonly meta: MetaRecord | null;
+  readonly rows: { readonly [T in keyof Tables]: readonly Tables[T][] };
+  /** Per `ATTEMPT_ID STREAM` of live attempts: the offset at which the next log text is expected. */
+  readonly logCursors: ReadonlyMap<string, number>;
+  /** Per live job: bytes of log text kept. */
+  readonly logBytes: ReadonlyMap<JobId, number>;
+}
+
+/** An event with the wall time at which its transaction was committed; for people. */
+export interface StoredEvent extends EventRecord {
+  readonly wallMs: number;
+}
+export interface StoredTransfer extends TransferRecord {
+  readonly wallMs: number;
+}
+export interface StoredLog extends LogRecord {
+  /** Rises over all logs; the cursor of `GET /v1/jobs/{id}/logs?after=`. */
+  readonly id: number;
+}
+export interface StoredJob {
+  readonly job: JobRecord;
+  readonly attempts: readonly AttemptRecord[];
+  readonly standbys: readonly StandbyRecord[];
+}
+
+/** Who may see what: an admin sees everything (null), others what is theirs as consumer or provider. */
+export interface EventFilter {
+  readonly after: number;
+  readonly limit: number;
+  readonly jobId?: JobId;
+  readonly account?: AccountId;
+  readonly channels?: readonly EventChannel[];
+}
+
+export interface Store {
+  /** Reads the snapshot. Called at start and after a failed commit. */
+  load(): Snapshot;
+  /** One transaction for all changes of a tick, in order; durable when it returns. Throws when it did not happen, and then nothing of it did. `wallMs` stamps events and transfers. */
+  commit(batch: readonly Changes[], wallMs: number): void;
+
+  job(id: JobId): StoredJob | undefined;
+  /** Newest first; `before` is the id after which the last page ended. */
+  jobs(filter: {
+    readonly account?: AccountId;
+    readonly phase?: JobPhase;
+    readonly before?: JobId;
+    readonly limit: number;
+  }): readonly JobRecord[];
+  events(filter: EventFilter): readonly StoredEvent[];
+  logs(filter: { readonly jobId: JobId; readonly after: number; readonly limit: number }): readonly StoredLog[];
+  /** Newest first; `before` is the id after which the last page ended. */
+  transfers(filter: {
+    readonly accounts?: readonly LedgerAccount[];
+    readonly jobId?: JobId;
+    readonly before?: TransferId;
+    readonly limit: number;
+  }): readonly StoredTransfer[];
+  balances(accounts: readonly LedgerAccount[], currency?: Currency): readonly BalanceRecord[];
+  /** Sums every posting ever made and every balance, per currency; for audits. Both must be zero. */
+  audit(): ReadonlyMap<Currency, { readonly postings: bigint; readonly balances: bigint }>;
+  close(): void;
+}

@@ -1,0 +1,254 @@
+// What the HTTP API takes and gives (design §9), shared by the orchestrator and the SDK. Requests are strict; answers are described, and may gain fields.
+import { z } from "zod";
+import { accountIdSchema, chunkCidSchema, moneySchema, nameSchema } from "./common.ts";
+import {
+  BATCH_JOBS_MAX,
+  ENROLMENT_TTL_S_DEFAULT,
+  HAVE_CHUNKS_MAX,
+  PAGE_SIZE_DEFAULT,
+  PAGE_SIZE_MAX,
+} from "./limits.ts";
+import { treeManifestSchema } from "./manifest.ts";
+
+const text = z.string();
+const count = z.number().int();
+const nullableText = z.string().nullable();
+const nullableCount = z.number().int().nullable();
+export const wireMoneySchema = z.object({ amount: text, currency: text });
+
+export const pageQuerySchema = z.object({
+  cursor: z.string().max(500).optional(),
+  limit: z.coerce.number().int().min(1).max(PAGE_SIZE_MAX).default(PAGE_SIZE_DEFAULT),
+});
+export function pageOf<Item extends z.ZodType>(item: Item) {
+  return z.object({ items: z.array(item), nextCursor: nullableText });
+}
+export interface Page<Item> {
+  readonly items: readonly Item[];
+  readonly nextCursor: string | null;
+}
+
+export const problemSchema = z.looseObject({
+  type: text,
+  title: text,
+  status: count,
+  code: text,
+  detail: text,
+  errors: z.array(z.object({ path: text, message: text })).optional(),
+});
+
+// ── Accounts ──
+export const roleSchema = z.enum(["provider", "consumer", "admin"]);
+export type Role = z.output<typeof roleSchema>;
+export const createAccountSchema = z.strictObject({ name: nameSchema, role: roleSchema });
+export const accountSchema = z.object({ id: text, name: text, role: roleSchema, createdAt: text });
+export const createApiKeySchema = z.strictObject({ accountId: accountIdSchema, name: nameSchema.default("key") });
+/** `key` is shown once. */
+export const apiKeySchema = z.object({ id: text, accountId: text, name: text, createdAt: text, key: text.optional() });
+export const createEnrolmentSchema = z.strictObject({
+  /** The provider the worker will belong to; only an admin may name another than himself. */
+  accountId: accountIdSchema.optional(),
+  ttlS: z
+    .number()
+    .int()
+    .min(1)
+    .max(7 * 86_400)
+    .default(ENROLMENT_TTL_S_DEFAULT),
+});
+/** `token` is shown once. */
+export const enrolmentSchema = z.object({ id: text, accountId: text, expiresInS: count, token: text });
+
+// ── Jobs ──
+export const jobPhaseSchema = z.enum([
+  "queued",
+  "starting",
+  "running",
+  "finishing",
+  "succeeded",
+  "failed",
+  "cancelled",
+]);
+export const treeViewSchema = z.object({ files: count, bytes: count });
+export const attemptViewSchema = z.object({
+  epoch: count,
+  replica: count,
+  workerId: text,
+  providerId: text,
+  phase: text,
+  ratePerHour: wireMoneySchema,
+  creditedMs: count,
+  fromCheckpointSeq: count,
+  exitCode: nullableCount,
+});
+export const standbyViewSchema = z.object({
+  id: text,
+  workerId: text,
+  providerId: text,
+  phase: text,
+  ratePerHour: wireMoneySchema,
+  creditedMs: count,
+  checkpointSeq: count,
+});
+export const settlementLineSchema = z.object({
+  account: text,
+  role: z.enum(["primary", "standby", "fee", "refund"]),
+  amount: wireMoneySchema,
+  ms: count.optional(),
+  workerId: text.optional(),
+});
+export const settlementViewSchema = z.object({
+  phase: z.enum(["held", "settled"]),
+  hold: wireMoneySchema,
+  gross: wireMoneySchema.nullable(),
+  lines: z.array(settlementLineSchema),
+});
+export const jobViewSchema = z.object({
+  id: text,
+  name: nullableText,
+  accountId: text,
+  phase: jobPhaseSchema,
+  /** Why it ended; null while it has not. */
+  reason: nullableText,
+  /** A sentence for people on the reason, e.g. what to change. */
+  message: nullableText,
+  spec: z.record(z.string(), z.unknown()),
+  epoch: count,
+  workerId: nullableText,
+  progress: z.number().nullable(),
+  retriesUsed: count,
+  failoversUsed: count,
+  creditedMs: count,
+  checkpoint: z.object({ seq: count, epoch: count, bytes: count, committedAt: text }).nullable(),
+  standby: standbyViewSchema.nullable(),
+  attempts: z.array(attemptViewSchema),
+  outputs: treeViewSchema.nullable(),
+  /** Work that failovers threw away: container time after the checkpoint each successor began from. */
+  workLostMs: count,
+  settlement: settlementViewSchema,
+  createdAt: text,
+  startedAt: nullableText,
+  endedAt: nullableText,
+});
+export type JobView = z.output<typeof jobViewSchema>;
+export const listJobsQuerySchema = pageQuerySchema.extend({ phase: jobPhaseSchema.optional() });
+/** Each job is judged alone: a result is the job, or the problem. */
+export const batchRequestSchema = z.strictObject({ jobs: z.array(z.unknown()).min(1).max(BATCH_JOBS_MAX) });
+export const batchResultSchema = z.object({
+  results: z.array(z.union([z.object({ job: jobViewSchema }), z.object({ problem: problemSchema })])),
+});
+
+/** One line of the timeline; `data` depends on `kind`. */
+export const eventViewSchema = z.object({
+  seq: count,
+  time: text,
+  /** Milliseconds on the orchestrator's clock; differences are exact, and never jump with the wall clock. */
+  clockMs: count,
+  channel: z.enum(["jobs", "offers", "workers", "wallet", "system"]),
+  kind: text,
+  jobId: nullableText,
+  workerId: nullableText,
+  data: z.record(z.string(), z.unknown()),
+});
+export type EventView = z.output<typeof eventViewSchema>;
+
+/** One NDJSON line of the logs: text, or a marker at each promotion. */
+export const logLineSchema = z.object({
+  epoch: count,
+  stream: z.enum(["stdout", "stderr", "marker"]),
+  offset: count,
+  time: text,
+  text,
+  cursor: text,
+});
+export type LogLine = z.output<typeof logLineSchema>;
+
+export const checkpointViewSchema = z.object({
+  seq: count,
+  epoch: count,
+  parentSeq: count,
+  workerId: text,
+  bytes: count,
+  bytesMoved: count,
+  files: count,
+  manifestCid: text,
+  ranMs: count,
+  progress: z.number().nullable(),
+  committedAt: text,
+});
+export const outputViewSchema = z.object({ path: text, bytes: count, sha256: text });
+
+// ── Uploads: inputs from a client's disk. Ask which chunks are missing, PUT those, then commit the manifest; a cut upload resumes by asking again. ──
+export const uploadMissingRequestSchema = z.strictObject({ cids: z.array(chunkCidSchema).max(HAVE_CHUNKS_MAX) });
+export const uploadMissingSchema = z.object({ cids: z.array(text) });
+export const createUploadSchema = z.strictObject({ manifest: treeManifestSchema });
+export const uploadViewSchema = z.object({ id: text, files: count, bytes: count, createdAt: text });
+
+// ── Market ──
+export const quoteRequestSchema = z.strictObject({ spec: z.unknown() });
+export const quoteSchema = z.object({
+  /** ceil(priceMaxPerHour × durationMaxS / 3600): what would be locked. */
+  hold: wireMoneySchema,
+  /** The cheapest matching offer for the whole job, standby included; null where none matches. */
+  ratePerHour: wireMoneySchema.nullable(),
+  /** At that rate for the whole durationMaxS. */
+  costMax: wireMoneySchema.nullable(),
+  offers: z.object({ total: count, matching: count, standbys: count }),
+  /** In the order they were applied: how many of the offers left by the filters before it each one removed, and what would help. */
+  filters: z.array(z.object({ filter: text, removed: count, hint: text })),
+});
+export const offerViewSchema = z.object({
+  workerId: text,
+  providerId: text,
+  name: text,
+  region: text,
+  gpus: z.array(z.object({ model: text, memoryMiB: count })),
+  gpusFree: count,
+  cpus: z.number(),
+  cpusFree: z.number(),
+  memoryMiB: count,
+  memoryMiBFree: count,
+  diskMiB: count,
+  diskMiBFree: count,
+  pricePerGpuHour: wireMoneySchema.nullable(),
+  pricePerCpuHour: wireMoneySchema,
+  standbyPercent: count,
+});
+export const workerViewSchema = z.object({
+  id: text,
+  name: text,
+  providerId: text,
+  phase: z.enum(["offline", "online", "suspect"]),
+  draining: z.boolean(),
+  region: text,
+  gpus: z.array(z.object({ uuid: text, model: text, memoryMiB: count })),
+  cpus: z.number(),
+  memoryMiB: count,
+  attempts: z.array(text),
+  standbys: z.array(text),
+  lastSeenMsAgo: nullableCount,
+});
+
+// ── Wallet ──
+export const walletSchema = z.object({
+  accountId: text,
+  balances: z.array(z.object({ currency: text, available: text, held: text, earned: text })),
+});
+export const walletEntrySchema = z.object({
+  id: text,
+  time: text,
+  kind: text,
+  jobId: nullableText,
+  amount: wireMoneySchema,
+  balanceAfter: nullableText,
+  memo: text,
+});
+export const depositRequestSchema = z.strictObject({
+  accountId: accountIdSchema,
+  amount: moneySchema,
+  reference: z.string().max(200).default(""),
+});
+
+export const eventsQuerySchema = z.object({
+  after: z.coerce.number().int().min(0).optional(),
+  channels: z.string().max(200).optional(),
+});

@@ -1,0 +1,57 @@
+// A manifest says which chunks make up a tree of files: a checkpoint's or a job's outputs. It is itself stored as a chunk and named by its CID.
+import { z } from "zod";
+import { chunkCidSchema, sha256Schema } from "./common.ts";
+import { CHUNK_BYTES_MAX, CHUNK_STORED_BYTES_MAX, MANIFEST_CHUNKS_MAX, MANIFEST_ENTRIES_MAX } from "./limits.ts";
+
+const PATH_LENGTH_MAX = 4096;
+
+/** Path inside the tree: relative, `/` between names, no `.`, `..` or empty name. */
+export const treePathSchema = z
+  .string()
+  .min(1)
+  .max(PATH_LENGTH_MAX)
+  .refine(
+    (path) => !path.includes("\u0000") && path.split("/").every((name) => name !== "" && name !== "." && name !== ".."),
+    "not a safe relative path",
+  );
+
+/** One stored piece. The CID names the stored bytes (zstd); `bytes` is the plain size. */
+export const chunkRefSchema = z.strictObject({
+  cid: chunkCidSchema,
+  bytes: z.number().int().min(0).max(CHUNK_BYTES_MAX),
+  stored: z.number().int().min(1).max(CHUNK_STORED_BYTES_MAX),
+});
+
+export const treeEntrySchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("directory"), path: treePathSchema, mode: z.number().int().min(0).max(0o777) }),
+  z.strictObject({
+    kind: z.literal("file"),
+    path: treePathSchema,
+    mode: z.number().int().min(0).max(0o777),
+    bytes: z.number().int().min(0),
+    /** Of the whole plain file. */
+    sha256: sha256Schema,
+    chunks: z.array(chunkRefSchema).max(MANIFEST_CHUNKS_MAX),
+  }),
+]);
+
+export const treeManifestSchema = z.strictObject({
+  version: z.literal(1),
+  encoding: z.literal("zstd"),
+  entries: z.array(treeEntrySchema).max(MANIFEST_ENTRIES_MAX),
+});
+
+export type ChunkRef = z.output<typeof chunkRefSchema>;
+export type TreeEntry = z.output<typeof treeEntrySchema>;
+export type TreeManifest = z.output<typeof treeManifestSchema>;
+
+/** What a control message says of a stored tree: enough to find, check and account for it. */
+export const treeRefSchema = z.strictObject({
+  manifestCid: chunkCidSchema,
+  files: z.number().int().min(0),
+  /** Plain size of all files. */
+  bytes: z.number().int().min(0),
+  /** Stored bytes that were new to the store: what went over the line. */
+  bytesMoved: z.number().int().min(0),
+});
+export type TreeRef = z.output<typeof treeRefSchema>;

@@ -1,0 +1,318 @@
+// The worker protocol's control messages (text frames on `/v1/worker`). Nothing else defines a message.
+// Every message is idempotent: receiving it twice does what receiving it once does. `msg` is unique per sender and session; an `ack` names it in `re`.
+import { z } from "zod";
+import {
+  attemptRefSchema,
+  base64urlSchema,
+  chunkCidSchema,
+  epochSchema,
+  jobIdSchema,
+  moneySchema,
+  nameSchema,
+  regionSchema,
+  sessionIdSchema,
+  standbyIdSchema,
+  workerIdSchema,
+} from "./common.ts";
+import { LOG_FRAME_BYTES_MAX } from "./limits.ts";
+import { treeRefSchema } from "./manifest.ts";
+
+const ms = z.number().int().min(0);
+const envelope = { msg: z.number().int().min(0) };
+
+// ── What a worker has ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export const gpuSchema = z.strictObject({
+  uuid: z.string().min(1).max(100),
+  model: z.string().min(1).max(100),
+  memoryMiB: z.number().int().min(0),
+  driverVersion: z.string().max(50).optional(),
+  computeCapability: z.string().max(20).optional(),
+});
+export type Gpu = z.output<typeof gpuSchema>;
+
+/** What a worker can run now, and at what price. GPU jobs pay per GPU, others per core; both include the network's fee. */
+export const workerOfferSchema = z.strictObject({
+  gpus: z.array(gpuSchema).max(64),
+  cpus: z.number().min(0.1).max(4096),
+  memoryMiB: z.number().int().min(1),
+  diskMiB: z.number().int().min(0),
+  region: regionSchema.default("unknown"),
+  pricePerGpuHour: moneySchema.optional(),
+  pricePerCpuHour: moneySchema,
+  /** A standby pays this share of the full rate. */
+  standbyPercent: z.number().int().min(0).max(100).default(25),
+  /** Images with the tag `local` that the owner allows. */
+  localImages: z.array(z.string().max(255)).max(200).default([]),
+  /** No new attempts or standbys; what runs goes on. */
+  draining: z.boolean().default(false),
+});
+export type WorkerOffer = z.output<typeof workerOfferSchema>;
+
+// ── What is to be run ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** All a worker needs of a specification. Money and identity of the consumer stay with the orchestrator. */
+export const runSpecSchema = z.strictObject({
+  image: z.string().max(255),
+  command: z.array(z.string()),
+  env: z.record(z.string(), z.string()),
+  outputs: z.array(z.string()),
+  /** Trees to unpack, read-only, at `to`. */
+  inputs: z.array(z.strictObject({ manifestCid: chunkCidSchema, to: z.string().max(1024) })),
+  gpuUuids: z.array(z.string()),
+  cpus: z.number(),
+  memoryMiB: z.number().int(),
+  diskMiB: z.number().int(),
+  shmMiB: z.number().int(),
+  stopGraceS: z.number().int(),
+  checkpointIntervalS: z.number().int(),
+});
+export type RunSpec = z.output<typeof runSpecSchema>;
+
+/** A committed checkpoint to begin from. */
+export const checkpointRefSchema = z.strictObject({
+  seq: z.number().int().min(1),
+  epoch: epochSchema,
+  tree: treeRefSchema,
+});
+export type CheckpointRef = z.output<typeof checkpointRefSchema>;
+
+export const measuresSchema = z.strictObject({
+  cpuPercent: z.number().min(0).optional(),
+  memoryMiB: z.number().min(0).optional(),
+  gpuPercent: z.number().min(0).max(100).optional(),
+  gpuMemoryMiB: z.number().min(0).optional(),
+});
+
+const endOutcome = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("succeeded"), outputs: treeRefSchema.nullable() }),
+  /** The job's own failure: it uses `retries`. */
+  z.strictObject({
+    kind: z.literal("failed"),
+    code: z.enum(["exit_code", "oom", "disk_exceeded", "output_exceeded", "start_failed", "image_not_found"]),
+    exitCode: z.number().int().nullable(),
+    message: z.string().max(2000),
+  }),
+  /** The worker's fault: it uses `failoversMax`. */
+  z.strictObject({
+    kind: z.literal("worker_failed"),
+    code: z.enum([
+      "image_pull_failed",
+      "docker_error",
+      "restore_failed",
+      "upload_failed",
+      "lost_container",
+      "contact_loss",
+    ]),
+    message: z.string().max(2000),
+  }),
+  /** Stopped because it was asked to. */
+  z.strictObject({ kind: z.literal("stopped") }),
+]);
+export type EndOutcome = z.output<typeof endOutcome>;
+
+/** What a worker's journal says of an attempt, in `hello`. `end` waits here until it is acknowledged. */
+export const journalAttemptSchema = z.strictObject({
+  attempt: attemptRefSchema,
+  phase: z.enum(["preparing", "running", "exited", "ended"]),
+  /** Milliseconds the container has run, on the worker's monotonic clock. */
+  ranMs: ms,
+  /** The newest checkpoint it knows to be committed; 0 for none. */
+  checkpointSeq: z.number().int().min(0),
+  progress: z.number().min(0).max(1).nullable(),
+});
+export type JournalAttempt = z.output<typeof journalAttemptSchema>;
+
+export const journalStandbySchema = z.strictObject({
+  standbyId: standbyIdSchema,
+  phase: z.enum(["preparing", "ready"]),
+  checkpointSeq: z.number().int().min(0),
+});
+export type JournalStandby = z.output<typeof journalStandbySchema>;
+
+// ── Worker → orchestrator ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** First frame of a worker. `signature`: Ed25519 over {@link authText}. */
+export const authSchema = z.strictObject({
+  kind: z.literal("auth"),
+  protocol: z.number().int(),
+  workerId: workerIdSchema,
+  signature: base64urlSchema,
+  agentVersion: z.string().max(50),
+});
+
+export const workerMessageSchema = z.discriminatedUnion("kind", [
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("hello"),
+    offer: workerOfferSchema,
+    attempts: z.array(journalAttemptSchema).max(1000),
+    standbys: z.array(journalStandbySchema).max(1000),
+  }),
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("heartbeat"),
+    attempts: z
+      .array(
+        z.strictObject({
+          attempt: attemptRefSchema,
+          ranMs: ms,
+          progress: z.number().min(0).max(1).nullable(),
+          measures: measuresSchema.optional(),
+          phase: z.string().max(40).optional(),
+        }),
+      )
+      .max(1000)
+      .optional(),
+  }),
+  z.strictObject({ ...envelope, kind: z.literal("offer"), offer: workerOfferSchema }),
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("started"),
+    attempt: attemptRefSchema,
+    /** Begun from this checkpoint; 0 for none. */ fromSeq: z.number().int().min(0),
+  }),
+  /** The container ended by itself with success and its outputs are being uploaded. */
+  z.strictObject({ ...envelope, kind: z.literal("exited"), attempt: attemptRefSchema, ranMs: ms }),
+  z.strictObject({ ...envelope, kind: z.literal("ended"), attempt: attemptRefSchema, ranMs: ms, outcome: endOutcome }),
+  /** All chunks and the manifest are in the store (over the bulk socket). `ranMs`: when the checkpoint was complete on disk. `signature`: Ed25519 over {@link checkpointText}. */
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("checkpoint"),
+    attempt: attemptRefSchema,
+    seq: z.number().int().min(1),
+    parentSeq: z.number().int().min(0),
+    tree: treeRefSchema,
+    ranMs: ms,
+    progress: z.number().min(0).max(1).nullable(),
+    signature: base64urlSchema,
+  }),
+  /** `offset`: bytes of this stream of this attempt before `text`. */
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("log"),
+    attempt: attemptRefSchema,
+    stream: z.enum(["stdout", "stderr"]),
+    offset: z.number().int().min(0),
+    text: z.string().max(LOG_FRAME_BYTES_MAX),
+    time: z.string().max(40),
+  }),
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("standby.ready"),
+    standbyId: standbyIdSchema,
+    checkpointSeq: z.number().int().min(0),
+  }),
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("standby.failed"),
+    standbyId: standbyIdSchema,
+    code: z.string().max(100),
+    message: z.string().max(2000),
+  }),
+]);
+export type WorkerMessage = z.output<typeof workerMessageSchema>;
+export type WorkerMessageKind = WorkerMessage["kind"];
+
+// ── Orchestrator → worker ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export const orchestratorMessageSchema = z.discriminatedUnion("kind", [
+  /** First frame of the orchestrator. */
+  z.strictObject({
+    kind: z.literal("challenge"),
+    protocol: z.number().int(),
+    orchestratorId: z.string().max(100),
+    nonce: base64urlSchema,
+  }),
+  /** The signature is good: say hello. */
+  z.strictObject({
+    kind: z.literal("welcome"),
+    sessionId: sessionIdSchema,
+    name: nameSchema,
+    contactLossS: z.number().int().min(1),
+  }),
+  /** Durable here; the sender may forget it. Also answers heartbeats. */
+  z.strictObject({ kind: z.literal("ack"), re: z.number().int().min(0) }),
+  /** Not accepted, and will not be: a stale epoch or a broken rule. The sender may forget it. */
+  z.strictObject({
+    kind: z.literal("refused"),
+    re: z.number().int().min(0),
+    code: z.string().max(100),
+    message: z.string().max(2000),
+  }),
+  z.strictObject({
+    kind: z.literal("assign"),
+    attempt: attemptRefSchema,
+    run: runSpecSchema,
+    checkpoint: checkpointRefSchema.nullable(),
+  }),
+  /** The container of `from` (same job and replica, an older epoch) runs on under this epoch. */
+  z.strictObject({ kind: z.literal("adopt"), attempt: attemptRefSchema, from: epochSchema }),
+  /** Stop in good order (SIGTERM, `stopGraceS`, SIGKILL), ship the newest checkpoint, answer `ended` with `stopped`. */
+  z.strictObject({
+    kind: z.literal("stop"),
+    attempt: attemptRefSchema,
+    reason: z.enum(["cancelled", "deadline", "drain"]),
+  }),
+  /** The epoch is no longer current: kill and forget, nothing more is accepted of it. */
+  z.strictObject({ kind: z.literal("fence"), attempt: attemptRefSchema }),
+  z.strictObject({
+    kind: z.literal("prepare"),
+    standbyId: standbyIdSchema,
+    jobId: jobIdSchema,
+    run: runSpecSchema,
+    checkpoint: checkpointRefSchema.nullable(),
+  }),
+  /** A newer checkpoint is committed: fetch, verify and unpack it. */
+  z.strictObject({
+    kind: z.literal("standby.checkpoint"),
+    standbyId: standbyIdSchema,
+    checkpoint: checkpointRefSchema,
+  }),
+  /** Start the prepared container now, as this attempt, from this checkpoint. */
+  z.strictObject({
+    kind: z.literal("promote"),
+    standbyId: standbyIdSchema,
+    attempt: attemptRefSchema,
+    checkpoint: checkpointRefSchema.nullable(),
+  }),
+  z.strictObject({ kind: z.literal("release"), standbyId: standbyIdSchema }),
+]);
+export type OrchestratorMessage = z.output<typeof orchestratorMessageSchema>;
+export type OrchestratorMessageInput = z.input<typeof orchestratorMessageSchema>;
+
+// ── Signed texts ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** What a worker signs to open a connection; `purpose` keeps a signature for one socket from opening the other. */
+export function authText(purpose: "control" | "bulk", orchestratorId: string, nonce: string, workerId: string): string {
+  return ["qubix-auth-v1", purpose, orchestratorId, nonce, workerId].join("\n");
+}
+
+/** What a worker signs of a checkpoint. */
+export function checkpointText(checkpoint: {
+  readonly attempt: { readonly jobId: string; readonly replica: number; readonly epoch: number };
+  readonly seq: number;
+  readonly parentSeq: number;
+  readonly tree: { readonly manifestCid: string };
+}): string {
+  const { attempt, seq, parentSeq, tree } = checkpoint;
+  return ["qubix-checkpoint-v1", attempt.jobId, attempt.replica, attempt.epoch, seq, parentSeq, tree.manifestCid].join(
+    "\n",
+  );
+}
+
+// ── Enrolment (HTTP POST /v1/enrolments/redeem, authenticated by the token itself) ─────────────────────────────────────────────────
+
+export const enrolRequestSchema = z.strictObject({
+  token: z.string().min(20).max(200),
+  name: nameSchema,
+  /** Raw 32-byte Ed25519 public key, base64url. */
+  publicKey: base64urlSchema,
+  /** Ed25519 over `qubix-enrol-v1\nTOKEN`: proof that the key is held. */
+  signature: base64urlSchema,
+});
+export const enrolResponseSchema = z.strictObject({ workerId: workerIdSchema, orchestratorId: z.string() });
+
+export function enrolText(token: string): string {
+  return `qubix-enrol-v1\n${token}`;
+}
