@@ -1,1 +1,2 @@
+export { createMemoryStore } from "./memory.ts";
 export type * from "./port.ts";
