@@ -1,6 +1,8 @@
 // What every store refuses, whatever the core says: the last line of defence of the books. Part of the commit's transaction.
+import type { Currency } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { BalanceRecord, LedgerAccount, LogRecord, TransferRecord } from "../core/model.ts";
+import type { AuditSum } from "./port.ts";
 
 /** Throws unless the transfer has postings and they sum to zero. */
 export function checkTransfer(transfer: TransferRecord): void {
@@ -31,4 +33,32 @@ export function logTextBytes(log: LogRecord): number {
 /** Whether the attempts and standbys of a job in this phase are needed in memory. */
 export function hasEnded(phase: string): boolean {
   return phase === "succeeded" || phase === "failed" || phase === "cancelled";
+}
+
+export interface AmountRow {
+  readonly account: LedgerAccount;
+  readonly currency: Currency;
+  readonly amount: bigint;
+}
+
+/** Sums per currency, and how many accounts have a balance other than their postings' sum. */
+export function auditSums(posted: readonly AmountRow[], kept: readonly AmountRow[]): ReadonlyMap<Currency, AuditSum> {
+  const sums = new Map<Currency, { postings: bigint; balances: bigint; mismatches: number }>();
+  const differences = new Map<string, { readonly currency: Currency; amount: bigint }>();
+  const add = (row: AmountRow, field: "postings" | "balances", sign: bigint) => {
+    const sum = sums.get(row.currency) ?? { postings: 0n, balances: 0n, mismatches: 0 };
+    sums.set(row.currency, sum);
+    sum[field] += row.amount;
+    const key = `${row.account} ${row.currency}`;
+    const difference = differences.get(key) ?? { currency: row.currency, amount: 0n };
+    differences.set(key, difference);
+    difference.amount += sign * row.amount;
+  };
+  for (const row of posted) add(row, "postings", 1n);
+  for (const row of kept) add(row, "balances", -1n);
+  for (const { currency, amount } of differences.values()) {
+    const sum = sums.get(currency);
+    if (sum && amount !== 0n) sum.mismatches += 1;
+  }
+  return sums;
 }

@@ -13,7 +13,7 @@ import type {
   TableName,
   Tables,
 } from "../core/model.ts";
-import { checkBalance, checkTransfer, hasEnded, isSpentEscrow, logTextBytes } from "./checks.ts";
+import { auditSums, checkBalance, checkTransfer, hasEnded, isSpentEscrow, logTextBytes } from "./checks.ts";
 import type { ClockRecord, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "./port.ts";
 
 type TableMaps = { readonly [T in TableName]: Map<string, Tables[T]> };
@@ -266,17 +266,10 @@ function listBalances(
 }
 
 function audit(data: Data): ReturnType<Store["audit"]> {
-  const sums = new Map<Currency, { postings: bigint; balances: bigint }>();
-  const of = (currency: Currency) => {
-    const sum = sums.get(currency) ?? { postings: 0n, balances: 0n };
-    sums.set(currency, sum);
-    return sum;
-  };
-  for (const transfer of data.transfers) {
-    for (const posting of transfer.postings) of(transfer.currency).postings += posting.amount;
-  }
-  for (const balance of data.tables.balances.values()) of(balance.currency).balances += balance.amount;
-  return sums;
+  const posted = data.transfers.flatMap(({ currency, postings }) =>
+    postings.map((posting) => ({ ...posting, currency })),
+  );
+  return auditSums(posted, [...data.tables.balances.values()]);
 }
 
 // ── Small things ──

@@ -61,6 +61,13 @@ export interface ClockRecord {
   readonly offsetMs: number;
 }
 
+export interface AuditSum {
+  readonly postings: bigint;
+  readonly balances: bigint;
+  /** Accounts whose balance is not the sum of their postings. */
+  readonly mismatches: number;
+}
+
 export interface Store {
   /** Reads the snapshot. Called at start and after a failed commit. */
   load(): Snapshot;
@@ -90,8 +97,8 @@ export interface Store {
   clock(): ClockRecord | null;
   /** Durable when it returns. */
   saveClock(clock: ClockRecord): void;
-  /** Sums every posting ever made and every balance, per currency; for audits. Both must be zero. */
-  audit(): ReadonlyMap<Currency, { readonly postings: bigint; readonly balances: bigint }>;
+  /** Sums every posting ever made and every balance, per currency; for audits. All three must be zero. */
+  audit(): ReadonlyMap<Currency, AuditSum>;
   /** Called again: does nothing. */
   close(): void;
 }
