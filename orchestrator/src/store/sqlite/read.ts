@@ -96,7 +96,7 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
   const all = <T>(table: string, decode: (data: string) => T): readonly T[] =>
     (db.prepare(`SELECT data FROM ${table} ORDER BY key`).all() as DataRow[]).map((row) => decode(row.data));
   const sql = createStatements(db);
-  const live = db.prepare(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE ended = 0 ORDER BY jobs.id`).all();
+  const live = db.prepare(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE ended_phase IS NULL ORDER BY jobs.id`).all();
   const jobs = (live as JobRow[]).map((row) => {
     const spec = decodeSpec(row.spec);
     onSpec(spec);
@@ -167,7 +167,9 @@ function jobsQuery(filter: Parameters<Store["jobs"]>[0]): Query {
   const conditions: string[] = [];
   const values: (string | number)[] = [];
   if (filter.phase !== undefined) {
-    conditions.push(`ended = ${hasEnded(filter.phase) ? 1 : 0}`, "phase = ?");
+    conditions.push(
+      ...(hasEnded(filter.phase) ? ["ended_phase = ?"] : ["ended_phase IS NULL", "data ->> '$.phase' = ?"]),
+    );
     values.push(filter.phase);
   }
   if (filter.account !== undefined) {

@@ -1,6 +1,7 @@
 // The writing side of the SQLite store: one transaction for all changes of a tick. A row that several steps changed is written once, as the last left it.
 import type BetterSqlite3 from "better-sqlite3";
 import { attemptId } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
 import type { JobSpec } from "@qubix/shared/protocol";
 import type {
   BalanceRecord,
@@ -134,7 +135,12 @@ function writeJob(
     statements.spec.run(id, encodeSpec(job.spec));
     newSpecs.push(job.spec);
   }
-  statements.jobs.put.run(id, job.accountId, job.phase, hasEnded(job.phase) ? 1 : 0, encodeJob(job));
+  if (hasEnded(job.phase)) {
+    statements.jobs.end.run(id, job.accountId, job.phase, encodeJob(job));
+    return;
+  }
+  const { changes } = statements.jobs.put.run(id, job.accountId, encodeJob(job));
+  assert(changes === 1, `job ${id} has ended and cannot live again`);
 }
 
 function writeRated(statements: PutRemove, id: string, record: Tables["attempts"] | Tables["standbys"] | null): void {
@@ -214,8 +220,12 @@ function prepare(db: BetterSqlite3.Database) {
     specRemove: db.prepare("DELETE FROM job_specs WHERE job_id = ?"),
     jobs: {
       put: db.prepare(
-        `INSERT INTO jobs (id, account_id, phase, ended, data) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET phase = excluded.phase, ended = excluded.ended, data = excluded.data`,
+        `INSERT INTO jobs (id, account_id, data) VALUES (?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET data = excluded.data WHERE ended_phase IS NULL`,
+      ),
+      end: db.prepare(
+        `INSERT INTO jobs (id, account_id, ended_phase, data) VALUES (?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET ended_phase = excluded.ended_phase, data = excluded.data`,
       ),
       remove: db.prepare("DELETE FROM jobs WHERE id = ?"),
     },
