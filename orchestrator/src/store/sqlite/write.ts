@@ -15,7 +15,7 @@ import type {
   TransferRecord,
 } from "../../core/model.ts";
 import { checkBalance, checkTransfer, hasEnded, isSpentEscrow, logTextBytes } from "../checks.ts";
-import { encodeJob, encodePlain, encodeRated, encodeSpec, encodeWorker } from "./codec.ts";
+import { encodeAttempt, encodeJob, encodePlain, encodeSpec, encodeStandby, encodeWorker } from "./codec.ts";
 
 type Value = string | number | bigint | null;
 /** The last record of every key of a batch, per table. */
@@ -50,8 +50,8 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
     const latest = coalesce(batch);
     for (const table of Object.keys(KEYED_TABLES) as KeyedTable[]) writeKeyed(statements, table, latest[table]);
     for (const [id, job] of latest.jobs) writeJob(statements, id, job, writtenSpecs, newSpecs);
-    for (const [id, record] of latest.attempts) writeRated(statements.attempts, id, record);
-    for (const [id, record] of latest.standbys) writeRated(statements.standbys, id, record);
+    for (const [id, record] of latest.attempts) writeRow(statements.attempts, id, record && encodeAttempt(record));
+    for (const [id, record] of latest.standbys) writeRow(statements.standbys, id, record && encodeStandby(record));
     for (const [key, record] of latest.balances) writeBalance(statements, key, record);
     statements.events.run(batch.flatMap((changes) => changes.events.map((event) => eventRow(event, wallMs))));
     const lastSeq = writeTransfers(statements, batch, wallMs, transferSeq.n);
@@ -143,9 +143,9 @@ function writeJob(
   assert(changes === 1, `job ${id} has ended and cannot live again`);
 }
 
-function writeRated(statements: PutRemove, id: string, record: Tables["attempts"] | Tables["standbys"] | null): void {
-  if (record === null) statements.remove.run(id);
-  else statements.put.run(id, encodeRated(record));
+function writeRow(statements: PutRemove, id: string, data: string | null): void {
+  if (data === null) statements.remove.run(id);
+  else statements.put.run(id, data);
 }
 
 function writeBalance(statements: Statements, key: string, record: BalanceRecord | null): void {
