@@ -27,7 +27,7 @@ export function createOrchestratorClock(store: Store, machine: MachineTime = sys
   const uptimeMs = Math.floor(machine.uptimeMs());
   const startedAt = machine.monotonicMs();
   const stored = store.clock();
-  const committedMs = store.load().meta?.clockMs ?? 0;
+  const committedMs = store.meta()?.clockMs ?? 0;
   const sameBoot = stored !== null && stored.bootId === bootId && stored.offsetMs + uptimeMs >= committedMs;
   const startMs = sameBoot ? stored.offsetMs + uptimeMs : stored === null ? committedMs : committedMs + uptimeMs;
   store.saveClock({ bootId, offsetMs: startMs - uptimeMs });

@@ -98,6 +98,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     });
     const { meta, rows } = reopen().load();
     expect(meta).toEqual(metaOf(7));
+    expect(store.meta()).toEqual(metaOf(7));
     expect([rows.jobs, rows.workers, rows.attempts, rows.standbys]).toEqual([[job], [worker], [attempt], [standby]]);
     const others = [rows.accounts, rows.apiKeys, rows.enrolments, rows.uploads, rows.idempotency, rows.balances].flat();
     expect(others).toEqual(rest.map((row) => row.record));
