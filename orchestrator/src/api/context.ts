@@ -1,0 +1,82 @@
+// What the routes need from around them, and what a request carries.
+import type { FastifyInstance, FastifyRequest, RawServerDefault } from "fastify";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { FastifyBaseLogger } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import type { AccountId, ChunkCid } from "@qubix/shared/domain";
+import type { Role, TreeManifest, TreeRef } from "@qubix/shared/protocol";
+import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtime";
+import type { Actor, Changes, CoreEvent, CoreState, Reply } from "../core/index.ts";
+import type { Store, StoredEvent } from "../store/port.ts";
+import type { Watch } from "./watch.ts";
+
+/** The single writer, as far as the API needs it. */
+export interface ApiWriter {
+  /** Resolves when the event's changes are durable. Rejects with a `QubixError` when the transaction failed. */
+  submit(event: CoreEvent): Promise<Reply>;
+  /** Committed state; reads only. */
+  state(): CoreState;
+  /** Milliseconds on the orchestrator's clock. */
+  nowMs(): number;
+  /** Called after each commit that wrote events, in order. */
+  onEvents(listener: (events: readonly StoredEvent[]) => void): () => void;
+  /** Called after each commit, before {@link ApiWriter.onEvents}. */
+  onCommitted(listener: (batch: readonly Changes[]) => void): () => void;
+  readonly store: Store;
+}
+
+/** The chunk store, as far as the API needs it. All is scoped to the account. */
+export interface ApiChunks {
+  missing(accountId: AccountId, cids: readonly ChunkCid[]): Promise<readonly ChunkCid[]>;
+  /** Verifies the bytes against their id and makes them durable. */
+  put(accountId: AccountId, cid: ChunkCid, bytes: Uint8Array): Promise<unknown>;
+  /** Stores a manifest after checking that all its chunks are there and its sums are right. */
+  putTree(accountId: AccountId, manifest: TreeManifest): Promise<TreeRef>;
+  readManifest(accountId: AccountId, manifestCid: ChunkCid): Promise<TreeManifest>;
+  openFile(accountId: AccountId, manifest: TreeManifest, path: string): AsyncIterable<Uint8Array>;
+}
+
+export interface ApiContext {
+  readonly writer: ApiWriter;
+  readonly chunks: ApiChunks;
+  readonly watch: Watch;
+  readonly random: RandomSource;
+  readonly logger: Logger;
+  readonly orchestratorId: string;
+  readonly driver: { readonly name: string; readonly enforced: string };
+  /** A time on the orchestrator's clock as wall time (RFC 3339). */
+  wallOf(clockMs: number): string;
+  /** Throws when the data folder cannot take more. */
+  checkStorage(): Promise<void>;
+  /** Figures of the writer and the gateway for `/metrics`. */
+  readonly gauges: () => Readonly<Record<string, number>>;
+}
+
+/** Who may call a route: `public` needs no key; `any` any valid key; else one of the roles. */
+export type Access = "public" | "any" | readonly Role[];
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Without it a route is closed to everybody: forgetting it cannot open one. */
+    access?: Access;
+  }
+  interface FastifyRequest {
+    actor: Actor | null;
+    /** The JSON body as it came, for idempotency. */
+    rawJson: string;
+  }
+}
+
+export type Api = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+/** Who asks. Throws when the route is public: then nobody in particular does. */
+export function actorOf(request: Pick<FastifyRequest, "actor">): Actor {
+  if (request.actor === null) throw new QubixError("no_actor", "a public route has no actor", { category: "internal" });
+  return request.actor;
+}
