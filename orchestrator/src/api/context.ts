@@ -6,24 +6,14 @@ import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import type { AccountId, ChunkCid } from "@qubix/shared/domain";
 import type { Role, TreeManifest, TreeRef } from "@qubix/shared/protocol";
 import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtime";
-import type { Actor, Changes, CoreEvent, CoreState, Reply } from "../core/index.ts";
-import type { Store, StoredEvent } from "../store/port.ts";
+import type { Writer } from "../app/writer-port.ts";
+import type { Actor, CoreState } from "../core/index.ts";
 import type { Watch } from "./watch.ts";
 
-/** The single writer, as far as the API needs it. */
-export interface ApiWriter {
-  /** Resolves when the event's changes are durable. Rejects with a `QubixError` when the transaction failed. */
-  submit(event: CoreEvent): Promise<Reply>;
-  /** Committed state; reads only. */
+/** The single writer, as far as the API needs it; `state` is committed state, for reads that do not cross an await. */
+export type ApiWriter = Pick<Writer, "submit" | "nowMs" | "onEvents" | "onLogs" | "healthy" | "metrics" | "store"> & {
   state(): CoreState;
-  /** Milliseconds on the orchestrator's clock. */
-  nowMs(): number;
-  /** Called after each commit that wrote events, in order. */
-  onEvents(listener: (events: readonly StoredEvent[]) => void): () => void;
-  /** Called after each commit, before {@link ApiWriter.onEvents}. */
-  onCommitted(listener: (batch: readonly Changes[]) => void): () => void;
-  readonly store: Store;
-}
+};
 
 /** The chunk store, as far as the API needs it. All is scoped to the account. */
 export interface ApiChunks {
@@ -48,8 +38,8 @@ export interface ApiContext {
   wallOf(clockMs: number): string;
   /** Throws when the data folder cannot take more. */
   checkStorage(): Promise<void>;
-  /** Figures of the writer and the gateway for `/metrics`. */
-  readonly gauges: () => Readonly<Record<string, number>>;
+  /** Further figures for `/metrics`, e.g. the gateway's. */
+  gauges(): Readonly<Record<string, number>>;
 }
 
 /** Who may call a route: `public` needs no key; `any` any valid key; else one of the roles. */
