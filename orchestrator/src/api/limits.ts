@@ -30,3 +30,5 @@ export const SPEC_CACHE_ENTRIES_MAX = 512;
 export const SPEC_CACHE_TEXT_LENGTH_MAX = 8 * 1024;
 /** A writer that does not answer within this time is not ready. */
 export const READY_TIMEOUT_MS = 2_000;
+/** At a stop, requests under way have this long: all of it ends within 10 s. */
+export const STOP_GRACE_MS = 3_000;

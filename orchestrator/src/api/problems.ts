@@ -1,7 +1,8 @@
 // Problem documents (RFC 9457): every error of the API as one, from zod issues, refusals of the core, errors of the HTTP layer and our own.
 import type { FastifyError } from "fastify";
 import type { z } from "zod";
-import { QubixError, toProblem, type Problem } from "@qubix/shared/runtime";
+import type { problemSchema } from "@qubix/shared/protocol";
+import { QubixError, toProblem } from "@qubix/shared/runtime";
 import type { Refusal, Reply } from "../core/index.ts";
 
 export const PROBLEM_CONTENT_TYPE = "application/problem+json";
@@ -9,6 +10,8 @@ export const PROBLEM_CONTENT_TYPE = "application/problem+json";
 const ISSUES_MAX = 20;
 /** Seconds after which an overloaded or briefly failing orchestrator is worth another try. */
 export const RETRY_AFTER_S = 1;
+
+export type ProblemDocument = z.output<typeof problemSchema>;
 
 export interface FieldError {
   readonly path: string;
@@ -74,10 +77,11 @@ export function toQubixError(error: unknown): QubixError {
 }
 
 /** The document of an error; an internal one shows its code and no more than a general sentence. */
-export function problemOf(error: QubixError): Problem {
-  if (error.category !== "internal") return toProblem(error);
+export function problemOf(error: QubixError): ProblemDocument {
+  const problem = toProblem(error) as ProblemDocument;
+  if (error.category !== "internal") return problem;
   return {
-    ...toProblem(error),
+    ...problem,
     detail: `Something went wrong on our side (${error.code}). Try again later; the operator finds the cause in the log.`,
   };
 }

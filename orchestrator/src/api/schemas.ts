@@ -1,4 +1,5 @@
 // Pieces of route schemas that several routes share.
+import type { Readable } from "node:stream";
 import { z } from "zod";
 import { problemSchema } from "@qubix/shared/protocol";
 import { PROBLEM_CONTENT_TYPE } from "./problems.ts";
@@ -32,10 +33,10 @@ export function problems<Status extends number>(...statuses: readonly Status[]) 
         content: { [PROBLEM_CONTENT_TYPE]: { schema: problemSchema } },
       },
     ]),
-  ) as Record<Status, { description: string; content: Record<string, { schema: typeof problemSchema }> }>;
+  ) as unknown as Record<Status, { description: string; content: Record<string, { schema: typeof problemSchema }> }>;
 }
 
 /** A body that is not JSON. */
 export function binary(contentType: string, description: string) {
-  return { description, content: { [contentType]: { schema: z.string() } } };
+  return { description, content: { [contentType]: { schema: z.custom<Readable | string>() } } };
 }

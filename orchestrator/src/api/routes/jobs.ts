@@ -12,11 +12,10 @@ import {
   pageOf,
   type JobView,
 } from "@qubix/shared/protocol";
-import type { Problem } from "@qubix/shared/runtime";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { createSpecParser, idCursor, idempotencyOf, noValidator, type SpecParser } from "../input.ts";
 import { findJob, lookUp, viewJob } from "../jobs.ts";
-import { expectReply, problemOf, toQubixError } from "../problems.ts";
+import { expectReply, problemOf, toQubixError, type ProblemDocument } from "../problems.ts";
 import { idParams, problems } from "../schemas.ts";
 
 const CREATE_ROUTE = "POST /v1/jobs";
@@ -115,7 +114,7 @@ async function createJob(ctx: ApiContext, specs: SpecParser, request: FastifyReq
   return viewJob(ctx, findJob(ctx, actor, created.jobId));
 }
 
-type BatchResult = { readonly job: JobView } | { readonly problem: Problem };
+type BatchResult = { readonly job: JobView } | { readonly problem: ProblemDocument };
 
 /** All of a batch reach the writer in one turn, so that one transaction serves them. */
 async function createBatch(ctx: ApiContext, specs: SpecParser, request: FastifyRequest, jobs: readonly unknown[]) {

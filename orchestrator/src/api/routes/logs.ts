@@ -70,8 +70,12 @@ async function stream(
     const rows = ctx.writer.store.logs({ jobId, after: cursor, limit: LOG_ROWS_PER_READ });
     cursor = rows.at(-1)?.id ?? cursor;
     if (rows.length > 0) response.write(rows.map(logLine).join(""));
-    if (response.writableNeedDrain) await bell.heard();
-    else if (rows.length === LOG_ROWS_PER_READ) await turn();
+    while (response.writableNeedDrain && !response.destroyed) {
+      await bell.heard();
+      // It may have rung for new lines: they are looked for in the next round.
+      if (!response.writableNeedDrain) bell.ring();
+    }
+    if (rows.length === LOG_ROWS_PER_READ) await turn();
     else if (!follow || ended) return;
     else await bell.heard();
   }

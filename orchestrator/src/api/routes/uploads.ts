@@ -82,7 +82,7 @@ export function uploadRoutes(app: Api, ctx: ApiContext): void {
         const bytes = request.body;
         if (!(bytes instanceof Uint8Array) || bytes.length === 0) throw invalidField("body", "a chunk has at least one byte");
         await ctx.chunks.put(actorOf(request).accountId, request.params.cid, bytes);
-        return reply.code(204).send();
+        return reply.code(204).send(null);
       },
     });
   });
