@@ -31,9 +31,9 @@ describe("accounts and keys", () => {
 
   test.each([
     ["a key for nobody", "POST /v1/api-keys", { accountId: "acc-nobody" }, 404],
-    ["a role that there is not", "POST /v1/accounts", { name: "x", role: "king" }, 400],
-    ["a name with control characters", "POST /v1/accounts", { name: "a\u0007b", role: "consumer" }, 400],
-    ["a field too many", "POST /v1/accounts", { name: "a", role: "consumer", admin: true }, 400],
+    ["a role that there is not", "POST /v1/accounts", { name: "x", role: "king" }, 422],
+    ["a name with control characters", "POST /v1/accounts", { name: "a\u0007b", role: "consumer" }, 422],
+    ["a field too many", "POST /v1/accounts", { name: "a", role: "consumer", admin: true }, 422],
   ])("%s is refused", async (_name, route, body, status) => {
     await using api = await startTestApi();
     expect((await api.admin(route, body)).status).toBe(status);
@@ -132,7 +132,7 @@ describe("workers and offers", () => {
     const filters = gpus.body["filters"] as { removed: number; hint: string }[];
     expect(filters.reduce((sum, filter) => sum + filter.removed, 0)).toBe(1);
     expect(filters.find((filter) => filter.removed > 0)?.hint).toBeTruthy();
-    expect((await consumer.call("POST /v1/quotes", { spec: { image: 1 } })).status).toBe(400);
+    expect((await consumer.call("POST /v1/quotes", { spec: { image: 1 } })).status).toBe(422);
   });
 });
 
@@ -184,7 +184,7 @@ describe("the wallet", () => {
   ])("a deposit of %s is refused", async (_name, amount) => {
     await using api = await startTestApi();
     const { id } = await api.account("consumer");
-    expect((await api.admin("POST /v1/wallet/deposits", { accountId: id, amount })).status).toBe(400);
+    expect((await api.admin("POST /v1/wallet/deposits", { accountId: id, amount })).status).toBe(422);
   });
 
   test("a deposit to nobody is refused", async () => {

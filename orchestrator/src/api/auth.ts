@@ -25,7 +25,6 @@ export function installAuth(app: Api, writer: Pick<ApiWriter, "state">): void {
 export function authenticate(state: CoreState, key: string | undefined): Actor {
   if (key === undefined) {
     throw unauthorised(
-      "api_key_missing",
       "This needs an API key. Send it as `Authorization: Bearer KEY`; an administrator makes one with POST /v1/api-keys.",
     );
   }
@@ -33,7 +32,6 @@ export function authenticate(state: CoreState, key: string | undefined): Actor {
   const found = hash === undefined ? undefined : findApiKey(state, hash);
   if (found === undefined) {
     throw unauthorised(
-      "api_key_unknown",
       "This API key is not known here. Check that it is whole and belongs to this orchestrator, or ask an administrator for another.",
     );
   }
@@ -61,6 +59,6 @@ function keyOf(headers: IncomingHttpHeaders, websocket: boolean): string | undef
   return offered.find((name) => name.startsWith(EVENTS_KEY_SUBPROTOCOL))?.slice(EVENTS_KEY_SUBPROTOCOL.length);
 }
 
-function unauthorised(code: string, message: string): QubixError {
-  return new QubixError(code, message, { category: "user", status: 401 });
+function unauthorised(message: string): QubixError {
+  return new QubixError("unauthorized", message, { category: "user", status: 401 });
 }

@@ -3,10 +3,10 @@ import type { FastifyInstance, FastifyRequest, RawServerDefault } from "fastify"
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { FastifyBaseLogger } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
-import type { AccountId, ChunkCid } from "@qubix/shared/domain";
-import type { Role, TreeManifest, TreeRef } from "@qubix/shared/protocol";
+import type { Role } from "@qubix/shared/protocol";
 import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtime";
 import type { Writer } from "../app/writer-port.ts";
+import type { ChunkStore } from "../checkpoints/index.ts";
 import type { Actor, CoreState } from "../core/index.ts";
 import type { Watch } from "./watch.ts";
 
@@ -15,16 +15,11 @@ export type ApiWriter = Pick<Writer, "submit" | "nowMs" | "onEvents" | "onLogs" 
   state(): CoreState;
 };
 
-/** The chunk store, as far as the API needs it. All is scoped to the account. */
-export interface ApiChunks {
-  missing(accountId: AccountId, cids: readonly ChunkCid[]): Promise<readonly ChunkCid[]>;
-  /** Verifies the bytes against their id and makes them durable. */
-  put(accountId: AccountId, cid: ChunkCid, bytes: Uint8Array): Promise<unknown>;
-  /** Stores a manifest after checking that all its chunks are there and its sums are right. */
-  putTree(accountId: AccountId, manifest: TreeManifest): Promise<TreeRef>;
-  readManifest(accountId: AccountId, manifestCid: ChunkCid): Promise<TreeManifest>;
-  openFile(accountId: AccountId, manifest: TreeManifest, path: string): AsyncIterable<Uint8Array>;
-}
+/** The chunk store, as far as the API needs it. */
+export type ApiChunks = Pick<
+  ChunkStore,
+  "missing" | "put" | "putManifest" | "admitTree" | "settleTree" | "readManifest" | "openFile"
+>;
 
 export interface ApiContext {
   readonly writer: ApiWriter;

@@ -5,10 +5,10 @@ import { jobSpec, startTestApi } from "./testing/test-api.ts";
 
 describe("who asks", () => {
   test.each([
-    ["no key", {}, "api_key_missing"],
-    ["another scheme", { authorization: "Basic abc" }, "api_key_missing"],
-    ["an unknown key", { authorization: "Bearer qbx_nobody" }, "api_key_unknown"],
-    ["a key of absurd length", { "x-api-key": "k".repeat(5000) }, "api_key_unknown"],
+    ["no key", {}, "unauthorized"],
+    ["another scheme", { authorization: "Basic abc" }, "unauthorized"],
+    ["an unknown key", { authorization: "Bearer qbx_nobody" }, "unauthorized"],
+    ["a key of absurd length", { "x-api-key": "k".repeat(5000) }, "unauthorized"],
   ])("%s gets 401 and is told what to do", async (_name, headers, code) => {
     await using api = await startTestApi();
     const { status, body, headers: answered } = await api.anyone("GET /v1/jobs", undefined, { headers });
@@ -45,7 +45,7 @@ describe("what is sent", () => {
     const { call } = await api.account("consumer", 10_000_000n);
     const wrong = { ...jobSpec(), image: "Not An Image", cpus: 3, resources: { cpu: 1, memoryMiB: -5 }, durationMaxS: undefined };
     const { status, body } = await call("POST /v1/jobs", wrong);
-    expect(status).toBe(400);
+    expect(status).toBe(422);
     expect(body["code"]).toBe("invalid_request");
     const paths = (body["errors"] as { path: string; message: string }[]).map(({ path }) => path);
     expect(paths.toSorted()).toEqual(["cpus", "durationMaxS", "image", "resources.cpu", "resources.memoryMiB"]);
@@ -53,14 +53,14 @@ describe("what is sent", () => {
   });
 
   test.each([
-    ["broken JSON", { raw: '{"image": ' }, 400, "malformed_json"],
-    ["JSON that poisons prototypes", { raw: '{"__proto__": {"x": 1}}' }, 400, "malformed_json"],
-    ["nothing at all", { raw: "" }, 400, "invalid_request"],
-    ["not an object", { raw: "[]" }, 400, "invalid_request"],
+    ["broken JSON", { raw: '{"image": ' }, 400, "invalid_json"],
+    ["JSON that poisons prototypes", { raw: '{"__proto__": {"x": 1}}' }, 400, "invalid_json"],
+    ["nothing at all", { raw: "" }, 422, "invalid_request"],
+    ["not an object", { raw: "[]" }, 422, "invalid_request"],
     ["another content type", { raw: "a: 1", headers: { "content-type": "application/yaml" } }, 415, "unsupported_media_type"],
     ["more than the limit", { raw: JSON.stringify({ image: "x".repeat(1024 * 1024) }) }, 413, "body_too_large"],
-    ["an odd idempotency key", { raw: JSON.stringify(jobSpec()), headers: { "idempotency-key": "a b" } }, 400, "invalid_request"],
-    ["a long idempotency key", { raw: JSON.stringify(jobSpec()), headers: { "idempotency-key": "k".repeat(129) } }, 400, "invalid_request"],
+    ["an odd idempotency key", { raw: JSON.stringify(jobSpec()), headers: { "idempotency-key": "a b" } }, 422, "invalid_request"],
+    ["a long idempotency key", { raw: JSON.stringify(jobSpec()), headers: { "idempotency-key": "k".repeat(129) } }, 422, "invalid_request"],
   ])("%s", async (_name, options, status, code) => {
     await using api = await startTestApi();
     const { call } = await api.account("consumer");
@@ -81,7 +81,7 @@ describe("what is sent", () => {
     await using api = await startTestApi();
     const { call } = await api.account("consumer");
     const { status, body } = await call(route);
-    expect(status).toBe(400);
+    expect(status).toBe(422);
     expect(body["errors"]).toMatchObject([{ path }]);
   });
 });

@@ -133,7 +133,7 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
   ])("%s is refused whole", async (_name, body) => {
     const { call } = await api.account("consumer");
     const answer = await call("POST /v1/jobs/batch", body);
-    expect(answer.body).toMatchObject({ status: 400, code: "invalid_request" });
+    expect(answer.body).toMatchObject({ status: 422, code: "invalid_request" });
   });
 
   test.each([
@@ -159,7 +159,7 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     await call(`POST ${path}/cancel`);
     expect((await waiting).body).toMatchObject({ phase: "cancelled" });
     expect((await call(`GET ${path}?waitS=30`)).body).toMatchObject({ phase: "cancelled" });
-    expect((await call(`GET ${path}?waitS=61`)).body).toMatchObject({ status: 400 });
+    expect((await call(`GET ${path}?waitS=61`)).body).toMatchObject({ status: 422 });
   });
 
   test("a cancelled job gives all of its money back, and cancelling again changes nothing", async () => {

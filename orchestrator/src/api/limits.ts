@@ -25,9 +25,6 @@ export const EVENT_PING_MS = 30_000;
 /** Largest frame a reader of events may send: it has nothing to say. */
 export const EVENT_INCOMING_BYTES_MAX = 1024;
 
-/** Specifications that were parsed before, by their exact text: programs send the same one many times. */
-export const SPEC_CACHE_ENTRIES_MAX = 512;
-export const SPEC_CACHE_TEXT_LENGTH_MAX = 8 * 1024;
 /** A writer that does not answer within this time is not ready. */
 export const READY_TIMEOUT_MS = 2_000;
 /** At a stop, requests under way have this long: all of it ends within 10 s. */

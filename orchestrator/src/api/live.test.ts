@@ -84,9 +84,9 @@ describe("live events", () => {
 
   test.each([
     ["no key", "", {}, 401],
-    ["an unknown channel", "?channels=jobs,gossip", "key", 400],
+    ["an unknown channel", "?channels=jobs,gossip", "key", 422],
     ["a job of nobody", "?jobId=job-0", "key", 404],
-    ["a wrong seq", "?after=-1", "key", 400],
+    ["a wrong seq", "?after=-1", "key", 422],
   ])("%s is refused before the socket opens", async (_name, query, auth, status) => {
     await using api = await startTestApi();
     const { key } = await api.account("consumer");

@@ -17,7 +17,7 @@ describe("logs", () => {
     const rest = await call(`GET ${path}/logs?after=${String(lines[0]?.["cursor"])}`);
     expect(linesOf(rest.text)).toEqual(lines.slice(1));
     expect((await call(`GET ${path}/logs?after=${String(lines[1]?.["cursor"])}`)).text).toBe("");
-    expect((await call(`GET ${path}/logs?after=x`)).body).toMatchObject({ status: 400 });
+    expect((await call(`GET ${path}/logs?after=x`)).body).toMatchObject({ status: 422 });
   });
 
   test("followed, each line comes with its commit, and the stream ends with the job", async () => {

@@ -6,6 +6,8 @@ import { QubixError, toProblem } from "@qubix/shared/runtime";
 import type { Refusal, Reply } from "../core/index.ts";
 
 export const PROBLEM_CONTENT_TYPE = "application/problem+json";
+/** Understood as JSON, but not as what the route takes. */
+const INVALID_STATUS = 422;
 /** How many wrong fields one answer names. */
 const ISSUES_MAX = 20;
 /** Seconds after which an overloaded or briefly failing orchestrator is worth another try. */
@@ -26,7 +28,7 @@ export function invalidRequest(issues: readonly z.core.$ZodIssue[], where = ""):
   return new QubixError(
     "invalid_request",
     `The request is not valid: ${first === undefined ? "see errors" : `${first.path || "body"}: ${first.message}`}${more}. Correct the named fields and send it again.`,
-    { category: "user", status: 400, details: { errors } },
+    { category: "user", status: INVALID_STATUS, details: { errors } },
   );
 }
 
@@ -34,7 +36,7 @@ export function invalidRequest(issues: readonly z.core.$ZodIssue[], where = ""):
 export function invalidField(path: string, message: string): QubixError {
   return new QubixError("invalid_request", `The request is not valid: ${path}: ${message}.`, {
     category: "user",
-    status: 400,
+    status: INVALID_STATUS,
     details: { errors: [{ path, message }] },
   });
 }

@@ -8,7 +8,7 @@ import { PROBLEM_CONTENT_TYPE } from "./problems.ts";
 export const idParams = z.object({ id: z.string().max(200) });
 
 const MEANING: Readonly<Record<number, string>> = {
-  400: "Not understood; `errors` names the fields",
+  400: "Not HTTP or not JSON",
   401: "No API key, or an unknown one",
   402: "Not enough money",
   403: "The key's role does not allow this",
@@ -17,16 +17,16 @@ const MEANING: Readonly<Record<number, string>> = {
   410: "No longer valid",
   413: "Too large",
   415: "Content type not understood",
-  422: "Understood, but cannot be done",
+  422: "Understood, but wrong or not to be done; `errors` names the fields",
   500: "A fault of ours",
   503: "Not at this moment; try again",
   507: "Storage is full",
 };
 
-/** Responses for these statuses: a problem document each. */
+/** Responses for these statuses: a problem document each. What can be malformed (400) can be wrong (422) too. */
 export function problems<Status extends number>(...statuses: readonly Status[]) {
   return Object.fromEntries(
-    statuses.map((status) => [
+    [...new Set<number>([...statuses, ...(statuses.some((each) => each === 400) ? [422] : [])])].map((status) => [
       status,
       {
         description: MEANING[status] ?? "Problem",

@@ -13,7 +13,7 @@ import {
   type JobView,
 } from "@qubix/shared/protocol";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
-import { createSpecParser, idCursor, idempotencyOf, noValidator, type SpecParser } from "../input.ts";
+import { idCursor, idempotencyOf, noValidator, parseSpec } from "../input.ts";
 import { findJob, lookUp, viewJob } from "../jobs.ts";
 import { expectReply, problemOf, toQubixError, type ProblemDocument } from "../problems.ts";
 import { idParams, problems } from "../schemas.ts";
@@ -22,8 +22,6 @@ const CREATE_ROUTE = "POST /v1/jobs";
 const BATCH_ROUTE = "POST /v1/jobs/batch";
 
 export function jobRoutes(app: Api, ctx: ApiContext): void {
-  const specs = createSpecParser();
-
   app.route({
     method: "POST",
     url: "/v1/jobs",
@@ -34,9 +32,9 @@ export function jobRoutes(app: Api, ctx: ApiContext): void {
       body: jobSpecSchema,
       response: { 201: jobViewSchema, 200: jobViewSchema, ...problems(400, 401, 402, 403, 409, 413, 415, 422, 503) },
     },
-    // The hot path: parsed once by the handler, with what was parsed before remembered.
+    // The hot path: parsed once, by the handler.
     validatorCompiler: noValidator,
-    handler: (request, reply) => createJob(ctx, specs, request, reply),
+    handler: (request, reply) => createJob(ctx, request, reply),
   });
 
   app.route({
@@ -49,7 +47,7 @@ export function jobRoutes(app: Api, ctx: ApiContext): void {
       body: batchRequestSchema,
       response: { 200: batchResultSchema, ...problems(400, 401, 409, 413, 415, 503) },
     },
-    handler: (request) => createBatch(ctx, specs, request, request.body.jobs),
+    handler: (request) => createBatch(ctx, request, request.body.jobs),
   });
 
   app.route({
@@ -102,9 +100,9 @@ export function jobRoutes(app: Api, ctx: ApiContext): void {
   });
 }
 
-async function createJob(ctx: ApiContext, specs: SpecParser, request: FastifyRequest, reply: FastifyReply) {
+async function createJob(ctx: ApiContext, request: FastifyRequest, reply: FastifyReply) {
   const actor = actorOf(request);
-  const spec = specs.parse(request.body, request.rawJson);
+  const spec = parseSpec(request.body);
   const created = expectReply(
     await ctx.writer.submit({ kind: "job.create", actor, spec, ...idempotencyOf(request, CREATE_ROUTE) }),
     "job",
@@ -117,12 +115,12 @@ async function createJob(ctx: ApiContext, specs: SpecParser, request: FastifyReq
 type BatchResult = { readonly job: JobView } | { readonly problem: ProblemDocument };
 
 /** All of a batch reach the writer in one turn, so that one transaction serves them. */
-async function createBatch(ctx: ApiContext, specs: SpecParser, request: FastifyRequest, jobs: readonly unknown[]) {
+async function createBatch(ctx: ApiContext, request: FastifyRequest, jobs: readonly unknown[]) {
   const whole = idempotencyOf(request, BATCH_ROUTE).idempotency;
   const results = await Promise.all(
     jobs.map((value, index) => {
       const idempotency = whole === undefined ? {} : { idempotency: { ...whole, key: `${whole.key} ${index}` } };
-      return createOne(ctx, specs, request, value, idempotency);
+      return createOne(ctx, request, value, idempotency);
     }),
   );
   return { results };
@@ -130,14 +128,13 @@ async function createBatch(ctx: ApiContext, specs: SpecParser, request: FastifyR
 
 async function createOne(
   ctx: ApiContext,
-  specs: SpecParser,
   request: FastifyRequest,
   value: unknown,
   idempotency: ReturnType<typeof idempotencyOf>,
 ): Promise<BatchResult> {
   try {
     const actor = actorOf(request);
-    const spec = specs.parse(value, JSON.stringify(value));
+    const spec = parseSpec(value);
     const reply = expectReply(await ctx.writer.submit({ kind: "job.create", actor, spec, ...idempotency }), "job");
     return { job: viewJob(ctx, findJob(ctx, actor, reply.jobId)) };
   } catch (error) {

@@ -14,13 +14,11 @@ import { findWorker, type Actor, type WorkerRecord } from "../../core/index.ts";
 import { isOffered, viewOffer, viewWorker, workersAfter } from "../../market/offers.ts";
 import { quoteOf } from "../../market/quotes.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
-import { createSpecParser, idCursor } from "../input.ts";
+import { idCursor, parseSpec } from "../input.ts";
 import { expectReply, notFound } from "../problems.ts";
 import { idParams, problems } from "../schemas.ts";
 
 export function marketRoutes(app: Api, ctx: ApiContext): void {
-  const specs = createSpecParser();
-
   app.route({
     method: "POST",
     url: "/v1/quotes",
@@ -32,7 +30,7 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       response: { 200: quoteSchema, ...problems(400, 401, 413, 415, 422) },
     },
     handler: async (request) => {
-      const spec = specs.parse(request.body.spec);
+      const spec = parseSpec(request.body.spec);
       return quoteOf(ctx.writer.state(), spec, actorOf(request).accountId);
     },
   });

@@ -10,7 +10,11 @@ import {
   uploadMissingRequestSchema,
   uploadMissingSchema,
   uploadViewSchema,
+  type TreeManifest,
 } from "@qubix/shared/protocol";
+import { QubixError } from "@qubix/shared/runtime";
+import { UPLOAD_HOLDER } from "../../checkpoints/index.ts";
+import type { Actor, UploadRecord } from "../../core/index.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { expectReply, invalidField } from "../problems.ts";
 import { problems } from "../schemas.ts";
@@ -27,7 +31,7 @@ export function uploadRoutes(app: Api, ctx: ApiContext): void {
       response: { 200: uploadMissingSchema, ...problems(400, 401, 403, 413, 415) },
     },
     handler: async (request) => ({
-      cids: [...(await ctx.chunks.missing(actorOf(request).accountId, request.body.cids))],
+      cids: [...(await ctx.chunks.missing(actorOf(request).accountId, UPLOAD_HOLDER, request.body.cids))],
     }),
   });
 
@@ -44,12 +48,7 @@ export function uploadRoutes(app: Api, ctx: ApiContext): void {
     },
     handler: async (request, reply) => {
       const actor = actorOf(request);
-      const tree = await ctx.chunks.putTree(actor.accountId, request.body.manifest);
-      const uploadId = uploadIdOf(actor.accountId, tree.manifestCid);
-      const { upload } = expectReply(
-        await ctx.writer.submit({ kind: "upload.create", actor, uploadId, tree }),
-        "upload",
-      );
+      const upload = await commitUpload(ctx, actor, request.body.manifest);
       reply.code(201);
       return {
         id: upload.id,
@@ -81,11 +80,31 @@ export function uploadRoutes(app: Api, ctx: ApiContext): void {
       handler: async (request, reply) => {
         const bytes = request.body;
         if (!(bytes instanceof Uint8Array) || bytes.length === 0) throw invalidField("body", "a chunk has at least one byte");
-        await ctx.chunks.put(actorOf(request).accountId, request.params.cid, bytes);
+        await ctx.chunks.put(actorOf(request).accountId, UPLOAD_HOLDER, request.params.cid, bytes);
         return reply.code(204).send(null);
       },
     });
   });
+}
+
+/** The tree is checked and kept before the core hears of it, and let go again if the core says no. */
+async function commitUpload(ctx: ApiContext, actor: Actor, manifest: TreeManifest): Promise<UploadRecord> {
+  const { accountId } = actor;
+  const tree = await ctx.chunks.putManifest(accountId, UPLOAD_HOLDER, manifest);
+  const { manifestCid } = tree;
+  const verdict = await ctx.chunks.admitTree(accountId, UPLOAD_HOLDER, tree);
+  let accepted = false;
+  try {
+    if (verdict.kind === "refused") {
+      throw new QubixError(verdict.code, verdict.message, { category: "user", status: 422 });
+    }
+    const uploadId = uploadIdOf(accountId, manifestCid);
+    const reply = expectReply(await ctx.writer.submit({ kind: "upload.create", actor, uploadId, tree }), "upload");
+    accepted = true;
+    return reply.upload;
+  } finally {
+    ctx.chunks.settleTree(accountId, UPLOAD_HOLDER, manifestCid, accepted);
+  }
 }
 
 /** Derived from the content: the same tree of the same account is the same upload, however often it is committed. */
