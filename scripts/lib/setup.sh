@@ -164,7 +164,7 @@ setup_as_root() {
   if ((EUID == 0)); then
     "$@"
   elif ! command -v sudo >/dev/null; then
-    setup_fail "this needs root, and there is no sudo: run the script as root, or as root do: $*"
+    setup_fail "this needs root, and there is no sudo: run the script as root"
   elif setup_person_present; then
     sudo "$@"
   else

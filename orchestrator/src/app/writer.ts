@@ -101,6 +101,7 @@ export function createWriter(ports: WriterPorts): Writer {
   };
 
   const committed = (): CoreState => {
+    if (phase === "failed") throw commitFailed(undefined);
     if (state === undefined)
       throw new QubixError("not_started", "The writer was not started.", { category: "internal" });
     return state;
