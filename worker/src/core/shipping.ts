@@ -45,7 +45,8 @@ function ship(draft: Draft, slot: Slot): void {
   assert(newest !== null, "nothing to ship");
   live.shipping = newest.entry;
   live.lastShipStartMs = draft.nowMs;
-  emit(draft, { kind: "ship", slotId: slot.id, jobId: slot.jobId, ...newest });
+  const { entry, ranMs, progress } = newest;
+  emit(draft, { kind: "ship", slotId: slot.id, jobId: slot.jobId, entry, ranMs, progress });
 }
 
 /** A newer whole entry stands in the folder. */
@@ -53,7 +54,7 @@ export function noteEntry(draft: Draft, slot: Slot, newest: FolderEntry): void {
   const live = liveOf(draft.state, slot);
   const isOld = newest.entry === slot.committedEntry || newest.entry === slot.pending?.entry;
   if (isOld || newest.entry === live.shipping) return;
-  live.newest = newest;
+  live.newest = { entry: newest.entry, ranMs: newest.ranMs, progress: newest.progress };
   if (newest.progress !== null) live.progress = newest.progress;
   pursue(draft, slot);
 }
