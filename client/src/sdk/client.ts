@@ -62,7 +62,7 @@ export interface Client {
   readonly enrolments: {
     create(input?: { readonly accountId?: string; readonly ttlS?: number }, options?: CallOptions): Promise<Enrolment>;
   };
-  readonly accounts: {
+  readonly accounts: Listed<Account> & {
     create(input: { readonly name: string; readonly role: Role }, options?: CreateOptions): Promise<Account>;
   };
   readonly apiKeys: {
@@ -126,7 +126,10 @@ export function createClient(config: ClientConfig): Client {
         post(requester, `/v1/workers/${encodeURIComponent(id)}/drain`, { draining }, options),
     },
     enrolments: { create: (input = {}, options) => postOnce(requester, "/v1/enrolments", input, options) },
-    accounts: { create: (input, options) => postCreating(requester, "/v1/accounts", input, options) },
+    accounts: {
+      ...listed<Account>(requester, "/v1/accounts"),
+      create: (input, options) => postCreating(requester, "/v1/accounts", input, options),
+    },
     apiKeys: { create: (input, options) => postOnce(requester, "/v1/api-keys", input, options) },
     wallet: walletOf(requester),
     uploads: uploadsOf(requester),

@@ -5,10 +5,10 @@ import { errorFromResponse, errorFromTransport } from "./problem.ts";
 import type { Requester } from "./request.ts";
 import { backoffMs, sleep } from "./retry.ts";
 import type { Socket, SocketEnd, SocketFactory } from "./socket.ts";
-import type { EventChannel, EventView } from "./types.ts";
+import type { EventChannel, EventsFrame, EventView } from "./types.ts";
 
-/** Events held for a reader that is slower than the network. Beyond it the socket is closed, and opened again when they are used up. */
-const BUFFERED_EVENTS_MAX = 10_000;
+/** Frames held for a reader that is slower than the network. Beyond it the socket is closed, and opened again when they are used up. */
+const BUFFERED_FRAMES_MAX = 2_000;
 /** Connections lost in a row before it is given up; at the longest back-off this is about a minute. */
 const CONNECT_TRIES_MAX = 20;
 /** A close with these codes is the server's last word: the same again would be answered alike. */
@@ -17,7 +17,10 @@ const FATAL_CLOSE_CODES: readonly number[] = [1002, 1003, 1007, 1008];
 export interface SubscribeOptions {
   /** Begin after this `seq`; without it, with what happens from now on. */
   readonly after?: number | undefined;
+  /** All that the key may see by default. */
   readonly channels?: readonly EventChannel[] | undefined;
+  readonly kinds?: readonly string[] | undefined;
+  readonly jobId?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Told when the connection is lost and will be opened again. */
   readonly onReconnect?: ((end: SocketEnd) => void) | undefined;
@@ -39,11 +42,14 @@ export async function* subscribe(
   while (!isAborted(options.signal)) {
     const connection = connect(deps, after, options);
     try {
-      for await (const event of connection.events()) {
+      for await (const frame of connection.frames()) {
         failures = 0;
-        if (after !== undefined && event.seq <= after) continue;
-        after = event.seq;
-        yield event;
+        for (const event of frame.events) {
+          if (after !== undefined && event.seq <= after) continue;
+          after = event.seq;
+          yield event;
+        }
+        after = frame.seq;
       }
     } finally {
       connection.close();
@@ -68,7 +74,7 @@ function isAborted(signal: AbortSignal | undefined): boolean {
 }
 
 interface Connection {
-  events(): AsyncGenerator<EventView, void, undefined>;
+  frames(): AsyncGenerator<EventsFrame, void, undefined>;
   close(): void;
   opened(): boolean;
   /** How it ended; null while open or when closed by ourselves. */
@@ -76,7 +82,7 @@ interface Connection {
 }
 
 function connect(deps: EventsDeps, after: number | undefined, options: SubscribeOptions): Connection {
-  const buffer: EventView[] = [];
+  const buffer: EventsFrame[] = [];
   let wake: (() => void) | undefined;
   let ended: SocketEnd | null = null;
   let closedByUs = false;
@@ -97,10 +103,10 @@ function connect(deps: EventsDeps, after: number | undefined, options: Subscribe
     },
     onMessage: (text) => {
       if (closedByUs) return;
-      const event = parseEvent(text);
-      if (event === undefined) return;
-      buffer.push(event);
-      if (buffer.length >= BUFFERED_EVENTS_MAX) close();
+      const frame = parseFrame(text);
+      if (frame === undefined) return;
+      buffer.push(frame);
+      if (buffer.length >= BUFFERED_FRAMES_MAX) close();
       notify();
     },
     onClose: (end) => {
@@ -109,17 +115,9 @@ function connect(deps: EventsDeps, after: number | undefined, options: Subscribe
     },
   });
   options.signal?.addEventListener("abort", close, { once: true });
-  const events = async function* (): AsyncGenerator<EventView, void, undefined> {
-    let next = 0;
+  const frames = async function* (): AsyncGenerator<EventsFrame, void, undefined> {
     for (;;) {
-      const event = buffer[next];
-      if (event !== undefined) {
-        next += 1;
-        yield event;
-        continue;
-      }
-      buffer.length = 0;
-      next = 0;
+      for (let frame = buffer.shift(); frame !== undefined; frame = buffer.shift()) yield frame;
       if (closedByUs || ended !== null) return;
       await new Promise<void>((resolve) => {
         wake = resolve;
@@ -127,7 +125,7 @@ function connect(deps: EventsDeps, after: number | undefined, options: Subscribe
     }
   };
   return {
-    events,
+    frames,
     close: () => {
       options.signal?.removeEventListener("abort", close);
       close();
@@ -141,16 +139,18 @@ function urlOf(baseUrl: string, after: number | undefined, options: SubscribeOpt
   const query = new URLSearchParams();
   if (after !== undefined) query.set("after", String(after));
   if (options.channels !== undefined) query.set("channels", options.channels.join(","));
+  if (options.kinds !== undefined) query.set("kinds", options.kinds.join(","));
+  if (options.jobId !== undefined) query.set("jobId", options.jobId);
   const text = query.toString();
   return `${baseUrl.replace(/^http/, "ws")}/v1/events${text === "" ? "" : `?${text}`}`;
 }
 
-/** Anything that is not an event (a greeting, a later addition) is passed over. */
-function parseEvent(text: string): EventView | undefined {
+/** Anything that is not a frame of events is a later addition, and passed over. */
+function parseFrame(text: string): EventsFrame | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    const isEvent = typeof value === "object" && value !== null && "seq" in value && "kind" in value;
-    return isEvent ? (value as EventView) : undefined;
+    const isFrame = typeof value === "object" && value !== null && "seq" in value && "events" in value;
+    return isFrame ? (value as EventsFrame) : undefined;
   } catch {
     return undefined;
   }

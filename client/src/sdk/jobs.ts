@@ -2,7 +2,10 @@
 import { allItems, type PageOptions } from "./paging.ts";
 import { type EventsDeps, subscribe } from "./events.ts";
 import { parseNdjson } from "./ndjson.ts";
+import { QubixError } from "@qubix/shared/errors";
+import { errorFromTransport } from "./problem.ts";
 import type { CallOptions, CreateOptions } from "./request.ts";
+import { backoffMs, sleep } from "./retry.ts";
 import type { TransportResponse } from "./transport.ts";
 import {
   type BatchResult,
@@ -37,6 +40,9 @@ export interface WaitOptions extends CallOptions {
   /** How often a view is wanted, in seconds, at most 60 [60]. The end is reported at once in any case. */
   readonly everyS?: number | undefined;
 }
+export interface EventsOptions extends PageOptions, CallOptions {
+  readonly after?: number | undefined;
+}
 export interface LogsOptions extends CallOptions {
   /** Go on with what is written from now on, until the job has ended. */
   readonly follow?: boolean | undefined;
@@ -54,11 +60,11 @@ export interface Jobs {
   list(options?: ListJobsOptions): Promise<Page<JobView>>;
   listAll(options?: Omit<ListJobsOptions, "cursor">): AsyncIterable<JobView>;
   cancel(id: string, options?: CallOptions): Promise<JobView>;
-  /** Resolves with the job once it has ended, however that was. */
+  /** Resolves with the job once it has ended, however that was. A lost connection or a restarting orchestrator is waited out for about two minutes. */
   wait(id: string, options?: WaitOptions): Promise<JobView>;
-  /** The timeline so far. */
-  events(id: string, options?: PageOptions & CallOptions): Promise<Page<EventView>>;
-  eventsAll(id: string, options?: CallOptions): AsyncIterable<EventView>;
+  /** The timeline so far; `after` is the `seq` of the last event that is known. */
+  events(id: string, options?: EventsOptions): Promise<Page<EventView>>;
+  eventsAll(id: string, options?: Omit<EventsOptions, "cursor">): AsyncIterable<EventView>;
   /** The timeline so far and as it goes on; ends when the job has ended. */
   followEvents(id: string, options?: CallOptions): AsyncIterable<EventView>;
   /** Lines of the log, with a marker at each promotion. A cut connection is opened again after the last line. */
@@ -84,6 +90,8 @@ export function createJobs(deps: EventsDeps): Jobs {
       ...options,
       idempotencyKey: options.idempotencyKey ?? globalThis.crypto.randomUUID(),
     });
+  const items = async <T>(path: string, options: CallOptions) =>
+    (await get<{ readonly items: readonly T[] }>(path, {}, options)).items;
 
   const jobs: Jobs = {
     create: (spec, options = {}) => create("/v1/jobs", spec, options),
@@ -98,19 +106,14 @@ export function createJobs(deps: EventsDeps): Jobs {
     listAll: (options = {}) => allItems((cursor) => jobs.list({ ...options, cursor })),
     cancel: (id, options = {}) =>
       requester.json({ method: "POST", path: at(id, "/cancel"), body: {}, idempotent: true, ...options }),
-    wait: async (id, { onUpdate, everyS = WAIT_S_MAX, ...options } = {}) => {
-      for (;;) {
-        const job = await jobs.get(id, { ...options, waitS: Math.min(everyS, WAIT_S_MAX) });
-        onUpdate?.(job);
-        if (hasEnded(job.phase)) return job;
-      }
-    },
-    events: (id, { cursor, limit, ...options } = {}) => get(at(id, "/events"), { cursor, limit }, options),
+    wait: (id, options = {}) => waitForEnd(deps, jobs, id, options),
+    events: (id, { cursor, limit, after, ...options } = {}) =>
+      get(at(id, "/events"), { cursor, limit, after }, options),
     eventsAll: (id, options = {}) => allItems((cursor) => jobs.events(id, { ...options, cursor })),
     followEvents: (id, options = {}) => followEvents(deps, jobs, id, options),
-    logs: (id, options = {}) => logLines(deps, at(id, "/logs"), options),
-    checkpoints: (id, options = {}) => all(at(id, "/checkpoints"), options),
-    outputs: (id, options = {}) => all(at(id, "/outputs"), options),
+    logs: (id, options = {}) => logLines(deps, jobs, id, at(id, "/logs"), options),
+    checkpoints: (id, options = {}) => items(at(id, "/checkpoints"), options),
+    outputs: (id, options = {}) => items(at(id, "/outputs"), options),
     output: (id, path, options = {}) =>
       requester.stream({
         method: "GET",
@@ -118,11 +121,6 @@ export function createJobs(deps: EventsDeps): Jobs {
         idempotent: true,
         ...options,
       }),
-  };
-  const all = async <T>(path: string, options: CallOptions): Promise<readonly T[]> => {
-    const items: T[] = [];
-    for await (const item of allItems((cursor) => get<Page<T>>(path, { cursor }, options))) items.push(item);
-    return items;
   };
   return jobs;
 }
@@ -132,6 +130,33 @@ function definedOnly(options: CallOptions): CallOptions {
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
   };
+}
+
+/** An orchestrator that restarts is waited for: so many failures in a row, each after the retries of a request, are about two minutes. */
+const FAILURES_MAX = 20;
+
+async function waitForEnd(
+  deps: EventsDeps,
+  jobs: Jobs,
+  id: string,
+  { onUpdate, everyS = WAIT_S_MAX, ...options }: WaitOptions,
+): Promise<JobView> {
+  for (let failures = 0; ; ) {
+    try {
+      const job = await jobs.get(id, { ...options, waitS: Math.min(everyS, WAIT_S_MAX) });
+      failures = 0;
+      onUpdate?.(job);
+      if (hasEnded(job.phase)) return job;
+    } catch (error) {
+      failures += 1;
+      if (!isPassing(error) || failures > FAILURES_MAX) throw error;
+      await sleep(backoffMs(failures, deps.random()), options.signal);
+    }
+  }
+}
+
+function isPassing(error: unknown): boolean {
+  return error instanceof QubixError && error.retryable;
 }
 
 /** What was, then live; at the end the list once more, so that nothing written with the end (the settlement) is missing. */
@@ -152,47 +177,45 @@ async function* followEvents(
     yield event;
   }
   if (ended) return;
-  for await (const event of subscribe(deps, { after: last, channels: ["jobs"], signal: options.signal })) {
-    if (event.jobId !== id) continue;
+  for await (const event of subscribe(deps, { after: last, jobId: id, signal: options.signal })) {
     note(event);
     yield event;
     if (ended) break;
   }
   if (options.signal?.aborted === true) return;
-  for await (const event of jobs.eventsAll(id, options)) {
-    if (event.seq <= last) continue;
-    note(event);
-    yield event;
-  }
+  yield* jobs.eventsAll(id, { ...options, after: last });
 }
-
-/** Connections a followed log may lose in a row, without a line in between. */
-const LOG_RECONNECTS_MAX = 20;
 
 async function* logLines(
   deps: EventsDeps,
+  jobs: Jobs,
+  id: string,
   path: string,
   { follow = false, after, ...options }: LogsOptions,
 ): AsyncGenerator<LogLine, void, undefined> {
   let cursor = after;
-  for (let cuts = 0; ; cuts += 1) {
-    const response = await deps.requester.stream({
-      method: "GET",
-      path,
-      query: { follow: follow ? true : undefined, after: cursor },
-      idempotent: true,
-      ...options,
-    });
+  for (let failures = 0; ; ) {
     try {
+      const response = await deps.requester.stream({
+        method: "GET",
+        path,
+        query: { follow: follow ? true : undefined, after: cursor },
+        idempotent: true,
+        ...options,
+      });
       for await (const line of parseNdjson<LogLine>(response.stream())) {
         cursor = line.cursor;
-        cuts = 0;
+        failures = 0;
         yield line;
       }
-      return;
+      // A server that stops ends the stream too: it is complete only when the job has ended.
+      if (!follow || hasEnded((await jobs.get(id, options)).phase)) return;
     } catch (error) {
       if (options.signal?.aborted === true) return;
-      if (cuts >= LOG_RECONNECTS_MAX) throw error;
+      if (error instanceof QubixError && !error.retryable) throw error;
     }
+    failures += 1;
+    if (failures > FAILURES_MAX) throw errorFromTransport(deps.requester.baseUrl, new Error("the log was cut off"));
+    await sleep(backoffMs(failures, deps.random()), options.signal).catch(() => {});
   }
 }

@@ -26,3 +26,6 @@ export async function collect<Item>(items: AsyncIterable<Item>): Promise<Item[]>
   for await (const item of items) all.push(item);
   return all;
 }
+
+/** The server gives no more in one page. */
+export const PAGE_ITEMS_MAX = 500;

@@ -21,13 +21,13 @@ export interface Socket {
 
 export type SocketFactory = (url: string, apiKey: string | undefined, handlers: SocketHandlers) => Socket;
 
-/** Subprotocol under which a browser, which cannot set headers, hands over its key: `qubix.v1, qubix.key.KEY`. */
-const SUBPROTOCOL = "qubix.v1";
-const KEY_PROTOCOL_PREFIX = "qubix.key.";
+/** A browser cannot set headers: it hands over its key as a subprotocol. Equal to the names in `@qubix/shared/protocol`, which is not loaded here. */
+export const EVENTS_PROTOCOL = "qubix.events.v1";
+export const KEY_PROTOCOL_PREFIX = "qubix.key.";
 
 /** The standard WebSocket of browsers and Node. */
 export const openWebSocket: SocketFactory = (url, apiKey, handlers) => {
-  const protocols = apiKey === undefined ? [] : [SUBPROTOCOL, `${KEY_PROTOCOL_PREFIX}${apiKey}`];
+  const protocols = apiKey === undefined ? [] : [EVENTS_PROTOCOL, `${KEY_PROTOCOL_PREFIX}${apiKey}`];
   const socket = new WebSocket(url, protocols);
   socket.addEventListener("open", handlers.onOpen);
   socket.addEventListener("message", (message: MessageEvent) => handlers.onMessage(String(message.data)));

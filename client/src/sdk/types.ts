@@ -5,6 +5,7 @@ import type {
   batchResultSchema,
   checkpointViewSchema,
   enrolmentSchema,
+  EventView,
   JobSpecInput,
   jobPhaseSchema,
   offerViewSchema,
@@ -19,7 +20,12 @@ import type {
 } from "@qubix/shared/protocol";
 
 export type { EventView, JobView, LogLine, Page, Role, TreeManifest, WireMoney } from "@qubix/shared/protocol";
-export type { JobSpecInput } from "@qubix/shared/protocol";
+
+/** One frame of the live events; the first comes at once and may be empty. `seq` is where to resume from. */
+export interface EventsFrame {
+  readonly seq: number;
+  readonly events: readonly EventView[];
+}
 
 type Output<Schema extends { readonly _zod: { readonly output: unknown } }> = Schema["_zod"]["output"];
 
