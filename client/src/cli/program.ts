@@ -144,10 +144,12 @@ function addWalletCommands(program: Command, run: Runner): Command {
   const wallet = program
     .command("wallet")
     .description("your balances")
+    .option("--account <account>", "of another account (admin)")
     .action((options: object) => run(async () => (await import("./commands/wallet.ts")).wallet, [], options, false));
   wallet
     .command("entries")
     .description("every movement of your money, newest first")
+    .option("--account <account>", "of another account (admin)")
     .option("--limit <n>", "how many at most [50]")
     .option("--cursor <cursor>", "go on after a page (its nextCursor)")
     .option("--all", "all of them")

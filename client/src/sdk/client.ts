@@ -29,7 +29,7 @@ import type {
 const REQUEST_TIMEOUT_MS_DEFAULT = 30_000;
 
 export interface ClientConfig {
-  /** Of the orchestrator, e.g. `http://127.0.0.1:8080`. */
+  /** Of the orchestrator, e.g. `http://127.0.0.1:8420`. */
   readonly url: string;
   /** `qbx_…`; without one only health and documents can be asked for. */
   readonly apiKey?: string | undefined;
@@ -69,13 +69,15 @@ export interface Client {
     create(input: { readonly accountId: string; readonly name?: string }, options?: CallOptions): Promise<ApiKey>;
   };
   readonly wallet: {
-    get(options?: CallOptions): Promise<Wallet>;
-    entries(options?: PageOptions & CallOptions): Promise<Page<WalletEntry>>;
-    entriesAll(options?: CallOptions): AsyncIterable<WalletEntry>;
+    /** The key's own account, or for an admin any. */
+    get(options?: WalletOptions): Promise<Wallet>;
+    /** Newest first. */
+    entries(options?: WalletOptions & PageOptions): Promise<Page<WalletEntry>>;
+    entriesAll(options?: WalletOptions): AsyncIterable<WalletEntry>;
     deposit(
       input: { readonly accountId: string; readonly amount: WireMoney; readonly reference?: string },
       options?: CreateOptions,
-    ): Promise<unknown>;
+    ): Promise<{ readonly transferId: string; readonly wallet: Wallet }>;
   };
   readonly uploads: {
     /** Which of these chunks the store does not have yet (at most 4096 at a time). */
@@ -89,6 +91,10 @@ export interface Client {
   };
   /** For routes that have no method here. */
   readonly requester: Requester;
+}
+
+export interface WalletOptions extends CallOptions {
+  readonly accountId?: string | undefined;
 }
 
 export interface Listed<Item> {
@@ -138,13 +144,17 @@ export function createClient(config: ClientConfig): Client {
 }
 
 function walletOf(requester: Requester): Client["wallet"] {
-  const entries = listed<WalletEntry>(requester, "/v1/wallet/entries");
-  return {
-    get: (options) => requester.json({ method: "GET", path: "/v1/wallet", idempotent: true, ...options }),
-    entries: (options) => entries.list(options),
-    entriesAll: (options) => entries.listAll(options),
+  const wallet: Client["wallet"] = {
+    get: ({ accountId, ...options } = {}) =>
+      requester.json({ method: "GET", path: "/v1/wallet", query: { accountId }, idempotent: true, ...options }),
+    entries: ({ accountId, cursor, limit, ...options } = {}) => {
+      const query = { accountId, cursor, limit };
+      return requester.json({ method: "GET", path: "/v1/wallet/entries", query, idempotent: true, ...options });
+    },
+    entriesAll: (options = {}) => allItems((cursor) => wallet.entries({ ...options, cursor })),
     deposit: (input, options) => postCreating(requester, "/v1/wallet/deposits", input, options),
   };
+  return wallet;
 }
 
 function uploadsOf(requester: Requester): Client["uploads"] {
@@ -192,7 +202,7 @@ function baseUrlOf(text: string): string {
   }
   throw new QubixError(
     "url_invalid",
-    `"${text}" is not the URL of an orchestrator. Give one that begins with http:// or https://, e.g. http://127.0.0.1:8080.`,
+    `"${text}" is not the URL of an orchestrator. Give one that begins with http:// or https://, e.g. http://127.0.0.1:8420.`,
     { category: "user" },
   );
 }

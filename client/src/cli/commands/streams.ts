@@ -23,7 +23,7 @@ export const logs: Handler<{ readonly follow?: boolean; readonly after?: string 
 /** Text as the job wrote it, its standard error on ours; markers stand on lines of their own. */
 export function printLogLine(session: Session, line: LogLine): void {
   if (session.json) session.printJson(line);
-  else if (line.stream === "marker") session.note(session.errColors.yellow(`── ${line.text.trimEnd()} ──`));
+  else if (line.stream === "marker") session.note(session.errColors.yellow(line.text.trimEnd()));
   else (line.stream === "stdout" ? session.io.stdout : session.io.stderr).write(line.text);
 }
 

@@ -7,8 +7,8 @@ import { type ListOptions, readList } from "../list.ts";
 import { parseMoney } from "../parse/values.ts";
 import type { Handler } from "../session.ts";
 
-export const wallet: Handler<object> = async (session) => {
-  const view = await session.client.wallet.get();
+export const wallet: Handler<{ readonly account?: string }> = async (session, _args, { account }) => {
+  const view = await session.client.wallet.get({ accountId: account });
   if (session.json) session.printJson(view);
   else if (view.balances.length === 0) {
     session.note(
@@ -31,8 +31,10 @@ export const wallet: Handler<object> = async (session) => {
   return EXIT_OK;
 };
 
-export const entries: Handler<ListOptions> = async (session, _args, options) => {
-  const page = await readList(options, (query) => session.client.wallet.entries(query));
+export const entries: Handler<ListOptions & { readonly account?: string }> = async (session, _args, options) => {
+  const page = await readList(options, (query) =>
+    session.client.wallet.entries({ ...query, accountId: options.account }),
+  );
   if (session.json) session.printJson(page);
   else if (page.items.length === 0) session.note("No money has moved yet.");
   else {

@@ -1,7 +1,7 @@
 // The timeline in plain words: one line for each event, with the time since the first.
 import type { EventView, WireMoney } from "@qubix/shared/protocol";
 import type { Colors } from "../session.ts";
-import { formatBytes, formatDuration, formatRate, printable } from "./units.ts";
+import { formatBytes, formatDuration, formatMoney, formatRate, printable } from "./units.ts";
 
 /** Turns events of one job, in order, into lines. Keeps the time of the first, and the job's currency. */
 export interface TimelineFormatter {
@@ -55,12 +55,17 @@ class EventData {
     return this.text("workerId") ?? this.#event.workerId ?? "a worker";
   }
 
-  /** ` at 0.12 USD/h`, from a decimal string of micro-units or money. */
-  rate(key = "ratePerHour"): string {
-    const value = this.#event.data[key];
-    const money =
-      typeof value === "string" && /^[0-9]+$/.test(value) ? { amount: value, currency: this.#currency } : value;
-    return isMoney(money) ? ` at ${formatRate(money)}` : "";
+  /** From a decimal string of micro-units. */
+  money(key: string): WireMoney | undefined {
+    const amount = this.#event.data[key];
+    if (typeof amount !== "string" || !/^[0-9]+$/.test(amount)) return undefined;
+    return { amount, currency: this.text("currency") ?? this.#currency };
+  }
+
+  /** ` at 0.12 USD/h`. */
+  rate(): string {
+    const money = this.money("ratePerHour");
+    return money === undefined ? "" : ` at ${formatRate(money)}`;
   }
 
   epoch(): string {
@@ -68,9 +73,9 @@ class EventData {
     return epoch === undefined ? "" : ` (epoch ${epoch})`;
   }
 
-  duration(key: string, before: string, after = ""): string {
+  duration(key: string, before: string): string {
     const ms = this.number(key);
-    return ms === undefined ? "" : `${before}${formatDuration(ms)}${after}`;
+    return ms === undefined ? "" : `${before}${formatDuration(ms)}`;
   }
 
   /** `, work lost 1.2 s`. */
@@ -79,7 +84,7 @@ class EventData {
   }
 
   from(): string {
-    const seq = this.number("fromSeq") ?? this.number("fromCheckpointSeq") ?? this.number("checkpointSeq");
+    const seq = this.number("fromSeq");
     if (seq === undefined) return "";
     return seq === 0 ? " from the beginning" : ` from checkpoint ${seq}`;
   }
@@ -92,42 +97,43 @@ class EventData {
 
 const REASONS: Readonly<Record<string, string>> = {
   closed: "its socket closed",
+  worker_closed: "the primary's socket closed",
   silent: "it fell silent",
-  worker_lost: "its worker was lost",
+  worker_lost: "the primary's machine was lost",
+  worker_failed: "the primary's machine failed",
+  lost_container: "the container was gone",
+  stopped: "its worker stopped it",
+  exit_code: "it ended by itself with an error",
   no_offer: "no offer matched in time",
+  standby_ready: "its standby was ready",
+  cancelled: "it was cancelled",
+  deadline: "its duration is used up",
 };
 
 const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   queued: () => "queued",
   matched: (data) => `matched to worker ${data.worker()}${data.rate()}${data.epoch()}${startOf(data)}`,
-  pulled: (data) => `image pulled on ${data.worker()}`,
-  started: (data) => `started on ${data.worker()}${data.epoch()}`,
-  running: (data) => `running on ${data.worker()}${data.epoch()}`,
+  started: (data) => `started on ${data.worker()}${data.epoch()}${startOf(data)}`,
   checkpoint: checkpointText,
   suspect: (data) => {
-    const silence = data.text("why") === "silent" ? data.duration("silentMs", " (no sign of life for ", ")") : "";
+    const silence = data.text("why") === "silent" ? data.duration("silentMs", ", no sign of life for ") : "";
     return `primary ${data.worker()} is suspect${data.because("why")}${silence}`;
   },
-  lost: (data) => `primary ${data.worker()} is lost${data.because("why")}`,
-  promoted: (data) => `standby promoted on ${data.worker()}${data.epoch()}${data.from()}${data.rate()}${data.lost()}`,
-  requeued: (data) => `waiting for another place${data.because("why", "reason")}${data.from()}${data.lost()}`,
-  undone: (data) => `the primary ${data.worker()} is back and goes on${data.epoch()}`,
+  promoted: (data) => `standby promoted on ${data.worker()}${data.epoch()}${data.from()}${data.lost()}`,
+  requeued: (data) => `waits for another place${data.because("why")}; goes on${data.from()}${data.lost()}`,
+  undone: (data) => `the earlier primary ${data.worker()} is back and goes on${data.epoch()}`,
   standby_reserved: (data) => `standby reserved on ${data.worker()}${data.rate()}`,
   standby_ready: (data) => {
-    const seq = data.number("checkpointSeq") ?? data.number("seq");
+    const seq = data.number("checkpointSeq");
     return `standby ready on ${data.worker()}${seq === undefined || seq === 0 ? "" : ` with checkpoint ${seq}`}`;
   },
-  standby_lost: (data) => `standby on ${data.worker()} lost${data.because("why", "reason")}`,
-  standby_released: (data) => `standby on ${data.worker()} released`,
+  standby_lost: (data) => `standby on ${data.worker()} lost${data.because("why")}`,
   standby_unavailable: () => "no other machine is free for a standby now; the job runs without one",
-  stopping: (data) => `stopping${data.because("why", "intent", "reason")}`,
-  exited: (data) => {
-    const code = data.number("exitCode");
-    return `container ended${code === undefined ? "" : ` with exit code ${code}`}`;
-  },
+  stopping: (data) => `stopping${data.because("reason")}`,
+  exited: (data) => `container ended${data.duration("ranMs", " after ")}`,
   completed: () => "completed",
   failed: (data) => `failed${data.because("message", "reason")}`,
-  cancelled: (data) => `cancelled${data.because("message")}`,
+  cancelled: () => "cancelled",
   settled: settledText,
 };
 
@@ -147,12 +153,10 @@ function checkpointText(data: EventData): string {
 }
 
 function settledText(data: EventData): string {
-  const gross = data.rate("gross").replace(/^ at /, "").replace(/\/h$/, "");
-  return gross === "" ? "settled" : `settled: ${gross}`;
-}
-
-function isMoney(value: unknown): value is WireMoney {
-  return typeof value === "object" && value !== null && "amount" in value && "currency" in value;
+  const [gross, hold] = [data.money("gross"), data.money("hold")];
+  if (gross === undefined || hold === undefined) return "settled";
+  const refund = { amount: (BigInt(hold.amount) - BigInt(gross.amount)).toString(), currency: hold.currency };
+  return `settled: ${formatMoney(gross)} of ${formatMoney(hold)} held, ${formatMoney(refund)} refunded`;
 }
 
 function textOf(value: unknown): string {
@@ -160,7 +164,7 @@ function textOf(value: unknown): string {
 }
 
 const GOOD: readonly string[] = ["completed", "settled", "started", "standby_ready"];
-const BAD: readonly string[] = ["failed", "lost", "standby_lost"];
+const BAD: readonly string[] = ["failed", "standby_lost"];
 const NOTABLE: readonly string[] = ["suspect", "promoted", "requeued", "undone", "cancelled", "standby_unavailable"];
 
 function paint(kind: string, text: string, colors: Colors): string {
