@@ -9,6 +9,7 @@ import {
   type WorkerMessageBody,
   type WorkerState,
 } from "@qubix/worker/core";
+import { type AttemptId, attemptId } from "@qubix/shared/domain";
 import type { EndOutcome, OrchestratorMessage, WorkerMessage, WorkerOffer } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import { BrokenInvariant, type World } from "./world.ts";
@@ -82,6 +83,7 @@ export function createWorkerNode(
   let offer = setup.offer;
   let life: Life | null = null;
   let lastLink: Link | null = null;
+  const logged = new Map<AttemptId, number>();
 
   // ── The loop: event, step, journal, effects ──
 
@@ -127,7 +129,10 @@ export function createWorkerNode(
     };
     life = of;
     machine.follower = {
-      entry: (slotId, entry) => later(of, 20, () => give(of, { kind: "entry", slotId, ...entry })),
+      entry: (slotId, entry) => {
+        log(of, slotId, `${entry.entry}\n`);
+        later(of, 20, () => give(of, { kind: "entry", slotId, ...entry }));
+      },
       exited: (slotId, found) => later(of, 20, () => give(of, { kind: "exited", slotId, ...found })),
     };
     reap();
@@ -238,6 +243,15 @@ export function createWorkerNode(
     const told = setup.lies ? inflate(body) : body;
     const message = told.kind === "checkpoint" ? { ...told, signature: "sig" } : told;
     link.connection.sendUp({ ...message, msg: link.msg } as WorkerMessage);
+  }
+
+  /** What the container printed, under the epoch that the journal knows now. Lines are lost while the line is away. */
+  function log(of: Life, slotId: string, text: string): void {
+    const attempt = journal.get(slotId)?.attempt;
+    if (of.link?.isOpen !== true || attempt === undefined || attempt === null) return;
+    const offset = logged.get(attemptId(attempt)) ?? 0;
+    logged.set(attemptId(attempt), offset + text.length);
+    send(of.link, { kind: "log", attempt, stream: "stdout", offset, text, time: "2026-01-01T00:00:00Z" });
   }
 
   function isReachable(): boolean {

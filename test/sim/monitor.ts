@@ -253,6 +253,11 @@ export function createMonitor(world: World, store: Store): Monitor {
       for (const changes of batch) {
         for (const change of changes.puts) put(change, nowMs, touched);
         changes.transfers.forEach(transferred);
+        for (const log of changes.logs) {
+          check(log.stream === "marker" || log.epoch === jobs.get(log.jobId)?.epoch, () => {
+            return `invariant 2: a log line of ${log.jobId} epoch ${log.epoch} was taken at epoch ${jobs.get(log.jobId)?.epoch}`;
+          });
+        }
         for (const { kind, jobId } of changes.events) {
           if (jobId !== null) world.note(`${jobId} ${kind}`);
         }
