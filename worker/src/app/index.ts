@@ -1,1 +1,3 @@
-export {};
+export { createAgent, type Agent, type AgentPorts, type AgentStatus } from "./agent.ts";
+export { enrol, loadIdentity, type Identity } from "./identity.ts";
+export { main } from "./main.ts";

@@ -20,6 +20,36 @@ export type SlotId = string;
  */
 export type SlotPhase = "preparing" | "ready" | "starting" | "running" | "collecting" | "ended" | "removing";
 
+type HeartbeatAttempt = NonNullable<Extract<WorkerMessage, { kind: "heartbeat" }>["attempts"]>[number];
+/** What a container uses, for people to see. */
+export type Measures = NonNullable<HeartbeatAttempt["measures"]>;
+
+/**
+ * Names one whole entry of a checkpoint folder in one version. The runner makes it (the entry's name and what tells a replaced file from its predecessor);
+ * the core only compares it, so the same entry must have the same key after a restart of the agent.
+ */
+export type EntryKey = string;
+
+/** A whole entry that stands in a checkpoint folder. */
+export interface FolderEntry {
+  readonly entry: EntryKey;
+  /** Container time at which it was seen. */
+  readonly ranMs: number;
+  readonly progress: number | null;
+}
+
+/** What the engine says of a slot's container when the agent starts. */
+export interface ContainerFound {
+  readonly state: "absent" | "created" | "running" | "exited";
+  readonly exitCode: number | null;
+  readonly oomKilled: boolean;
+  readonly diskExceeded: boolean;
+  /** Container time: up to now while it runs, else up to its end. */
+  readonly ranMs: number;
+  /** The newest whole entry of its checkpoint folder; null for none. */
+  readonly newest: FolderEntry | null;
+}
+
 /** A checkpoint whose upload is complete and whose commit is not yet answered. */
 export interface PendingCheckpoint {
   readonly seq: number;
@@ -27,9 +57,10 @@ export interface PendingCheckpoint {
   readonly tree: TreeRef;
   readonly ranMs: number;
   readonly progress: number | null;
-  /** The entry's name in the checkpoint folder. */
-  readonly entry: string;
+  readonly entry: EntryKey;
 }
+
+export type StopReason = "cancelled" | "deadline" | "drain" | "contact_loss";
 
 /** One row of the journal: enough to carry on after a crash of the agent. */
 export interface Slot {
@@ -42,38 +73,49 @@ export interface Slot {
   readonly standbyId: StandbyId | null;
   /** The checkpoint it is to begin from, or began from. */
   readonly checkpoint: CheckpointRef | null;
+  /** The checkpoint that is unpacked on disk for its start; 0 for none. */
+  readonly unpackedSeq: number;
   /** The newest checkpoint known to be committed; 0 for none. */
   readonly committedSeq: number;
+  /** The folder entry that checkpoint is; null for none. Not shipped again. */
+  readonly committedEntry: EntryKey | null;
   readonly pending: PendingCheckpoint | null;
   /** Stop was asked for: the container's end is not the job's own. */
-  readonly stopping: "cancelled" | "deadline" | "drain" | "contact_loss" | null;
+  readonly stopping: StopReason | null;
+  /** How it ends. Set in phase `collecting` once that is certain and only the newest checkpoint is still on its way; null there while outputs are collected. */
   readonly end: { readonly ranMs: number; readonly outcome: EndOutcome } | null;
   readonly ranMs: number;
 }
 
 export type WorkerCoreEvent =
-  /** First event after loading the journal. `alive`: what Docker says of each slot's container. */
-  | {
-      readonly kind: "boot";
-      readonly containers: ReadonlyMap<
-        SlotId,
-        {
-          readonly state: "absent" | "created" | "running" | "exited";
-          readonly exitCode: number | null;
-          readonly oomKilled: boolean;
-          readonly ranMs: number;
-        }
-      >;
-    }
+  /** First event after loading the journal: what the engine says of each slot's container. A slot without an entry counts as `absent`. */
+  | { readonly kind: "boot"; readonly containers: ReadonlyMap<SlotId, ContainerFound> }
   | { readonly kind: "opened"; readonly sessionId: SessionId; readonly contactLossS: number }
   | { readonly kind: "closed" }
+  /** Any message of the orchestrator but `ack` and `refused`, which the link turns into the two events below. */
   | { readonly kind: "message"; readonly message: OrchestratorMessage }
+  /** The orchestrator has made this message of ours durable. */
+  | { readonly kind: "acknowledged"; readonly message: WorkerMessageBody }
+  /** The orchestrator does not accept this message of ours and never will. */
+  | {
+      readonly kind: "refused";
+      readonly message: WorkerMessageBody;
+      readonly code: string;
+      readonly reason: string;
+    }
   /** The owner's settings or the hardware changed. */
   | { readonly kind: "offer"; readonly offer: WorkerOffer }
   | { readonly kind: "timer" }
   // Answers of the runner to the effects below.
-  | { readonly kind: "prepared"; readonly slotId: SlotId; readonly checkpointSeq: number }
+  /** Container made, checkpoint `checkpointSeq` (0 for none) unpacked as `entry`. Answers `prepare` and `restore`. */
+  | {
+      readonly kind: "prepared";
+      readonly slotId: SlotId;
+      readonly checkpointSeq: number;
+      readonly entry: EntryKey | null;
+    }
   | { readonly kind: "started"; readonly slotId: SlotId }
+  /** The container ended. A last `entry`, where there is one, comes before it. */
   | {
       readonly kind: "exited";
       readonly slotId: SlotId;
@@ -89,22 +131,30 @@ export type WorkerCoreEvent =
   | {
       readonly kind: "entry";
       readonly slotId: SlotId;
-      readonly entry: string;
+      readonly entry: EntryKey;
       readonly ranMs: number;
       readonly progress: number | null;
     }
   | {
       readonly kind: "shipped";
       readonly slotId: SlotId;
-      readonly entry: string;
+      readonly entry: EntryKey;
       readonly tree: TreeRef;
       readonly ranMs: number;
       readonly progress: number | null;
     }
   /** Shipping this entry did not work (line cut, entry vanished); another is tried when it comes, or this one again later. */
-  | { readonly kind: "shipFailed"; readonly slotId: SlotId; readonly entry: string }
+  | { readonly kind: "shipFailed"; readonly slotId: SlotId; readonly entry: EntryKey }
   | { readonly kind: "outputs"; readonly slotId: SlotId; readonly tree: TreeRef | null }
-  | { readonly kind: "measured"; readonly slotId: SlotId; readonly ranMs: number; readonly progress: number | null };
+  /** For the next heartbeats; nothing is journaled. `activity`: a word on what goes on, e.g. `pulling 40%`. */
+  | {
+      readonly kind: "measured";
+      readonly slotId: SlotId;
+      readonly ranMs: number;
+      readonly progress: number | null;
+      readonly measures?: Measures;
+      readonly activity?: string;
+    };
 
 export type WorkerEffect =
   | { readonly kind: "send"; readonly message: WorkerMessageBody }
@@ -126,29 +176,35 @@ export type WorkerEffect =
   | { readonly kind: "follow"; readonly slotId: SlotId; readonly attempt: AttemptRef }
   /** SIGTERM, SIGKILL after `graceS`; answers `exited`. */
   | { readonly kind: "stop"; readonly slotId: SlotId; readonly graceS: number }
-  | { readonly kind: "kill"; readonly slotId: SlotId }
   /** Upload this entry of the checkpoint folder; answer `shipped` or `shipFailed`. */
   | {
       readonly kind: "ship";
       readonly slotId: SlotId;
       readonly jobId: JobId;
-      readonly entry: string;
+      readonly entry: EntryKey;
       readonly ranMs: number;
       readonly progress: number | null;
     }
   /** This entry is committed: older ones can go. */
-  | { readonly kind: "committed"; readonly slotId: SlotId; readonly entry: string }
+  | { readonly kind: "committed"; readonly slotId: SlotId; readonly entry: EntryKey }
   /** Upload what matches the output patterns; answer `outputs` or `failed`. */
   | { readonly kind: "collect"; readonly slotId: SlotId; readonly jobId: JobId }
   /** Kill and delete the container and its folders; answer `removed`. */
   | { readonly kind: "remove"; readonly slotId: SlotId };
 
 type Unnumbered<M> = M extends unknown ? Omit<M, "msg"> : never;
-/** A message before the link gives it its number. The link keeps which number belongs to which message and answers `acknowledged`. */
-export type WorkerMessageBody = Unnumbered<WorkerMessage>;
+type Unsigned<M> = M extends { readonly kind: "checkpoint" } ? Omit<M, "signature"> : M;
+/** A message before the link signs it and gives it its number. The link keeps which number belongs to which message and answers `acknowledged` or `refused`. */
+export type WorkerMessageBody = Unsigned<Unnumbered<WorkerMessage>>;
 
 /** A journal row to be written before the effects are carried out, or its removal. */
 export interface SlotPut {
   readonly id: SlotId;
   readonly slot: Slot | null;
+}
+
+/** What one step changed and wants done. The shell journals `puts` in one transaction, then carries out `effects` in order. */
+export interface WorkerStep {
+  readonly puts: readonly SlotPut[];
+  readonly effects: readonly WorkerEffect[];
 }

@@ -1,0 +1,322 @@
+// The agent: journal, core, runner and links put together, from the lock on the data directory to the last answer.
+import { mkdirSync } from "node:fs";
+import type { Server } from "node:net";
+import { join } from "node:path";
+import type { WorkerOffer } from "@qubix/shared/protocol";
+import { type Logger, QubixError } from "@qubix/shared/runtime";
+import {
+  createWorkerState,
+  DEFAULT_WORKER_CONFIG,
+  heartbeatEveryMs,
+  type WorkerEffect,
+  type WorkerState,
+} from "../core/index.ts";
+import { detectMachine, offerOf } from "../gpu/machine.ts";
+import { detectGpus, type GpuDetection } from "../gpu/nvidia-smi.ts";
+import { type Journal, openJournal } from "../journal/journal.ts";
+import { type BulkLink, createBulkLink } from "../link/bulk.ts";
+import { type ControlLink, createControlLink } from "../link/control.ts";
+import type { LinkIdentity } from "../link/handshake.ts";
+import type { WorkerKey } from "../link/keys.ts";
+import { type BootClock, createBootClock } from "../runner/boot-clock.ts";
+import { createContainers } from "../runner/containers.ts";
+import { createEngine, type Engine, LOOK_TIMEOUT_MS } from "../runner/engine.ts";
+import type { PumpPosition } from "../runner/log-pump.ts";
+import { createRunner, type Runner } from "../runner/runner.ts";
+import { type AgentRequest, serveAgent } from "./agent-socket.ts";
+import { priceOf, type StartConfig } from "./config.ts";
+import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
+import type { Identity } from "./identity.ts";
+
+export interface AgentStatus {
+  readonly workerId: string;
+  readonly name: string;
+  readonly url: string;
+  readonly connected: boolean;
+  readonly draining: boolean;
+  readonly gpus: readonly string[];
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  readonly diskMiB: number;
+  readonly slots: readonly {
+    readonly id: string;
+    readonly jobId: string;
+    readonly phase: string;
+    readonly epoch: number | null;
+    readonly checkpointSeq: number;
+    readonly progress: number | null;
+  }[];
+}
+
+export interface AgentPorts {
+  readonly identity: Identity;
+  readonly key: WorkerKey;
+  readonly agentVersion: string;
+  readonly logger: Logger;
+  /** The first session is open. */
+  ready(): void;
+  /** The agent cannot go on. */
+  fatal(error: QubixError): void;
+}
+
+export interface Agent {
+  start(): Promise<void>;
+  /** Containers run on; the next start takes them up again. */
+  stop(): Promise<void>;
+}
+
+const KEY_DRAINING = "draining";
+const KEY_DISK = "diskMiB";
+const logKey = (slotId: string) => `log:${slotId}`;
+
+interface Parts {
+  readonly journal: Journal;
+  readonly state: WorkerState;
+  readonly loop: CoreLoop;
+  readonly runner: Runner;
+  readonly control: ControlLink;
+  readonly bulk: BulkLink;
+  readonly server: Server;
+}
+
+export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
+  let parts: Parts | null = null;
+
+  async function start(): Promise<void> {
+    if (parts !== null) return;
+    const slotsDir = join(config.dataDir, "slots");
+    mkdirSync(slotsDir, { recursive: true, mode: 0o700 });
+    const journal = openJournal(join(config.dataDir, "journal.db"));
+    try {
+      parts = await assemble(journal, slotsDir);
+    } catch (error) {
+      journal.close();
+      throw error;
+    }
+  }
+
+  async function assemble(journal: Journal, slotsDir: string): Promise<Parts> {
+    const engine = createEngine(config.dockerSocket);
+    const hostCpus = await probeEngine(engine);
+    const clock = createBootClock();
+    const state = createWorkerState({
+      slots: journal.slots(),
+      offer: await makeOffer(journal, ports, config),
+      config: { ...DEFAULT_WORKER_CONFIG, heartbeatSpread: Math.random() },
+    });
+    const link = linkIdentity(ports);
+    const control = createControlLink({
+      identity: link,
+      logger: ports.logger,
+      random: Math.random,
+      heartbeatMs: () => heartbeatEveryMs(state.config, state.slots.size > 0),
+    });
+    const bulk = createBulkLink({ identity: link, logger: ports.logger, random: Math.random });
+    const runner = makeRunner({
+      engine,
+      clock,
+      journal,
+      control,
+      bulk,
+      slotsDir,
+      hostCpus,
+      dispatch: (event) => loop.dispatch(event),
+    });
+    const loop = createCoreLoop(state, {
+      clock,
+      journal,
+      logger: ports.logger,
+      perform: (effect) => perform(effect, state, runner, control),
+      broken: (cause) => ports.fatal(journalBroken(cause)),
+    });
+    const containers = await runner.reconcile([...state.slots.values()]);
+    const server = await serveAgent(config.dataDir, (request) => answer(request, journal, state, control, loop, ports));
+    loop.dispatch({ kind: "boot", containers });
+    runner.start();
+    connect(control, runner, loop, ports);
+    return { journal, state, loop, runner, control, bulk, server };
+  }
+
+  function makeRunner(given: {
+    readonly engine: Engine;
+    readonly clock: BootClock;
+    readonly journal: Journal;
+    readonly control: ControlLink;
+    readonly bulk: BulkLink;
+    readonly slotsDir: string;
+    readonly hostCpus: number;
+    readonly dispatch: CoreLoop["dispatch"];
+  }): Runner {
+    const { engine, clock, journal, control, bulk, slotsDir, hostCpus, dispatch } = given;
+    return createRunner(
+      {
+        engine,
+        containers: createContainers(engine, ports.identity.workerId),
+        clock,
+        logger: ports.logger,
+        sendLog: (body, answered) => control.send(body, answered),
+        positions: {
+          load: (slotId) => journal.get(logKey(slotId)) as PumpPosition | undefined,
+          save: (slotId, position) => journal.set(logKey(slotId), position),
+          forget: (slotId) => journal.set(logKey(slotId), undefined),
+        },
+        chunks: (jobId) => ({
+          missing: (cids, signal) => bulk.missing(jobId, cids, signal),
+          put: (cid, stored, signal) => bulk.put(jobId, cid, stored, signal),
+          get: (cid, signal) => bulk.get(jobId, cid, signal),
+        }),
+        emit: dispatch,
+      },
+      { slotsDir, hostCpus, images: { localImages: config.localImage, registries: config.registry } },
+    );
+  }
+
+  return {
+    start,
+    async stop() {
+      const stopping = parts;
+      parts = null;
+      if (stopping === null) return;
+      stopping.loop.stop();
+      stopping.server.close();
+      stopping.runner.stop();
+      stopping.bulk.stop();
+      await stopping.control.stop();
+      stopping.journal.close();
+    },
+  };
+}
+
+function perform(effect: WorkerEffect, state: WorkerState, runner: Runner, control: ControlLink): void {
+  if (effect.kind !== "send") return runner.perform(effect, state.slots.get(effect.slotId));
+  const { message } = effect;
+  // An attempt's output comes before its end: afterwards nothing more is taken of it.
+  if (message.kind === "exited" || message.kind === "ended") runner.flushLogs(message.attempt, state.slots.values());
+  control.send(message);
+  // Hello comes first in a session; then what was held back may follow.
+  if (message.kind === "hello") runner.opened();
+}
+
+function connect(control: ControlLink, runner: Runner, loop: CoreLoop, ports: AgentPorts): void {
+  let welcomed = false;
+  control.start({
+    opened(welcome) {
+      loop.dispatch({ kind: "opened", sessionId: welcome.sessionId, contactLossS: welcome.contactLossS });
+      if (!welcomed) ports.ready();
+      welcomed = true;
+    },
+    closed() {
+      runner.closed();
+      loop.dispatch({ kind: "closed" });
+    },
+    order: (message) => loop.dispatch({ kind: "message", message }),
+    acknowledged: (message) => loop.dispatch({ kind: "acknowledged", message }),
+    refused: (message, code, reason) => loop.dispatch({ kind: "refused", message, code, reason }),
+    failed(error, final) {
+      // Once welcomed, a refusal may be the orchestrator's passing trouble, and there is work to look after.
+      if (final && !welcomed) ports.fatal(error);
+      else ports.logger.warn({ event: "not_connected", code: error.code }, error.message);
+    },
+  });
+}
+
+function answer(
+  request: AgentRequest,
+  journal: Journal,
+  state: WorkerState,
+  control: ControlLink,
+  loop: CoreLoop,
+  ports: AgentPorts,
+): AgentStatus {
+  if (request.command === "drain") {
+    journal.set(KEY_DRAINING, request.draining);
+    loop.dispatch({ kind: "offer", offer: { ...state.offer, draining: request.draining } });
+    return { ...statusOf(state, control, ports), draining: request.draining };
+  }
+  if (request.command === "status") return statusOf(state, control, ports);
+  throw new QubixError("unknown_command", "The agent knows the commands status and drain.", { category: "user" });
+}
+
+function statusOf(state: WorkerState, control: ControlLink, ports: AgentPorts): AgentStatus {
+  const { offer } = state;
+  return {
+    workerId: ports.identity.workerId,
+    name: ports.identity.name,
+    url: ports.identity.url,
+    connected: control.isOpen(),
+    draining: offer.draining,
+    gpus: offer.gpus.map((gpu) => gpu.model),
+    cpus: offer.cpus,
+    memoryMiB: offer.memoryMiB,
+    diskMiB: offer.diskMiB,
+    slots: [...state.slots.values()].map((slot) => ({
+      id: slot.id,
+      jobId: slot.jobId,
+      phase: slot.phase,
+      epoch: slot.attempt?.epoch ?? null,
+      checkpointSeq: slot.committedSeq,
+      progress: state.live.get(slot.id)?.progress ?? null,
+    })),
+  };
+}
+
+async function makeOffer(journal: Journal, ports: AgentPorts, config: StartConfig): Promise<WorkerOffer> {
+  const [machine, gpus] = await Promise.all([detectMachine(config.dataDir), detectGpus()]);
+  reportGpus(gpus, ports.logger, config);
+  const gpuPrice = config.pricePerGpuHour;
+  const offer = offerOf(
+    machine,
+    gpus,
+    {
+      cpus: config.cpus,
+      memoryMiB: config.memoryMib,
+      // What running jobs have written is theirs: with work in the journal the disk is what it was before it came.
+      diskMiB:
+        config.diskMib ?? (journal.slots().length > 0 ? (journal.get(KEY_DISK) as number | undefined) : undefined),
+      region: config.region,
+      pricePerCpuHour: priceOf(config.pricePerCpuHour, config.currency),
+      pricePerGpuHour: gpuPrice === undefined ? undefined : priceOf(gpuPrice, config.currency),
+      standbyPercent: config.standbyPercent,
+      localImages: config.localImage,
+    },
+    journal.get(KEY_DRAINING) === true,
+  );
+  journal.set(KEY_DISK, offer.diskMiB);
+  return offer;
+}
+
+function reportGpus(detection: GpuDetection, logger: Logger, config: StartConfig): void {
+  if (detection.kind === "broken") {
+    logger.error(
+      { event: "gpu_broken", said: detection.message },
+      "nvidia-smi does not work: offering no GPUs; mend the driver",
+    );
+  } else if (detection.kind === "gpus" && detection.gpus.length > 0 && config.pricePerGpuHour === undefined) {
+    logger.warn(
+      { event: "gpu_unpriced", gpus: detection.gpus.length },
+      "GPUs are not offered without --price-per-gpu-hour",
+    );
+  }
+}
+
+/** Makes sure that the Engine answers, and says how many cores it grants. */
+async function probeEngine(engine: Engine): Promise<number> {
+  const info = (await engine.call("tell about itself", LOOK_TIMEOUT_MS, () => engine.docker.info())) as {
+    NCPU?: number;
+  };
+  return info.NCPU ?? 1;
+}
+
+function linkIdentity(ports: AgentPorts): LinkIdentity {
+  const { url, workerId, orchestratorId } = ports.identity;
+  return { url, workerId, orchestratorId, agentVersion: ports.agentVersion, key: ports.key };
+}
+
+function journalBroken(cause: unknown): QubixError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new QubixError(
+    "journal_failed",
+    `The journal cannot be written (${why}); the agent stops so that it does nothing it would forget. Containers run on: make room on the disk and start it again.`,
+    { category: "provider", cause },
+  );
+}

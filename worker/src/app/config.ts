@@ -1,0 +1,54 @@
+// The agent's settings: flags, then QUBIX_* variables, then the file given with --config, then these defaults.
+import { z } from "zod";
+import type { Money } from "@qubix/shared/domain";
+import { currencySchema, parseImageRef, REGISTRIES_ALLOWED_DEFAULT, regionSchema } from "@qubix/shared/protocol";
+import { LOG_LEVELS } from "@qubix/shared/runtime";
+
+const MICRO_DIGITS = 6;
+
+/** Flags that may be given several times; in a variable they are separated by commas. */
+const list = z.union([
+  z.array(z.string()),
+  z.string().transform((text) =>
+    text
+      .split(",")
+      .map((part) => part.trim())
+      .filter((part) => part !== ""),
+  ),
+]);
+
+const price = z
+  .union([z.string(), z.number().transform(String)])
+  .refine(
+    (text) => /^[0-9]{1,9}(\.[0-9]{1,6})?$/.test(text),
+    "a price is a decimal number with at most 6 places, e.g. 0.10",
+  );
+
+const imageList = list.refine(
+  (names) => names.every((name) => parseImageRef(name) !== undefined),
+  "each is an image reference, e.g. my/image:local",
+);
+
+export const startConfigSchema = z.object({
+  dataDir: z.string().min(1),
+  pricePerCpuHour: price.default("0.10"),
+  pricePerGpuHour: price.optional(),
+  currency: currencySchema.default("USD"),
+  standbyPercent: z.coerce.number().int().min(0).max(100).default(25),
+  region: regionSchema.default("unknown"),
+  cpus: z.coerce.number().min(0.1).max(4096).optional(),
+  memoryMib: z.coerce.number().int().min(16).optional(),
+  diskMib: z.coerce.number().int().min(16).optional(),
+  localImage: imageList.default([]),
+  registry: list.default([...REGISTRIES_ALLOWED_DEFAULT]),
+  dockerSocket: z.string().min(1).default("/var/run/docker.sock"),
+  json: z.stringbool().or(z.boolean()).default(false),
+  logLevel: z.enum(LOG_LEVELS).default("info"),
+});
+export type StartConfig = z.output<typeof startConfigSchema>;
+
+/** `"0.10"` → 100,000 micro-units. */
+export function priceOf(text: string, currency: string): Money {
+  const [whole = "0", fraction = ""] = text.split(".");
+  return { amount: BigInt(whole + fraction.padEnd(MICRO_DIGITS, "0")), currency };
+}

@@ -1,0 +1,122 @@
+// Who this worker is: written once at enrolment, read at every start.
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { enrolRequestSchema, enrolResponseSchema, enrolText } from "@qubix/shared/protocol";
+import { QubixError } from "@qubix/shared/runtime";
+import { createKey, loadKey, type WorkerKey } from "../link/keys.ts";
+
+export interface Identity {
+  readonly url: string;
+  readonly workerId: string;
+  readonly orchestratorId: string;
+  readonly name: string;
+}
+
+const IDENTITY_FILE = "identity.json";
+const KEY_FILE = "key.pem";
+const ENROL_TIMEOUT_MS = 30_000;
+
+/** Throws `not_enrolled` where there is no identity. */
+export function loadIdentity(dataDir: string): { readonly identity: Identity; readonly key: WorkerKey } {
+  const file = join(dataDir, IDENTITY_FILE);
+  if (!existsSync(file)) {
+    throw new QubixError(
+      "not_enrolled",
+      `${dataDir} holds no enrolled worker. Run: qubix-worker enrol --url URL --token TOKEN --data-dir ${dataDir}`,
+      { category: "user" },
+    );
+  }
+  return { identity: JSON.parse(readFileSync(file, "utf8")) as Identity, key: loadKey(join(dataDir, KEY_FILE)) };
+}
+
+/**
+ * Redeems a one-time token. Throws `already_enrolled`, `orchestrator_unreachable`, or the orchestrator's own refusal.
+ */
+export async function enrol(input: {
+  readonly url: string;
+  readonly token: string;
+  readonly name: string;
+  readonly dataDir: string;
+}): Promise<Identity> {
+  const file = join(input.dataDir, IDENTITY_FILE);
+  if (existsSync(file)) {
+    throw new QubixError(
+      "already_enrolled",
+      `${input.dataDir} holds the worker ${loadIdentity(input.dataDir).identity.workerId} already. Start it, or choose another --data-dir.`,
+      { category: "conflict" },
+    );
+  }
+  mkdirSync(input.dataDir, { recursive: true, mode: 0o700 });
+  chmodSync(input.dataDir, 0o700);
+  const keyFile = join(input.dataDir, KEY_FILE);
+  // A key without an identity is left from a try that was refused: it is as good as new.
+  const key = existsSync(keyFile) ? loadKey(keyFile) : createKey(keyFile);
+  const answer = await redeem(input, key);
+  const identity: Identity = { url: input.url, name: input.name, ...answer };
+  writeFileSync(`${file}.new`, `${JSON.stringify(identity, null, 2)}\n`, { mode: 0o600, flush: true });
+  renameSync(`${file}.new`, file);
+  return identity;
+}
+
+async function redeem(
+  input: { readonly url: string; readonly token: string; readonly name: string },
+  key: WorkerKey,
+): Promise<{ workerId: string; orchestratorId: string }> {
+  const request = {
+    token: input.token,
+    name: input.name,
+    publicKey: key.publicKey,
+    signature: key.sign(enrolText(input.token)),
+  };
+  const checked = enrolRequestSchema.safeParse(request);
+  if (!checked.success) {
+    const issue = checked.error.issues[0];
+    throw new QubixError("enrolment_invalid", `Cannot enrol: ${issue?.path.join(".")}: ${issue?.message}`, {
+      category: "user",
+    });
+  }
+  const response = await post(new URL("/v1/enrolments/redeem", input.url), request, input.url);
+  const body: unknown = await response.json().catch(() => null);
+  if (!response.ok) throw refusal(response.status, body);
+  const parsed = enrolResponseSchema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  throw new QubixError(
+    "orchestrator_unreachable",
+    `${input.url} answers, but not like a Qubix orchestrator. Check --url.`,
+    {
+      category: "user",
+    },
+  );
+}
+
+async function post(target: URL, body: unknown, url: string): Promise<Response> {
+  try {
+    return await fetch(target, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(ENROL_TIMEOUT_MS),
+    });
+  } catch (cause) {
+    const why = cause instanceof Error ? ((cause.cause as Error | undefined)?.message ?? cause.message) : String(cause);
+    throw new QubixError(
+      "orchestrator_unreachable",
+      `Cannot reach the orchestrator at ${url}: ${why}. Check --url and that it runs.`,
+      {
+        category: "platform",
+        cause,
+      },
+    );
+  }
+}
+
+function refusal(status: number, body: unknown): QubixError {
+  const { code, detail } = (body ?? {}) as { code?: string; detail?: string };
+  return new QubixError(
+    code ?? "enrolment_refused",
+    detail ?? `The orchestrator refused the enrolment (HTTP ${status}).`,
+    {
+      category: "user",
+    },
+  );
+}

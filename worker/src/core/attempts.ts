@@ -1,0 +1,188 @@
+// The life of a slot as its container makes it: prepared, started, ended by itself or stopped, collected, removed.
+import type { AttemptRef, JobId, StandbyId } from "@qubix/shared/domain";
+import type { CheckpointRef, EndOutcome, RunSpec } from "@qubix/shared/protocol";
+import { assert } from "@qubix/shared/runtime";
+import type { Slot, SlotId, StopReason, WorkerCoreEvent } from "./model.ts";
+import { hasten, send, tell } from "./reports.ts";
+import { pursue } from "./shipping.ts";
+import { type Draft, emit, insert, liveOf, ranMsOf, update } from "./state.ts";
+
+type Prepared = Extract<WorkerCoreEvent, { kind: "prepared" }>;
+type Exited = Omit<Extract<WorkerCoreEvent, { kind: "exited" }>, "kind" | "slotId">;
+
+/** Makes a slot and begins to prepare it. */
+export function openSlot(
+  draft: Draft,
+  made: {
+    readonly id: SlotId;
+    readonly jobId: JobId;
+    readonly run: RunSpec;
+    readonly checkpoint: CheckpointRef | null;
+    readonly attempt: AttemptRef | null;
+    readonly standbyId: StandbyId | null;
+  },
+): void {
+  const slot = insert(draft, {
+    ...made,
+    phase: "preparing",
+    unpackedSeq: 0,
+    committedSeq: 0,
+    committedEntry: null,
+    pending: null,
+    stopping: null,
+    end: null,
+    ranMs: 0,
+  });
+  prepare(draft, slot);
+  hasten(draft);
+}
+
+/** Asks for what is missing of a slot: image, container, checkpoint. */
+export function prepare(draft: Draft, slot: Slot): void {
+  const { id: slotId, jobId, run, checkpoint } = slot;
+  liveOf(draft.state, slot).restoringSeq = checkpoint?.seq ?? 0;
+  emit(draft, { kind: "prepare", slotId, jobId, run, checkpoint });
+}
+
+/** Unpacks the checkpoint the slot is to begin from, unless it is there or another is being unpacked. True when it is there. */
+export function restore(draft: Draft, slot: Slot): boolean {
+  const { checkpoint } = slot;
+  const live = liveOf(draft.state, slot);
+  if (live.restoringSeq !== null) return false;
+  if (checkpoint === null || slot.unpackedSeq >= checkpoint.seq) return true;
+  live.restoringSeq = checkpoint.seq;
+  emit(draft, { kind: "restore", slotId: slot.id, jobId: slot.jobId, checkpoint });
+  return false;
+}
+
+/** The container stands, with a checkpoint. A newer one may be wanted by now. */
+export function notePrepared(draft: Draft, slot: Slot, event: Prepared): void {
+  liveOf(draft.state, slot).restoringSeq = null;
+  if (slot.phase !== "preparing" && slot.phase !== "ready") return;
+  const { checkpointSeq, entry } = event;
+  const next = update(draft, slot, {
+    unpackedSeq: checkpointSeq,
+    committedSeq: checkpointSeq,
+    committedEntry: entry,
+    phase: slot.attempt === null ? "ready" : "preparing",
+  });
+  const isCurrent = restore(draft, next);
+  if (next.attempt === null) tell(draft, next);
+  else if (isCurrent) start(draft, next);
+}
+
+export function start(draft: Draft, slot: Slot): void {
+  assert(slot.attempt !== null, `slot ${slot.id} has nothing to start for`);
+  update(draft, slot, { phase: "starting" });
+  emit(draft, { kind: "start", slotId: slot.id, attempt: slot.attempt });
+}
+
+export function noteStarted(draft: Draft, slot: Slot): void {
+  if (slot.phase !== "starting") return;
+  liveOf(draft.state, slot).runningSinceMs = draft.nowMs;
+  const next = update(draft, slot, { phase: "running" });
+  tell(draft, next);
+  if (next.stopping !== null) stopContainer(draft, next);
+}
+
+/** Stops an attempt wherever it stands. Its end is reported when it has come. */
+export function stop(draft: Draft, slot: Slot, reason: StopReason): void {
+  if (slot.stopping !== null || slot.phase === "ended" || slot.phase === "removing") return;
+  if (slot.phase === "preparing" || slot.phase === "ready") {
+    end(draft, update(draft, slot, { stopping: reason }), stoppedOutcome(reason));
+    return;
+  }
+  if (slot.phase === "collecting") {
+    // The container is over. Outputs on their way are given up only for a reason of the job's owner.
+    if (slot.end !== null || reason === "contact_loss" || reason === "drain") return;
+    end(draft, update(draft, slot, { stopping: reason }), stoppedOutcome(reason));
+    return;
+  }
+  const next = update(draft, slot, { stopping: reason });
+  if (next.phase === "running") stopContainer(draft, next);
+}
+
+export function stopContainer(draft: Draft, slot: Slot): void {
+  emit(draft, { kind: "stop", slotId: slot.id, graceS: slot.run.stopGraceS });
+}
+
+/** The container is over: by its own success its outputs are collected, else its newest checkpoint is shipped and the end told. */
+export function noteExited(draft: Draft, slot: Slot, exit: Exited): void {
+  if (slot.phase !== "starting" && slot.phase !== "running") return;
+  const ranMs = Math.max(slot.ranMs, exit.ranMs);
+  liveOf(draft.state, slot).runningSinceMs = null;
+  const { stopping } = slot;
+  if (stopping === "contact_loss") {
+    end(draft, update(draft, slot, { ranMs }), stoppedOutcome(stopping));
+  } else if (stopping === null && exit.exitCode === 0 && !exit.diskExceeded) {
+    const next = update(draft, slot, { phase: "collecting", ranMs });
+    tell(draft, next);
+    collect(draft, next);
+  } else {
+    const outcome = stopping === null ? failureOf(exit) : stoppedOutcome(stopping);
+    pursue(draft, update(draft, slot, { phase: "collecting", ranMs, end: { ranMs, outcome } }));
+  }
+}
+
+export function collect(draft: Draft, slot: Slot): void {
+  emit(draft, { kind: "collect", slotId: slot.id, jobId: slot.jobId });
+}
+
+function stoppedOutcome(reason: StopReason): EndOutcome {
+  if (reason !== "contact_loss") return { kind: "stopped" };
+  return {
+    kind: "worker_failed",
+    code: "contact_loss",
+    message: "The worker was out of contact for longer than it may work alone, so it stopped the job.",
+  };
+}
+
+function failureOf(exit: Exited): EndOutcome {
+  const { exitCode } = exit;
+  if (exit.diskExceeded) {
+    const message = "The job wrote more than its diskMiB; ask for more disk or write less.";
+    return { kind: "failed", code: "disk_exceeded", exitCode, message };
+  }
+  if (exit.oomKilled) {
+    const message = "The job used more than its memoryMiB and was killed; ask for more memory or use less.";
+    return { kind: "failed", code: "oom", exitCode, message };
+  }
+  const message = `The job's program ended with exit code ${exitCode ?? "unknown"}; see its logs.`;
+  return { kind: "failed", code: "exit_code", exitCode, message };
+}
+
+/** The attempt is over with this outcome; it is told until it is acknowledged. */
+export function end(draft: Draft, slot: Slot, outcome: EndOutcome): void {
+  const ranMs = ranMsOf(draft.state, slot, draft.nowMs);
+  liveOf(draft.state, slot).runningSinceMs = null;
+  tell(draft, update(draft, slot, { phase: "ended", ranMs, end: { ranMs, outcome } }));
+}
+
+/** Something the runner was asked for did not work. */
+export function noteFailed(draft: Draft, slot: Slot, outcome: EndOutcome): void {
+  if (slot.phase === "ended" || slot.phase === "removing") return;
+  if (slot.attempt === null) {
+    assert(slot.standbyId !== null, `slot ${slot.id} is neither attempt nor standby`);
+    const { code, message } = failureText(outcome);
+    send(draft, { kind: "standby.failed", standbyId: slot.standbyId, code, message });
+    remove(draft, slot);
+    return;
+  }
+  // An end that is already certain is told as it was; one that was asked for is no failure.
+  if (slot.end !== null) pursue(draft, slot);
+  else if (slot.stopping !== null) end(draft, slot, stoppedOutcome(slot.stopping));
+  else end(draft, slot, outcome);
+}
+
+function failureText(outcome: EndOutcome): { readonly code: string; readonly message: string } {
+  if (outcome.kind === "failed" || outcome.kind === "worker_failed") return outcome;
+  return { code: outcome.kind, message: "The standby could not be prepared." };
+}
+
+/** Nobody needs the slot any more. */
+export function remove(draft: Draft, slot: Slot): void {
+  if (slot.phase === "removing") return;
+  liveOf(draft.state, slot).runningSinceMs = null;
+  update(draft, slot, { phase: "removing", pending: null });
+  emit(draft, { kind: "remove", slotId: slot.id });
+}

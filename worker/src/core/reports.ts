@@ -1,0 +1,97 @@
+// What the worker tells the orchestrator of itself: hello, heartbeats, and again whatever may not have arrived.
+import type { JournalAttempt, JournalStandby } from "@qubix/shared/protocol";
+import { heartbeatEveryMs } from "./config.ts";
+import type { Slot, WorkerMessageBody } from "./model.ts";
+import { type Draft, emit, isBusy, liveOf, ranMsOf, type WorkerState } from "./state.ts";
+
+type Hello = Extract<WorkerMessageBody, { kind: "hello" }>;
+type Heartbeat = Extract<WorkerMessageBody, { kind: "heartbeat" }>;
+
+/** What the worker has and what its journal holds, so that both sides can reconcile. */
+export function helloOf(state: WorkerState, nowMs: number): Hello {
+  const attempts: JournalAttempt[] = [];
+  const standbys: JournalStandby[] = [];
+  for (const slot of state.slots.values()) {
+    if (slot.phase === "removing") continue;
+    if (slot.attempt !== null) {
+      attempts.push({
+        attempt: slot.attempt,
+        phase: journalPhase(slot),
+        ranMs: slot.end?.ranMs ?? ranMsOf(state, slot, nowMs),
+        checkpointSeq: slot.committedSeq,
+        progress: liveOf(state, slot).progress,
+      });
+    } else if (slot.standbyId !== null) {
+      const phase = slot.phase === "ready" ? "ready" : "preparing";
+      standbys.push({ standbyId: slot.standbyId, phase, checkpointSeq: slot.unpackedSeq });
+    }
+  }
+  return { kind: "hello", offer: state.offer, attempts, standbys };
+}
+
+function journalPhase(slot: Slot): JournalAttempt["phase"] {
+  if (slot.phase === "running") return "running";
+  if (slot.phase === "collecting") return "exited";
+  return slot.phase === "ended" ? "ended" : "preparing";
+}
+
+/** The next sign of life, with the attempts that are not over. */
+export function heartbeatOf(state: WorkerState, nowMs: number): Heartbeat {
+  const attempts: NonNullable<Heartbeat["attempts"]> = [];
+  for (const slot of state.slots.values()) {
+    if (slot.attempt === null || slot.phase === "ended" || slot.phase === "removing") continue;
+    const live = liveOf(state, slot);
+    attempts.push({
+      attempt: slot.attempt,
+      ranMs: ranMsOf(state, slot, nowMs),
+      progress: live.progress,
+      ...(live.measures === null ? {} : { measures: live.measures }),
+      phase: live.activity ?? slot.phase,
+    });
+  }
+  return attempts.length === 0 ? { kind: "heartbeat" } : { kind: "heartbeat", attempts };
+}
+
+export function beat(draft: Draft): void {
+  const { state, nowMs } = draft;
+  emit(draft, { kind: "send", message: heartbeatOf(state, nowMs) });
+  state.heartbeatAtMs = nowMs + heartbeatEveryMs(state.config, isBusy(state));
+}
+
+/** A worker that has just become busy does not wait for an idle one's next heartbeat. */
+export function hasten(draft: Draft): void {
+  const { state, nowMs } = draft;
+  if (state.sessionId === null) return;
+  state.heartbeatAtMs = Math.min(state.heartbeatAtMs, nowMs + heartbeatEveryMs(state.config, isBusy(state)));
+}
+
+/** Sends a message if there is a session; what is lost is told again when one opens ({@link tell}). */
+export function send(draft: Draft, message: WorkerMessageBody): void {
+  if (draft.state.sessionId !== null) emit(draft, { kind: "send", message });
+}
+
+/** Says where a slot stands. Idempotent: said again at every new session and in answer to a repeated order. */
+export function tell(draft: Draft, slot: Slot): void {
+  const { attempt, end } = slot;
+  if (attempt === null) {
+    if (slot.phase === "ready" && slot.standbyId !== null) {
+      send(draft, { kind: "standby.ready", standbyId: slot.standbyId, checkpointSeq: slot.unpackedSeq });
+    }
+    return;
+  }
+  if (slot.phase === "running" || slot.phase === "collecting") {
+    send(draft, { kind: "started", attempt, fromSeq: slot.unpackedSeq });
+    tellPending(draft, slot);
+  }
+  if (slot.phase === "collecting" && end === null) send(draft, { kind: "exited", attempt, ranMs: slot.ranMs });
+  if (slot.phase === "ended" && end !== null) {
+    tellPending(draft, slot);
+    send(draft, { kind: "ended", attempt, ranMs: end.ranMs, outcome: end.outcome });
+  }
+}
+
+export function tellPending(draft: Draft, slot: Slot): void {
+  if (slot.attempt === null || slot.pending === null) return;
+  const { seq, parentSeq, tree, ranMs, progress } = slot.pending;
+  send(draft, { kind: "checkpoint", attempt: slot.attempt, seq, parentSeq, tree, ranMs, progress });
+}

@@ -1,0 +1,98 @@
+// Checkpoints on their way out: one entry at a time, the newest first, spaced by the job's interval; the last one before an end at once.
+import { assert } from "@qubix/shared/runtime";
+import type { FolderEntry, Slot, WorkerCoreEvent } from "./model.ts";
+import { type Draft, emit, liveOf, update, type WorkerState } from "./state.ts";
+import { tell, tellPending } from "./reports.ts";
+
+type Shipped = Extract<WorkerCoreEvent, { kind: "shipped" }>;
+
+/** Ships the newest uncommitted entry if one is due; ends a collecting attempt that has nothing left to ship. */
+export function pursue(draft: Draft, slot: Slot): void {
+  const { state, nowMs } = draft;
+  const atMs = shipAtMs(state, slot);
+  if (atMs !== null && nowMs >= atMs) {
+    ship(draft, slot);
+  } else if (slot.phase === "collecting" && slot.end !== null && !awaitsCheckpoint(state, slot)) {
+    tell(draft, update(draft, slot, { phase: "ended" }));
+  }
+}
+
+/** When the newest entry is to be shipped; null while there is nothing to ship, one is under way, or no session. */
+export function shipAtMs(state: WorkerState, slot: Slot): number | null {
+  const live = liveOf(state, slot);
+  if (state.sessionId === null || live.newest === null || live.shipping !== null || slot.pending !== null) return null;
+  if (slot.phase === "running" && slot.stopping === null) {
+    const spacedMs = live.lastShipStartMs === null ? 0 : live.lastShipStartMs + slot.run.checkpointIntervalS * 1000;
+    return Math.max(spacedMs, live.shipAgainMs);
+  }
+  return isLastChance(state, slot) ? live.shipAgainMs : null;
+}
+
+/** The container was stopped or failed, and its newest entry is still worth keeping. */
+function isLastChance(state: WorkerState, slot: Slot): boolean {
+  if (slot.phase !== "collecting" || slot.end === null) return false;
+  return liveOf(state, slot).shipFailures < state.config.shipTriesAtEndMax;
+}
+
+function awaitsCheckpoint(state: WorkerState, slot: Slot): boolean {
+  const live = liveOf(state, slot);
+  return slot.pending !== null || live.shipping !== null || (live.newest !== null && isLastChance(state, slot));
+}
+
+function ship(draft: Draft, slot: Slot): void {
+  const live = liveOf(draft.state, slot);
+  const newest = live.newest;
+  assert(newest !== null, "nothing to ship");
+  live.shipping = newest.entry;
+  live.lastShipStartMs = draft.nowMs;
+  const { entry, ranMs, progress } = newest;
+  emit(draft, { kind: "ship", slotId: slot.id, jobId: slot.jobId, entry, ranMs, progress });
+}
+
+/** A newer whole entry stands in the folder. */
+export function noteEntry(draft: Draft, slot: Slot, newest: FolderEntry): void {
+  const live = liveOf(draft.state, slot);
+  const isOld = newest.entry === slot.committedEntry || newest.entry === slot.pending?.entry;
+  if (isOld || newest.entry === live.shipping) return;
+  live.newest = { entry: newest.entry, ranMs: newest.ranMs, progress: newest.progress };
+  if (newest.progress !== null) live.progress = newest.progress;
+  pursue(draft, slot);
+}
+
+/** All chunks are stored: the checkpoint waits to be committed. */
+export function noteShipped(draft: Draft, slot: Slot, event: Shipped): void {
+  const live = liveOf(draft.state, slot);
+  if (live.shipping !== event.entry) return;
+  live.shipping = null;
+  if (live.newest?.entry === event.entry) live.newest = null;
+  if (slot.phase !== "running" && slot.phase !== "collecting") return;
+  const { entry, tree, ranMs, progress } = event;
+  const parentSeq = slot.committedSeq;
+  const pending = { seq: parentSeq + 1, parentSeq, tree, ranMs, progress, entry };
+  tellPending(draft, update(draft, slot, { pending }));
+}
+
+export function noteShipFailed(draft: Draft, slot: Slot, entry: string): void {
+  const live = liveOf(draft.state, slot);
+  if (live.shipping !== entry) return;
+  live.shipping = null;
+  live.shipAgainMs = draft.nowMs + draft.state.config.shipRetryMs;
+  // A cut line is no reason to give the last checkpoint up; a refusing store is.
+  if (slot.phase === "collecting" && draft.state.sessionId !== null) live.shipFailures += 1;
+  pursue(draft, slot);
+}
+
+/** The orchestrator's answer to a checkpoint: durable, so the next one builds on it. */
+export function noteCommitted(draft: Draft, slot: Slot, seq: number): void {
+  const { pending } = slot;
+  if (pending === null || pending.seq !== seq) return;
+  const next = update(draft, slot, { pending: null, committedSeq: seq, committedEntry: pending.entry });
+  emit(draft, { kind: "committed", slotId: slot.id, entry: pending.entry });
+  pursue(draft, next);
+}
+
+/** The orchestrator will never take this one; the next entry is another try. */
+export function noteCheckpointRefused(draft: Draft, slot: Slot, seq: number): void {
+  if (slot.pending?.seq !== seq) return;
+  pursue(draft, update(draft, slot, { pending: null }));
+}

@@ -1,0 +1,200 @@
+// The control socket: one session at a time, opened again whenever it breaks. Numbers our messages, and matches answers to what they answer.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { RawData, WebSocket } from "ws";
+import { checkpointText, type OrchestratorMessage } from "@qubix/shared/protocol";
+import { type Logger, QubixError } from "@qubix/shared/runtime";
+import type { WorkerMessageBody } from "../core/index.ts";
+import { createBackoff } from "./backoff.ts";
+import {
+  closeError,
+  isFinal,
+  type LinkIdentity,
+  openSocket,
+  parseOrchestratorMessage,
+  type Welcome,
+} from "./handshake.ts";
+
+/** A session without a frame for this many heartbeats is dead: TCP alone would notice minutes later, or never. */
+const SILENT_HEARTBEATS_MAX = 3;
+const WATCH_EVERY_MS = 250;
+/** Bytes that wait to leave. A line that is this far behind is better opened anew. */
+const OUTBOX_BYTES_MAX = 16 * 1024 * 1024;
+/** Messages not yet answered; an orchestrator that lets more gather is not well. */
+const UNANSWERED_MAX = 100_000;
+
+type OrderMessage = Exclude<OrchestratorMessage, { kind: "challenge" | "welcome" | "ack" | "refused" }>;
+
+export interface ControlEvents {
+  opened(welcome: Welcome): void;
+  closed(): void;
+  order(message: OrderMessage): void;
+  acknowledged(body: WorkerMessageBody): void;
+  refused(body: WorkerMessageBody, code: string, reason: string): void;
+  /** Trying to connect did not work; `final` when it never will. */
+  failed(error: QubixError, final: boolean): void;
+}
+
+export interface ControlPorts {
+  readonly identity: LinkIdentity;
+  readonly logger: Logger;
+  /** 0 to 1. */
+  random(): number;
+  /** The present interval between heartbeats. */
+  heartbeatMs(): number;
+}
+
+export interface ControlLink {
+  start(events: ControlEvents): void;
+  stop(): Promise<void>;
+  isOpen(): boolean;
+  /** False when there is no session: nothing is kept, the core says it again at the next one. `answered` replaces the events for this message. */
+  send(body: WorkerMessageBody, answered?: () => void): boolean;
+}
+
+interface Session {
+  readonly socket: WebSocket;
+  readonly unanswered: Map<number, { readonly body: WorkerMessageBody; readonly answered: (() => void) | undefined }>;
+  nextMsg: number;
+  heardAtMs: number;
+}
+
+export function createControlLink(ports: ControlPorts): ControlLink {
+  const { identity, logger } = ports;
+  let session: Session | null = null;
+  let life: AbortController | null = null;
+  let running: Promise<void> = Promise.resolve();
+
+  async function run(events: ControlEvents, signal: AbortSignal): Promise<void> {
+    const backoff = createBackoff(ports.random);
+    while (!signal.aborted) {
+      try {
+        await openSocket(identity, "control", signal, (socket, welcome) => {
+          backoff.reset();
+          return hold(socket, welcome, events, signal);
+        });
+      } catch (error) {
+        if (signal.aborted) return;
+        const problem = toProblem(error);
+        logger.debug({ event: "link_failed", err: problem }, "no session");
+        events.failed(problem, isFinal(problem));
+      }
+      await sleep(backoff.next(), undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  /** One session, from its welcome to its end. */
+  function hold(socket: WebSocket, welcome: Welcome, events: ControlEvents, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const own: Session = { socket, unanswered: new Map(), nextMsg: 1, heardAtMs: performance.now() };
+      const watch = watchdog(own, ports);
+      const end = () => socket.close(1001, "the agent stops");
+      signal.addEventListener("abort", end, { once: true });
+      socket.on("message", (data: RawData, isBinary: boolean) => {
+        own.heardAtMs = performance.now();
+        if (!isBinary) receive(own, data, events);
+      });
+      socket.on("ping", () => {
+        own.heardAtMs = performance.now();
+      });
+      socket.on("close", (code: number, reason: Buffer) => {
+        clearInterval(watch);
+        signal.removeEventListener("abort", end);
+        session = null;
+        logger.info({ event: "session_closed", code, reason: reason.toString("utf8") }, "session closed");
+        events.closed();
+        const problem = closeError(code, reason.toString("utf8"));
+        if (isFinal(problem)) reject(problem);
+        else resolve();
+      });
+      session = own;
+      logger.info({ event: "session_opened", sessionId: welcome.sessionId }, "session opened");
+      events.opened(welcome);
+    });
+  }
+
+  function receive(own: Session, data: RawData, events: ControlEvents): void {
+    const message = parseOrchestratorMessage(data);
+    if (message === undefined) {
+      logger.warn({ event: "message_unknown" }, "the orchestrator sent something this version does not know");
+      return;
+    }
+    switch (message.kind) {
+      case "ack":
+      case "refused":
+        return answer(own, message, events);
+      case "challenge":
+      case "welcome":
+        return;
+      default:
+        return events.order(message);
+    }
+  }
+
+  function answer(own: Session, message: Extract<OrchestratorMessage, { re: number }>, events: ControlEvents): void {
+    const sent = own.unanswered.get(message.re);
+    if (sent === undefined) return;
+    own.unanswered.delete(message.re);
+    if (message.kind === "refused") {
+      logger.info({ event: "message_refused", kind: sent.body.kind, code: message.code }, message.message);
+    }
+    if (sent.answered !== undefined) sent.answered();
+    else if (message.kind === "ack") events.acknowledged(sent.body);
+    else events.refused(sent.body, message.code, message.message);
+  }
+
+  return {
+    start(events) {
+      if (life !== null) return;
+      life = new AbortController();
+      running = run(events, life.signal);
+    },
+    async stop() {
+      life?.abort();
+      life = null;
+      const closing = session?.socket;
+      // A peer that does not close in turn is not waited for.
+      const force = setTimeout(() => closing?.terminate(), WATCH_EVERY_MS);
+      await running;
+      clearTimeout(force);
+    },
+    isOpen: () => session !== null,
+    send(body, answered) {
+      if (session === null || session.socket.readyState !== session.socket.OPEN) return false;
+      const msg = session.nextMsg++;
+      if (body.kind !== "heartbeat") session.unanswered.set(msg, { body, answered });
+      session.socket.send(encode(body, msg, identity));
+      if (session.socket.bufferedAmount > OUTBOX_BYTES_MAX || session.unanswered.size > UNANSWERED_MAX) {
+        logger.warn({ event: "link_stuck" }, "the line does not drain; opening it anew");
+        session.socket.terminate();
+      }
+      return true;
+    },
+  };
+}
+
+/** Ends a session on which nothing is heard. Its own clock may have stood still (a suspended machine): then it first listens again. */
+function watchdog(own: Session, ports: ControlPorts): NodeJS.Timeout {
+  let lookedAtMs = performance.now();
+  return setInterval(() => {
+    const nowMs = performance.now();
+    if (nowMs - lookedAtMs > 2 * WATCH_EVERY_MS) own.heardAtMs = nowMs;
+    lookedAtMs = nowMs;
+    if (nowMs - own.heardAtMs <= SILENT_HEARTBEATS_MAX * ports.heartbeatMs()) return;
+    ports.logger.warn({ event: "session_silent" }, "nothing heard of the orchestrator; opening the line anew");
+    own.socket.terminate();
+  }, WATCH_EVERY_MS);
+}
+
+function encode(body: WorkerMessageBody, msg: number, identity: LinkIdentity): string {
+  const signed = body.kind === "checkpoint" ? { ...body, signature: identity.key.sign(checkpointText(body)) } : body;
+  // Amounts are decimal strings on the wire.
+  return JSON.stringify({ ...signed, msg }, (_key, value: unknown) =>
+    typeof value === "bigint" ? value.toString() : value,
+  );
+}
+
+function toProblem(error: unknown): QubixError {
+  if (error instanceof QubixError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new QubixError("link_failed", message, { category: "platform", retryable: true, cause: error });
+}

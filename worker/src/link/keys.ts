@@ -1,0 +1,45 @@
+// The worker's Ed25519 key: made once at enrolment, kept in a file that only its owner can read, and never sent anywhere.
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { QubixError } from "@qubix/shared/runtime";
+
+export interface WorkerKey {
+  /** Raw 32-byte public key, base64url. */
+  readonly publicKey: string;
+  /** Ed25519 signature of the text (UTF-8), base64url. */
+  sign(text: string): string;
+}
+
+/** An Ed25519 public key in SPKI DER is this prefix and 32 raw bytes (RFC 8410). */
+const SPKI_PREFIX_BYTES = 12;
+
+/** Makes a key and keeps it in `file` (mode 0600), which must not be there yet. */
+export function createKey(file: string): WorkerKey {
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const pem = privateKey.export({ type: "pkcs8", format: "pem" });
+  writeFileSync(file, pem, { mode: 0o600, flag: "wx" });
+  return toWorkerKey(privateKey);
+}
+
+/** Throws `key_unreadable`. */
+export function loadKey(file: string): WorkerKey {
+  try {
+    const key = createPrivateKey(readFileSync(file));
+    if (key.asymmetricKeyType !== "ed25519") throw new Error("not an Ed25519 key");
+    return toWorkerKey(key);
+  } catch (cause) {
+    throw new QubixError(
+      "key_unreadable",
+      `Cannot read the worker's key ${file}: ${cause instanceof Error ? cause.message : String(cause)}. Enrol again into a new data directory if it is lost.`,
+      { category: "provider", cause },
+    );
+  }
+}
+
+function toWorkerKey(key: KeyObject): WorkerKey {
+  const spki = createPublicKey(key).export({ type: "spki", format: "der" });
+  return {
+    publicKey: spki.subarray(SPKI_PREFIX_BYTES).toString("base64url"),
+    sign: (text) => sign(null, Buffer.from(text), key).toString("base64url"),
+  };
+}

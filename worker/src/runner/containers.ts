@@ -1,0 +1,250 @@
+// The containers of one worker: made, started, followed to their end, stopped, removed. Each agent touches only what bears its own label,
+// because several may share one Docker Engine.
+import type { Readable } from "node:stream";
+import type Docker from "dockerode";
+import type { SlotId } from "../core/index.ts";
+import { CHANGE_TIMEOUT_MS, type Engine, EngineError, isNotFound, LOOK_TIMEOUT_MS } from "./engine.ts";
+import { type ContainerInput, containerOptions, LABEL_SLOT, LABEL_WORKER } from "./host-config.ts";
+import { firstFileOfTar, needsFiles, type NumericUser, resolveUser } from "./image-user.ts";
+import { slotFileName } from "./slot-folders.ts";
+
+export interface ContainerView {
+  readonly state: "created" | "running" | "exited";
+  readonly exitCode: number | null;
+  readonly oomKilled: boolean;
+  /** As the Engine's wall clock saw it, for a length of time only. */
+  readonly wallRanMs: number;
+}
+
+/** Whose fault it is when a container cannot be made or started. */
+export type ContainerProblem = {
+  readonly kind: "problem";
+  readonly code: "start_failed" | "docker_error";
+  readonly message: string;
+};
+
+export interface Containers {
+  /** Makes the container of a slot, unless it is there. */
+  create(input: Omit<ContainerInput, "workerId" | "containerName">): Promise<{ kind: "created" } | ContainerProblem>;
+  /** The numbers of the user the image runs as; `container` must be made. */
+  userOf(slotId: SlotId, imageUser: string): Promise<NumericUser | ContainerProblem>;
+  start(slotId: SlotId): Promise<{ kind: "started" } | ContainerProblem>;
+  /** Undefined where there is none. */
+  inspect(slotId: SlotId): Promise<ContainerView | undefined>;
+  /** Resolves when the container has ended, through restarts of the Engine; undefined when it is gone. */
+  ended(slotId: SlotId, signal: AbortSignal): Promise<ContainerView | undefined>;
+  /** The multiplexed log stream with time stamps; ends with the container. */
+  logs(slotId: SlotId, since: string | undefined, signal: AbortSignal): Promise<Readable>;
+  /** SIGTERM, then SIGKILL after `graceS`. */
+  stop(slotId: SlotId, graceS: number): Promise<void>;
+  kill(slotId: SlotId): Promise<void>;
+  /** Kills and deletes it; nothing happens where there is none. */
+  remove(slotId: SlotId): Promise<void>;
+  /** The slots for which this worker has containers. */
+  list(): Promise<readonly SlotId[]>;
+  stats(slotId: SlotId): Promise<ContainerStats | undefined>;
+}
+
+export interface ContainerStats {
+  /** CPU time used so far. */
+  readonly cpuMs: number;
+  readonly memoryMiB: number;
+}
+
+/** Pause before the Engine is asked again about a container it was in the middle of waiting for. */
+const ENGINE_RETRY_MS = 1_000;
+const MIB = 1024 * 1024;
+const NS_PER_MS = 1_000_000;
+
+export function createContainers(engine: Engine, workerId: string): Containers {
+  const { docker } = engine;
+  const nameOf = (slotId: SlotId) => `qubix-${workerId}-${slotFileName(slotId)}`;
+  const containerOf = (slotId: SlotId) => docker.getContainer(nameOf(slotId));
+
+  async function inspect(slotId: SlotId): Promise<ContainerView | undefined> {
+    try {
+      return toView(await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect()));
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  return {
+    inspect,
+    async create(input) {
+      if ((await inspect(input.slotId)) !== undefined) return { kind: "created" };
+      const options = containerOptions({ ...input, workerId, containerName: nameOf(input.slotId) });
+      try {
+        await engine.call("create the container", CHANGE_TIMEOUT_MS, () => docker.createContainer(options));
+        return { kind: "created" };
+      } catch (error) {
+        return toProblem(error);
+      }
+    },
+    async userOf(slotId, imageUser) {
+      if (!needsFiles(imageUser)) return resolveUser(imageUser, "", "") ?? unknownUser(imageUser);
+      const [passwd, group] = await Promise.all([
+        readFileOf(engine, containerOf(slotId), "/etc/passwd"),
+        readFileOf(engine, containerOf(slotId), "/etc/group"),
+      ]);
+      return resolveUser(imageUser, passwd, group) ?? unknownUser(imageUser);
+    },
+    async start(slotId) {
+      try {
+        await engine.call("start the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).start());
+        return { kind: "started" };
+      } catch (error) {
+        // 304: it runs already.
+        if (error instanceof EngineError && error.statusCode === 304) return { kind: "started" };
+        return toProblem(error);
+      }
+    },
+    async ended(slotId, signal) {
+      for (;;) {
+        signal.throwIfAborted();
+        try {
+          await containerOf(slotId).wait({ condition: "not-running", abortSignal: signal });
+          const view = await inspect(slotId);
+          if (view === undefined || view.state === "exited") return view;
+        } catch (error) {
+          signal.throwIfAborted();
+          if ((error as { statusCode?: number }).statusCode === 404) return undefined;
+        }
+        await pause(ENGINE_RETRY_MS, signal);
+      }
+    },
+    async logs(slotId, since, signal) {
+      const options = {
+        follow: true,
+        stdout: true,
+        stderr: true,
+        timestamps: true,
+        ...(since === undefined ? {} : { since }),
+        abortSignal: signal,
+      };
+      // The types know `since` as a number only, which has not the digits for nanoseconds.
+      const stream = await engine.call("read a container's output", LOOK_TIMEOUT_MS, () =>
+        containerOf(slotId).logs(options as unknown as Docker.ContainerLogsOptions & { follow: true }),
+      );
+      return stream as unknown as Readable;
+    },
+    async stop(slotId, graceS) {
+      await ignoring([304, 404, 409], () =>
+        engine.call("stop the container", CHANGE_TIMEOUT_MS + graceS * 1000, () =>
+          containerOf(slotId).stop({ t: graceS }),
+        ),
+      );
+    },
+    async kill(slotId) {
+      await ignoring([404, 409], () =>
+        engine.call("kill the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).kill({ signal: "SIGKILL" })),
+      );
+    },
+    async remove(slotId) {
+      // 409: its removal is already under way.
+      await ignoring([404, 409], () =>
+        engine.call("remove the container", CHANGE_TIMEOUT_MS, () =>
+          containerOf(slotId).remove({ force: true, v: true }),
+        ),
+      );
+    },
+    async list() {
+      const found = await engine.call("list containers", LOOK_TIMEOUT_MS, () =>
+        docker.listContainers({ all: true, filters: { label: [`${LABEL_WORKER}=${workerId}`] } }),
+      );
+      return found.flatMap((container) => container.Labels[LABEL_SLOT] ?? []);
+    },
+    async stats(slotId) {
+      try {
+        const stats = await engine.call("measure a container", LOOK_TIMEOUT_MS, (signal) =>
+          containerOf(slotId).stats({ stream: false, "one-shot": true, abortSignal: signal } as { stream: false }),
+        );
+        return {
+          cpuMs: (stats.cpu_stats.cpu_usage?.total_usage ?? 0) / NS_PER_MS,
+          memoryMiB: Math.round(((stats.memory_stats.usage ?? 0) / MIB) * 10) / 10,
+        };
+      } catch {
+        // Measures are for people to look at: no answer is no measure.
+        return undefined;
+      }
+    },
+  };
+}
+
+function toView(info: Docker.ContainerInspectInfo): ContainerView {
+  const { State: state } = info;
+  const running = state.Running || state.Paused || state.Restarting;
+  if (running) return { state: "running", exitCode: null, oomKilled: false, wallRanMs: 0 };
+  if (state.Status === "created") return { state: "created", exitCode: null, oomKilled: false, wallRanMs: 0 };
+  const wallRanMs = Date.parse(state.FinishedAt) - Date.parse(state.StartedAt);
+  return {
+    state: "exited",
+    exitCode: state.ExitCode,
+    oomKilled: state.OOMKilled,
+    wallRanMs: Number.isFinite(wallRanMs) ? Math.max(0, wallRanMs) : 0,
+  };
+}
+
+/** What the job's author got wrong (no such program, impossible mounts) is told apart from what is wrong with the machine. */
+export function toProblem(error: unknown): ContainerProblem {
+  if (!(error instanceof EngineError)) throw error;
+  const said = error.message;
+  const ownFault =
+    error.statusCode === 400 ||
+    /executable file not found|no such file or directory|permission denied|exec format error|is a directory|no command specified|invalid mount|duplicate mount point|mountpoint|unable to find (user|group)|not a directory/i.test(
+      said,
+    );
+  return { kind: "problem", code: ownFault ? "start_failed" : "docker_error", message: said };
+}
+
+function unknownUser(user: string): ContainerProblem {
+  return {
+    kind: "problem",
+    code: "start_failed",
+    message: `The image runs as "${user}", which its /etc/passwd and /etc/group do not know.`,
+  };
+}
+
+/** A tar of one small file; an image whose file is larger is not read further. */
+const USER_FILE_BYTES_MAX = MIB;
+
+async function readFileOf(engine: Engine, container: Docker.Container, path: string): Promise<string> {
+  try {
+    return await engine.call(`read ${path} of the image`, LOOK_TIMEOUT_MS, async (signal) => {
+      const stream = (await container.getArchive({ path, abortSignal: signal } as { path: string })) as Readable;
+      const parts: Buffer[] = [];
+      let bytes = 0;
+      for await (const part of stream as AsyncIterable<Buffer>) {
+        bytes += part.length;
+        if (bytes > USER_FILE_BYTES_MAX) break;
+        parts.push(part);
+      }
+      return firstFileOfTar(Buffer.concat(parts));
+    });
+  } catch (error) {
+    if (isNotFound(error)) return "";
+    throw error;
+  }
+}
+
+async function ignoring(statusCodes: readonly number[], run: () => Promise<unknown>): Promise<void> {
+  try {
+    await run();
+  } catch (error) {
+    if (!(error instanceof EngineError && statusCodes.includes(error.statusCode))) throw error;
+  }
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      if (signal.aborted) reject(signal.reason as Error);
+      else resolve();
+    }
+  });
+}

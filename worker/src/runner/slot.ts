@@ -1,0 +1,566 @@
+// One slot on this machine: its container, folders and streams, from the first preparation to the removal. Every answer goes back to the core as an event.
+import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { AttemptRef, JobId } from "@qubix/shared/domain";
+import {
+  type CheckpointRef,
+  type EndOutcome,
+  OUTPUT_BYTES_PER_JOB_MAX,
+  type RunSpec,
+  type TreeManifest,
+  treeManifestSchema,
+} from "@qubix/shared/protocol";
+import { type Logger, QubixError } from "@qubix/shared/runtime";
+import { createEntryWatch, entryName, type EntryWatch, listEntries, removeOlder } from "../checkpoint/entries.ts";
+import { matchesOutput } from "../checkpoint/glob.ts";
+import { type ChunkSink, shipTree } from "../checkpoint/pack.ts";
+import { removeTree } from "../checkpoint/remove.ts";
+import { type ChunkSource, fetchManifest, giveTo, moveInto, type Owner, unpackTree } from "../checkpoint/unpack.ts";
+import { walkTree } from "../checkpoint/walk.ts";
+import type { ContainerFound, EntryKey, Measures, SlotId, WorkerCoreEvent } from "../core/index.ts";
+import type { BootClock } from "./boot-clock.ts";
+import type { ContainerProblem, Containers, ContainerView } from "./containers.ts";
+import { createDiskWatch, type DiskWatch } from "./disk-watch.ts";
+import { type Engine, EngineError } from "./engine.ts";
+import { ensureImage, type ImagePolicy } from "./image.ts";
+import { followLogs, type LogFollower } from "./log-follower.ts";
+import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
+import { readProgress } from "./progress.ts";
+import { slotFolders } from "./slot-folders.ts";
+import { readNotes, replaceFile, type SlotNotes, writeNotes } from "./slot-notes.ts";
+
+/** Where the answered part of each slot's log is remembered. */
+export interface LogPositions {
+  load(slotId: SlotId): PumpPosition | undefined;
+  save(slotId: SlotId, position: PumpPosition): void;
+  forget(slotId: SlotId): void;
+}
+
+export interface SlotPorts {
+  readonly engine: Engine;
+  readonly containers: Containers;
+  readonly clock: BootClock;
+  readonly logger: Logger;
+  readonly sendLog: LogPumpPorts["send"];
+  readonly positions: LogPositions;
+  chunks(jobId: JobId): ChunkSink & ChunkSource;
+  emit(event: WorkerCoreEvent): void;
+}
+
+export interface SlotConfig {
+  readonly slotsDir: string;
+  readonly images: ImagePolicy;
+  readonly hostCpus: number;
+}
+
+export interface SlotRunner {
+  /** What the Engine and the folders say, after a restart of the agent. */
+  found(): Promise<ContainerFound>;
+  prepare(jobId: JobId, run: RunSpec, checkpoint: CheckpointRef | null): Promise<void>;
+  restore(jobId: JobId, checkpoint: CheckpointRef): Promise<void>;
+  start(attempt: AttemptRef, run: RunSpec): Promise<void>;
+  follow(attempt: AttemptRef, run: RunSpec): Promise<void>;
+  /** Reads what an ended container still had to say. */
+  readRest(attempt: AttemptRef): Promise<void>;
+  relabel(attempt: AttemptRef): void;
+  stop(graceS: number): Promise<void>;
+  ship(jobId: JobId, entry: EntryKey, ranMs: number, progress: number | null): Promise<void>;
+  committed(entry: EntryKey): Promise<void>;
+  collect(jobId: JobId, run: RunSpec): Promise<void>;
+  remove(): Promise<void>;
+  opened(): void;
+  closed(): void;
+  flushLogs(): void;
+  /** Called every second. */
+  measure(withStats: boolean): Promise<void>;
+  /** Lets go of everything and leaves the container as it is. */
+  detach(): void;
+}
+
+const MIB = 1024 * 1024;
+/** An ended container's output is read and answered for this long before its end is told. */
+const LOG_DRAIN_MS = 20_000;
+/** Pause before the Engine is asked again to do what must be done. */
+const INSIST_MS = 5_000;
+/** A checkpoint that can never be shipped (too many files) is not tried every second. */
+const HOPELESS_SHIP_MS = 30_000;
+/** Tries to upload outputs that the store refuses, and the pause between them. */
+const COLLECT_TRIES = 5;
+const COLLECT_RETRY_MS = 5_000;
+
+export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfig, online: () => boolean): SlotRunner {
+  const { containers, clock, emit } = ports;
+  const logger = ports.logger.child({ slot: id });
+  const folders = slotFolders(config.slotsDir, id);
+  const life = new AbortController();
+  let notes: SlotNotes | null = null;
+  let pump: LogPump | null = null;
+  let follower: LogFollower | null = null;
+  let entries: EntryWatch | null = null;
+  let disk: DiskWatch | null = null;
+  let lastCpu: { readonly cpuMs: number; readonly atMs: number } | null = null;
+  let measures: Measures | undefined;
+  let running = false;
+  let commandMissing = false;
+  const underWay = new Set<Promise<void>>();
+
+  async function known(): Promise<SlotNotes> {
+    notes ??= await readNotes(folders.own);
+    return notes;
+  }
+
+  function note(patch: Partial<SlotNotes>): void {
+    if (notes === null || life.signal.aborted) return;
+    notes = { ...notes, ...patch };
+    writeNotes(folders.own, notes);
+  }
+
+  /** Container time on the boot-time clock; after a reboot of the machine what was seen last. */
+  function ranMsNow(): number {
+    const started = notes?.started ?? null;
+    if (notes === null || started === null || notes.ended || started.bootId !== clock.bootId) return notes?.ranMs ?? 0;
+    return Math.max(notes.ranMs, clock.nowMs() - started.atMs);
+  }
+
+  function fail(outcome: EndOutcome): void {
+    if (life.signal.aborted) return;
+    logger.warn({ event: "slot_failed", outcome }, "a slot failed");
+    emit({ kind: "failed", slotId: id, outcome });
+  }
+
+  /** Runs one piece of work; what goes wrong becomes an event. */
+  async function attemptTo(work: () => Promise<void>, outcomeOf: (error: unknown) => EndOutcome): Promise<void> {
+    try {
+      await tracked(work);
+    } catch (error) {
+      if (life.signal.aborted) return;
+      logger.warn({ event: "slot_work_failed", err: error }, "work on a slot failed");
+      fail(outcomeOf(error));
+    }
+  }
+
+  /** The removal waits for what is under way: nothing may be made after it. */
+  async function tracked(work: () => Promise<void>): Promise<void> {
+    const promise = work();
+    underWay.add(promise);
+    try {
+      await promise;
+    } finally {
+      underWay.delete(promise);
+    }
+  }
+
+  async function makeFolders(run: RunSpec): Promise<void> {
+    const all = [folders.work, folders.out, folders.checkpoint, folders.progress, folders.control, folders.own];
+    for (const folder of all) await mkdir(folder, { recursive: true });
+    for (const index of run.inputs.keys()) await mkdir(folders.input(index), { recursive: true });
+    // Only the agent looks into a job's folders; containers see them through their own mounts.
+    await chmod(folders.root, 0o700);
+  }
+
+  async function prepare(jobId: JobId, run: RunSpec, checkpoint: CheckpointRef | null): Promise<void> {
+    await makeFolders(run);
+    const before = await known();
+    emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "getting the image" });
+    const image = await untilAborted(ensureImage(ports.engine, run.image, config.images), life.signal);
+    if (image.kind === "problem") return fail(imageOutcome(image.problem));
+    const made = await containers.create({ slotId: id, jobId, run, folders, hostCpus: config.hostCpus });
+    life.signal.throwIfAborted();
+    if (made.kind === "problem") return fail(problemOutcome(made));
+    const user = before.user ?? (await containers.userOf(id, image.user));
+    if ("kind" in user) return fail(problemOutcome(user));
+    for (const folder of [folders.work, folders.out, folders.checkpoint, folders.progress]) await giveTo(folder, user);
+    note({ user });
+    emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "fetching inputs and checkpoint" });
+    for (const [index, input] of run.inputs.entries()) {
+      if ((await known()).inputs.includes(index)) continue;
+      await unpackInput(jobId, index, input.manifestCid, user);
+      note({ inputs: [...(await known()).inputs, index] });
+    }
+    await bringCheckpoint(jobId, checkpoint, user);
+  }
+
+  async function unpackInput(jobId: JobId, index: number, cid: CheckpointRef["tree"]["manifestCid"], owner: Owner) {
+    const source = ports.chunks(jobId);
+    const manifest = await fetchManifest(cid, source, life.signal);
+    const from = join(folders.own, `input-${index}`);
+    await unpackTree(manifest, from, source, { owner, signal: life.signal });
+    await moveInto(from, folders.input(index));
+    await giveTo(folders.input(index), owner);
+  }
+
+  /** Brings the checkpoint to disk if it is not there, and answers `prepared`. */
+  async function bringCheckpoint(jobId: JobId, checkpoint: CheckpointRef | null, owner: Owner): Promise<void> {
+    const have = (await known()).unpacked;
+    if (checkpoint !== null && have?.seq !== checkpoint.seq) await unpackCheckpoint(jobId, checkpoint, owner);
+    const unpacked = checkpoint === null ? null : (await known()).unpacked;
+    emit({ kind: "prepared", slotId: id, checkpointSeq: unpacked?.seq ?? 0, entry: unpacked?.entry ?? null });
+  }
+
+  async function unpackCheckpoint(jobId: JobId, checkpoint: CheckpointRef, owner: Owner): Promise<void> {
+    const source = ports.chunks(jobId);
+    const manifest = await fetchManifest(checkpoint.tree.manifestCid, source, life.signal);
+    const from = join(folders.own, "unpack");
+    const old = await readManifest(folders.own);
+    const previous = old === undefined ? undefined : { root: folders.checkpoint, manifest: old };
+    await unpackTree(manifest, from, source, { owner, previous, signal: life.signal });
+    // From here until the notes are written nothing counts as unpacked: a crash in between unpacks again.
+    note({ unpacked: null });
+    const names = await moveInto(from, folders.checkpoint);
+    await clearOthers(names);
+    await writeFile(join(folders.own, MANIFEST_FILE), JSON.stringify(manifest));
+    const entry = (await listEntries(folders.checkpoint)).at(-1)?.id ?? null;
+    note({ unpacked: { seq: checkpoint.seq, entry } });
+  }
+
+  /** Only the newest committed entry is there when the container starts. */
+  async function clearOthers(names: readonly string[]): Promise<void> {
+    const trash = join(folders.own, "trash");
+    await removeTree(trash);
+    await mkdir(trash, { recursive: true });
+    for (const entry of await listEntries(folders.checkpoint)) {
+      if (!names.includes(entry.name)) await rename(join(folders.checkpoint, entry.name), join(trash, entry.name));
+    }
+    await removeTree(trash);
+  }
+
+  function makePump(attempt: AttemptRef): LogPump {
+    if (pump !== null) return pump;
+    const saved = ports.positions.load(id);
+    pump = createLogPump(
+      { send: ports.sendLog, nowMs: () => performance.now() },
+      attempt,
+      saved ?? { ...PUMP_START, epoch: attempt.epoch },
+    );
+    const { push } = pump;
+    pump.push = (message) => {
+      // The container's init says so itself when it cannot run the job's command.
+      if (message.stream === "stderr" && message.bytes.indexOf("[FATAL tini") === 0) commandMissing = true;
+      push(message);
+    };
+    if (!online()) pump.closed();
+    return pump;
+  }
+
+  /** Everything that runs beside the container. */
+  function accompany(attempt: AttemptRef, run: RunSpec): void {
+    if (life.signal.aborted || running) return;
+    running = true;
+    const logs = makePump(attempt);
+    follower = followLogs((since, signal) => containers.logs(id, since, signal), logs, life.signal);
+    void waitForEnd(logs, follower).catch((error: unknown) => {
+      if (!life.signal.aborted) fail(outcomeOfError("docker_error", error));
+    });
+    entries = createEntryWatch(folders.checkpoint, notes?.unpacked?.entry ?? null, async (entry) => {
+      const ranMs = ranMsNow();
+      const progress = await readProgress(folders.progress);
+      emit({ kind: "entry", slotId: id, entry, ranMs, progress });
+    });
+    entries.start();
+    const watched = [folders.work, folders.out, folders.checkpoint, folders.progress];
+    disk = createDiskWatch(watched, run.diskMiB * MIB, () => {
+      note({ diskExceeded: true });
+      void insist("kill a container over its disk limit", () => containers.kill(id));
+    });
+    disk.start();
+  }
+
+  async function waitForEnd(logs: LogPump, reader: LogFollower): Promise<void> {
+    const view = await containers.ended(id, life.signal);
+    note({ ranMs: ranMsNow() });
+    note({ ended: true });
+    running = false;
+    disk?.stop();
+    reader.finish();
+    await Promise.race([reader.done, sleep(LOG_DRAIN_MS, life.signal)]);
+    logs.flush();
+    await entries?.look();
+    entries?.stop();
+    if (life.signal.aborted) return;
+    emitExited(view);
+  }
+
+  function emitExited(view: ContainerView | undefined): void {
+    if (commandMissing && view !== undefined && NOT_EXECUTED.includes(view.exitCode ?? 0)) {
+      const message =
+        "The image has no such program, or it cannot be executed: look at the job's command and at its log.";
+      return fail({ kind: "failed", code: "start_failed", exitCode: view.exitCode, message });
+    }
+    const exit = { exitCode: view?.exitCode ?? null, oomKilled: view?.oomKilled ?? false };
+    emit({ kind: "exited", slotId: id, ...exit, diskExceeded: notes?.diskExceeded ?? false, ranMs: ranMsNow() });
+  }
+
+  /** Does what must be done, however often the Engine has to be asked. */
+  async function insist(what: string, work: () => Promise<void>, evenWhenOver = false): Promise<void> {
+    while (evenWhenOver || !life.signal.aborted) {
+      try {
+        return await work();
+      } catch (error) {
+        logger.error({ event: "docker_failed", what, err: error }, "Docker did not do it; trying again");
+        await new Promise((resolve) => setTimeout(resolve, INSIST_MS));
+      }
+    }
+  }
+
+  async function collectOnce(jobId: JobId, run: RunSpec): Promise<void> {
+    const walked = await walkTree(folders.out, "", (path) =>
+      run.outputs.some((pattern) => matchesOutput(pattern, `/out/${path}`)),
+    );
+    const bytes = walked.entries.reduce((sum, entry) => sum + entry.bytes, 0);
+    if (bytes > OUTPUT_BYTES_PER_JOB_MAX) {
+      const message = `The outputs have ${bytes} bytes; at most ${OUTPUT_BYTES_PER_JOB_MAX} are kept. Write less to /out, or narrow the outputs.`;
+      return fail({ kind: "failed", code: "output_exceeded", exitCode: 0, message });
+    }
+    if (walked.skipped.length > 0)
+      logger.info({ event: "outputs_skipped", paths: walked.skipped.length }, "links left out");
+    if (walked.skipped.length > 0) {
+      pump?.note(
+        `qubix: not in the outputs, because they are links or devices: ${walked.skipped.slice(0, 10).join(", ")}\n`,
+      );
+    }
+    const tree =
+      walked.entries.length === 0 ? null : await shipTree(folders.out, walked, ports.chunks(jobId), life.signal);
+    emit({ kind: "outputs", slotId: id, tree });
+  }
+
+  return {
+    async found() {
+      const view = await containers.inspect(id);
+      await known();
+      if (view === undefined) return { ...ABSENT, ranMs: notes?.ranMs ?? 0 };
+      const newest = (await listEntries(folders.checkpoint)).at(-1);
+      // An end that nobody saw lies between the last time the container was seen running and now.
+      if (view.state === "exited" && notes?.ended === false) {
+        note({ ranMs: Math.min(Math.max(notes.ranMs, view.wallRanMs), ranMsNow()), ended: true });
+      }
+      const ranMs = ranMsNow();
+      const progress = await readProgress(folders.progress);
+      return {
+        state: view.state,
+        exitCode: view.exitCode,
+        oomKilled: view.oomKilled,
+        diskExceeded: notes?.diskExceeded ?? false,
+        ranMs,
+        newest: newest === undefined ? null : { entry: newest.id, ranMs, progress },
+      };
+    },
+    prepare: (jobId, run, checkpoint) =>
+      attemptTo(
+        () => prepare(jobId, run, checkpoint),
+        (error) => outcomeOfError(error instanceof EngineError ? "docker_error" : "restore_failed", error),
+      ),
+    restore: (jobId, checkpoint) =>
+      attemptTo(
+        async () => bringCheckpoint(jobId, checkpoint, (await known()).user ?? { uid: 0, gid: 0 }),
+        (error) => outcomeOfError("restore_failed", error),
+      ),
+    start: (attempt, run) =>
+      attemptTo(
+        async () => {
+          await known();
+          replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
+          // Noted before as well: an agent that dies in between still knows from when on to count.
+          note({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
+          const started = await containers.start(id);
+          if (started.kind === "problem") return fail(problemOutcome(started));
+          if (life.signal.aborted) return;
+          emit({ kind: "started", slotId: id });
+          accompany(attempt, run);
+          note({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
+        },
+        (error) => outcomeOfError("docker_error", error),
+      ),
+    async follow(attempt, run) {
+      await known();
+      replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
+      accompany(attempt, run);
+    },
+    async readRest(attempt) {
+      const logs = makePump(attempt);
+      follower = followLogs((since, signal) => containers.logs(id, since, signal), logs, life.signal);
+      follower.finish();
+      await follower.done;
+    },
+    relabel(attempt) {
+      replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
+      pump?.relabel(attempt);
+    },
+    stop: (graceS) =>
+      insist("stop a container", async () => {
+        if (running) await containers.stop(id, graceS);
+      }),
+    async ship(jobId, entry, ranMs, progress) {
+      const work = async (): Promise<void> => {
+        const current = (await listEntries(folders.checkpoint)).some((candidate) => candidate.id === entry);
+        if (!current) return emit({ kind: "shipFailed", slotId: id, entry });
+        const walked = await walkTree(folders.checkpoint, entryName(entry), () => true);
+        if (walked.skipped.length > 0) {
+          pump?.note(
+            `qubix: not in the checkpoint, because they are links or devices: ${walked.skipped.slice(0, 10).join(", ")}\n`,
+          );
+        }
+        const tree = await shipTree(folders.checkpoint, walked, ports.chunks(jobId), life.signal);
+        emit({ kind: "shipped", slotId: id, entry, tree, ranMs, progress });
+      };
+      try {
+        await tracked(work);
+      } catch (error) {
+        if (life.signal.aborted) return;
+        logger.warn({ event: "ship_failed", entry, err: error }, "a checkpoint could not be shipped");
+        if (error instanceof QubixError && error.code === "tree_too_large") {
+          pump?.note(`qubix: this checkpoint cannot be kept. ${error.message}\n`);
+          await sleep(HOPELESS_SHIP_MS, life.signal);
+        }
+        emit({ kind: "shipFailed", slotId: id, entry });
+      }
+    },
+    async committed(entry) {
+      // Left over entries only take disk; the next commit tries again.
+      await tracked(() => removeOlder(folders.checkpoint, entry, join(folders.own, "old"))).catch((error: unknown) =>
+        logger.warn({ event: "cleanup_failed", err: error }, "old checkpoints stay"),
+      );
+    },
+    collect: (jobId, run) =>
+      attemptTo(
+        async () => {
+          for (let tries = 1; ; tries += 1) {
+            try {
+              return await collectOnce(jobId, run);
+            } catch (error) {
+              if (life.signal.aborted) return;
+              if (error instanceof QubixError && error.code === "tree_too_large") {
+                return fail({ kind: "failed", code: "output_exceeded", exitCode: 0, message: error.message });
+              }
+              if (tries >= COLLECT_TRIES) throw error;
+              await sleep(COLLECT_RETRY_MS, life.signal);
+            }
+          }
+        },
+        (error) => outcomeOfError("upload_failed", error),
+      ),
+    async remove() {
+      detach();
+      await Promise.allSettled(underWay);
+      await insist("remove a container", () => containers.remove(id), true);
+      await insist("delete a slot's folders", () => removeTree(folders.root), true);
+      ports.positions.forget(id);
+      emit({ kind: "removed", slotId: id });
+    },
+    opened: () => pump?.opened(),
+    closed: () => pump?.closed(),
+    flushLogs: () => pump?.flush(),
+    async measure(withStats) {
+      if (pump !== null && !life.signal.aborted) ports.positions.save(id, pump.position());
+      if (!running) return;
+      const ranMs = ranMsNow();
+      note({ ranMs });
+      const progress = await readProgress(folders.progress);
+      if (withStats) await measureUse();
+      if (!running) return;
+      emit({
+        kind: "measured",
+        slotId: id,
+        ranMs: ranMsNow(),
+        progress,
+        ...(measures === undefined ? {} : { measures }),
+      });
+    },
+    detach,
+  };
+
+  async function measureUse(): Promise<void> {
+    const stats = await containers.stats(id);
+    if (stats === undefined) return;
+    const atMs = clock.nowMs();
+    const spanMs = lastCpu === null ? 0 : atMs - lastCpu.atMs;
+    const cpuPercent = lastCpu === null || spanMs <= 0 ? undefined : ((stats.cpuMs - lastCpu.cpuMs) / spanMs) * 100;
+    measures = {
+      memoryMiB: stats.memoryMiB,
+      ...(cpuPercent === undefined ? {} : { cpuPercent: Math.max(0, Math.round(cpuPercent * 10) / 10) }),
+    };
+    lastCpu = { cpuMs: stats.cpuMs, atMs };
+  }
+
+  function detach(): void {
+    if (pump !== null && !life.signal.aborted) ports.positions.save(id, pump.position());
+    running = false;
+    entries?.stop();
+    disk?.stop();
+    life.abort();
+    pump?.stop();
+  }
+}
+
+/** A shell's exit codes for a command that is not there or cannot be executed. */
+const NOT_EXECUTED: readonly number[] = [126, 127];
+const MANIFEST_FILE = "manifest.json";
+const ABSENT: ContainerFound = {
+  state: "absent",
+  exitCode: null,
+  oomKilled: false,
+  diskExceeded: false,
+  ranMs: 0,
+  newest: null,
+};
+
+async function readManifest(ownFolder: string): Promise<TreeManifest | undefined> {
+  try {
+    return treeManifestSchema.parse(JSON.parse(await readFile(join(ownFolder, MANIFEST_FILE), "utf8")));
+  } catch {
+    // Without it every piece is fetched.
+    return undefined;
+  }
+}
+
+function imageOutcome(problem: {
+  readonly code: "image_not_found" | "image_pull_failed";
+  readonly message: string;
+}): EndOutcome {
+  const message = clip(problem.message);
+  return problem.code === "image_not_found"
+    ? { kind: "failed", code: "image_not_found", exitCode: null, message }
+    : { kind: "worker_failed", code: "image_pull_failed", message };
+}
+
+function problemOutcome(problem: ContainerProblem): EndOutcome {
+  const message = clip(problem.message);
+  return problem.code === "start_failed"
+    ? { kind: "failed", code: "start_failed", exitCode: null, message }
+    : { kind: "worker_failed", code: "docker_error", message };
+}
+
+type WorkerFault = Extract<EndOutcome, { kind: "worker_failed" }>["code"];
+
+function outcomeOfError(code: WorkerFault, error: unknown): EndOutcome {
+  return { kind: "worker_failed", code, message: clip(error instanceof Error ? error.message : String(error)) };
+}
+
+/** What the protocol allows for a message. */
+const MESSAGE_LENGTH_MAX = 2000;
+
+function clip(text: string): string {
+  return text.slice(0, MESSAGE_LENGTH_MAX);
+}
+
+/** Gives up waiting, not the work, when the signal is raised. */
+function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
+}
+
+/** Ends early, without an error, when the signal is raised. */
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+    function done(): void {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+  });
+}
