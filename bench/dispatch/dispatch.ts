@@ -1,7 +1,7 @@
 // bench/dispatch: how many jobs a second go through the whole network, and how soon one starts. Orchestrator, consumer and workers are processes of
 // their own; the workers' runner is null, so that everything but the work itself is measured: matching, hold, assignment, ends, settlement, all durable
 // (SQLite, WAL, synchronous=FULL). Afterwards the orchestrator is killed in mid-work and started again, and every job is audited.
-import { createSqliteStore } from "@qubix/orchestrator/store";
+import { openSqliteStore } from "@qubix/orchestrator/store";
 import { holdFor } from "@qubix/shared/domain";
 import { percentile } from "../harness/statistics.ts";
 import { monotonicMs, sleepMs } from "../harness/clock.ts";
@@ -180,7 +180,7 @@ async function crashAndAudit(
   await again.program.stop();
 
   const { accepted } = await client.totals();
-  const store = createSqliteStore({ dataDir });
+  const store = openSqliteStore(dataDir);
   try {
     auditJobs(store, accepted, holdFor(PRICE_PER_CPU_HOUR, DURATION_MAX_S), report);
   } finally {

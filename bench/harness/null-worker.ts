@@ -12,6 +12,8 @@ import { monotonicMs } from "./clock.ts";
 import type { EnrolledWorker } from "./network.ts";
 
 const RECONNECT_MS = 100;
+/** The shortest time there is to pay for, so that money moves. */
+const NULL_RUN_MS = 1;
 
 export interface NullWorkerOptions {
   readonly url: URL;
@@ -114,7 +116,7 @@ export function createNullWorker(options: NullWorkerOptions): NullWorker {
     options.onStart(attempt.jobId, monotonicMs());
     const started: Sent = { msg: messages++, kind: "started", attempt, fromSeq: 0 };
     const outcome = { kind: "succeeded", outputs: null } as const;
-    const ended: Sent = { msg: messages++, kind: "ended", attempt, ranMs: 0, outcome };
+    const ended: Sent = { msg: messages++, kind: "ended", attempt, ranMs: NULL_RUN_MS, outcome };
     journal.set(started.msg, started);
     journal.set(ended.msg, ended);
     send(started);

@@ -16,6 +16,7 @@ export interface HeartbeatsOptions {
 /** After the last connection: greetings done, garbage of the handshakes collected. */
 const REST_MS = 5000;
 const HEARTBEAT_S = 5;
+const MS_PER_S = 1000;
 const BARS = { cpuPercent: 10, rssMb: 400 };
 
 export async function runHeartbeats(report: Report, cleanup: Cleanup, options: HeartbeatsOptions): Promise<void> {
@@ -41,11 +42,11 @@ export async function runHeartbeats(report: Report, cleanup: Cleanup, options: H
   row("RSS", measured.rssMb, "MB", BARS.rssMb);
   row("heartbeats answered", measured.perS, "1/s");
   for (const [name, key] of [
-    ["event-loop lag p99", "qubix_event_loop_lag_p99_ms"],
-    ["event-loop lag max", "qubix_event_loop_lag_max_ms"],
+    ["event-loop lag p99", "qubix_event_loop_lag_p99_seconds"],
+    ["event-loop lag max", "qubix_event_loop_lag_max_seconds"],
   ] as const) {
     const value = await metric(admin, key);
-    if (value !== undefined) row(name, value, "ms");
+    if (value !== undefined) row(name, value * MS_PER_S, "ms");
   }
   report.check("no worker was disconnected", measured.closed === 0, `${measured.closed} were`);
   admin.close();
