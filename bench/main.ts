@@ -22,15 +22,14 @@ async function main(): Promise<number> {
     options: {
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
-      jobs: { type: "string", default: "20000" },
+      jobs: { type: "string" },
       workers: { type: "string" },
       seconds: { type: "string" },
-      runs: { type: "string", default: "20" },
+      runs: { type: "string" },
       "cpu-prof": { type: "string" },
     },
   });
   const [name] = positionals;
-  const count = (text: string | undefined, otherwise: number) => (text === undefined ? otherwise : Number(text));
   const profileDir = values["cpu-prof"];
   const report = createReport(name ?? "", values.json);
   const cleanup = createCleanup();
@@ -40,7 +39,7 @@ async function main(): Promise<number> {
   const benches: Readonly<Record<string, () => Promise<void>>> = {
     dispatch: () =>
       runDispatch(report, cleanup, {
-        jobs: count(values.jobs, 0),
+        jobs: count(values.jobs, 20_000),
         workers: count(values.workers, 50),
         seconds: count(values.seconds, 20),
         profileDir,
@@ -51,7 +50,7 @@ async function main(): Promise<number> {
         seconds: count(values.seconds, 30),
         profileDir,
       }),
-    failover: () => runFailover(report, cleanup, { runs: count(values.runs, 0), profileDir }),
+    failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
   };
   const bench = name === undefined ? undefined : benches[name];
   if (values.help || bench === undefined) {
@@ -65,6 +64,12 @@ async function main(): Promise<number> {
     await cleanup.run();
   }
   return report.finish() ? 0 : 1;
+}
+
+function count(text: string | undefined, otherwise: number): number {
+  const value = text === undefined ? otherwise : Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new Error(`${text} is not a whole number of at least 1`);
+  return value;
 }
 
 try {

@@ -20,7 +20,7 @@ const accepted = new Set<string>();
 const settled = new Set<string>();
 let completed = 0;
 let eventSeq = 0;
-let onSettled: () => void = () => undefined;
+let onSettled: () => void = ignore;
 
 const handlers = {
   async connect(input: { readonly url: string; readonly key: string; readonly spec: unknown }): Promise<void> {
@@ -62,13 +62,9 @@ const handlers = {
       const due = Math.min(total, Math.floor(((monotonicMs() - begun) / 1000) * input.ratePerS) + 1);
       for (; sent < due; sent++) {
         const atMs = monotonicMs();
-        submitOne().then(
-          (id) => {
-            accepted.add(id);
-            sentAtMs.set(id, atMs);
-          },
-          (error: unknown) => failures.push(error),
-        );
+        submitOne()
+          .then((id) => accepted.add(id) && sentAtMs.set(id, atMs))
+          .catch((error: unknown) => failures.push(error));
       }
       await sleepMs(1);
     }
@@ -92,11 +88,10 @@ const handlers = {
   async catchUp(): Promise<number> {
     pool.close();
     await followEvents();
-    const missing = () => [...accepted].filter((id) => !settled.has(id)).length;
-    await waitFor("accepted jobs settled", DRAIN_TIMEOUT_MS, () => (missing() === 0 ? true : undefined)).catch(
+    await waitFor("accepted jobs settled", DRAIN_TIMEOUT_MS, () => (unsettled() === 0 ? true : undefined)).catch(
       () => undefined,
     );
-    return missing();
+    return unsettled();
   },
 
   totals(): { readonly accepted: readonly string[]; readonly settled: number; readonly completed: number } {
@@ -111,10 +106,10 @@ function closedLoop(count: number, unfinishedMax: number, size: number, submit: 
     const settledBefore = settled.size;
     const begun = monotonicMs();
     let sent = 0;
-    const stop = (error?: unknown) => {
-      onSettled = () => undefined;
+    const stop = (error?: Error) => {
+      onSettled = ignore;
       if (error === undefined) resolve((monotonicMs() - begun) / 1000);
-      else reject(error instanceof Error ? error : new Error(String(error)));
+      else reject(error);
     };
     const fill = () => {
       const done = settled.size - settledBefore;
@@ -128,6 +123,12 @@ function closedLoop(count: number, unfinishedMax: number, size: number, submit: 
     fill();
   });
 }
+
+function unsettled(): number {
+  return [...accepted].filter((id) => !settled.has(id)).length;
+}
+
+function ignore(): void {}
 
 async function submitOne(): Promise<string> {
   const answer = await pool.request("POST", "/v1/jobs", body);

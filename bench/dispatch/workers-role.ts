@@ -44,13 +44,16 @@ const handlers = {
   },
   /** Waits until every end is acknowledged; returns how many are not. */
   async settle(): Promise<number> {
-    const open = () => workers.reduce((sum, worker) => sum + worker.unacknowledged(), 0);
-    await waitFor("ends acknowledged", QUIET_TIMEOUT_MS, () => (open() === 0 ? true : undefined)).catch(
+    await waitFor("ends acknowledged", QUIET_TIMEOUT_MS, () => (unacknowledged() === 0 ? true : undefined)).catch(
       () => undefined,
     );
-    return open();
+    return unacknowledged();
   },
 };
 export type WorkersRole = typeof handlers;
+
+function unacknowledged(): number {
+  return workers.reduce((sum, worker) => sum + worker.unacknowledged(), 0);
+}
 
 serveRole(handlers);

@@ -55,7 +55,8 @@ export async function startFleet(
       return phase === "online" ? true : undefined;
     });
   cleanup.add(async () => {
-    await Promise.all([...agents.values()].map(({ program }) => (program.running() ? program.stop() : undefined)));
+    const running = [...agents.values()].filter(({ program }) => program.running());
+    await Promise.all(running.map(({ program }) => program.stop()));
     // Agents leave their containers running when they stop; nobody will come back for these.
     for (const workerId of agents.keys()) await removeContainers(docker, workerId);
   });

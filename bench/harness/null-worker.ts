@@ -45,10 +45,7 @@ export function createNullWorker(options: NullWorkerOptions): NullWorker {
   let socket: WebSocket | undefined;
   let helloMsg = -1;
   let beat: NodeJS.Timeout | undefined;
-  let online = (): void => undefined;
-  const onlineOnce = new Promise<void>((resolve) => {
-    online = resolve;
-  });
+  const online = Promise.withResolvers<void>();
 
   const connect = () => {
     if (stopped) return;
@@ -74,13 +71,19 @@ export function createNullWorker(options: NullWorkerOptions): NullWorker {
         return greet();
       case "ack":
       case "refused":
-        if (message.re === helloMsg) online();
+        if (message.re === helloMsg) online.resolve();
         journal.delete(message.re);
         return;
       case "assign":
         return run(message.attempt);
-      default:
-        // Nothing runs here, so there is nothing to adopt, stop, fence or prepare.
+      // Nothing runs here, so there is nothing to adopt, stop, fence or prepare.
+      case "adopt":
+      case "stop":
+      case "fence":
+      case "prepare":
+      case "standby.checkpoint":
+      case "promote":
+      case "release":
         return;
     }
   };
@@ -125,7 +128,7 @@ export function createNullWorker(options: NullWorkerOptions): NullWorker {
 
   connect();
   return {
-    online: onlineOnce,
+    online: online.promise,
     unacknowledged: () => journal.size,
     stop() {
       stopped = true;
