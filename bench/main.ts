@@ -1,0 +1,80 @@
+// `npm run -s bench -- NAME [--json]`: runs one benchmark. Rows go to standard output, progress and audits to standard error.
+// Exit code 0: every audit held (whether a bar was met is said in the table); 1: one did not, or the run failed; 2: usage.
+import { parseArgs } from "node:util";
+import { runDispatch } from "./dispatch/dispatch.ts";
+import { runFailover } from "./failover/failover.ts";
+import { build } from "./harness/network.ts";
+import { createCleanup } from "./harness/processes.ts";
+import { createReport } from "./harness/report.ts";
+import { runHeartbeats } from "./heartbeats/heartbeats.ts";
+
+const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
+  dispatch     jobs per second end to end, submit → start, audit after kill -9   --jobs 20000 --workers 50 --seconds 20
+  heartbeats   connected workers: CPU, memory, event-loop lag                    --workers 10000 --seconds 30
+  failover     kill -9 of a worker and its container to the first new step       --runs 20
+  --cpu-prof DIR   leave a CPU profile of the orchestrator there`;
+
+const EXIT_USAGE = 2;
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+      jobs: { type: "string" },
+      workers: { type: "string" },
+      seconds: { type: "string" },
+      runs: { type: "string" },
+      "cpu-prof": { type: "string" },
+    },
+  });
+  const [name] = positionals;
+  const profileDir = values["cpu-prof"];
+  const report = createReport(name ?? "", values.json);
+  const cleanup = createCleanup();
+  const stop = () => void cleanup.run().then(() => process.exit(1));
+  process.once("SIGINT", stop);
+  process.once("SIGTERM", stop);
+  const benches: Readonly<Record<string, () => Promise<void>>> = {
+    dispatch: () =>
+      runDispatch(report, cleanup, {
+        jobs: count(values.jobs, 20_000),
+        workers: count(values.workers, 50),
+        seconds: count(values.seconds, 20),
+        profileDir,
+      }),
+    heartbeats: () =>
+      runHeartbeats(report, cleanup, {
+        workers: count(values.workers, 10_000),
+        seconds: count(values.seconds, 30),
+        profileDir,
+      }),
+    failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
+  };
+  const bench = name === undefined ? undefined : benches[name];
+  if (values.help || bench === undefined) {
+    console.error(USAGE);
+    return values.help ? 0 : EXIT_USAGE;
+  }
+  try {
+    build();
+    await bench();
+  } finally {
+    await cleanup.run();
+  }
+  return report.finish() ? 0 : 1;
+}
+
+function count(text: string | undefined, otherwise: number): number {
+  const value = text === undefined ? otherwise : Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new Error(`${text} is not a whole number of at least 1`);
+  return value;
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  console.error(error instanceof Error ? (error.stack ?? error.message) : error);
+  process.exitCode = 1;
+}
