@@ -154,7 +154,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
         containers: createContainers(engine, ports.identity.workerId),
         clock,
         logger: ports.logger,
-        sendLog: (body, answered) => control.send(body, answered),
+        sendLog: (body, durable) => control.sendLog(body, durable),
         positions: {
           load: (slotId) => journal.get(logKey(slotId)) as PumpPosition | undefined,
           save: (slotId, position) => journal.set(logKey(slotId), position),

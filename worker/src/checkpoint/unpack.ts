@@ -24,6 +24,9 @@ const FETCH_AHEAD = 8;
 /** A manifest's plain size: names and sums of the largest tree that fits one chunk. */
 const MANIFEST_BYTES_MAX = 64 * 1024 * 1024;
 
+/** The first bytes of a zstd frame (RFC 8878). */
+const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd];
+
 /** Where chunks come from. Throws a retryable error when the line is down, `chunk_missing` where there is none. */
 export interface ChunkSource {
   get(cid: ChunkCid, signal: AbortSignal): Promise<Uint8Array>;
@@ -45,8 +48,8 @@ export async function fetchManifest(cid: ChunkCid, source: ChunkSource, signal: 
   const stored = await source.get(cid, signal);
   verifyCid(cid, stored);
   try {
-    const plain = await decompress(stored, { maxOutputLength: MANIFEST_BYTES_MAX });
-    return treeManifestSchema.parse(JSON.parse(plain.toString("utf8")));
+    const plain = isZstd(stored) ? await decompress(stored, { maxOutputLength: MANIFEST_BYTES_MAX }) : stored;
+    return treeManifestSchema.parse(JSON.parse(Buffer.from(plain).toString("utf8")));
   } catch (cause) {
     throw new QubixError("manifest_invalid", `The manifest ${cid} cannot be read`, { category: "platform", cause });
   }
@@ -89,6 +92,11 @@ export async function moveInto(from: string, to: string): Promise<string[]> {
   }
   await syncFolder(to);
   return names;
+}
+
+/** A manifest may also be stored as plain JSON. */
+function isZstd(stored: Uint8Array): boolean {
+  return ZSTD_MAGIC.every((byte, index) => stored[index] === byte);
 }
 
 type FileEntry = Extract<TreeEntry, { kind: "file" }>;

@@ -24,6 +24,8 @@ const UNANSWERED_MAX = 100_000;
 
 type OrderMessage = Exclude<OrchestratorMessage, { kind: "challenge" | "welcome" | "ack" | "refused" }>;
 
+export type LogBody = Extract<WorkerMessageBody, { kind: "log" }>;
+
 export interface ControlEvents {
   opened(welcome: Welcome): void;
   closed(): void;
@@ -47,13 +49,20 @@ export interface ControlLink {
   start(events: ControlEvents): void;
   stop(): Promise<void>;
   isOpen(): boolean;
-  /** False when there is no session: nothing is kept, the core says it again at the next one. `answered` replaces the events for this message. */
-  send(body: WorkerMessageBody, answered?: () => void): boolean;
+  /** False when there is no session: nothing is kept, the core says it again at the next one. */
+  send(body: WorkerMessageBody): boolean;
+  /**
+   * For output, which gets no answer of its own: `durable` is called when any later message is answered. The orchestrator takes a session's
+   * messages in order and answers after its commit.
+   */
+  sendLog(body: LogBody, durable: () => void): boolean;
 }
 
 interface Session {
   readonly socket: WebSocket;
-  readonly unanswered: Map<number, { readonly body: WorkerMessageBody; readonly answered: (() => void) | undefined }>;
+  readonly unanswered: Map<number, WorkerMessageBody>;
+  /** Output by message number, oldest first. */
+  readonly logs: { readonly msg: number; readonly durable: () => void }[];
   nextMsg: number;
   heardAtMs: number;
 }
@@ -65,7 +74,7 @@ export function createControlLink(ports: ControlPorts): ControlLink {
   let running: Promise<void> = Promise.resolve();
 
   async function run(events: ControlEvents, signal: AbortSignal): Promise<void> {
-    const backoff = createBackoff(ports.random);
+    const backoff = createBackoff(() => ports.random());
     while (!signal.aborted) {
       try {
         await openSocket(identity, "control", signal, (socket, welcome) => {
@@ -85,7 +94,7 @@ export function createControlLink(ports: ControlPorts): ControlLink {
   /** One session, from its welcome to its end. */
   function hold(socket: WebSocket, welcome: Welcome, events: ControlEvents, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      const own: Session = { socket, unanswered: new Map(), nextMsg: 1, heardAtMs: performance.now() };
+      const own: Session = { socket, unanswered: new Map(), logs: [], nextMsg: 1, heardAtMs: performance.now() };
       const watch = watchdog(own, ports);
       const end = () => socket.close(1001, "the agent stops");
       signal.addEventListener("abort", end, { once: true });
@@ -131,15 +140,25 @@ export function createControlLink(ports: ControlPorts): ControlLink {
   }
 
   function answer(own: Session, message: Extract<OrchestratorMessage, { re: number }>, events: ControlEvents): void {
+    settleLogs(own, message.re);
     const sent = own.unanswered.get(message.re);
     if (sent === undefined) return;
     own.unanswered.delete(message.re);
-    if (message.kind === "refused") {
-      logger.info({ event: "message_refused", kind: sent.body.kind, code: message.code }, message.message);
+    if (message.kind === "ack") return events.acknowledged(sent);
+    logger.info({ event: "message_refused", kind: sent.kind, code: message.code }, message.message);
+    events.refused(sent, message.code, message.message);
+  }
+
+  /** The message's number; undefined when there is no session. */
+  function post(body: WorkerMessageBody): number | undefined {
+    if (session === null || session.socket.readyState !== session.socket.OPEN) return undefined;
+    const msg = session.nextMsg++;
+    session.socket.send(encode(body, msg, identity));
+    if (session.socket.bufferedAmount > OUTBOX_BYTES_MAX || session.unanswered.size > UNANSWERED_MAX) {
+      logger.warn({ event: "link_stuck" }, "the line does not drain; opening it anew");
+      session.socket.terminate();
     }
-    if (sent.answered !== undefined) sent.answered();
-    else if (message.kind === "ack") events.acknowledged(sent.body);
-    else events.refused(sent.body, message.code, message.message);
+    return msg;
   }
 
   return {
@@ -158,18 +177,25 @@ export function createControlLink(ports: ControlPorts): ControlLink {
       clearTimeout(force);
     },
     isOpen: () => session !== null,
-    send(body, answered) {
-      if (session === null || session.socket.readyState !== session.socket.OPEN) return false;
-      const msg = session.nextMsg++;
-      if (body.kind !== "heartbeat") session.unanswered.set(msg, { body, answered });
-      session.socket.send(encode(body, msg, identity));
-      if (session.socket.bufferedAmount > OUTBOX_BYTES_MAX || session.unanswered.size > UNANSWERED_MAX) {
-        logger.warn({ event: "link_stuck" }, "the line does not drain; opening it anew");
-        session.socket.terminate();
-      }
+    send(body) {
+      const msg = post(body);
+      if (msg === undefined) return false;
+      if (body.kind !== "heartbeat") session?.unanswered.set(msg, body);
+      return true;
+    },
+    sendLog(body, durable) {
+      const msg = post(body);
+      if (msg === undefined) return false;
+      session?.logs.push({ msg, durable });
       return true;
     },
   };
+}
+
+/** Everything before the answered message has been taken. */
+function settleLogs(own: Session, answered: number): void {
+  const left = own.logs.findIndex((log) => log.msg > answered);
+  for (const log of own.logs.splice(0, left < 0 ? own.logs.length : left)) log.durable();
 }
 
 /** Ends a session on which nothing is heard. Its own clock may have stood still (a suspended machine): then it first listens again. */

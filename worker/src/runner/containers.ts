@@ -7,6 +7,7 @@ import { CHANGE_TIMEOUT_MS, type Engine, EngineError, isNotFound, LOOK_TIMEOUT_M
 import { type ContainerInput, containerOptions, LABEL_SLOT, LABEL_WORKER } from "./host-config.ts";
 import { firstFileOfTar, needsFiles, type NumericUser, resolveUser } from "./image-user.ts";
 import { slotFileName } from "./slot-folders.ts";
+import { sleep } from "./waiting.ts";
 
 export interface ContainerView {
   readonly state: "created" | "running" | "exited";
@@ -111,7 +112,7 @@ export function createContainers(engine: Engine, workerId: string): Containers {
           signal.throwIfAborted();
           if ((error as { statusCode?: number }).statusCode === 404) return undefined;
         }
-        await pause(ENGINE_RETRY_MS, signal);
+        await sleep(ENGINE_RETRY_MS, signal);
       }
     },
     async logs(slotId, since, signal) {
@@ -234,17 +235,4 @@ async function ignoring(statusCodes: readonly number[], run: () => Promise<unkno
   } catch (error) {
     if (!(error instanceof EngineError && statusCodes.includes(error.statusCode))) throw error;
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      if (signal.aborted) reject(signal.reason as Error);
-      else resolve();
-    }
-  });
 }

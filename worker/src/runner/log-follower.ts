@@ -1,6 +1,6 @@
 // Reads one container's output from the Engine into its pump, from where the pump's reading stands, as long as the container writes.
 import type { Readable } from "node:stream";
-import { createLogParser, createResumeFilter, sinceOf } from "./log-stream.ts";
+import { createLogParser, createResumeFilter, type LogMessage, sinceOf } from "./log-stream.ts";
 import type { LogPump } from "./log-pump.ts";
 
 /** Pause before the Engine is asked for the stream again. */
@@ -13,11 +13,12 @@ export interface LogFollower {
   finish(): void;
 }
 
-/** Begins at once. `open` gives the Engine's stream from a moment on. */
+/** Begins at once. `open` gives the Engine's stream from a moment on; `seen` is told each new message first. */
 export function followLogs(
   open: (since: string | undefined, signal: AbortSignal) => Promise<Readable>,
   pump: LogPump,
   signal: AbortSignal,
+  seen?: (message: LogMessage) => void,
 ): LogFollower {
   let finished = false;
   let wake: () => void = () => undefined;
@@ -47,7 +48,11 @@ export function followLogs(
       const parser = createLogParser();
       const stream = await open(sinceOf(cursor), signal);
       for await (const chunk of stream as AsyncIterable<Buffer>) {
-        for (const message of parser.push(chunk)) if (isNew(message)) pump.push(message);
+        for (const message of parser.push(chunk)) {
+          if (!isNew(message)) continue;
+          seen?.(message);
+          pump.push(message);
+        }
         await pump.room();
         if (signal.aborted) return false;
       }

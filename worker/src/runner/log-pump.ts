@@ -13,8 +13,6 @@ const GATHER_MS = 10;
 export const LOG_BUFFER_BYTES_MAX = 1024 * 1024;
 /** Pieces held: streams that alternate byte by byte make as many frames. */
 const FRAMES_HELD_MAX = 4096;
-/** Frames sent and not yet answered. */
-const FRAMES_IN_FLIGHT_MAX = 32;
 /** A job that prints more than this is slowed down; only 16 MiB of a job's log are kept anyway. */
 export const LOG_BYTES_PER_S_MAX = 1024 * 1024;
 const BURST_BYTES = 2 * LOG_BYTES_PER_S_MAX;
@@ -107,15 +105,10 @@ export function createLogPump(ports: LogPumpPorts, attempt: AttemptRef, from: Pu
     if (!open) return;
     refill();
     const offsets = { ...base };
-    let inFlight = 0;
     for (const [index, frame] of frames.entries()) {
       const offset = offsets[frame.stream];
       offsets[frame.stream] += frame.bytes;
-      if (frame.sent !== null) {
-        inFlight += 1;
-        continue;
-      }
-      if (!unbounded && inFlight >= FRAMES_IN_FLIGHT_MAX) return;
+      if (frame.sent !== null) continue;
       if (!unbounded && tokens <= 0) return arm(Math.ceil((-tokens / LOG_BYTES_PER_S_MAX) * 1000) + GATHER_MS);
       const mark = Symbol("sent");
       const body: LogBody = {
@@ -132,7 +125,6 @@ export function createLogPump(ports: LogPumpPorts, attempt: AttemptRef, from: Pu
         return;
       }
       tokens -= frame.bytes;
-      inFlight += 1;
     }
   }
 

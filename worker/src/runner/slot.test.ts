@@ -61,7 +61,9 @@ describe("a container's rights", () => {
   });
 
   it("end at the memory limit", async () => {
-    const exit = await runToEnd("tail -c 200m /dev/zero | wc -c; x=$(head -c 200000000 /dev/zero | tr '\\0' a); echo $?");
+    const exit = await runToEnd(
+      "tail -c 200m /dev/zero | wc -c; x=$(head -c 200000000 /dev/zero | tr '\\0' a); echo $?",
+    );
     expect(exit.oomKilled).toBe(true);
   });
 
@@ -113,12 +115,16 @@ describe("a job's folders", () => {
     await bench.event("exited");
     await slot.collect(jobId, run);
     expect((await bench.event("outputs")).tree).toMatchObject({ files: 1, bytes: 7 });
-    await expect.poll(() => bench.log("stderr")).toContain("not in the outputs, because they are links or devices: link");
+    await expect
+      .poll(() => bench.log("stderr"))
+      .toContain("not in the outputs, because they are links or devices: link");
   });
 
   it("hold the checkpoint, owned by its user, when a successor starts", async () => {
     const first = bench.slot("s1");
-    const run = shell("echo 41 > $QUBIX_CHECKPOINT_DIR/.n; mv $QUBIX_CHECKPOINT_DIR/.n $QUBIX_CHECKPOINT_DIR/n; sleep 1");
+    const run = shell(
+      "echo 41 > $QUBIX_CHECKPOINT_DIR/.n; mv $QUBIX_CHECKPOINT_DIR/.n $QUBIX_CHECKPOINT_DIR/n; sleep 1",
+    );
     await first.prepare(jobId, run, null);
     await first.start(ATTEMPT, run);
     const { entry } = await bench.event("entry");
@@ -127,7 +133,9 @@ describe("a job's folders", () => {
     bench.events.length = 0;
     const second = bench.slot("s2");
     const next = attemptOf(JOB, 2);
-    const after = shell("cd $QUBIX_CHECKPOINT_DIR; ls -ln; echo $(($(cat n)+1)) > n.tmp; mv n.tmp n; cat n; cat $QUBIX_EPOCH_FILE");
+    const after = shell(
+      "cd $QUBIX_CHECKPOINT_DIR; ls -ln; echo $(($(cat n)+1)) > n.tmp; mv n.tmp n; cat n; cat $QUBIX_EPOCH_FILE",
+    );
     await second.prepare(jobId, after, { seq: 7, epoch: ATTEMPT.epoch, tree });
     const prepared = await bench.event("prepared");
     expect(prepared).toMatchObject({ checkpointSeq: 7 });
@@ -191,7 +199,10 @@ describe("a job's folders", () => {
     await maker.collect(jobId, RUN);
     const { tree } = await bench.event("outputs");
     if (tree === null) throw new Error("no tree");
-    const run = { ...shell("cat /data/set/a.txt; touch /data/x"), inputs: [{ manifestCid: tree.manifestCid, to: "/data" }] };
+    const run = {
+      ...shell("cat /data/set/a.txt; touch /data/x"),
+      inputs: [{ manifestCid: tree.manifestCid, to: "/data" }],
+    };
     const slot = bench.slot("s1");
     await slot.prepare(jobId, run, null);
     await slot.start(ATTEMPT, run);

@@ -1,33 +1,27 @@
 // One slot on this machine: its container, folders and streams, from the first preparation to the removal. Every answer goes back to the core as an event.
-import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import type { AttemptRef, JobId } from "@qubix/shared/domain";
-import {
-  type CheckpointRef,
-  type EndOutcome,
-  OUTPUT_BYTES_PER_JOB_MAX,
-  type RunSpec,
-  type TreeManifest,
-  treeManifestSchema,
-} from "@qubix/shared/protocol";
+import type { CheckpointRef, EndOutcome, RunSpec } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
-import { createEntryWatch, entryName, type EntryWatch, listEntries, removeOlder } from "../checkpoint/entries.ts";
-import { matchesOutput } from "../checkpoint/glob.ts";
-import { type ChunkSink, shipTree } from "../checkpoint/pack.ts";
+import { createEntryWatch, type EntryWatch, listEntries, removeOlder } from "../checkpoint/entries.ts";
 import { removeTree } from "../checkpoint/remove.ts";
-import { type ChunkSource, fetchManifest, giveTo, moveInto, type Owner, unpackTree } from "../checkpoint/unpack.ts";
-import { walkTree } from "../checkpoint/walk.ts";
+import { giveTo, type Owner } from "../checkpoint/unpack.ts";
 import type { ContainerFound, EntryKey, Measures, SlotId, WorkerCoreEvent } from "../core/index.ts";
 import type { BootClock } from "./boot-clock.ts";
-import type { ContainerProblem, Containers, ContainerView } from "./containers.ts";
+import type { Containers, ContainerView } from "./containers.ts";
 import { createDiskWatch, type DiskWatch } from "./disk-watch.ts";
 import { type Engine, EngineError } from "./engine.ts";
 import { ensureImage, type ImagePolicy } from "./image.ts";
 import { followLogs, type LogFollower } from "./log-follower.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
+import { imageOutcome, outcomeOfError, problemOutcome } from "./outcomes.ts";
 import { readProgress } from "./progress.ts";
 import { slotFolders } from "./slot-folders.ts";
 import { readNotes, replaceFile, type SlotNotes, writeNotes } from "./slot-notes.ts";
+import { type ChunkPort, shipEntry, shipOutputs, unpackCheckpoint, unpackInput } from "./slot-trees.ts";
+import { sleep, untilAborted } from "./waiting.ts";
 
 /** Where the answered part of each slot's log is remembered. */
 export interface LogPositions {
@@ -43,7 +37,7 @@ export interface SlotPorts {
   readonly logger: Logger;
   readonly sendLog: LogPumpPorts["send"];
   readonly positions: LogPositions;
-  chunks(jobId: JobId): ChunkSink & ChunkSource;
+  chunks(jobId: JobId): ChunkPort;
   emit(event: WorkerCoreEvent): void;
 }
 
@@ -89,7 +83,8 @@ const COLLECT_TRIES = 5;
 const COLLECT_RETRY_MS = 5_000;
 
 export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfig, online: () => boolean): SlotRunner {
-  const { containers, clock, emit } = ports;
+  const { containers, clock } = ports;
+  const emit = (event: WorkerCoreEvent) => ports.emit(event);
   const logger = ports.logger.child({ slot: id });
   const folders = slotFolders(config.slotsDir, id);
   const life = new AbortController();
@@ -174,54 +169,23 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "fetching inputs and checkpoint" });
     for (const [index, input] of run.inputs.entries()) {
       if ((await known()).inputs.includes(index)) continue;
-      await unpackInput(jobId, index, input.manifestCid, user);
+      await unpackInput(folders, index, input.manifestCid, user, ports.chunks(jobId), life.signal);
       note({ inputs: [...(await known()).inputs, index] });
     }
     await bringCheckpoint(jobId, checkpoint, user);
   }
 
-  async function unpackInput(jobId: JobId, index: number, cid: CheckpointRef["tree"]["manifestCid"], owner: Owner) {
-    const source = ports.chunks(jobId);
-    const manifest = await fetchManifest(cid, source, life.signal);
-    const from = join(folders.own, `input-${index}`);
-    await unpackTree(manifest, from, source, { owner, signal: life.signal });
-    await moveInto(from, folders.input(index));
-    await giveTo(folders.input(index), owner);
-  }
-
   /** Brings the checkpoint to disk if it is not there, and answers `prepared`. */
   async function bringCheckpoint(jobId: JobId, checkpoint: CheckpointRef | null, owner: Owner): Promise<void> {
     const have = (await known()).unpacked;
-    if (checkpoint !== null && have?.seq !== checkpoint.seq) await unpackCheckpoint(jobId, checkpoint, owner);
+    if (checkpoint !== null && have?.seq !== checkpoint.seq) {
+      const changing = () => note({ unpacked: null });
+      const chunks = ports.chunks(jobId);
+      const entry = await unpackCheckpoint(folders, checkpoint, owner, chunks, life.signal, changing);
+      note({ unpacked: { seq: checkpoint.seq, entry } });
+    }
     const unpacked = checkpoint === null ? null : (await known()).unpacked;
     emit({ kind: "prepared", slotId: id, checkpointSeq: unpacked?.seq ?? 0, entry: unpacked?.entry ?? null });
-  }
-
-  async function unpackCheckpoint(jobId: JobId, checkpoint: CheckpointRef, owner: Owner): Promise<void> {
-    const source = ports.chunks(jobId);
-    const manifest = await fetchManifest(checkpoint.tree.manifestCid, source, life.signal);
-    const from = join(folders.own, "unpack");
-    const old = await readManifest(folders.own);
-    const previous = old === undefined ? undefined : { root: folders.checkpoint, manifest: old };
-    await unpackTree(manifest, from, source, { owner, previous, signal: life.signal });
-    // From here until the notes are written nothing counts as unpacked: a crash in between unpacks again.
-    note({ unpacked: null });
-    const names = await moveInto(from, folders.checkpoint);
-    await clearOthers(names);
-    await writeFile(join(folders.own, MANIFEST_FILE), JSON.stringify(manifest));
-    const entry = (await listEntries(folders.checkpoint)).at(-1)?.id ?? null;
-    note({ unpacked: { seq: checkpoint.seq, entry } });
-  }
-
-  /** Only the newest committed entry is there when the container starts. */
-  async function clearOthers(names: readonly string[]): Promise<void> {
-    const trash = join(folders.own, "trash");
-    await removeTree(trash);
-    await mkdir(trash, { recursive: true });
-    for (const entry of await listEntries(folders.checkpoint)) {
-      if (!names.includes(entry.name)) await rename(join(folders.checkpoint, entry.name), join(trash, entry.name));
-    }
-    await removeTree(trash);
   }
 
   function makePump(attempt: AttemptRef): LogPump {
@@ -232,14 +196,12 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       attempt,
       saved ?? { ...PUMP_START, epoch: attempt.epoch },
     );
-    const { push } = pump;
-    pump.push = (message) => {
-      // The container's init says so itself when it cannot run the job's command.
-      if (message.stream === "stderr" && message.bytes.indexOf("[FATAL tini") === 0) commandMissing = true;
-      push(message);
-    };
     if (!online()) pump.closed();
     return pump;
+  }
+
+  function openLogs(since: string | undefined, signal: AbortSignal): Promise<Readable> {
+    return containers.logs(id, since, signal);
   }
 
   /** Everything that runs beside the container. */
@@ -247,7 +209,10 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     if (life.signal.aborted || running) return;
     running = true;
     const logs = makePump(attempt);
-    follower = followLogs((since, signal) => containers.logs(id, since, signal), logs, life.signal);
+    follower = followLogs(openLogs, logs, life.signal, (message) => {
+      // The container's init says so itself when it cannot run the job's command.
+      if (message.stream === "stderr" && message.bytes.indexOf("[FATAL tini") === 0) commandMissing = true;
+    });
     void waitForEnd(logs, follower).catch((error: unknown) => {
       if (!life.signal.aborted) fail(outcomeOfError("docker_error", error));
     });
@@ -302,25 +267,25 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     }
   }
 
-  async function collectOnce(jobId: JobId, run: RunSpec): Promise<void> {
-    const walked = await walkTree(folders.out, "", (path) =>
-      run.outputs.some((pattern) => matchesOutput(pattern, `/out/${path}`)),
-    );
-    const bytes = walked.entries.reduce((sum, entry) => sum + entry.bytes, 0);
-    if (bytes > OUTPUT_BYTES_PER_JOB_MAX) {
-      const message = `The outputs have ${bytes} bytes; at most ${OUTPUT_BYTES_PER_JOB_MAX} are kept. Write less to /out, or narrow the outputs.`;
-      return fail({ kind: "failed", code: "output_exceeded", exitCode: 0, message });
+  /** A line of the agent's own in the job's log. */
+  function tellJob(text: string): void {
+    pump?.note(text);
+  }
+
+  async function collect(jobId: JobId, run: RunSpec): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        const tree = await shipOutputs(folders, run.outputs, ports.chunks(jobId), life.signal, tellJob);
+        return emit({ kind: "outputs", slotId: id, tree });
+      } catch (error) {
+        life.signal.throwIfAborted();
+        if (error instanceof QubixError && (error.code === "tree_too_large" || error.code === "output_exceeded")) {
+          return fail({ kind: "failed", code: "output_exceeded", exitCode: 0, message: error.message });
+        }
+        if (tries >= COLLECT_TRIES) throw error;
+        await sleep(COLLECT_RETRY_MS, life.signal);
+      }
     }
-    if (walked.skipped.length > 0)
-      logger.info({ event: "outputs_skipped", paths: walked.skipped.length }, "links left out");
-    if (walked.skipped.length > 0) {
-      pump?.note(
-        `qubix: not in the outputs, because they are links or devices: ${walked.skipped.slice(0, 10).join(", ")}\n`,
-      );
-    }
-    const tree =
-      walked.entries.length === 0 ? null : await shipTree(folders.out, walked, ports.chunks(jobId), life.signal);
-    emit({ kind: "outputs", slotId: id, tree });
   }
 
   return {
@@ -377,7 +342,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     },
     async readRest(attempt) {
       const logs = makePump(attempt);
-      follower = followLogs((since, signal) => containers.logs(id, since, signal), logs, life.signal);
+      follower = followLogs(openLogs, logs, life.signal);
       follower.finish();
       await follower.done;
     },
@@ -390,25 +355,17 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         if (running) await containers.stop(id, graceS);
       }),
     async ship(jobId, entry, ranMs, progress) {
-      const work = async (): Promise<void> => {
-        const current = (await listEntries(folders.checkpoint)).some((candidate) => candidate.id === entry);
-        if (!current) return emit({ kind: "shipFailed", slotId: id, entry });
-        const walked = await walkTree(folders.checkpoint, entryName(entry), () => true);
-        if (walked.skipped.length > 0) {
-          pump?.note(
-            `qubix: not in the checkpoint, because they are links or devices: ${walked.skipped.slice(0, 10).join(", ")}\n`,
-          );
-        }
-        const tree = await shipTree(folders.checkpoint, walked, ports.chunks(jobId), life.signal);
-        emit({ kind: "shipped", slotId: id, entry, tree, ranMs, progress });
-      };
       try {
-        await tracked(work);
+        await tracked(async () => {
+          const tree = await shipEntry(folders, entry, ports.chunks(jobId), life.signal, tellJob);
+          if (tree === undefined) emit({ kind: "shipFailed", slotId: id, entry });
+          else emit({ kind: "shipped", slotId: id, entry, tree, ranMs, progress });
+        });
       } catch (error) {
         if (life.signal.aborted) return;
         logger.warn({ event: "ship_failed", entry, err: error }, "a checkpoint could not be shipped");
         if (error instanceof QubixError && error.code === "tree_too_large") {
-          pump?.note(`qubix: this checkpoint cannot be kept. ${error.message}\n`);
+          tellJob(`qubix: this checkpoint cannot be kept. ${error.message}\n`);
           await sleep(HOPELESS_SHIP_MS, life.signal);
         }
         emit({ kind: "shipFailed", slotId: id, entry });
@@ -422,20 +379,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     },
     collect: (jobId, run) =>
       attemptTo(
-        async () => {
-          for (let tries = 1; ; tries += 1) {
-            try {
-              return await collectOnce(jobId, run);
-            } catch (error) {
-              if (life.signal.aborted) return;
-              if (error instanceof QubixError && error.code === "tree_too_large") {
-                return fail({ kind: "failed", code: "output_exceeded", exitCode: 0, message: error.message });
-              }
-              if (tries >= COLLECT_TRIES) throw error;
-              await sleep(COLLECT_RETRY_MS, life.signal);
-            }
-          }
-        },
+        () => collect(jobId, run),
         (error) => outcomeOfError("upload_failed", error),
       ),
     async remove() {
@@ -493,7 +437,6 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
 
 /** A shell's exit codes for a command that is not there or cannot be executed. */
 const NOT_EXECUTED: readonly number[] = [126, 127];
-const MANIFEST_FILE = "manifest.json";
 const ABSENT: ContainerFound = {
   state: "absent",
   exitCode: null,
@@ -502,65 +445,3 @@ const ABSENT: ContainerFound = {
   ranMs: 0,
   newest: null,
 };
-
-async function readManifest(ownFolder: string): Promise<TreeManifest | undefined> {
-  try {
-    return treeManifestSchema.parse(JSON.parse(await readFile(join(ownFolder, MANIFEST_FILE), "utf8")));
-  } catch {
-    // Without it every piece is fetched.
-    return undefined;
-  }
-}
-
-function imageOutcome(problem: {
-  readonly code: "image_not_found" | "image_pull_failed";
-  readonly message: string;
-}): EndOutcome {
-  const message = clip(problem.message);
-  return problem.code === "image_not_found"
-    ? { kind: "failed", code: "image_not_found", exitCode: null, message }
-    : { kind: "worker_failed", code: "image_pull_failed", message };
-}
-
-function problemOutcome(problem: ContainerProblem): EndOutcome {
-  const message = clip(problem.message);
-  return problem.code === "start_failed"
-    ? { kind: "failed", code: "start_failed", exitCode: null, message }
-    : { kind: "worker_failed", code: "docker_error", message };
-}
-
-type WorkerFault = Extract<EndOutcome, { kind: "worker_failed" }>["code"];
-
-function outcomeOfError(code: WorkerFault, error: unknown): EndOutcome {
-  return { kind: "worker_failed", code, message: clip(error instanceof Error ? error.message : String(error)) };
-}
-
-/** What the protocol allows for a message. */
-const MESSAGE_LENGTH_MAX = 2000;
-
-function clip(text: string): string {
-  return text.slice(0, MESSAGE_LENGTH_MAX);
-}
-
-/** Gives up waiting, not the work, when the signal is raised. */
-function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason as Error);
-    if (signal.aborted) abort();
-    signal.addEventListener("abort", abort, { once: true });
-    void work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
-}
-
-/** Ends early, without an error, when the signal is raised. */
-function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-    function done(): void {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-  });
-}

@@ -1,0 +1,31 @@
+// What went wrong in a slot, in the protocol's words: whose fault it is decides whether it costs a retry or a failover.
+import type { EndOutcome } from "@qubix/shared/protocol";
+import type { ContainerProblem } from "./containers.ts";
+import type { ImageProblem } from "./image.ts";
+
+/** What the protocol allows for a message. */
+const MESSAGE_LENGTH_MAX = 2000;
+
+type WorkerFault = Extract<EndOutcome, { kind: "worker_failed" }>["code"];
+
+export function imageOutcome(problem: ImageProblem): EndOutcome {
+  const message = clip(problem.message);
+  return problem.code === "image_not_found"
+    ? { kind: "failed", code: "image_not_found", exitCode: null, message }
+    : { kind: "worker_failed", code: "image_pull_failed", message };
+}
+
+export function problemOutcome(problem: ContainerProblem): EndOutcome {
+  const message = clip(problem.message);
+  return problem.code === "start_failed"
+    ? { kind: "failed", code: "start_failed", exitCode: null, message }
+    : { kind: "worker_failed", code: "docker_error", message };
+}
+
+export function outcomeOfError(code: WorkerFault, error: unknown): EndOutcome {
+  return { kind: "worker_failed", code, message: clip(error instanceof Error ? error.message : String(error)) };
+}
+
+function clip(text: string): string {
+  return text.slice(0, MESSAGE_LENGTH_MAX);
+}

@@ -1,0 +1,130 @@
+// The trees of one slot on their way in and out: inputs and checkpoints unpacked before the start, checkpoints and outputs shipped.
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  type CheckpointRef,
+  OUTPUT_BYTES_PER_JOB_MAX,
+  type TreeManifest,
+  treeManifestSchema,
+  type TreeRef,
+} from "@qubix/shared/protocol";
+import { QubixError } from "@qubix/shared/runtime";
+import { entryName, listEntries } from "../checkpoint/entries.ts";
+import { matchesOutput } from "../checkpoint/glob.ts";
+import { type ChunkSink, shipTree } from "../checkpoint/pack.ts";
+import { removeTree } from "../checkpoint/remove.ts";
+import { type ChunkSource, fetchManifest, giveTo, moveInto, type Owner, unpackTree } from "../checkpoint/unpack.ts";
+import { type Walked, walkTree } from "../checkpoint/walk.ts";
+import type { EntryKey } from "../core/index.ts";
+import type { SlotFolders } from "./slot-folders.ts";
+
+type ManifestCid = TreeRef["manifestCid"];
+export type ChunkPort = ChunkSink & ChunkSource;
+
+const MANIFEST_FILE = "manifest.json";
+/** How many of the things left out a note to the job names. */
+const SKIPPED_NAMED = 10;
+
+/** Brings an input to its folder. Throws what the source throws, or `tree_corrupt`. */
+export async function unpackInput(
+  folders: SlotFolders,
+  index: number,
+  cid: ManifestCid,
+  owner: Owner,
+  chunks: ChunkPort,
+  signal: AbortSignal,
+): Promise<void> {
+  const manifest = await fetchManifest(cid, chunks, signal);
+  const from = join(folders.own, `input-${index}`);
+  await unpackTree(manifest, from, chunks, { owner, signal });
+  await moveInto(from, folders.input(index));
+  await giveTo(folders.input(index), owner);
+}
+
+/**
+ * Brings a checkpoint into the folder of a container that does not run, and clears everything else out of it; returns the entry's key.
+ * `unpacked` is called when the folder begins to change: until this returns nothing counts as unpacked.
+ */
+export async function unpackCheckpoint(
+  folders: SlotFolders,
+  checkpoint: CheckpointRef,
+  owner: Owner,
+  chunks: ChunkPort,
+  signal: AbortSignal,
+  changing: () => void,
+): Promise<EntryKey | null> {
+  const manifest = await fetchManifest(checkpoint.tree.manifestCid, chunks, signal);
+  const from = join(folders.own, "unpack");
+  const old = await readManifest(folders.own);
+  const previous = old === undefined ? undefined : { root: folders.checkpoint, manifest: old };
+  await unpackTree(manifest, from, chunks, { owner, previous, signal });
+  changing();
+  const names = await moveInto(from, folders.checkpoint);
+  await clearOthers(folders, names);
+  await writeFile(join(folders.own, MANIFEST_FILE), JSON.stringify(manifest));
+  return (await listEntries(folders.checkpoint)).at(-1)?.id ?? null;
+}
+
+/** Ships an entry of the checkpoint folder. Undefined when it is no longer there; throws as {@link shipTree} does. */
+export async function shipEntry(
+  folders: SlotFolders,
+  entry: EntryKey,
+  chunks: ChunkPort,
+  signal: AbortSignal,
+  note: (text: string) => void,
+): Promise<TreeRef | undefined> {
+  const current = (await listEntries(folders.checkpoint)).some((candidate) => candidate.id === entry);
+  if (!current) return undefined;
+  const walked = await walkTree(folders.checkpoint, entryName(entry), () => true);
+  noteSkipped(walked, "checkpoint", note);
+  return shipTree(folders.checkpoint, walked, chunks, signal);
+}
+
+/** Ships what matches the patterns; null when nothing does. Throws `output_exceeded`, and as {@link shipTree} does. */
+export async function shipOutputs(
+  folders: SlotFolders,
+  patterns: readonly string[],
+  chunks: ChunkPort,
+  signal: AbortSignal,
+  note: (text: string) => void,
+): Promise<TreeRef | null> {
+  const walked = await walkTree(folders.out, "", (path) =>
+    patterns.some((pattern) => matchesOutput(pattern, `/out/${path}`)),
+  );
+  const bytes = walked.entries.reduce((sum, entry) => sum + entry.bytes, 0);
+  if (bytes > OUTPUT_BYTES_PER_JOB_MAX) {
+    throw new QubixError(
+      "output_exceeded",
+      `The outputs have ${bytes} bytes; at most ${OUTPUT_BYTES_PER_JOB_MAX} are kept. Write less to /out, or narrow the outputs.`,
+      { category: "user" },
+    );
+  }
+  noteSkipped(walked, "outputs", note);
+  return walked.entries.length === 0 ? null : shipTree(folders.out, walked, chunks, signal);
+}
+
+function noteSkipped(walked: Walked, where: string, note: (text: string) => void): void {
+  if (walked.skipped.length === 0) return;
+  const names = walked.skipped.slice(0, SKIPPED_NAMED).join(", ");
+  note(`qubix: not in the ${where}, because they are links or devices: ${names}\n`);
+}
+
+/** Only the newest committed entry is there when the container starts. */
+async function clearOthers(folders: SlotFolders, names: readonly string[]): Promise<void> {
+  const trash = join(folders.own, "trash");
+  await removeTree(trash);
+  await mkdir(trash, { recursive: true });
+  for (const entry of await listEntries(folders.checkpoint)) {
+    if (!names.includes(entry.name)) await rename(join(folders.checkpoint, entry.name), join(trash, entry.name));
+  }
+  await removeTree(trash);
+}
+
+async function readManifest(ownFolder: string): Promise<TreeManifest | undefined> {
+  try {
+    return treeManifestSchema.parse(JSON.parse(await readFile(join(ownFolder, MANIFEST_FILE), "utf8")));
+  } catch {
+    // Without it every piece is fetched.
+    return undefined;
+  }
+}
