@@ -5,6 +5,7 @@ import {
   BATCH_JOBS_MAX,
   ENROLMENT_TTL_S_DEFAULT,
   HAVE_CHUNKS_MAX,
+  LONG_POLL_S_MAX,
   PAGE_SIZE_DEFAULT,
   PAGE_SIZE_MAX,
 } from "./limits.ts";
@@ -130,6 +131,10 @@ export const jobViewSchema = z.object({
   endedAt: nullableText,
 });
 export type JobView = z.output<typeof jobViewSchema>;
+/** `waitS`: answer when the job has ended, or after this many seconds with how it stands. */
+export const getJobQuerySchema = z.object({
+  waitS: z.coerce.number().min(0).max(LONG_POLL_S_MAX).default(0),
+});
 export const listJobsQuerySchema = pageQuerySchema.extend({ phase: jobPhaseSchema.optional() });
 /** Each job is judged alone: a result is the job, or the problem. */
 export const batchRequestSchema = z.strictObject({ jobs: z.array(z.unknown()).min(1).max(BATCH_JOBS_MAX) });
@@ -248,7 +253,32 @@ export const depositRequestSchema = z.strictObject({
   reference: z.string().max(200).default(""),
 });
 
+// ── Live events: WS /v1/events. Authenticated by the Authorization header, or by the subprotocols EVENTS_SUBPROTOCOL and EVENTS_KEY_SUBPROTOCOL + KEY. ──
+export const EVENTS_SUBPROTOCOL = "qubix.events.v1";
+export const EVENTS_KEY_SUBPROTOCOL = "qubix.key.";
+/** The reader was too slow: connect again with `after` = the `seq` of the last frame it read. */
+export const EVENTS_CLOSE_SLOW = 4008;
 export const eventsQuerySchema = z.object({
+  /** Only what came after this `seq`; without it, only what comes from now on. */
   after: z.coerce.number().int().min(0).optional(),
+  /** Comma-separated; all by default. */
   channels: z.string().max(200).optional(),
+  /** Comma-separated event kinds; all by default. */
+  kinds: z.string().max(500).optional(),
+  jobId: z.string().max(100).optional(),
 });
+/** One text frame. The first comes at once and may be empty; `seq` is where to resume from. */
+export const eventsFrameSchema = z.object({ seq: count, events: z.array(eventViewSchema) });
+export type EventsFrame = z.output<typeof eventsFrameSchema>;
+
+/** `GET /v1/jobs/{id}/logs`. */
+export const logsQuerySchema = z.object({
+  /** `cursor` of the last line read. */
+  after: z.string().max(100).optional(),
+  /** Go on until the job has ended. */
+  follow: z.stringbool().default(false),
+});
+/** `GET /v1/jobs/{id}/events`; `after` is the `seq` of the last one read. */
+export const jobEventsQuerySchema = pageQuerySchema.extend({ after: z.coerce.number().int().min(0).optional() });
+/** `POST /v1/workers/{id}/drain`; an empty body drains. */
+export const drainRequestSchema = z.strictObject({ draining: z.boolean().default(true) });

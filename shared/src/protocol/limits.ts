@@ -36,6 +36,10 @@ export const OUTPUT_BYTES_PER_JOB_MAX = 16 * 1024 * 1024 * 1024;
 
 /** Largest HTTP request body. */
 export const HTTP_BODY_BYTES_MAX = 1024 * 1024;
+/** Largest manifest of an upload: about 65,536 chunks. */
+export const UPLOAD_MANIFEST_BYTES_MAX = 16 * 1024 * 1024;
+/** Longest wait of one `GET /v1/jobs/{id}?waitS=`: shorter than the idle limits of common proxies. */
+export const LONG_POLL_S_MAX = 60;
 export const BATCH_JOBS_MAX = 100;
 export const PAGE_SIZE_DEFAULT = 50;
 export const PAGE_SIZE_MAX = 500;

@@ -1,0 +1,34 @@
+// Finding and showing jobs: those that have not ended are in memory, the others in the store.
+import type { JobId } from "@qubix/shared/domain";
+import type { JobView } from "@qubix/shared/protocol";
+import { jobView, liveJob, type Actor } from "../core/index.ts";
+import type { StoredJob } from "../store/port.ts";
+import type { ApiContext } from "./context.ts";
+import { notFound } from "./problems.ts";
+
+export interface FoundJob {
+  readonly stored: StoredJob;
+  readonly live: boolean;
+}
+
+/** The job with this id if the caller may see it. Throws 404 otherwise: that it exists is nobody else's business. */
+export function findJob(ctx: ApiContext, actor: Actor, id: string): FoundJob {
+  const found = lookUp(ctx, id as JobId);
+  if (found === undefined || !maySee(actor, found.stored)) throw notFound("job", id);
+  return found;
+}
+
+export function lookUp(ctx: ApiContext, id: JobId): FoundJob | undefined {
+  const live = liveJob(ctx.writer.state(), id);
+  if (live !== undefined) return { stored: live, live: true };
+  const stored = ctx.writer.store.job(id);
+  return stored === undefined ? undefined : { stored, live: false };
+}
+
+export function viewJob(ctx: ApiContext, found: FoundJob): JobView {
+  return jobView(found.live ? ctx.writer.state() : null, found.stored, ctx.wallOf);
+}
+
+function maySee(actor: Actor, stored: StoredJob): boolean {
+  return actor.role === "admin" || stored.job.accountId === actor.accountId;
+}

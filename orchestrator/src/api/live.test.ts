@@ -1,0 +1,136 @@
+import { describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import { EVENTS_SUBPROTOCOL, EVENTS_KEY_SUBPROTOCOL, type EventsFrame } from "@qubix/shared/protocol";
+import { jobSpec, startTestApi, type TestApi } from "./testing/test-api.ts";
+
+const waiting = jobSpec({ placement: { workers: ["wrk-none"] } });
+
+describe("live events", () => {
+  test("begin with where they stand, then come with each commit", async () => {
+    await using api = await startTestApi();
+    const { call, key } = await api.account("consumer", 10_000_000n);
+    const events = await listen(api, "", { headers: { authorization: `Bearer ${key}` } });
+    expect(await events.frame()).toMatchObject({ events: [] });
+    const id = String((await call("POST /v1/jobs", waiting)).body["id"]);
+    expect(await events.kindOf(id)).toBe("queued");
+    await call(`POST /v1/jobs/${id}/cancel`);
+    expect(await events.kindOf(id)).toBe("cancelled");
+    events.socket.close();
+  });
+
+  test("resume after a seq without a gap or a repeat, however much was missed", async () => {
+    await using api = await startTestApi();
+    const { call, key } = await api.account("consumer", 100_000_000n);
+    const options = { headers: { authorization: `Bearer ${key}` } };
+    const first = await listen(api, "", options);
+    const { seq } = await first.frame();
+    first.socket.terminate();
+    for (let n = 0; n < 7; n += 1) await call("POST /v1/jobs/batch", { jobs: Array.from({ length: 100 }, () => waiting) });
+    const second = await listen(api, `?after=${seq}&channels=jobs`, options);
+    const seen: number[] = [];
+    const jobs = new Set<unknown>();
+    while (jobs.size < 700) {
+      for (const event of (await second.frame()).events) {
+        seen.push(event.seq);
+        jobs.add(event.jobId);
+      }
+    }
+    expect(seen).toEqual([...new Set(seen)].toSorted((a, b) => a - b));
+    const id = String((await call("POST /v1/jobs", waiting)).body["id"]);
+    expect(await second.kindOf(id)).toBe("queued");
+    second.socket.close();
+  });
+
+  test("can be narrowed to channels, kinds and one job", async () => {
+    await using api = await startTestApi();
+    const { call, key } = await api.account("consumer", 10_000_000n);
+    const options = { headers: { authorization: `Bearer ${key}` } };
+    const one = String((await call("POST /v1/jobs", waiting)).body["id"]);
+    const two = String((await call("POST /v1/jobs", waiting)).body["id"]);
+    const ofOne = await listen(api, `?after=0&jobId=${one}`, options);
+    const ends = await listen(api, "?channels=jobs&kinds=cancelled", options);
+    await ends.frame();
+    await call(`POST /v1/jobs/${two}/cancel`);
+    await call(`POST /v1/jobs/${one}/cancel`);
+    const got = [...(await ends.frame()).events, ...(await ends.frame()).events];
+    expect(got.map(({ kind, jobId }) => [kind, jobId])).toEqual([["cancelled", two], ["cancelled", one]]);
+    const jobs = new Set([...(await ofOne.frame()).events, ...(await ofOne.frame()).events].map(({ jobId }) => jobId));
+    expect([...jobs]).toEqual([one]);
+    for (const { socket } of [ofOne, ends]) socket.close();
+  });
+
+  test("show each account its own and nothing else; the administrator everything", async () => {
+    await using api = await startTestApi();
+    const mine = await api.account("consumer", 10_000_000n);
+    const other = await api.account("consumer", 10_000_000n);
+    await mine.call("POST /v1/jobs", waiting);
+    const theirs = String((await other.call("POST /v1/jobs", waiting)).body["id"]);
+    const seen = await listen(api, "?after=0", { headers: { authorization: `Bearer ${mine.key}` } });
+    const text = JSON.stringify((await seen.frame()).events);
+    expect(text).not.toContain(theirs);
+    expect(text).not.toContain(other.id);
+    const all = await listen(api, "?after=0", { headers: { authorization: `Bearer ${api.adminKey}` } });
+    expect(JSON.stringify((await all.frame()).events)).toContain(theirs);
+    for (const { socket } of [seen, all]) socket.close();
+  });
+
+  test("a browser hands over its key as a subprotocol, which is not echoed", async () => {
+    await using api = await startTestApi();
+    const { key } = await api.account("consumer");
+    const events = await listen(api, "", {}, [EVENTS_SUBPROTOCOL, `${EVENTS_KEY_SUBPROTOCOL}${key}`]);
+    expect(events.socket.protocol).toBe(EVENTS_SUBPROTOCOL);
+    events.socket.close();
+  });
+
+  test.each([
+    ["no key", "", {}, 401],
+    ["an unknown channel", "?channels=jobs,gossip", "key", 422],
+    ["a job of nobody", "?jobId=job-0", "key", 404],
+    ["a wrong seq", "?after=-1", "key", 422],
+  ])("%s is refused before the socket opens", async (_name, query, auth, status) => {
+    await using api = await startTestApi();
+    const { key } = await api.account("consumer");
+    const options = auth === "key" ? { headers: { authorization: `Bearer ${key}` } } : {};
+    await expect(listen(api, query, options)).rejects.toThrow(`Unexpected server response: ${status}`);
+  });
+
+  test("a stop closes with 1001; one who sends too much is cut off alone", async () => {
+    await using api = await startTestApi();
+    const options = { headers: { authorization: `Bearer ${api.adminKey}` } };
+    const quiet = await listen(api, "", options);
+    const loud = await listen(api, "", options);
+    loud.socket.send("x".repeat(5000));
+    expect(await loud.closed).toBe(1009);
+    await api.server.stop();
+    expect(await quiet.closed).toBe(1001);
+  });
+});
+
+async function listen(api: TestApi, query: string, options: { headers?: Record<string, string> }, protocols: string[] = []) {
+  const socket = new WebSocket(`${api.url.replace("http", "ws")}/v1/events${query}`, protocols, options);
+  const frames: EventsFrame[] = [];
+  let wake = () => {};
+  socket.on("message", (data) => {
+    frames.push(JSON.parse(String(data)) as EventsFrame);
+    wake();
+  });
+  const closed = new Promise<number>((resolve) => socket.on("close", resolve));
+  await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
+  socket.on("error", () => {});
+  const frame = async (): Promise<EventsFrame> => {
+    while (frames.length === 0) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+    return frames.shift() as EventsFrame;
+  };
+  /** The kind of the next event on the jobs channel that is about this job. */
+  const kindOf = async (id: string): Promise<string> => {
+    for (;;) {
+      const found = (await frame()).events.find((event) => event.jobId === id && event.channel === "jobs");
+      if (found !== undefined) return found.kind;
+    }
+  };
+  return { socket, frame, kindOf, closed };
+}

@@ -1,0 +1,176 @@
+// Jobs: create (one, or a batch in one commit), list, look at, wait for, cancel.
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import type { JobId } from "@qubix/shared/domain";
+import {
+  batchRequestSchema,
+  batchResultSchema,
+  getJobQuerySchema,
+  jobSpecSchema,
+  jobViewSchema,
+  listJobsQuerySchema,
+  pageOf,
+  type JobView,
+} from "@qubix/shared/protocol";
+import { actorOf, type Api, type ApiContext } from "../context.ts";
+import { idCursor, idempotencyOf, noValidator, parseSpec } from "../input.ts";
+import { findJob, lookUp, viewJob } from "../jobs.ts";
+import { expectReply, problemOf, toQubixError, type ProblemDocument } from "../problems.ts";
+import { idParams, problems } from "../schemas.ts";
+
+const CREATE_ROUTE = "POST /v1/jobs";
+const BATCH_ROUTE = "POST /v1/jobs/batch";
+
+export function jobRoutes(app: Api, ctx: ApiContext): void {
+  app.route({
+    method: "POST",
+    url: "/v1/jobs",
+    config: { access: "any" },
+    schema: {
+      tags: ["jobs"],
+      summary: "Submit a job",
+      body: jobSpecSchema,
+      response: { 201: jobViewSchema, 200: jobViewSchema, ...problems(400, 401, 402, 403, 409, 413, 415, 422, 503) },
+    },
+    // The hot path: parsed once, by the handler.
+    validatorCompiler: noValidator,
+    handler: (request, reply) => createJob(ctx, request, reply),
+  });
+
+  app.route({
+    method: "POST",
+    url: "/v1/jobs/batch",
+    config: { access: "any" },
+    schema: {
+      tags: ["jobs"],
+      summary: "Submit up to 100 jobs; each is judged alone",
+      body: batchRequestSchema,
+      response: { 200: batchResultSchema, ...problems(400, 401, 409, 413, 415, 503) },
+    },
+    handler: (request) => createBatch(ctx, request, request.body.jobs),
+  });
+
+  app.route({
+    method: "GET",
+    url: "/v1/jobs",
+    config: { access: "any" },
+    schema: {
+      tags: ["jobs"],
+      summary: "List jobs, newest first",
+      querystring: listJobsQuerySchema.strict(),
+      response: { 200: pageOf(jobViewSchema), ...problems(400, 401) },
+    },
+    handler: async (request) => listJobs(ctx, request, request.query),
+  });
+
+  app.route({
+    method: "GET",
+    url: "/v1/jobs/:id",
+    config: { access: "any" },
+    schema: {
+      tags: ["jobs"],
+      summary: "One job; with waitS, once it has ended",
+      params: idParams,
+      querystring: getJobQuerySchema.strict(),
+      response: { 200: jobViewSchema, ...problems(400, 401, 404, 503) },
+    },
+    handler: async (request, reply) => {
+      await waitForEnd(ctx, request, reply, request.params.id, request.query.waitS);
+      return viewJob(ctx, findJob(ctx, actorOf(request), request.params.id));
+    },
+  });
+
+  app.route({
+    method: "POST",
+    url: "/v1/jobs/:id/cancel",
+    config: { access: "any" },
+    schema: {
+      tags: ["jobs"],
+      summary: "Cancel a job; where it runs, it is stopped first",
+      params: idParams,
+      body: z.strictObject({}).nullish(),
+      response: { 200: jobViewSchema, ...problems(401, 404, 409, 503) },
+    },
+    handler: async (request) => {
+      const actor = actorOf(request);
+      const { stored } = findJob(ctx, actor, request.params.id);
+      expectReply(await ctx.writer.submit({ kind: "job.cancel", actor, jobId: stored.job.id }), "job");
+      return viewJob(ctx, findJob(ctx, actor, request.params.id));
+    },
+  });
+}
+
+async function createJob(ctx: ApiContext, request: FastifyRequest, reply: FastifyReply) {
+  const actor = actorOf(request);
+  const spec = parseSpec(request.body);
+  const created = expectReply(
+    await ctx.writer.submit({ kind: "job.create", actor, spec, ...idempotencyOf(request, CREATE_ROUTE) }),
+    "job",
+  );
+  reply.code(created.repeated ? 200 : 201).header("location", `/v1/jobs/${created.jobId}`);
+  if (created.repeated) reply.header("idempotency-replayed", "true");
+  return viewJob(ctx, findJob(ctx, actor, created.jobId));
+}
+
+type BatchResult = { readonly job: JobView } | { readonly problem: ProblemDocument };
+
+/** All of a batch reach the writer in one turn, so that one transaction serves them. */
+async function createBatch(ctx: ApiContext, request: FastifyRequest, jobs: readonly unknown[]) {
+  const whole = idempotencyOf(request, BATCH_ROUTE).idempotency;
+  const results = await Promise.all(
+    jobs.map((value, index) => {
+      const idempotency = whole === undefined ? {} : { idempotency: { ...whole, key: `${whole.key} ${index}` } };
+      return createOne(ctx, request, value, idempotency);
+    }),
+  );
+  return { results };
+}
+
+async function createOne(
+  ctx: ApiContext,
+  request: FastifyRequest,
+  value: unknown,
+  idempotency: ReturnType<typeof idempotencyOf>,
+): Promise<BatchResult> {
+  try {
+    const actor = actorOf(request);
+    const spec = parseSpec(value);
+    const reply = expectReply(await ctx.writer.submit({ kind: "job.create", actor, spec, ...idempotency }), "job");
+    return { job: viewJob(ctx, findJob(ctx, actor, reply.jobId)) };
+  } catch (error) {
+    const known = toQubixError(error);
+    if (known.category === "internal") ctx.logger.error({ event: "request_failed", err: error }, "batch item failed");
+    return { problem: problemOf(known) };
+  }
+}
+
+function listJobs(ctx: ApiContext, request: FastifyRequest, query: z.output<typeof listJobsQuerySchema>) {
+  const actor = actorOf(request);
+  const before = idCursor<JobId>(query.cursor, "job-");
+  const records = ctx.writer.store.jobs({
+    ...(actor.role === "admin" ? {} : { account: actor.accountId }),
+    ...(query.phase === undefined ? {} : { phase: query.phase }),
+    ...(before === undefined ? {} : { before }),
+    limit: query.limit + 1,
+  });
+  const page = records.slice(0, query.limit);
+  const items = page.flatMap((record) => {
+    const found = lookUp(ctx, record.id);
+    return found === undefined ? [] : [viewJob(ctx, found)];
+  });
+  return { items, nextCursor: records.length > query.limit ? (page.at(-1)?.id ?? null) : null };
+}
+
+async function waitForEnd(
+  ctx: ApiContext,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  id: string,
+  waitS: number,
+): Promise<void> {
+  const { stored, live } = findJob(ctx, actorOf(request), id);
+  if (!live || waitS === 0) return;
+  const gone = new AbortController();
+  reply.raw.once("close", () => gone.abort());
+  await ctx.watch.ended(stored.job.id, waitS * 1000, gone.signal);
+}

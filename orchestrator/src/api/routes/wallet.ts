@@ -1,0 +1,102 @@
+// The wallet: balances, entries, and the deposits that an administrator grants.
+import { z } from "zod";
+import type { TransferId } from "@qubix/shared/domain";
+import {
+  accountIdSchema,
+  depositRequestSchema,
+  pageOf,
+  pageQuerySchema,
+  walletEntrySchema,
+  walletSchema,
+} from "@qubix/shared/protocol";
+import { walletEntries, walletOf, type WalletCursor } from "../../accounts/wallet.ts";
+import { actorOf, type Api, type ApiContext } from "../context.ts";
+import { idempotencyOf } from "../input.ts";
+import { expectReply, invalidField } from "../problems.ts";
+import { problems } from "../schemas.ts";
+import { accountFor } from "./accounts.ts";
+
+/** An administrator may name another account. */
+const walletQuerySchema = z.strictObject({ accountId: accountIdSchema.optional() });
+const depositedSchema = z.object({ transferId: z.string(), wallet: walletSchema });
+const cursorSchema = z.strictObject({
+  before: z.string().max(100),
+  balances: z.record(z.string().max(200), z.string().regex(/^-?[0-9]{1,40}$/)),
+});
+
+export function walletRoutes(app: Api, ctx: ApiContext): void {
+  app.route({
+    method: "GET",
+    url: "/v1/wallet",
+    config: { access: "any" },
+    schema: {
+      tags: ["wallet"],
+      summary: "What an account can spend, what is held for its jobs, what it earned; micro-units",
+      querystring: walletQuerySchema,
+      response: { 200: walletSchema, ...problems(400, 401, 403, 404) },
+    },
+    handler: async (request) => {
+      const account = accountFor(ctx, actorOf(request), request.query.accountId);
+      return walletOf(ctx.writer.state(), ctx.writer.store, account.id);
+    },
+  });
+
+  app.route({
+    method: "GET",
+    url: "/v1/wallet/entries",
+    config: { access: "any" },
+    schema: {
+      tags: ["wallet"],
+      summary: "Every movement of money, newest first",
+      querystring: pageQuerySchema.extend(walletQuerySchema.shape).strict(),
+      response: { 200: pageOf(walletEntrySchema), ...problems(400, 401, 403, 404) },
+    },
+    handler: async (request) => {
+      const { accountId, cursor, limit } = request.query;
+      const account = accountFor(ctx, actorOf(request), accountId);
+      const page = walletEntries(ctx.writer.store, account.id, decodeCursor(cursor), limit);
+      return { items: [...page.items], nextCursor: page.next === null ? null : encodeCursor(page.next) };
+    },
+  });
+
+  app.route({
+    method: "POST",
+    url: "/v1/wallet/deposits",
+    config: { access: ["admin"] },
+    schema: {
+      tags: ["wallet"],
+      summary: "Grant credit to an account",
+      body: depositRequestSchema,
+      response: { 201: depositedSchema, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 503) },
+    },
+    handler: async (request, reply) => {
+      const { accountId, amount, reference } = request.body;
+      const deposited = await ctx.writer.submit({
+        kind: "deposit",
+        actor: actorOf(request),
+        accountId,
+        amount: amount.amount,
+        currency: amount.currency,
+        reference,
+        ...idempotencyOf(request, "POST /v1/wallet/deposits"),
+      });
+      const { transferId } = expectReply(deposited, "transfer");
+      reply.code(201);
+      return { transferId, wallet: walletOf(ctx.writer.state(), ctx.writer.store, accountId) };
+    },
+  });
+}
+
+function encodeCursor(cursor: WalletCursor): string {
+  return Buffer.from(JSON.stringify(cursor)).toString("base64url");
+}
+
+function decodeCursor(text: string | undefined): WalletCursor | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const parsed = cursorSchema.parse(JSON.parse(Buffer.from(text, "base64url").toString()));
+    return { before: parsed.before as TransferId, balances: parsed.balances };
+  } catch {
+    throw invalidField("query.cursor", "not a cursor that a page before this one gave");
+  }
+}

@@ -1,0 +1,37 @@
+// The orchestrator's configuration: one schema; flags > QUBIX_* variables > file > defaults.
+import { z } from "zod";
+import { REGISTRIES_ALLOWED_DEFAULT } from "@qubix/shared/protocol";
+import { LOG_LEVELS } from "@qubix/shared/runtime";
+
+const PORT_MAX = 65_535;
+
+/** `HOST:PORT`, with brackets around an IPv6 address. */
+const listenSchema = z.string().transform((text, context) => {
+  const match = /^(?:\[(?<v6>[0-9a-fA-F:.]+)\]|(?<host>[A-Za-z0-9.-]+)):(?<port>[0-9]{1,5})$/.exec(text);
+  const host = match?.groups?.["v6"] ?? match?.groups?.["host"];
+  const port = Number(match?.groups?.["port"]);
+  if (host === undefined || port > PORT_MAX) {
+    context.addIssue({ code: "custom", message: `not HOST:PORT, e.g. 127.0.0.1:8420 or [::1]:8420: ${text}` });
+    return z.NEVER;
+  }
+  return { host, port };
+});
+
+/** From a flag or variable `a,b`; from a file a list. */
+const listSchema = z
+  .union([z.array(z.string()), z.string().transform((text) => text.split(","))])
+  .transform((names) => names.map((name) => name.trim().toLowerCase()).filter((name) => name !== ""));
+
+const switchSchema = z.union([z.boolean(), z.stringbool()]);
+
+export const orchestratorConfigSchema = z.object({
+  /** Holds the database and the chunks. */
+  dataDir: z.string().min(1, "name a folder for the data").default("./qubix-data"),
+  listen: listenSchema.prefault("127.0.0.1:8420"),
+  /** Registries that images may come from. */
+  registryAllow: listSchema.prefault([...REGISTRIES_ALLOWED_DEFAULT]),
+  logLevel: z.enum(LOG_LEVELS).default("info"),
+  /** Machine-readable lines on standard output. */
+  json: switchSchema.default(false),
+});
+export type OrchestratorConfig = z.output<typeof orchestratorConfigSchema>;

@@ -1,0 +1,129 @@
+// `qubix-orchestrator`: the command line. `start` runs until SIGTERM or SIGINT; what goes wrong before that is one line and exit code 1, misuse is 2.
+import { Command, CommanderError } from "commander";
+import {
+  QubixError,
+  assertNodeVersion,
+  createLogger,
+  loadConfig,
+  redactConfig,
+  LOG_LEVELS,
+  type Logger,
+} from "@qubix/shared/runtime";
+import { orchestratorConfigSchema, type OrchestratorConfig } from "./config.ts";
+import { startOrchestrator, type Orchestrator } from "./orchestrator.ts";
+
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
+/** A clean stop takes at most 10 s; then the process ends anyway. What was accepted is durable, so nothing is lost by that. */
+const STOP_MS_MAX = 9_500;
+const VERSION = "0.1.0";
+
+/** Runs the program for these arguments (as in `process.argv`). Sets the exit code; does not throw. */
+export async function runCli(argv: readonly string[]): Promise<void> {
+  try {
+    assertNodeVersion();
+    await buildProgram().parseAsync([...argv]);
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+      return;
+    }
+    process.stderr.write(`qubix-orchestrator: ${oneLine(error)}\n`);
+    process.exitCode = error instanceof QubixError && error.code === "config_invalid" ? EXIT_USAGE : EXIT_FAILURE;
+  }
+}
+
+function buildProgram(): Command {
+  const program = new Command("qubix-orchestrator")
+    .description("The control plane of Qubix: matches jobs with workers, watches them, fails over and settles.")
+    .version(VERSION)
+    .exitOverride()
+    .addHelpText("after", "\nExit codes: 0 stopped as asked, 1 could not start or failed, 2 wrong usage.");
+  program
+    .command("start")
+    .description("Run the orchestrator until SIGTERM or SIGINT. The first start makes the database and prints the admin key, once.")
+    .option("--data-dir <dir>", "folder for the database and the chunks (QUBIX_DATA_DIR; default ./qubix-data)")
+    .option("--listen <host:port>", "address to listen on (QUBIX_LISTEN; default 127.0.0.1:8420; port 0 takes a free one)")
+    .option("--registry-allow <a,b>", "registries images may come from (QUBIX_REGISTRY_ALLOW)")
+    .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
+    .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
+    .option("--json", "print one line of JSON when ready (QUBIX_JSON)")
+    .option("--print-config", "print the configuration in force and exit")
+    .exitOverride()
+    .action(start);
+  return program;
+}
+
+async function start(flags: Record<string, unknown>): Promise<void> {
+  const { config: file, printConfig, ...values } = flags;
+  const config = loadConfig(orchestratorConfigSchema, {
+    flags: values,
+    env: process.env,
+    file: typeof file === "string" ? file : process.env["QUBIX_CONFIG"],
+  });
+  if (printConfig === true) {
+    process.stdout.write(`${JSON.stringify(redactConfig(config), null, 2)}\n`);
+    return;
+  }
+  const logger = createLogger("qubix-orchestrator", config.logLevel);
+  endOnFaults(logger);
+  const orchestrator = await startOrchestrator(config, { logger });
+  stopOnSignals(orchestrator, logger);
+  announce(config, orchestrator);
+}
+
+/** The only place where the admin key is ever shown. */
+function announce(config: OrchestratorConfig, { url, adminKey }: Orchestrator): void {
+  if (config.json) {
+    const line = { event: "ready", url, ...(adminKey === undefined ? {} : { adminKey }) };
+    process.stdout.write(`${JSON.stringify(line)}\n`);
+    return;
+  }
+  process.stdout.write(`Qubix orchestrator is ready at ${url}\n`);
+  if (adminKey === undefined) return;
+  process.stdout.write(
+    `Admin key, shown only this once: ${adminKey}\nUse it with: export QUBIX_URL=${url} QUBIX_API_KEY=${adminKey}\n`,
+  );
+}
+
+function stopOnSignals(orchestrator: Orchestrator, logger: Logger): void {
+  let stopping = false;
+  const stop = (signal: NodeJS.Signals) => {
+    if (stopping) return;
+    stopping = true;
+    logger.info({ event: "stopping", signal }, "stopping");
+    const late = setTimeout(() => {
+      logger.error({ event: "stop_late", afterMs: STOP_MS_MAX }, "the stop took too long, ending now");
+      process.exit(EXIT_FAILURE);
+    }, STOP_MS_MAX);
+    orchestrator.stop().then(
+      () => {
+        clearTimeout(late);
+        logger.info({ event: "stopped" }, "stopped");
+        // Whatever an idle handle may still hold: all is closed, all is durable.
+        process.exit(0);
+      },
+      (error: unknown) => {
+        logger.error({ event: "stop_failed", err: error }, "stopping failed");
+        process.exit(EXIT_FAILURE);
+      },
+    );
+  };
+  process.on("SIGTERM", stop);
+  process.on("SIGINT", stop);
+}
+
+/** A fault that nobody caught leaves memory in doubt: end, and let the supervisor start afresh from what is durable. */
+function endOnFaults(logger: Logger): void {
+  const end = (error: unknown) => {
+    logger.fatal({ event: "fault", err: error }, "a fault that nobody handled; ending");
+    process.exit(EXIT_FAILURE);
+  };
+  process.on("uncaughtException", end);
+  process.on("unhandledRejection", end);
+}
+
+function oneLine(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replaceAll(/\s*\n\s*/g, " ");
+}

@@ -1,0 +1,168 @@
+// The program as a person or a supervisor meets it: real processes, from the sources.
+import { spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+
+const RUN = `import("${new URL("./main.ts", import.meta.url).href}").then((main) => main.runCli(process.argv))`;
+const BIN = fileURLToPath(new URL("../../bin/qubix-orchestrator.js", import.meta.url));
+
+interface Running {
+  readonly pid: number;
+  /** Resolves with the next whole line of standard output. */
+  line(): Promise<string>;
+  kill(signal: NodeJS.Signals): void;
+  readonly ended: Promise<{ readonly code: number | null; readonly out: string; readonly err: string }>;
+}
+
+let dir = "";
+const children: Running[] = [];
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "qubix-program-"));
+});
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+  await rm(dir, { recursive: true, force: true });
+});
+
+describe("qubix-orchestrator start", () => {
+  test("makes the data, shows the admin key once, stops cleanly on SIGTERM, and knows the key again", async () => {
+    const first = run(["start", "--data-dir", join(dir, "data"), "--listen", "127.0.0.1:0", "--json"]);
+    const ready = JSON.parse(await first.line()) as { event: string; url: string; adminKey: string };
+    expect(ready.event).toBe("ready");
+    expect(ready.adminKey).toMatch(/^qbx_/);
+    expect(await statusOf(`${ready.url}/readyz`)).toBe(200);
+    first.kill("SIGTERM");
+    expect((await first.ended).code).toBe(0);
+
+    const second = run(["start", "--data-dir", join(dir, "data"), "--listen", "127.0.0.1:0", "--json"]);
+    const again = JSON.parse(await second.line()) as { url: string; adminKey?: string };
+    expect(again.adminKey).toBeUndefined();
+    expect(await statusOf(`${again.url}/v1/accounts`, ready.adminKey)).toBe(200);
+    second.kill("SIGINT");
+    expect((await second.ended).code).toBe(0);
+  });
+
+  test("refuses a data folder that another one has, in one line", async () => {
+    const first = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json"]);
+    await first.line();
+    const second = await run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0"]).ended;
+    expect(second.code).toBe(1);
+    expect(second.out).toBe("");
+    expect(second.err.trim().split("\n")).toHaveLength(1);
+    expect(second.err).toContain(dir);
+  });
+
+  test("refuses a port in use, in one line, and leaves the first start for the next time", async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const { port } = taken.address() as { port: number };
+    const refused = await run(["start", "--data-dir", dir, "--listen", `127.0.0.1:${port}`]).ended;
+    taken.close();
+    expect(refused.code).toBe(1);
+    expect(refused.err.trim().split("\n")).toHaveLength(1);
+    expect(refused.err).toContain(String(port));
+    const next = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json"]);
+    expect(JSON.parse(await next.line())).toHaveProperty("adminKey");
+  });
+
+  test("refuses a data folder that cannot be one, in one line", async () => {
+    const file = join(dir, "file");
+    await writeFile(file, "");
+    const refused = await run(["start", "--data-dir", file, "--listen", "127.0.0.1:0"]).ended;
+    expect(refused.code).toBe(1);
+    expect(refused.err.trim().split("\n")).toHaveLength(1);
+    expect(refused.err).toContain(file);
+  });
+
+  test.each([
+    ["an address that is none", ["start", "--listen", "nowhere"], "listen"],
+    ["an unknown log level", ["start", "--log-level", "loud"], "logLevel"],
+    ["an unknown flag", ["start", "--speed", "9"], "--speed"],
+    ["an unknown command", ["dance"], "dance"],
+    ["a configuration file that is not there", ["start", "--config", "/nowhere.json"], "/nowhere.json"],
+  ])("%s is misuse: exit code 2, and it is named", async (_name, args, named) => {
+    const { code, err } = await run(args).ended;
+    expect(code).toBe(2);
+    expect(err).toContain(named);
+  });
+
+  test("shows the configuration in force: flags before variables before the file", async () => {
+    const file = join(dir, "config.json");
+    await writeFile(file, JSON.stringify({ listen: "127.0.0.1:1", logLevel: "debug", registryAllow: ["ghcr.io"] }));
+    const env = { QUBIX_LISTEN: "127.0.0.1:2", QUBIX_LOG_LEVEL: "warn" };
+    const shown = await run(["start", "--config", file, "--log-level", "error", "--print-config"], env).ended;
+    expect(shown.code).toBe(0);
+    expect(JSON.parse(shown.out)).toMatchObject({
+      listen: { host: "127.0.0.1", port: 2 },
+      logLevel: "error",
+      registryAllow: ["ghcr.io"],
+    });
+  });
+
+  test("helps", async () => {
+    const { code, out } = await run(["start", "--help"]).ended;
+    expect(code).toBe(0);
+    for (const flag of ["--data-dir", "--listen", "--registry-allow", "--log-level", "--json", "--print-config"]) {
+      expect(out).toContain(flag);
+    }
+  });
+});
+
+test("the installed program reads on any Node and answers on this one", async () => {
+  const child = spawnNode([BIN, "--version"], {});
+  const { code, out, err } = await child.ended;
+  // Without a build it says so; with one it answers.
+  if (code === 0) expect(out.trim()).toMatch(/^\d+\.\d+\.\d+$/);
+  else expect(err).toContain("npm run build");
+});
+
+function run(args: readonly string[], env: Record<string, string> = {}): Running {
+  return spawnNode(["--conditions=qubix-source", "--eval", RUN, "--", ...args], env);
+}
+
+function spawnNode(args: readonly string[], env: Record<string, string>): Running {
+  const child = spawn(process.execPath, [...args], { env: { PATH: process.env["PATH"], ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  let out = "";
+  let err = "";
+  let read = 0;
+  let wake = () => {};
+  child.stdout.on("data", (part: Buffer) => {
+    out += part.toString();
+    wake();
+  });
+  child.stderr.on("data", (part: Buffer) => {
+    err += part.toString();
+  });
+  const ended = new Promise<Awaited<Running["ended"]>>((resolve) => {
+    child.on("close", (code) => {
+      resolve({ code, out, err });
+      wake();
+    });
+  });
+  const line = async () => {
+    for (;;) {
+      const end = out.indexOf("\n", read);
+      if (end >= 0) {
+        const text = out.slice(read, end);
+        read = end + 1;
+        return text;
+      }
+      if (child.exitCode !== null) throw new Error(`ended with ${child.exitCode}: ${err}`);
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
+  };
+  const running = { pid: child.pid ?? 0, line, kill: (signal: NodeJS.Signals) => void child.kill(signal), ended };
+  children.push(running);
+  return running;
+}
+
+async function statusOf(url: string, key?: string): Promise<number> {
+  const headers = key === undefined ? {} : { authorization: `Bearer ${key}` };
+  return (await fetch(url, { headers })).status;
+}
