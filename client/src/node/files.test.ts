@@ -123,9 +123,12 @@ test("what cannot be uploaded is named", async () => {
   await expect(uploadPath(client, folder)).rejects.toMatchObject({ code: "input_unsupported" });
 });
 
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
 /** A job with these outputs; the second item is what really comes. */
 function startOutputServer(files: Readonly<Record<string, readonly [string, string]>>) {
-  const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
   const items = Object.entries(files).map(([path, [text]]) => ({ path, bytes: text.length, sha256: sha256(text) }));
   return startScriptedServer([
     (response, { path }) => {

@@ -92,8 +92,9 @@ test("aborting ends the iteration", async () => {
   expect(seqs).toEqual([1]);
 });
 
+const page = (...items: EventView[]) => json(200, { items, nextCursor: null });
+
 test("following a timeline: what was, what comes, and what was written with the end", async () => {
-  const page = (...items: EventView[]) => json(200, { items, nextCursor: null });
   server = await startScriptedServer(
     [page(event(1, "queued"), event(2, "matched")), page(event(5, "settled"))],
     (socket) => {
@@ -144,8 +145,8 @@ test("a followed log goes on after the last whole line, over a cut and over a se
 
 test("a log that is not there says so", async () => {
   server = await startScriptedServer([json(404, { code: "job_not_found", detail: "No.", status: 404 })]);
-  const lines = nodeClient().jobs.logs("job-1", { follow: true })[Symbol.asyncIterator]();
-  await expect(lines.next()).rejects.toMatchObject({ code: "job_not_found" });
+  const read = nodeClient().jobs.logs("job-1", { follow: true })[Symbol.asyncIterator]();
+  await expect(read.next()).rejects.toMatchObject({ code: "job_not_found" });
 });
 
 test("NDJSON is put together over any cut of its bytes", async () => {
