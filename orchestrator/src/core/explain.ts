@@ -1,6 +1,6 @@
 // Why offers match or do not: the same filters as the market's, one after the other over the whole fleet, each with the number of offers it removed and what would help.
 // For quotes and for jobs that found nothing; never on the way of a placement.
-import { chargeFor, formatUnits, holdFor } from "@qubix/shared/domain";
+import { type AccountId, chargeFor, formatUnits, holdFor } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
 import { localImageKey } from "./indexes.ts";
 import { type OfferRequest, isOpen } from "./market.ts";
@@ -118,8 +118,12 @@ const FILTERS: readonly Filter[] = [
   },
 ];
 
-/** Goes through the whole fleet as it is now. */
-export function explainPlacement(state: CoreState, spec: JobSpec): Explanation {
+/** Goes through the whole fleet as it is now. The answer is the same for every asker: offers are public. */
+export function explainPlacement(
+  state: CoreState,
+  spec: JobSpec,
+  _asker?: { readonly accountId: AccountId },
+): Explanation {
   const request = requestFor(spec);
   const machines = [...state.ix.machines.values()];
   const removed = new Map<string, number>();

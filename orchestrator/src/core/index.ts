@@ -6,3 +6,4 @@ export type * from "./model.ts";
 export * from "./reads.ts";
 export type { CoreState } from "./state.ts";
 export { nextDeadlineMs, step } from "./step.ts";
+export { type JobRows, jobView } from "./views.ts";
