@@ -1,9 +1,11 @@
 // The command line: what commands there are and what they take. What they do is loaded only when one is called.
-import type { Role } from "@qubix/shared/protocol";
 import { Command, Option } from "commander";
+import type { AccountOptions, ApiKeyOptions } from "./commands/admin.ts";
+import type { DepositOptions } from "./commands/wallet.ts";
+import { CURRENCY_DEFAULT } from "./defaults.ts";
 import { EXIT_CODES_HELP } from "./exit-codes.ts";
 import type { GlobalOptions, Handler } from "./session.ts";
-import { URL_DEFAULT } from "./session-defaults.ts";
+import { URL_DEFAULT } from "./defaults.ts";
 
 /** Runs a handler with a session made from the global options. */
 export type Runner = <Options>(
@@ -62,7 +64,6 @@ function addJobCommands(program: Command, run: Runner): void {
     .action((file: string | undefined, options: object) =>
       run(async () => (await import("./commands/run.ts")).run, file === undefined ? [] : [file], options, true),
     );
-  const listJobs = async () => (await import("./commands/jobs.ts")).jobs;
   program
     .command("jobs")
     .description("list jobs, newest first; with an id, show that job")
@@ -107,6 +108,10 @@ function addJobCommands(program: Command, run: Runner): void {
   one("why", "say why a job waits, and what would help").action((id: string, options: object) =>
     run(async () => (await import("./commands/market.ts")).why, [id], options, false),
   );
+}
+
+async function listJobs() {
+  return (await import("./commands/jobs.ts")).jobs;
 }
 
 const PHASES = ["queued", "starting", "running", "finishing", "succeeded", "failed", "cancelled"];
@@ -161,12 +166,13 @@ function addDepositCommand(parent: Command, run: Runner): void {
   parent
     .command("deposit")
     .description("grant credit to an account (admin)")
-    .argument("<account>", "acc-…")
-    .argument("<amount>", "e.g. 25 or 25.50 USD")
+    .requiredOption("--account <account>", "acc-…")
+    .requiredOption("--amount <amount>", "e.g. 25 or 25.50")
+    .option("--currency <currency>", `[${CURRENCY_DEFAULT}]`)
     .option("--reference <text>", "for the books")
     .option("--idempotency-key <key>", "the same key again grants nothing more (24 h)")
-    .action((account: string, amount: string, options: object) =>
-      run(async () => (await import("./commands/wallet.ts")).deposit, [account, amount], options, false),
+    .action((options: DepositOptions) =>
+      run(async () => (await import("./commands/wallet.ts")).deposit, [], options, false),
     );
 }
 
@@ -178,22 +184,22 @@ function addAccountCommands(parent: Command, run: Runner): void {
   accounts
     .command("create")
     .description("make an account (admin)")
-    .argument("<name>")
+    .requiredOption("--name <name>", "to know it by")
     .addOption(
       new Option("--role <role>", "what it may do").choices(["consumer", "provider", "admin"]).makeOptionMandatory(),
     )
-    .action((name: string, options: { role: Role }) =>
-      run(async () => (await import("./commands/admin.ts")).createAccount, [name], options, false),
+    .action((options: AccountOptions) =>
+      run(async () => (await import("./commands/admin.ts")).createAccount, [], options, false),
     );
   parent
     .command("api-keys")
     .description("API keys of accounts")
     .command("create")
     .description("make an API key; it is shown once (admin)")
-    .argument("<account>", "acc-…")
+    .requiredOption("--account <account>", "acc-…")
     .option("--name <name>", "to know it by")
-    .action((account: string, options: object) =>
-      run(async () => (await import("./commands/admin.ts")).createApiKey, [account], options, false),
+    .action((options: ApiKeyOptions) =>
+      run(async () => (await import("./commands/admin.ts")).createApiKey, [], options, false),
     );
   parent
     .command("enrolments")

@@ -3,7 +3,7 @@ import { createNodeClient, type NodeClient } from "../node/http-client.ts";
 import { QubixError } from "@qubix/shared/errors";
 import { type Colors, colorsFor } from "./colors.ts";
 import type { Io } from "./io.ts";
-import { URL_DEFAULT } from "./session-defaults.ts";
+import { URL_DEFAULT } from "./defaults.ts";
 
 export type { Colors } from "./colors.ts";
 

@@ -63,7 +63,7 @@ async function downloadOne(
     const response = await client.jobs.output(jobId, output.path, call);
     const target = await open(partial, "w");
     try {
-      for await (const bytes of response.stream()) {
+      for await (const bytes of response.body) {
         hash.update(bytes);
         await target.writeFile(bytes);
       }

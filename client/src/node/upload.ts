@@ -86,7 +86,7 @@ async function scan(path: string): Promise<readonly LocalEntry[]> {
     if (stat.isFile()) found.push({ kind: "file", path: inside, local, mode, bytes: stat.size });
     else if (stat.isDirectory()) {
       if (inside !== "") found.push({ kind: "directory", path: inside, local, mode, bytes: 0 });
-      const names = (await readdir(local)).sort();
+      const names = (await readdir(local)).toSorted();
       for (const name of names) await visit(join(local, name), inside === "" ? name : `${inside}/${name}`);
     } else {
       throw new QubixError(

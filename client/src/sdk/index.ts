@@ -1,7 +1,15 @@
 // The SDK: a typed client of the Qubix API. Works in Node and in browsers; what needs Node (local files, keep-alive agent) is in `@qubix/client/node`.
 export * from "./client.ts";
 export type { EventsDeps, SubscribeOptions } from "./events.ts";
-export type { EventsOptions, GetJobOptions, Jobs, ListJobsOptions, LogsOptions, WaitOptions } from "./jobs.ts";
+export type {
+  EventsOptions,
+  GetJobOptions,
+  Jobs,
+  ListJobsOptions,
+  LogsOptions,
+  OutputDownload,
+  WaitOptions,
+} from "./jobs.ts";
 export { allItems, collect, type PageOptions } from "./paging.ts";
 export { errorFromResponse, errorFromTransport, type FieldError, fieldErrorsOf } from "./problem.ts";
 export type { CallOptions, CreateOptions, Requester } from "./request.ts";

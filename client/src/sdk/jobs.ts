@@ -6,7 +6,6 @@ import { QubixError } from "@qubix/shared/errors";
 import { errorFromTransport } from "./problem.ts";
 import type { CallOptions, CreateOptions } from "./request.ts";
 import { backoffMs, sleep } from "./retry.ts";
-import type { TransportResponse } from "./transport.ts";
 import {
   type BatchResult,
   type Checkpoint,
@@ -50,6 +49,12 @@ export interface LogsOptions extends CallOptions {
   readonly after?: string | undefined;
 }
 
+export interface OutputDownload {
+  /** The bytes as they come. */
+  readonly body: AsyncIterable<Uint8Array>;
+  text(): Promise<string>;
+}
+
 export interface Jobs {
   /** Submits a job; it is durable when this returns. Errors: `invalid_request`, `insufficient_funds`, `not_available`, … */
   create(spec: JobSpec, options?: CreateOptions): Promise<JobView>;
@@ -71,14 +76,13 @@ export interface Jobs {
   logs(id: string, options?: LogsOptions): AsyncIterable<LogLine>;
   checkpoints(id: string, options?: CallOptions): Promise<readonly Checkpoint[]>;
   outputs(id: string, options?: CallOptions): Promise<readonly OutputFile[]>;
-  /** The bytes of one output. */
-  output(id: string, path: string, options?: CallOptions): Promise<TransportResponse>;
+  /** One output file. Read its body once, or leave the loop early. */
+  output(id: string, path: string, options?: CallOptions): Promise<OutputDownload>;
 }
 
 /** Creates the `jobs` part of a client. */
 export function createJobs(deps: EventsDeps): Jobs {
   const { requester } = deps;
-  const at = (id: string, rest = "") => `/v1/jobs/${encodeURIComponent(id)}${rest}`;
   const get = <T>(path: string, query: Record<string, string | number | undefined>, options: CallOptions) =>
     requester.json<T>({ method: "GET", path, query, idempotent: true, ...options });
   const create = <T>(path: string, body: unknown, options: CreateOptions) =>
@@ -114,13 +118,12 @@ export function createJobs(deps: EventsDeps): Jobs {
     logs: (id, options = {}) => logLines(deps, jobs, id, at(id, "/logs"), options),
     checkpoints: (id, options = {}) => items(at(id, "/checkpoints"), options),
     outputs: (id, options = {}) => items(at(id, "/outputs"), options),
-    output: (id, path, options = {}) =>
-      requester.stream({
-        method: "GET",
-        path: at(id, `/outputs/${path.split("/").map(encodeURIComponent).join("/")}`),
-        idempotent: true,
-        ...options,
-      }),
+    output: async (id, path, options = {}) => {
+      const file = path.split("/").map(encodeURIComponent).join("/");
+      const call = { method: "GET", path: at(id, `/outputs/${file}`), idempotent: true } as const;
+      const response = await requester.stream({ ...call, ...options });
+      return { body: response.stream(), text: () => response.text() };
+    },
   };
   return jobs;
 }
@@ -157,6 +160,10 @@ async function waitForEnd(
 
 function isPassing(error: unknown): boolean {
   return error instanceof QubixError && error.retryable;
+}
+
+function at(id: string, rest = ""): string {
+  return `/v1/jobs/${encodeURIComponent(id)}${rest}`;
 }
 
 /** What was, then live; at the end the list once more, so that nothing written with the end (the settlement) is missing. */

@@ -14,16 +14,16 @@ export async function* parseNdjson<T>(chunks: AsyncIterable<Uint8Array>): AsyncG
     for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n", from)) {
       const line = rest.slice(from, end).trim();
       from = end + 1;
-      if (line !== "") yield parseLine<T>(line);
+      if (line !== "") yield parseLine(line) as T;
     }
     rest = rest.slice(from);
     if (rest.length > LINE_CHARS_MAX) throw badLine(rest);
   }
 }
 
-function parseLine<T>(line: string): T {
+function parseLine(line: string): unknown {
   try {
-    return JSON.parse(line) as T;
+    return JSON.parse(line);
   } catch {
     throw badLine(line);
   }

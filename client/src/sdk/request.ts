@@ -58,7 +58,7 @@ export function createRequester(config: RequesterConfig): Requester {
         const exchange = await attempt(call, call.timeoutMs ?? config.timeoutMs);
         try {
           const text = await exchange.guard(exchange.response.text());
-          return { response: exchange.response, value: () => parseJson<T>(text, exchange.url), text };
+          return { response: exchange.response, value: () => parseJson(text, exchange.url) as T, text };
         } finally {
           exchange.release();
         }
@@ -175,9 +175,9 @@ function urlOf(baseUrl: string, call: Call): string {
   return `${baseUrl}${call.path}${query === "" ? "" : `?${query}`}`;
 }
 
-function parseJson<T>(text: string, url: string): T {
+function parseJson(text: string, url: string): unknown {
   try {
-    return JSON.parse(text) as T;
+    return JSON.parse(text);
   } catch (cause) {
     throw new QubixError(
       "bad_answer",

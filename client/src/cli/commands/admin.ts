@@ -27,19 +27,29 @@ export const accounts: Handler<object> = async (session) => {
   return EXIT_OK;
 };
 
-export const createAccount: Handler<{ readonly role: Role }> = async (session, [name = ""], { role }) => {
+export interface AccountOptions {
+  readonly name: string;
+  readonly role: Role;
+}
+
+export const createAccount: Handler<AccountOptions> = async (session, _args, { name, role }) => {
   const account = await session.client.accounts.create({ name, role });
   if (session.json) session.printJson(account);
   else {
     session.print(account.id);
     session.note(
-      `Account ${account.name} (${account.role}) is made. Give it a key: \`qubix api-keys create ${account.id}\`.`,
+      `Account ${account.name} (${account.role}) is made. Give it a key: \`qubix api-keys create --account ${account.id}\`.`,
     );
   }
   return EXIT_OK;
 };
 
-export const createApiKey: Handler<{ readonly name?: string }> = async (session, [accountId = ""], { name }) => {
+export interface ApiKeyOptions {
+  readonly account: string;
+  readonly name?: string;
+}
+
+export const createApiKey: Handler<ApiKeyOptions> = async (session, _args, { account: accountId, name }) => {
   const apiKey = await session.client.apiKeys.create({ accountId, ...(name === undefined ? {} : { name }) });
   if (session.json) session.printJson(apiKey);
   else {

@@ -62,7 +62,7 @@ async function printOutput(session: Session, id: string, path: string): Promise<
   const response = await session.client.jobs.output(id, path);
   const { finished } = await import("node:stream/promises");
   const stdout = process.stdout;
-  for await (const bytes of response.stream()) {
+  for await (const bytes of response.body) {
     if (!stdout.write(bytes)) await new Promise((resolve) => stdout.once("drain", resolve));
   }
   if (stdout.writableLength > 0) await finished(stdout.end()).catch(() => EXIT_FAILED);

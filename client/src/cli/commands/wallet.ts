@@ -12,7 +12,7 @@ export const wallet: Handler<{ readonly account?: string }> = async (session, _a
   if (session.json) session.printJson(view);
   else if (view.balances.length === 0) {
     session.note(
-      `Account ${view.accountId} has no money. An admin adds credit with \`qubix wallet deposit ${view.accountId} AMOUNT\`.`,
+      `Account ${view.accountId} has no money. An admin adds credit with \`qubix wallet deposit --account ${view.accountId} --amount AMOUNT\`.`,
     );
   } else {
     session.print(
@@ -61,12 +61,17 @@ export const entries: Handler<ListOptions & { readonly account?: string }> = asy
   return EXIT_OK;
 };
 
-export const deposit: Handler<{ readonly reference?: string; readonly idempotencyKey?: string }> = async (
-  session,
-  [accountId = "", text = ""],
-  { reference = "", idempotencyKey },
-) => {
-  const amount = parseMoney(text, "amount");
+export interface DepositOptions {
+  readonly account: string;
+  readonly amount: string;
+  readonly currency?: string;
+  readonly reference?: string;
+  readonly idempotencyKey?: string;
+}
+
+export const deposit: Handler<DepositOptions> = async (session, _args, options) => {
+  const { account: accountId, currency, reference = "", idempotencyKey } = options;
+  const amount = parseMoney(currency === undefined ? options.amount : `${options.amount} ${currency}`, "--amount");
   const answer = await session.client.wallet.deposit({ accountId, amount, reference }, { idempotencyKey });
   if (session.json) session.printJson(answer);
   else session.print(`Granted ${formatMoney(amount)} to ${accountId}.`);

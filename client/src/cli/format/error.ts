@@ -35,6 +35,7 @@ export function errorJson(error: unknown): Record<string, unknown> {
 /** What the command line adds to the server's own advice. */
 const NEXT_STEPS: Readonly<Record<string, string>> = {
   cannot_connect: "Name another with --url or QUBIX_URL; start one with `qubix-orchestrator start`.",
-  insufficient_funds: "See `qubix wallet`; an admin adds credit with `qubix wallet deposit ACCOUNT AMOUNT`.",
+  insufficient_funds:
+    "See `qubix wallet`; an admin adds credit with `qubix wallet deposit --account ACCOUNT --amount AMOUNT`.",
   usage: "See `qubix --help`.",
 };

@@ -118,9 +118,12 @@ export function formatSettlement(job: JobView, colors: Colors): string {
   return formatTable(columns, alignDecimals(rows), colors);
 }
 
+function decimals(text: string): number {
+  return text.length - text.indexOf(".") - 1;
+}
+
 /** Amounts drop trailing zeros; in a column they get them back, so that the points stand under each other. */
 function alignDecimals(rows: readonly MoneyRow[]): readonly MoneyRow[] {
-  const decimals = (text: string) => text.length - text.indexOf(".") - 1;
   const most = Math.max(...rows.map((row) => decimals(row.amount)));
   return rows.map((row) => ({ ...row, amount: row.amount + "0".repeat(most - decimals(row.amount)) }));
 }

@@ -1,5 +1,5 @@
 import { QubixError } from "@qubix/shared/errors";
-import fc from "fast-check";
+import { assert, bigInt, property } from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseCount, parseDurationS, parseInput, parseMemoryMiB, parseMoney, parsePairs } from "./values.ts";
 
@@ -22,8 +22,8 @@ describe("money", () => {
   });
 
   test("exact for every amount of micro-units", () => {
-    fc.assert(
-      fc.property(fc.bigInt({ min: 0n, max: 9_000_000_000_000_000n }), (micro) => {
+    assert(
+      property(bigInt({ min: 0n, max: 9_000_000_000_000_000n }), (micro) => {
         const text = `${micro / 1_000_000n}.${(micro % 1_000_000n).toString().padStart(6, "0")}`;
         expect(parseMoney(text, "x").amount).toBe(micro.toString());
       }),

@@ -1,8 +1,8 @@
 // What people write on a command line, as the wire wants it: money, times, sizes, pairs. Each throws a usage error that shows a right example.
 import type { WireMoney } from "@qubix/shared/protocol";
+import { CURRENCY_DEFAULT } from "../defaults.ts";
 import { usageError } from "../exit-codes.ts";
 
-export const CURRENCY_DEFAULT = "USD";
 const MICRO_DIGITS = 6;
 const AMOUNT = /^(?<whole>[0-9]{1,10})(?:\.(?<fraction>[0-9]{1,6}))?\s*(?<currency>[A-Z]{3,5})?(?:\s*\/\s*h(?:our)?)?$/;
 
