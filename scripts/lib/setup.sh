@@ -15,9 +15,14 @@ setup_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 setup_state_dir=$setup_root/.qubix
 setup_log=$setup_state_dir/setup.log
 
-# npm 9 is what Debian 12 has on Node.js 18; older ones were never tried with this lockfile.
-setup_node_major_min=18
 setup_node_major=24
+# Below these npm leaves out native parts whose packages ask for a later Node.js, and compiles what need not be compiled;
+# then it only fetches the two below, which do the rest.
+setup_node_good=20.19
+setup_npm_good=10
+# What Debian 12 and Ubuntu 24.04 have; earlier ones were never tried.
+setup_node_min=18
+setup_npm_own=11.6.0
 # apt may be at work already, on a machine that has just started above all.
 setup_apt_lock_wait_s=120
 # A docker client waits for ever on an engine that is stuck.
@@ -48,10 +53,12 @@ setup_npm() {
   # Some builds of Node.js bring npm with them and refuse the package of that name.
   command -v npm >/dev/null || setup_apt_install npm
   local version
-  version=$(setup_node_version node)
-  if ((${version%%.*} < setup_node_major_min)); then
-    setup_fail "npm needs Node.js $setup_node_major_min or later here, and $(command -v node) is $version." \
+  version=$(setup_version node)
+  setup_is_at_least "$version" "$setup_node_min" ||
+    setup_fail "Node.js $setup_node_min or later is needed to run npm, and $(command -v node) is $version." \
       "Install a later one (https://nodejs.org), or use Debian 12, Ubuntu 24.04 or later."
+  if ! setup_is_at_least "$version" "$setup_node_good" || ! setup_is_at_least "$(setup_version npm)" "$setup_npm_good"; then
+    setup_own_npm
   fi
 }
 
@@ -64,8 +71,10 @@ setup_packages() {
     local omit=()
     [[ $wanted == all ]] || omit=(--omit=dev)
     setup_say "installing npm packages: npm ci ${omit[*]}"
-    # The PATH without node_modules/.bin: npm must not run on a Node.js that it is about to remove.
-    setup_quietly "npm ci" setup_in_root env PATH="${PATH//"$setup_root/node_modules/.bin:"/}" npm ci "${omit[@]}"
+    # Of the install scripts only that of `node` is needed: the other packages bring what they use ready-made.
+    setup_npm_quietly ci --ignore-scripts "${omit[@]}"
+    setup_say "putting Node.js $setup_node_major in place: npm rebuild node"
+    setup_npm_quietly rebuild --ignore-scripts=false node
     printf '%s %s\n' "$hash" "$wanted" >"$stamp"
   fi
   setup_use_node
@@ -134,6 +143,11 @@ setup_fail_with_log() {
   setup_fail "$1; the lines above are the end of $setup_log"
 }
 
+# npm with the PATH as it was: it must not run on a Node.js that it is about to remove.
+setup_npm_quietly() {
+  setup_quietly "npm $*" setup_in_root env PATH="${PATH//"$setup_root/node_modules/.bin:"/}" npm "$@"
+}
+
 setup_person_present() {
   [[ -t 0 && -t 2 ]]
 }
@@ -150,7 +164,7 @@ setup_as_root() {
   if ((EUID == 0)); then
     "$@"
   elif ! command -v sudo >/dev/null; then
-    setup_fail "this needs root, and there is no sudo: run the script as root, or as root do: $*"
+    setup_fail "this needs root, and there is no sudo: run the script as root"
   elif setup_person_present; then
     sudo "$@"
   else
@@ -186,21 +200,40 @@ setup_apt() {
   setup_logged "apt-get $*" setup_as_root env DEBIAN_FRONTEND=noninteractive apt-get "${options[@]}" "$@"
 }
 
-setup_node_version() {
+# Fetches npm and a Node.js for it into .qubix/npm with the npm that is there, and puts them first on the PATH.
+setup_own_npm() {
+  local folder=$setup_state_dir/npm
+  local bin=$folder/node_modules/.bin
+  if [[ $(PATH="$bin:$PATH" setup_version npm) != "$setup_npm_own" ]]; then
+    setup_say "installing npm $setup_npm_own with Node.js $setup_node_major into $folder: the npm of this machine is too old"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    setup_quietly "npm install npm" npm install --prefix "$folder" --no-save --ignore-scripts=false \
+      "npm@$setup_npm_own" "node@$setup_node_major"
+  fi
+  export PATH="$bin:$PATH"
+}
+
+# setup_version PROGRAM: such as 24.1.0, and 0 when it is missing or broken.
+setup_version() {
   local version
-  version=$("$1" --version 2>/dev/null) || version=v0
+  version=$("$1" --version 2>/dev/null </dev/null) || version=0
   printf '%s' "${version#v}"
+}
+
+# setup_is_at_least VERSION MINIMUM
+setup_is_at_least() {
+  printf '%s\n%s\n' "$2" "$1" | sort -V -C
 }
 
 # Puts node_modules/.bin first on the PATH, after a look at the Node.js in it.
 setup_use_node() {
   local bin=$setup_root/node_modules/.bin version
-  version=$(setup_node_version "$bin/node")
+  version=$(setup_version "$bin/node")
   if [[ ${version%%.*} != "$setup_node_major" ]]; then
     rm -f "$setup_root/node_modules/.qubix-setup"
-    setup_fail "Node.js $setup_node_major is needed, and $bin/node is ${version/#0/missing}." \
-      "It is put there by the install script of the npm package \`node\`. If \`npm config get ignore-scripts\` says true, do:" \
-      "npm ci --ignore-scripts=false"
+    setup_fail "Node.js $setup_node_major is needed, and $bin/node is ${version/#0/missing or broken}." \
+      "It is put there by the install script of the npm package \`node\`. To run that: npm rebuild --ignore-scripts=false node"
   fi
   case ":$PATH:" in
     ":$bin:"*) ;;
