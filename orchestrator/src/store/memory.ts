@@ -42,6 +42,7 @@ export function createMemoryStore(): Store {
   const data = createData();
   return {
     load: () => load(data),
+    meta: () => data.meta,
     commit: (batch, wallMs) => commit(data, batch, wallMs),
     job: (id) => {
       const job = data.tables.jobs.get(id);

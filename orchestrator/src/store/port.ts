@@ -71,6 +71,8 @@ export interface AuditSum {
 export interface Store {
   /** Reads the snapshot. Called at start and after a failed commit. */
   load(): Snapshot;
+  /** As of the newest commit; null before the first. */
+  meta(): MetaRecord | null;
   /** One transaction for all changes of a tick, in order; durable when it returns. Throws when it did not happen, and then nothing of it did. `wallMs` stamps events and transfers. */
   commit(batch: readonly Changes[], wallMs: number): void;
 

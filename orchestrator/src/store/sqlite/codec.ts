@@ -68,7 +68,7 @@ function decodeSettlement(raw: Settlement): Settlement {
 
 // ── Attempts, standbys ──
 
-export function encodeRated(record: AttemptRecord | StandbyRecord): string {
+export function encodeAttempt(record: AttemptRecord): string {
   return JSON.stringify({ ...record, ratePerHour: record.ratePerHour.toString() });
 }
 
@@ -77,9 +77,17 @@ export function decodeAttempt(data: string): AttemptRecord {
   return { ...raw, ratePerHour: BigInt(raw.ratePerHour) };
 }
 
+export function encodeStandby(record: StandbyRecord): string {
+  return JSON.stringify({
+    ...record,
+    ratePerHour: record.ratePerHour.toString(),
+    fullRatePerHour: record.fullRatePerHour.toString(),
+  });
+}
+
 export function decodeStandby(data: string): StandbyRecord {
   const raw = JSON.parse(data) as Raw<StandbyRecord>;
-  return { ...raw, ratePerHour: BigInt(raw.ratePerHour) };
+  return { ...raw, ratePerHour: BigInt(raw.ratePerHour), fullRatePerHour: BigInt(raw.fullRatePerHour) };
 }
 
 // ── Workers ──

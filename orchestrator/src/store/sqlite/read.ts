@@ -43,7 +43,7 @@ interface TransferRow {
   readonly at_ms: number;
   readonly wall_ms: number;
 }
-type Reader = Pick<Store, "load" | "job" | "jobs" | "events" | "logs" | "transfers" | "balances" | "audit">;
+type Reader = Pick<Store, "load" | "meta" | "job" | "jobs" | "events" | "logs" | "transfers" | "balances" | "audit">;
 
 const JOB_COLUMNS = "jobs.data AS data, job_specs.data AS spec";
 const JOB_TABLES = "jobs JOIN job_specs ON job_specs.job_id = jobs.id";
@@ -58,6 +58,7 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
 
   return {
     load: () => load(db, onSpec),
+    meta: () => readMeta(db),
     job: (id) => {
       const row = sql(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE jobs.id = ?`).get(id) as JobRow | undefined;
       return row && { job: readJob(row), attempts: attemptsOf(sql, id), standbys: standbysOf(sql, id) };
@@ -96,15 +97,14 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
   const all = <T>(table: string, decode: (data: string) => T): readonly T[] =>
     (db.prepare(`SELECT data FROM ${table} ORDER BY key`).all() as DataRow[]).map((row) => decode(row.data));
   const sql = createStatements(db);
-  const live = db.prepare(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE ended = 0 ORDER BY jobs.id`).all();
+  const live = db.prepare(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE ended_phase IS NULL ORDER BY jobs.id`).all();
   const jobs = (live as JobRow[]).map((row) => {
     const spec = decodeSpec(row.spec);
     onSpec(spec);
     return decodeJob(row.data, spec);
   });
-  const meta = db.prepare("SELECT data FROM meta WHERE id = 1").get() as DataRow | undefined;
   return {
-    meta: meta ? decodePlain<MetaRecord>(meta.data) : null,
+    meta: readMeta(db),
     rows: {
       accounts: all("accounts", decodePlain<Tables["accounts"]>),
       apiKeys: all("api_keys", decodePlain<Tables["apiKeys"]>),
@@ -122,6 +122,11 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
     },
     ...logsOf(db, jobs),
   };
+}
+
+function readMeta(db: BetterSqlite3.Database): MetaRecord | null {
+  const row = db.prepare("SELECT data FROM meta WHERE id = 1").get() as DataRow | undefined;
+  return row ? decodePlain<MetaRecord>(row.data) : null;
 }
 
 function logsOf(db: BetterSqlite3.Database, jobs: readonly JobRecord[]): Pick<Snapshot, "logCursors" | "logBytes"> {
@@ -167,7 +172,9 @@ function jobsQuery(filter: Parameters<Store["jobs"]>[0]): Query {
   const conditions: string[] = [];
   const values: (string | number)[] = [];
   if (filter.phase !== undefined) {
-    conditions.push(`ended = ${hasEnded(filter.phase) ? 1 : 0}`, "phase = ?");
+    conditions.push(
+      ...(hasEnded(filter.phase) ? ["ended_phase = ?"] : ["ended_phase IS NULL", "data ->> '$.phase' = ?"]),
+    );
     values.push(filter.phase);
   }
   if (filter.account !== undefined) {

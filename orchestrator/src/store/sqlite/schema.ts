@@ -21,17 +21,17 @@ ${["accounts", "api_keys", "enrolments", "workers", "uploads", "idempotency"].ma
 
 -- A job's specification never changes: it is written once, beside the record that changes often.
 CREATE TABLE job_specs (job_id TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID;
+-- ended_phase is null until the job ends: what happens to a living job touches no index.
 CREATE TABLE jobs (
   id TEXT PRIMARY KEY,
   account_id TEXT NOT NULL,
-  phase TEXT NOT NULL CHECK (phase IN ('queued','starting','running','finishing','succeeded','failed','cancelled')),
-  ended INTEGER NOT NULL CHECK (ended = (phase IN ('succeeded','failed','cancelled'))),
+  ended_phase TEXT CHECK (ended_phase IN ('succeeded','failed','cancelled')),
   data TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX jobs_by_account ON jobs (account_id, id);
-CREATE INDEX jobs_live ON jobs (id) WHERE ended = 0;
-CREATE INDEX jobs_ended ON jobs (phase, id) WHERE ended = 1;
-CREATE INDEX jobs_ended_by_account ON jobs (account_id, phase, id) WHERE ended = 1;
+CREATE INDEX jobs_live ON jobs (id) WHERE ended_phase IS NULL;
+CREATE INDEX jobs_ended ON jobs (ended_phase, id) WHERE ended_phase IS NOT NULL;
+CREATE INDEX jobs_ended_by_account ON jobs (account_id, ended_phase, id) WHERE ended_phase IS NOT NULL;
 
 -- Keys are JOB/REPLICA/EPOCH and JOB/sN: a job's own are a range of keys.
 CREATE TABLE attempts (id TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID;

@@ -1,6 +1,7 @@
 // The writing side of the SQLite store: one transaction for all changes of a tick. A row that several steps changed is written once, as the last left it.
 import type BetterSqlite3 from "better-sqlite3";
 import { attemptId } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
 import type { JobSpec } from "@qubix/shared/protocol";
 import type {
   BalanceRecord,
@@ -14,7 +15,7 @@ import type {
   TransferRecord,
 } from "../../core/model.ts";
 import { checkBalance, checkTransfer, hasEnded, isSpentEscrow, logTextBytes } from "../checks.ts";
-import { encodeJob, encodePlain, encodeRated, encodeSpec, encodeWorker } from "./codec.ts";
+import { encodeAttempt, encodeJob, encodePlain, encodeSpec, encodeStandby, encodeWorker } from "./codec.ts";
 
 type Value = string | number | bigint | null;
 /** The last record of every key of a batch, per table. */
@@ -49,8 +50,8 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
     const latest = coalesce(batch);
     for (const table of Object.keys(KEYED_TABLES) as KeyedTable[]) writeKeyed(statements, table, latest[table]);
     for (const [id, job] of latest.jobs) writeJob(statements, id, job, writtenSpecs, newSpecs);
-    for (const [id, record] of latest.attempts) writeRated(statements.attempts, id, record);
-    for (const [id, record] of latest.standbys) writeRated(statements.standbys, id, record);
+    for (const [id, record] of latest.attempts) writeRow(statements.attempts, id, record && encodeAttempt(record));
+    for (const [id, record] of latest.standbys) writeRow(statements.standbys, id, record && encodeStandby(record));
     for (const [key, record] of latest.balances) writeBalance(statements, key, record);
     statements.events.run(batch.flatMap((changes) => changes.events.map((event) => eventRow(event, wallMs))));
     const lastSeq = writeTransfers(statements, batch, wallMs, transferSeq.n);
@@ -134,12 +135,17 @@ function writeJob(
     statements.spec.run(id, encodeSpec(job.spec));
     newSpecs.push(job.spec);
   }
-  statements.jobs.put.run(id, job.accountId, job.phase, hasEnded(job.phase) ? 1 : 0, encodeJob(job));
+  if (hasEnded(job.phase)) {
+    statements.jobs.end.run(id, job.accountId, job.phase, encodeJob(job));
+    return;
+  }
+  const { changes } = statements.jobs.put.run(id, job.accountId, encodeJob(job));
+  assert(changes === 1, `job ${id} has ended and cannot live again`);
 }
 
-function writeRated(statements: PutRemove, id: string, record: Tables["attempts"] | Tables["standbys"] | null): void {
-  if (record === null) statements.remove.run(id);
-  else statements.put.run(id, encodeRated(record));
+function writeRow(statements: PutRemove, id: string, data: string | null): void {
+  if (data === null) statements.remove.run(id);
+  else statements.put.run(id, data);
 }
 
 function writeBalance(statements: Statements, key: string, record: BalanceRecord | null): void {
@@ -214,8 +220,12 @@ function prepare(db: BetterSqlite3.Database) {
     specRemove: db.prepare("DELETE FROM job_specs WHERE job_id = ?"),
     jobs: {
       put: db.prepare(
-        `INSERT INTO jobs (id, account_id, phase, ended, data) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET phase = excluded.phase, ended = excluded.ended, data = excluded.data`,
+        `INSERT INTO jobs (id, account_id, data) VALUES (?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET data = excluded.data WHERE ended_phase IS NULL`,
+      ),
+      end: db.prepare(
+        `INSERT INTO jobs (id, account_id, ended_phase, data) VALUES (?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET ended_phase = excluded.ended_phase, data = excluded.data`,
       ),
       remove: db.prepare("DELETE FROM jobs WHERE id = ?"),
     },

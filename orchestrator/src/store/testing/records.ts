@@ -139,6 +139,7 @@ export function anAttempt(jobId: JobId, epoch: number): AttemptRecord {
     creditedMs: 0,
     committed: false,
     outcome: { kind: "failed", code: "exit_code", exitCode: 1, message: "no" },
+    workLostMs: 0,
     assignedAtMs: 1,
     startedAtMs: 2,
     endedAtMs: null,
@@ -155,6 +156,7 @@ export function aStandby(jobId: JobId, n: number): StandbyRecord {
     lease: "active",
     allocation,
     ratePerHour: 250_000n,
+    fullRatePerHour: 1_000_000n,
     checkpointSeq: 1,
     reservedAtMs: 1,
     readyAtMs: 2,
@@ -179,6 +181,7 @@ export function aWorker(n: number): WorkerRecord {
       pricePerGpuHour: { amount: "2500000", currency: "USD" },
       pricePerCpuHour: { amount: "100000", currency: "USD" },
     }),
+    draining: false,
     enrolledAtMs: 1,
   };
 }
