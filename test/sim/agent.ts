@@ -371,8 +371,7 @@ export function createWorkerNode(
       world.note(`${workerId} loses power${wiped ? " and its disk" : ""}`);
       if (life !== null) monitor.counts.agentRestarts += 1;
       life?.link?.connection.cut({ worker: false, orchestrator: false });
-      machine.powerLoss();
-      if (wiped) journal.clear();
+      machine.powerLoss(wiped);
       if (life !== null) end();
     },
     cut() {

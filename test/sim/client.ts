@@ -19,6 +19,8 @@ export interface Client {
 
 const AGAIN_MS_MIN = 50;
 const AGAIN_MS_MAX = 700;
+/** An answer is on its way for at most so long. */
+const ANSWER_MS_MAX = 30;
 
 export function createClient(world: World, orchestrator: OrchestratorNode, store: Store): Client {
   const accepted = new Map<number, JobId>();
@@ -31,7 +33,7 @@ export function createClient(world: World, orchestrator: OrchestratorNode, store
     const again = () => world.after(world.rng.int(AGAIN_MS_MIN, AGAIN_MS_MAX), () => ask(event, onReply));
     orchestrator.submit(event, (answer) => {
       if (answer.kind === "unavailable" || world.strikes(world.faults.repeats / 4)) again();
-      else onReply(answer.reply);
+      else world.after(world.rng.int(1, ANSWER_MS_MAX), () => onReply(answer.reply));
     });
   }
 

@@ -34,6 +34,8 @@ export interface FaultOptions {
   /** Probability per piece of work of the runner. */
   readonly runnerFailure: number;
   readonly shipFailure: number;
+  /** How long workers go on without contact. */
+  readonly contactLossS: number;
   /** Whether one provider's worker claims three times the container time it had. */
   readonly liar: boolean;
 }
@@ -57,10 +59,11 @@ export function drawFaults(rng: Rng): FaultOptions {
     commitFailure: share(0.01),
     tornCommit: share(0.005),
     crashBeforeEffects: share(0.005),
-    agentCrashInStep: share(0.005),
+    agentCrashInStep: share(0.01),
     repeats: share(0.5),
     runnerFailure: share(0.03),
     shipFailure: share(0.1),
+    contactLossS: rng.pick([2, 6, 3_600]),
     liar: rng.chance(0.2),
   };
   return isHarmless(faults) ? { ...faults, agentCrashes: 1 } : faults;

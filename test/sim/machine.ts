@@ -49,8 +49,8 @@ export interface Machine {
   result(slotId: SlotId): { readonly program: Program; readonly state: ProgramState } | undefined;
   found(slotId: SlotId): ContainerFound;
   containers(): readonly SlotId[];
-  /** Power is lost: no container survives, the disk does. */
-  powerLoss(): void;
+  /** Power is lost: what ran is gone, what is on disk stays unless that is `wiped`. */
+  powerLoss(wiped: boolean): void;
 }
 
 const EXIT_BY_SIGNAL = 137;
@@ -200,8 +200,11 @@ export function createMachine(
       };
     },
     containers: () => [...containers.keys()],
-    powerLoss() {
-      for (const slotId of [...containers.keys()]) machine.remove(slotId);
+    powerLoss(wiped) {
+      for (const { slotId, state } of [...containers.values()]) {
+        if (wiped || state === "running") machine.remove(slotId);
+      }
+      if (wiped) journal.clear();
     },
   };
   return machine;

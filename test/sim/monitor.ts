@@ -101,6 +101,9 @@ export function createMonitor(world: World, store: Store): Monitor {
   const workers = new Map<WorkerId, WorkerRecord>();
   const active = new Map<JobId, Set<string>>();
   const holders = new Map<WorkerId, Map<string, AttemptRecord | StandbyRecord>>();
+  /** When each worker's last sign of life was read. */
+  const heard = new Map<WorkerId, number>();
+  let committedAtMs = 0;
   const transfers: TransferRecord[] = [];
   const containers: ContainerTruth[] = [];
   const counts = createCounts();
@@ -165,8 +168,16 @@ export function createMonitor(world: World, store: Store): Monitor {
       check(before.untilMs === null, () => `invariant 2: ${row.id} is credited after it was ${before.row.phase}`);
       before.creditedAtMs = nowMs;
     }
+    if (before.row.startedAtMs === null && row.startedAtMs !== null) checkBeginning(row);
     before.row = row;
     if (isOver) before.untilMs ??= nowMs;
+  }
+
+  /** Nothing can be committed between the assignment and the start, so it begins from the newest checkpoint there is. */
+  function checkBeginning(row: AttemptRecord): void {
+    if (row.adoptedEpoch !== 0) return;
+    const newest = jobs.get(row.jobId)?.checkpoints.at(-1)?.seq ?? 0;
+    check(row.fromSeq === newest, () => `${row.id} began from checkpoint ${row.fromSeq}, the newest is ${newest}`);
   }
 
   function putStandby(row: StandbyRecord, nowMs: number): void {
@@ -180,7 +191,13 @@ export function createMonitor(world: World, store: Store): Monitor {
     }
     seen.row = row;
     if (row.phase === "ready") seen.readyAtMs ??= nowMs;
-    if (isOver) seen.untilMs ??= nowMs;
+    if (!isOver) return;
+    seen.untilMs ??= nowMs;
+    if (row.phase !== "lost" || row.creditedMs === 0) return;
+    const provenMs = (heard.get(row.workerId) ?? 0) - (seen.readyAtMs ?? 0);
+    check(row.creditedMs <= provenMs, () => {
+      return `invariant 6: lost ${row.id} is credited ${row.creditedMs} ms, its worker was heard for ${provenMs} ms of them`;
+    });
   }
 
   function hold(workerId: WorkerId, id: string, row: AttemptRecord | StandbyRecord | null): void {
@@ -238,8 +255,12 @@ export function createMonitor(world: World, store: Store): Monitor {
     standbys,
     transfers,
     containers,
-    stepped(_event, result) {
+    stepped(event, result) {
       counts.steps += 1;
+      // After a restart the last commit is the last moment of which anything is known.
+      if (event.kind === "boot")
+        for (const id of workers.keys()) heard.set(id, Math.max(heard.get(id) ?? 0, committedAtMs));
+      if ("sessionId" in event && event.kind !== "worker.closed") heard.set(event.workerId, world.nowMs());
       for (const row of result.fired) fired.add(row);
       for (const { kind } of result.incidents) {
         if (kind === "promotion") counts.promotions += 1;
@@ -249,6 +270,7 @@ export function createMonitor(world: World, store: Store): Monitor {
       }
     },
     committed(batch, nowMs) {
+      committedAtMs = nowMs;
       const touched: Touched = { workers: new Set(), jobs: new Set() };
       for (const changes of batch) {
         for (const change of changes.puts) put(change, nowMs, touched);

@@ -58,8 +58,6 @@ interface Life {
 
 /** Dispatches of one tick: placing stops when nothing changes; the rest waits for the next tick. */
 const DISPATCHES_PER_TICK_MAX = 64;
-/** What the gateway tells workers in `welcome`. */
-const CONTACT_LOSS_S = 60;
 const CONFIG = DEFAULT_CORE_CONFIG;
 
 export function createOrchestrator(world: World, store: Store, monitor: Monitor): OrchestratorNode {
@@ -233,7 +231,7 @@ export function createOrchestrator(world: World, store: Store, monitor: Monitor)
       kind: "welcome",
       sessionId: id,
       name: workerId,
-      contactLossS: CONTACT_LOSS_S,
+      contactLossS: world.faults.contactLossS,
     };
     connection.sendDown(welcome);
     submit({ kind: "worker.opened", workerId, sessionId: id });

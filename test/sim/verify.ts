@@ -51,7 +51,7 @@ export function reckon(of: Reckoning): void {
     reckonRows(stored.job, stored.attempts, stored.standbys);
     reckonMoney(of, stored.job, stored.attempts, stored.standbys);
     reckonTime(of, stored.job, stored.attempts, containers.get(jobId) ?? []);
-    for (const standby of stored.standbys) reckonStandby(of, standby);
+    for (const standby of stored.standbys) reckonStandby(of, standby, stored.attempts);
   }
   for (const worker of workers) {
     const left = worker.leftovers();
@@ -206,10 +206,22 @@ function paidInterval(
   return { fromMs, untilMs: fromMs + creditedMs };
 }
 
-function reckonStandby({ monitor }: Reckoning, standby: StandbyRecord): void {
+function reckonStandby({ monitor }: Reckoning, standby: StandbyRecord, attempts: readonly AttemptRecord[]): void {
+  if (standby.creditedMs === 0) return;
   const seen = monitor.standbys.get(standby.id);
-  const readyMs = seen?.readyAtMs == null ? 0 : (seen.untilMs ?? 0) - seen.readyAtMs;
-  check(standby.creditedMs <= readyMs, () => {
-    return `invariant 6: ${standby.id} is credited ${standby.creditedMs} ms and was ready for ${readyMs} ms`;
+  const fromMs = seen?.readyAtMs ?? 0;
+  const untilMs = seen?.untilMs ?? 0;
+  check(standby.creditedMs <= untilMs - fromMs, () => {
+    return `invariant 6: ${standby.id} is credited ${standby.creditedMs} ms and was ready for ${untilMs - fromMs} ms`;
+  });
+  // It stands by for something: time in which no attempt of the job was active is not due.
+  let neededMs = 0;
+  for (const { id } of attempts) {
+    const attempt = monitor.attempts.get(id);
+    const endMs = Math.min(untilMs, attempt?.untilMs ?? untilMs);
+    neededMs += Math.max(0, endMs - Math.max(fromMs, attempt?.fromMs ?? untilMs));
+  }
+  check(standby.creditedMs <= neededMs, () => {
+    return `invariant 6: ${standby.id} is credited ${standby.creditedMs} ms and was needed for ${neededMs} ms`;
   });
 }
