@@ -43,8 +43,10 @@ export type UpgradeHandler = (request: IncomingMessage, socket: Duplex, head: Bu
 
 export interface ApiServer {
   readonly app: Api;
-  /** Listens and returns the URL. Port 0 takes a free one. */
-  start(listen: { readonly host: string; readonly port: number }): Promise<string>;
+  /** Takes the address and returns the URL; answers 503 `starting` until {@link ApiServer.open}. Port 0 takes a free one. Throws `listen_failed`. */
+  listen(address: { readonly host: string; readonly port: number }): Promise<string>;
+  /** The writer has started: takes requests. */
+  open(): void;
   /** Takes no more connections, answers what is under way, closes sockets. Callable twice. */
   stop(): Promise<void>;
 }
@@ -57,6 +59,7 @@ export async function createApiServer(
   const watch = createWatch(ports.writer);
   const ctx: ApiContext = { ...ports, watch };
   const upgrades = new EventEmitter();
+  let opened = false;
   const app = createApp(ctx);
   const metrics = createMetrics(ctx, () => ({ eventSockets: live.count() }));
 
@@ -73,6 +76,7 @@ export async function createApiServer(
     metrics.answered(reply.statusCode);
     done();
   });
+  app.addHook("onRequest", (_request, _reply, done) => done(opened ? undefined : starting()));
   installBodyParsers(app);
   installAuth(app, ctx.writer);
   installNotFound(app);
@@ -98,17 +102,25 @@ export async function createApiServer(
   walletRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {
-    if (!upgrade(request, socket, head)) upgrades.emit("upgrade", request, socket, head);
+    if (!opened) socket.destroy();
+    else if (!upgrade(request, socket, head)) upgrades.emit("upgrade", request, socket, head);
   });
 
   let stopping: Promise<void> | undefined;
   return {
     app,
-    async start({ host, port }) {
+    async listen({ host, port }) {
+      try {
+        await app.listen({ host, port });
+      } catch (error) {
+        throw listenFailed(host, port, error as NodeJS.ErrnoException);
+      }
+      return urlOf(app.server.address());
+    },
+    open() {
       watch.start();
       metrics.start();
-      await app.listen({ host, port });
-      return urlOf(app.server.address());
+      opened = true;
     },
     stop() {
       stopping ??= (async () => {
@@ -171,4 +183,22 @@ function urlOf(address: AddressInfo | string | null): string {
     throw new QubixError("no_address", "the server has no address", { category: "internal" });
   }
   return `http://${address.family === "IPv6" ? `[${address.address}]` : address.address}:${address.port}`;
+}
+
+function starting(): QubixError {
+  return new QubixError("starting", "The orchestrator is starting. Try again in a second.", {
+    category: "platform",
+    status: 503,
+    retryable: true,
+  });
+}
+
+function listenFailed(host: string, port: number, cause: NodeJS.ErrnoException): QubixError {
+  const why =
+    cause.code === "EADDRINUSE"
+      ? `port ${port} is in use by another program. Stop that, or choose another address with --listen`
+      : cause.code === "EACCES"
+        ? `this user may not use port ${port}. Choose one above 1023 with --listen`
+        : `${cause.message}. Choose an address of this machine with --listen`;
+  return new QubixError("listen_failed", `Cannot listen on ${host}:${port}: ${why}.`, { category: "platform", cause });
 }

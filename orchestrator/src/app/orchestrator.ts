@@ -1,20 +1,21 @@
 // The composition root: store, clock, writer, chunk store, gateway, settlement and API put together; started and stopped in the order that loses nothing.
 import { randomBytes } from "node:crypto";
 import { access, constants, mkdir, statfs } from "node:fs/promises";
+import { join } from "node:path";
 import { createLedgerDriver } from "@qubix/contracts-bridge/ledger";
 import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtime";
 import { createApiKey } from "../accounts/secrets.ts";
 import { createApiServer } from "../api/server.ts";
-import { openChunkStore } from "../checkpoints/index.ts";
-import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../core/index.ts";
-import { createWorkerGateway } from "../gateway/index.ts";
-import { createSettlement } from "../settlement/settlement.ts";
-import { openSqliteStore } from "../store/index.ts";
+import { createChunkStore, createTreeOwners, type ChunkStore } from "../checkpoints/index.ts";
+import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step, type CoreState } from "../core/index.ts";
+import { createWorkerGateway, type WorkerGateway } from "../gateway/index.ts";
+import { createSettlement, type Settlement } from "../settlement/settlement.ts";
+import { openSqliteStore, type Store } from "../store/index.ts";
 import { createOrchestratorClock } from "./clock.ts";
 import type { OrchestratorConfig } from "./config.ts";
 import { createWallTimes } from "./wall-times.ts";
-import { createWriter } from "./writer.ts";
-import type { EffectSink } from "./writer-port.ts";
+import { createWriter, type CorePort } from "./writer.ts";
+import type { EffectSink, Writer } from "./writer-port.ts";
 
 /** Below this the data folder is as good as full: a checkpoint would not fit. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
@@ -42,4 +43,106 @@ export async function startOrchestrator(
     store.close();
     throw error;
   }
+}
+
+async function startOver(store: Store, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
+  const clock = createOrchestratorClock(store);
+  const random: RandomSource = { bytes: (count) => randomBytes(count) };
+  const orchestratorId = store.meta()?.orchestratorId ?? `orc-${randomBytes(ID_BYTES).toString("hex")}`;
+  const driver = createLedgerDriver();
+  const writer = createWriter({ store, clock, logger, core: createCore(config, orchestratorId) });
+  const owners = createTreeOwners(store);
+  const chunks = createChunkStore({ root: join(config.dataDir, "chunks"), owners, clock, logger });
+  const settlement = createSettlement({ driver, store, logger, random: Math.random });
+  const gateway = createWorkerGateway({ writer, chunks, logger, orchestratorId });
+  writer.setSink(createSink(gateway, settlement, chunks));
+
+  const wallOf = createWallTimes(store, { clockMs: clock.nowMs(), wallMs: Date.now() });
+  const { name, enforced } = driver.capabilities();
+  const api = await createApiServer(
+    {
+      // What the core made is what the core reads.
+      writer: writer as Writer & { state(): CoreState },
+      chunks,
+      random,
+      logger,
+      orchestratorId,
+      driver: { name, enforced },
+      wallOf,
+      checkStorage: () => checkStorage(config.dataDir),
+      gauges: () => gateway.gauges(),
+    },
+    (request, socket, head) => gateway.handleUpgrade(request, socket, head),
+  );
+
+  let stopping: Promise<void> | undefined;
+  const stop = () => {
+    stopping ??= (async () => {
+      await Promise.all([api.stop(), gateway.stop()]);
+      await writer.stop();
+      await settlement.stop();
+      await chunks.stop();
+      store.close();
+    })();
+    return stopping;
+  };
+  try {
+    // The address comes first: a first start that cannot have it makes no admin key that nobody would ever see.
+    const url = await api.listen(config.listen);
+    const admin = createApiKey(random);
+    const { firstStart } = writer.start({ keyId: admin.id, keyHash: admin.hash });
+    await chunks.start();
+    settlement.start();
+    api.open();
+    logger.info({ event: "ready", url, orchestratorId, dataDir: config.dataDir }, "ready");
+    return { url, stop, ...(firstStart ? { adminKey: admin.secret } : {}) };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function createCore({ registryAllow }: OrchestratorConfig, orchestratorId: string): CorePort {
+  const config = { ...DEFAULT_CORE_CONFIG, registriesAllowed: registryAllow };
+  const seed = randomBytes(SEED_BYTES).readUInt32LE();
+  return {
+    create: (snapshot, nowMs) => createState({ snapshot, config, nowMs, seed, orchestratorId }),
+    step: (state, nowMs, event) => step(state as CoreState, nowMs, event),
+    nextDeadlineMs: (state) => nextDeadlineMs(state as CoreState),
+  };
+}
+
+function createSink(gateway: WorkerGateway, settlement: Settlement, chunks: ChunkStore): EffectSink {
+  return {
+    send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, message),
+    disconnect: (workerId, sessionId, reason) => gateway.disconnect(workerId, sessionId, reason),
+    settle: (transfer) => settlement.settle(transfer),
+    collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
+    flush: () => gateway.flush(),
+    reset: () => gateway.reset(),
+  };
+}
+
+async function prepareFolder(dataDir: string): Promise<void> {
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    await access(dataDir, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (cause) {
+    const why = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+    throw new QubixError(
+      "data_dir_unusable",
+      `Cannot write to the data folder ${dataDir} (${why}). Choose another with --data-dir, or mend its permissions.`,
+      { category: "platform", cause },
+    );
+  }
+}
+
+async function checkStorage(dataDir: string): Promise<void> {
+  const { bavail, bsize } = await statfs(dataDir);
+  await access(dataDir, constants.W_OK);
+  if (bavail * bsize >= FREE_BYTES_MIN) return;
+  throw new QubixError("storage_full", "The disk of the data folder is full. The operator has to make room.", {
+    category: "platform",
+    status: 503,
+  });
 }

@@ -32,7 +32,7 @@ export function workersAfter(
 
 /** A worker is on offer while it is connected and takes new work. */
 export function isOffered(worker: WorkerRecord): boolean {
-  return worker.phase === "online" && worker.offer !== null && !worker.offer.draining;
+  return worker.phase === "online" && worker.offer !== null && !isDraining(worker);
 }
 
 /** None for a worker that never said what it has. */
@@ -72,7 +72,7 @@ export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number
     name: worker.name,
     providerId: worker.providerId,
     phase: worker.phase,
-    draining: offer?.draining ?? false,
+    draining: isDraining(worker),
     region: offer?.region ?? "unknown",
     gpus: (offer?.gpus ?? []).map(({ uuid, model, memoryMiB }) => ({ uuid, model, memoryMiB })),
     cpus: offer?.cpus ?? 0,
@@ -81,4 +81,9 @@ export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number
     standbys: [...held.standbys],
     lastSeenMsAgo: heardMs === undefined ? null : Math.max(0, Math.round(nowMs - heardMs)),
   };
+}
+
+/** Its owner said so on the machine, or over the API. */
+function isDraining(worker: WorkerRecord): boolean {
+  return worker.draining || (worker.offer?.draining ?? false);
 }
