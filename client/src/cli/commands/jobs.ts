@@ -1,0 +1,84 @@
+// `qubix jobs`, `job`, `checkpoints`, `cancel`.
+import { hasEnded, type JobPhase, type JobView } from "../../sdk/types.ts";
+import { EXIT_OK } from "../exit-codes.ts";
+import { formatJob, formatJobs } from "../format/job.ts";
+import { formatTable } from "../format/table.ts";
+import { formatAgo, formatBytes, formatDuration, formatProgress } from "../format/units.ts";
+import { readList, type ListOptions } from "../list.ts";
+import type { Handler, Session } from "../session.ts";
+
+export const jobs: Handler<ListOptions & { readonly phase?: JobPhase }> = async (session, [id], options) => {
+  if (id !== undefined) return await showJob(session, id);
+  const { phase } = options;
+  const page = await readList(options, (query) => session.client.jobs.list({ ...query, phase }));
+  if (session.json) session.printJson(page);
+  else if (page.items.length > 0) {
+    session.print(formatJobs(page.items, Date.now(), session.colors));
+    if (page.nextCursor !== null) session.note(`More: --cursor ${page.nextCursor}, or --all`);
+  } else {
+    session.note(
+      phase === undefined
+        ? "No jobs yet. Submit one with `qubix run job.yaml`, or see `qubix run --help`."
+        : `No jobs are ${phase}. \`qubix jobs\` shows all.`,
+    );
+  }
+  return EXIT_OK;
+};
+
+async function showJob(session: Session, id: string): Promise<number> {
+  const job = await session.client.jobs.get(id);
+  if (session.json) session.printJson(job);
+  else session.print(formatJob(job, Date.now(), session.colors));
+  return EXIT_OK;
+}
+
+export const checkpoints: Handler<object> = async (session, [id = ""]) => {
+  const items = await session.client.jobs.checkpoints(id);
+  if (session.json) {
+    session.printJson({ items });
+    return EXIT_OK;
+  }
+  if (items.length === 0) {
+    session.note(
+      `Job ${id} has no committed checkpoint. A job makes one by renaming a finished file or folder into $QUBIX_CHECKPOINT_DIR.`,
+    );
+    return EXIT_OK;
+  }
+  const now = Date.now();
+  session.print(
+    formatTable(
+      [
+        { title: "SEQ", value: (item) => String(item.seq), align: "right" },
+        { title: "EPOCH", value: (item) => String(item.epoch), align: "right" },
+        { title: "WORKER", value: (item) => item.workerId },
+        { title: "FILES", value: (item) => String(item.files), align: "right" },
+        { title: "SIZE", value: (item) => formatBytes(item.bytes), align: "right" },
+        { title: "MOVED", value: (item) => formatBytes(item.bytesMoved), align: "right" },
+        { title: "RAN", value: (item) => formatDuration(item.ranMs), align: "right" },
+        { title: "PROGRESS", value: (item) => formatProgress(item.progress), align: "right" },
+        { title: "COMMITTED", value: (item) => formatAgo(item.committedAt, now) },
+      ],
+      items,
+      session.colors,
+    ),
+  );
+  return EXIT_OK;
+};
+
+export const cancel: Handler<object> = async (session, [id = ""]) => {
+  const before = await session.client.jobs.get(id);
+  const job = hasEnded(before.phase) ? before : await session.client.jobs.cancel(id);
+  if (session.json) session.printJson(job);
+  else session.print(cancelText(before, job));
+  return EXIT_OK;
+};
+
+function cancelText(before: JobView, job: JobView): string {
+  if (hasEnded(before.phase)) return `Job ${job.id} has already ended: it ${endWord(before.phase)}.`;
+  if (job.phase === "cancelled") return `Job ${job.id} is cancelled.`;
+  return `Job ${job.id} is being stopped; it is told to end, and killed after its grace. See \`qubix job ${job.id}\`.`;
+}
+
+function endWord(phase: JobPhase): string {
+  return phase === "cancelled" ? "was cancelled" : phase;
+}

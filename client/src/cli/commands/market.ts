@@ -1,0 +1,114 @@
+// `qubix quote`, `why`, `offers`.
+import { collect } from "../../sdk/paging.ts";
+import { hasEnded, type JobSpec, type Offer, type Quote } from "../../sdk/types.ts";
+import { EXIT_OK } from "../exit-codes.ts";
+import { formatFields, formatTable } from "../format/table.ts";
+import { formatDuration, formatMiB, formatMoney, formatRate, plural } from "../format/units.ts";
+import { readSpec, type SpecFlags } from "../parse/spec.ts";
+import type { Handler, Session } from "../session.ts";
+
+export const quote: Handler<SpecFlags> = async (session, [file], flags) => {
+  const { spec } = await readSpec(file, flags, session.rest);
+  // Local inputs are left out: they are not uploaded for a question, and cost nothing.
+  const answer = await session.client.quotes.create(spec as JobSpec);
+  if (session.json) session.printJson(answer);
+  else session.print(quoteText(answer, session));
+  return EXIT_OK;
+};
+
+function quoteText(answer: Quote, session: Session): string {
+  const { colors } = session;
+  const { total, matching, standbys } = answer.offers;
+  const fields = formatFields(
+    [
+      ["Hold", `${formatMoney(answer.hold)} (locked while it runs; what is not used comes back)`],
+      ["Cheapest rate", answer.ratePerHour && formatRate(answer.ratePerHour)],
+      ["Cost at most", answer.costMax && formatMoney(answer.costMax)],
+      ["Offers", `${matching} of ${total} match; ${plural(standbys, "other machine")} could stand by`],
+    ],
+    colors,
+  );
+  return `${fields}${filtersText(answer, session)}`;
+}
+
+/** The filters that removed offers, and what would help. */
+function filtersText(answer: Quote, session: Session): string {
+  const removing = answer.filters.filter((filter) => filter.removed > 0);
+  if (removing.length === 0) return answer.offers.total === 0 ? "\n\nNo worker is online. See `qubix workers`." : "";
+  const table = formatTable(
+    [
+      { title: "FILTER", value: (filter) => filter.filter },
+      { title: "REMOVED", value: (filter) => String(filter.removed), align: "right" },
+      { title: "WHAT WOULD HELP", value: (filter) => filter.hint },
+    ],
+    removing,
+    session.colors,
+  );
+  return `\n\n${table}`;
+}
+
+export const why: Handler<object> = async (session, [id = ""]) => {
+  const job = await session.client.jobs.get(id);
+  const waits = job.phase === "queued";
+  const answer = waits ? await session.client.quotes.create(job.spec as unknown as JobSpec) : null;
+  if (session.json) {
+    session.printJson({ jobId: job.id, phase: job.phase, reason: job.reason, message: job.message, quote: answer });
+    return EXIT_OK;
+  }
+  if (answer === null) {
+    const because = job.message === null ? "" : ` ${job.message}`;
+    const state = hasEnded(job.phase)
+      ? `has ended: ${job.phase}${job.reason === null ? "" : ` (${job.reason})`}.`
+      : `does not wait: it is ${job.phase}.`;
+    session.print(`Job ${job.id} ${state}${because}`);
+    return EXIT_OK;
+  }
+  const waited = formatDuration(Math.max(0, Date.now() - Date.parse(job.createdAt)));
+  const { matching, total } = answer.offers;
+  session.print(
+    matching > 0
+      ? `Job ${job.id} was submitted ${waited} ago and is queued. ${matching} of ${total} offers match: it starts when its turn comes.`
+      : `Job ${job.id} was submitted ${waited} ago and waits: none of ${plural(total, "offer")} matches.`,
+  );
+  session.print(filtersText(answer, session).trim());
+  return EXIT_OK;
+};
+
+export const offers: Handler<object> = async (session) => {
+  const items = await collect(session.client.offers.listAll());
+  if (session.json) session.printJson({ items, nextCursor: null });
+  else if (items.length === 0) {
+    session.note("There are no offers now: no worker is online. A provider starts one with `qubix-worker start`.");
+  } else session.print(offersText(items, session));
+  return EXIT_OK;
+};
+
+function offersText(items: readonly Offer[], session: Session): string {
+  return formatTable(
+    [
+      { title: "WORKER", value: (offer) => offer.workerId },
+      { title: "NAME", value: (offer) => offer.name },
+      { title: "PROVIDER", value: (offer) => offer.providerId },
+      { title: "REGION", value: (offer) => offer.region },
+      { title: "GPUS FREE", value: gpusText },
+      { title: "CPUS FREE", value: (offer) => `${offer.cpusFree}/${offer.cpus}`, align: "right" },
+      { title: "MEMORY FREE", value: (offer) => formatMiB(offer.memoryMiBFree), align: "right" },
+      {
+        title: "PER GPU",
+        value: (offer) => (offer.pricePerGpuHour ? formatRate(offer.pricePerGpuHour) : "-"),
+        align: "right",
+      },
+      { title: "PER CPU", value: (offer) => formatRate(offer.pricePerCpuHour), align: "right" },
+      { title: "STANDBY", value: (offer) => `${offer.standbyPercent}%`, align: "right" },
+    ],
+    items,
+    session.colors,
+  );
+}
+
+/** `1/2 RTX 4090`. */
+function gpusText(offer: Offer): string {
+  if (offer.gpus.length === 0) return "-";
+  const models = [...new Set(offer.gpus.map((gpu) => gpu.model))].join(", ");
+  return `${offer.gpusFree}/${offer.gpus.length} ${models}`;
+}

@@ -1,0 +1,79 @@
+// `qubix wallet`, `wallet entries`, `wallet deposit`.
+import { formatUnits } from "@qubix/shared/domain";
+import { EXIT_OK } from "../exit-codes.ts";
+import { formatTable } from "../format/table.ts";
+import { formatMoney } from "../format/units.ts";
+import { type ListOptions, readList } from "../list.ts";
+import { parseMoney } from "../parse/values.ts";
+import type { Handler } from "../session.ts";
+
+export const wallet: Handler<{ readonly account?: string }> = async (session, _args, { account }) => {
+  const view = await session.client.wallet.get({ accountId: account });
+  if (session.json) session.printJson(view);
+  else if (view.balances.length === 0) {
+    session.note(
+      `Account ${view.accountId} has no money. An admin adds credit with \`qubix wallet deposit --account ${view.accountId} --amount AMOUNT\`.`,
+    );
+  } else {
+    session.print(
+      formatTable(
+        [
+          { title: "CURRENCY", value: (balance) => balance.currency },
+          { title: "AVAILABLE", value: (balance) => formatUnits(BigInt(balance.available)), align: "right" },
+          { title: "HELD", value: (balance) => formatUnits(BigInt(balance.held)), align: "right" },
+          { title: "EARNED", value: (balance) => formatUnits(BigInt(balance.earned)), align: "right" },
+        ],
+        view.balances,
+        session.colors,
+      ),
+    );
+  }
+  return EXIT_OK;
+};
+
+export const entries: Handler<ListOptions & { readonly account?: string }> = async (session, _args, options) => {
+  const page = await readList(options, (query) =>
+    session.client.wallet.entries({ ...query, accountId: options.account }),
+  );
+  if (session.json) session.printJson(page);
+  else if (page.items.length === 0) session.note("No money has moved yet.");
+  else {
+    session.print(
+      formatTable(
+        [
+          { title: "TIME", value: (entry) => entry.time },
+          { title: "KIND", value: (entry) => entry.kind },
+          { title: "AMOUNT", value: (entry) => formatMoney(entry.amount), align: "right" },
+          {
+            title: "BALANCE",
+            value: (entry) => (entry.balanceAfter === null ? "-" : formatUnits(BigInt(entry.balanceAfter))),
+            align: "right",
+          },
+          { title: "JOB", value: (entry) => entry.jobId ?? "-" },
+          { title: "MEMO", value: (entry) => entry.memo },
+        ],
+        page.items,
+        session.colors,
+      ),
+    );
+    if (page.nextCursor !== null) session.note(`More: --cursor ${page.nextCursor}, or --all`);
+  }
+  return EXIT_OK;
+};
+
+export interface DepositOptions {
+  readonly account: string;
+  readonly amount: string;
+  readonly currency?: string;
+  readonly reference?: string;
+  readonly idempotencyKey?: string;
+}
+
+export const deposit: Handler<DepositOptions> = async (session, _args, options) => {
+  const { account: accountId, currency, reference = "", idempotencyKey } = options;
+  const amount = parseMoney(currency === undefined ? options.amount : `${options.amount} ${currency}`, "--amount");
+  const answer = await session.client.wallet.deposit({ accountId, amount, reference }, { idempotencyKey });
+  if (session.json) session.printJson(answer);
+  else session.print(`Granted ${formatMoney(amount)} to ${accountId}.`);
+  return EXIT_OK;
+};

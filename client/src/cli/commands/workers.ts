@@ -1,0 +1,96 @@
+// `qubix workers`, `workers drain`.
+import { collect } from "../../sdk/paging.ts";
+import type { Worker } from "../../sdk/types.ts";
+import { EXIT_OK } from "../exit-codes.ts";
+import { formatFields, formatTable } from "../format/table.ts";
+import { formatDuration, formatMiB } from "../format/units.ts";
+import type { Colors, Handler } from "../session.ts";
+
+export const workers: Handler<object> = async (session, [id]) => {
+  if (id !== undefined) {
+    const worker = await session.client.workers.get(id);
+    if (session.json) session.printJson(worker);
+    else session.print(workerText(worker, session.colors));
+    return EXIT_OK;
+  }
+  const items = await collect(session.client.workers.listAll());
+  if (session.json) session.printJson({ items, nextCursor: null });
+  else if (items.length === 0) {
+    session.note(
+      "You have no workers. Make a token with `qubix enrolments create`, then on the machine run `qubix-worker enrol`. What others offer: `qubix offers`.",
+    );
+  } else session.print(workersText(items, session.colors));
+  return EXIT_OK;
+};
+
+export const drain: Handler<{ readonly off?: boolean }> = async (session, [id = ""], options) => {
+  const worker = await session.client.workers.drain(id, { draining: options.off !== true });
+  if (session.json) session.printJson(worker);
+  else {
+    const busy = worker.attempts.length + worker.standbys.length;
+    session.print(
+      worker.draining
+        ? `Worker ${worker.id} gets no new jobs. ${busy === 0 ? "It is idle and can be stopped." : `${busy} on it go on.`}`
+        : `Worker ${worker.id} gets jobs again.`,
+    );
+  }
+  return EXIT_OK;
+};
+
+function workersText(items: readonly Worker[], colors: Colors): string {
+  return formatTable(
+    [
+      { title: "WORKER", value: (worker) => worker.id },
+      { title: "NAME", value: (worker) => worker.name },
+      { title: "PHASE", value: phaseText, paint: (text, worker) => paintPhase(worker, text, colors) },
+      { title: "REGION", value: (worker) => worker.region || "-" },
+      { title: "GPUS", value: gpusText },
+      { title: "CPUS", value: (worker) => String(worker.cpus), align: "right" },
+      { title: "MEMORY", value: (worker) => formatMiB(worker.memoryMiB), align: "right" },
+      { title: "JOBS", value: (worker) => String(worker.attempts.length), align: "right" },
+      { title: "STANDBYS", value: (worker) => String(worker.standbys.length), align: "right" },
+      { title: "SEEN", value: seenText },
+    ],
+    items,
+    colors,
+  );
+}
+
+function workerText(worker: Worker, colors: Colors): string {
+  return formatFields(
+    [
+      ["Worker", worker.id],
+      ["Name", worker.name],
+      ["Provider", worker.providerId],
+      ["Phase", paintPhase(worker, phaseText(worker), colors)],
+      ["Region", worker.region || null],
+      ["GPUs", gpusText(worker)],
+      ["CPUs", String(worker.cpus)],
+      ["Memory", formatMiB(worker.memoryMiB)],
+      ["Attempts", worker.attempts.length === 0 ? "none" : worker.attempts.join(", ")],
+      ["Standbys", worker.standbys.length === 0 ? "none" : worker.standbys.join(", ")],
+      ["Seen", seenText(worker)],
+    ],
+    colors,
+  );
+}
+
+function phaseText(worker: Worker): string {
+  return worker.draining ? `${worker.phase}, draining` : worker.phase;
+}
+
+function paintPhase(worker: Worker, text: string, colors: Colors): string {
+  if (worker.phase === "online") return worker.draining ? colors.yellow(text) : colors.green(text);
+  return worker.phase === "suspect" ? colors.yellow(text) : colors.red(text);
+}
+
+function gpusText(worker: Worker): string {
+  if (worker.gpus.length === 0) return "-";
+  const counts = new Map<string, number>();
+  for (const { model } of worker.gpus) counts.set(model, (counts.get(model) ?? 0) + 1);
+  return [...counts].map(([model, count]) => `${count} × ${model}`).join(", ");
+}
+
+function seenText(worker: Worker): string {
+  return worker.lastSeenMsAgo === null ? "never" : `${formatDuration(worker.lastSeenMsAgo)} ago`;
+}

@@ -1,0 +1,104 @@
+import type { JobView } from "@qubix/shared/protocol";
+import pc from "picocolors";
+import { expect, test } from "vitest";
+import { formatJob, formatJobs, formatSettlement } from "./job.ts";
+
+const plain = pc.createColors(false);
+const usd = (amount: string) => ({ amount, currency: "USD" });
+const NOW = Date.parse("2026-01-01T00:01:00.000Z");
+
+const QUEUED: JobView = {
+  id: "job-000001-abcd",
+  name: null,
+  accountId: "acc-1",
+  phase: "queued",
+  reason: null,
+  message: null,
+  spec: { image: "qubix/tiny:local" },
+  epoch: 0,
+  workerId: null,
+  progress: null,
+  retriesUsed: 0,
+  failoversUsed: 0,
+  creditedMs: 0,
+  checkpoint: null,
+  standby: null,
+  attempts: [],
+  outputs: null,
+  workLostMs: 0,
+  settlement: { phase: "held", hold: usd("600000"), gross: null, lines: [] },
+  createdAt: "2026-01-01T00:00:57.000Z",
+  startedAt: null,
+  endedAt: null,
+};
+const attempt = { replica: 0, providerId: "acc-2", ratePerHour: usd("120000"), exitCode: null };
+const SUCCEEDED: JobView = {
+  ...QUEUED,
+  id: "job-000002-efgh",
+  name: "train",
+  phase: "succeeded",
+  reason: "completed",
+  epoch: 2,
+  workerId: "wrk-b",
+  progress: 1,
+  failoversUsed: 1,
+  creditedMs: 25_000,
+  checkpoint: { seq: 7, epoch: 2, bytes: 67_108_864, committedAt: "2026-01-01T00:00:50.000Z" },
+  attempts: [
+    { ...attempt, epoch: 1, workerId: "wrk-a", phase: "lost", creditedMs: 10_300, fromCheckpointSeq: 0 },
+    { ...attempt, epoch: 2, workerId: "wrk-b", phase: "ended", creditedMs: 14_700, fromCheckpointSeq: 3, exitCode: 0 },
+  ],
+  outputs: { files: 1, bytes: 1_536 },
+  workLostMs: 1_200,
+  settlement: {
+    phase: "settled",
+    hold: usd("600000"),
+    gross: usd("933"),
+    lines: [
+      { account: "provider:acc-2", role: "primary", amount: usd("326"), ms: 10_300, workerId: "wrk-a" },
+      { account: "provider:acc-3", role: "primary", amount: usd("465"), ms: 14_700, workerId: "wrk-b" },
+      { account: "provider:acc-3", role: "standby", amount: usd("96"), ms: 12_000, workerId: "wrk-b" },
+      { account: "fee", role: "fee", amount: usd("46") },
+      { account: "customer:acc-1", role: "refund", amount: usd("599067") },
+    ],
+  },
+  startedAt: "2026-01-01T00:00:01.000Z",
+  endedAt: "2026-01-01T00:00:59.000Z",
+};
+
+test("the table of jobs", () => {
+  expect(formatJobs([SUCCEEDED, QUEUED], NOW, plain)).toBe(
+    [
+      "JOB              NAME   PHASE      PROGRESS  WORKER   RAN          COST  CREATED",
+      "job-000002-efgh  train  succeeded      100%  wrk-b   25 s  0.000933 USD  3.0 s ago",
+      "job-000001-abcd  -      queued            -  -       0 ms             -  3.0 s ago",
+    ].join("\n"),
+  );
+});
+
+const TABLE = [
+  "SHARE    TO                    TIME       USD",
+  "primary  wrk-a                 10 s  0.000326",
+  "primary  wrk-b                 14 s  0.000465",
+  "standby  wrk-b                 12 s  0.000096",
+  "fee      fee                         0.000046",
+  "refund   customer:acc-1              0.599067",
+  "sum      = hold                      0.600000",
+];
+
+test("the settlement adds up to the hold, and would say so if it did not", () => {
+  const lines = formatSettlement(SUCCEEDED, plain).split("\n");
+  expect(lines.map((line) => line.replace(/ {2,}/g, "  "))).toEqual(TABLE.map((line) => line.replace(/ {2,}/g, "  ")));
+  const broken = { ...SUCCEEDED, settlement: { ...SUCCEEDED.settlement, hold: usd("600001") } };
+  expect(formatSettlement(broken, plain)).toContain("DIFFERS from the hold");
+  expect(formatSettlement(QUEUED, plain)).toBe("Held: 0.60 USD; what is not used comes back at the end.");
+});
+
+test("a job's page names what is known and leaves out what is not", () => {
+  const text = formatJob(SUCCEEDED, NOW, plain);
+  expect(text).toContain("Phase       succeeded (completed)");
+  expect(text).toContain("Work lost   1.2 s");
+  expect(text).toContain("Checkpoint  7 (64 MiB, 10 s ago)");
+  expect(text).toMatch(/2 {2}wrk-b {3}ended {2}0\.12 USD\/h {6}14 s {2}checkpoint 3 {3}0$/m);
+  expect(formatJob(QUEUED, NOW, plain)).not.toMatch(/Work lost|Standby|Message|EPOCH/);
+});

@@ -1,0 +1,129 @@
+// A job for people: a row of the list, its details, its settlement.
+import type { JobView } from "@qubix/shared/protocol";
+import { formatUnits } from "@qubix/shared/domain";
+import type { Colors } from "../session.ts";
+import { type Column, formatFields, formatTable } from "./table.ts";
+import { formatAgo, formatBytes, formatDuration, formatMoney, formatProgress, formatRate, plural } from "./units.ts";
+
+/** The table of `qubix jobs`. */
+export function formatJobs(jobs: readonly JobView[], nowMs: number, colors: Colors): string {
+  const columns: readonly Column<JobView>[] = [
+    { title: "JOB", value: (job) => job.id },
+    { title: "NAME", value: (job) => job.name ?? "-" },
+    { title: "PHASE", value: (job) => job.phase, paint: (text, job) => paintPhase(job.phase, text, colors) },
+    { title: "PROGRESS", value: (job) => formatProgress(job.progress), align: "right" },
+    { title: "WORKER", value: (job) => job.workerId ?? "-" },
+    { title: "RAN", value: (job) => formatDuration(job.creditedMs), align: "right" },
+    { title: "COST", value: costOf, align: "right" },
+    { title: "CREATED", value: (job) => formatAgo(job.createdAt, nowMs) },
+  ];
+  return formatTable(columns, jobs, colors);
+}
+
+export function paintPhase(phase: JobView["phase"], text: string, colors: Colors): string {
+  if (phase === "succeeded") return colors.green(text);
+  if (phase === "failed") return colors.red(text);
+  if (phase === "cancelled") return colors.yellow(text);
+  return phase === "queued" ? text : colors.cyan(text);
+}
+
+function costOf(job: JobView): string {
+  return job.settlement.gross === null ? "-" : formatMoney(job.settlement.gross);
+}
+
+/** The page of `qubix job ID`. */
+export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
+  const { checkpoint, standby, outputs } = job;
+  const phase = paintPhase(job.phase, job.phase, colors);
+  const fields: (readonly [string, string | null])[] = [
+    ["Job", job.id],
+    ["Name", job.name],
+    ["Phase", job.reason === null ? phase : `${phase} (${job.reason.replaceAll("_", " ")})`],
+    ["Message", job.message],
+    ["Image", typeof job.spec["image"] === "string" ? job.spec["image"] : null],
+    ["Worker", job.workerId],
+    ["Progress", job.progress === null ? null : formatProgress(job.progress)],
+    ["Ran", formatDuration(job.creditedMs)],
+    ["Work lost", job.workLostMs === 0 ? null : formatDuration(job.workLostMs)],
+    ["Failovers", job.failoversUsed === 0 ? null : String(job.failoversUsed)],
+    ["Retries", job.retriesUsed === 0 ? null : String(job.retriesUsed)],
+    [
+      "Checkpoint",
+      checkpoint && `${checkpoint.seq} (${formatBytes(checkpoint.bytes)}, ${formatAgo(checkpoint.committedAt, nowMs)})`,
+    ],
+    [
+      "Standby",
+      standby &&
+        `${standby.phase} on ${standby.workerId} at ${formatRate(standby.ratePerHour)}, checkpoint ${standby.checkpointSeq}`,
+    ],
+    ["Outputs", outputs && `${plural(outputs.files, "file")}, ${formatBytes(outputs.bytes)}`],
+    ["Created", `${job.createdAt} (${formatAgo(job.createdAt, nowMs)})`],
+    ["Started", job.startedAt],
+    ["Ended", job.endedAt],
+  ];
+  const parts = [formatFields(fields, colors)];
+  if (job.attempts.length > 0) parts.push(formatAttempts(job, colors));
+  parts.push(formatSettlement(job, colors));
+  return parts.join("\n\n");
+}
+
+function formatAttempts(job: JobView, colors: Colors): string {
+  return formatTable(
+    [
+      { title: "EPOCH", value: (attempt) => String(attempt.epoch), align: "right" },
+      { title: "WORKER", value: (attempt) => attempt.workerId },
+      { title: "PHASE", value: (attempt) => attempt.phase },
+      { title: "RATE", value: (attempt) => formatRate(attempt.ratePerHour), align: "right" },
+      { title: "CREDITED", value: (attempt) => formatDuration(attempt.creditedMs), align: "right" },
+      {
+        title: "FROM",
+        value: ({ fromCheckpointSeq }) =>
+          fromCheckpointSeq === 0 ? "the beginning" : `checkpoint ${fromCheckpointSeq}`,
+      },
+      { title: "EXIT", value: (attempt) => (attempt.exitCode === null ? "-" : String(attempt.exitCode)) },
+    ],
+    job.attempts,
+    colors,
+  );
+}
+
+interface MoneyRow {
+  readonly what: string;
+  readonly who: string;
+  readonly time: string;
+  readonly amount: string;
+}
+
+/** Where the money went: a line for each share, and their sum beside the hold. */
+export function formatSettlement(job: JobView, colors: Colors): string {
+  const { settlement } = job;
+  if (settlement.phase === "held")
+    return `Held: ${formatMoney(settlement.hold)}; what is not used comes back at the end.`;
+  const sum = settlement.lines.reduce((total, line) => total + BigInt(line.amount.amount), 0n);
+  const { currency } = settlement.hold;
+  const exact = sum === BigInt(settlement.hold.amount);
+  const rows: MoneyRow[] = settlement.lines.map((line) => ({
+    what: line.role,
+    who: line.workerId ?? line.account,
+    time: line.ms === undefined ? "" : formatDuration(line.ms),
+    amount: formatUnits(BigInt(line.amount.amount)),
+  }));
+  rows.push({ what: "sum", who: exact ? "= hold" : "DIFFERS from the hold", time: "", amount: formatUnits(sum) });
+  const columns: readonly Column<MoneyRow>[] = [
+    { title: "SHARE", value: (row) => row.what },
+    { title: "TO", value: (row) => row.who },
+    { title: "TIME", value: (row) => row.time, align: "right" },
+    { title: currency, value: (row) => row.amount, align: "right" },
+  ];
+  return formatTable(columns, alignDecimals(rows), colors);
+}
+
+function decimals(text: string): number {
+  return text.length - text.indexOf(".") - 1;
+}
+
+/** Amounts drop trailing zeros; in a column they get them back, so that the points stand under each other. */
+function alignDecimals(rows: readonly MoneyRow[]): readonly MoneyRow[] {
+  const most = Math.max(...rows.map((row) => decimals(row.amount)));
+  return rows.map((row) => ({ ...row, amount: row.amount + "0".repeat(most - decimals(row.amount)) }));
+}

@@ -1,0 +1,247 @@
+// The command line: what commands there are and what they take. What they do is loaded only when one is called.
+import { Command, Option } from "commander";
+import type { AccountOptions, ApiKeyOptions } from "./commands/admin.ts";
+import type { DepositOptions } from "./commands/wallet.ts";
+import { CURRENCY_DEFAULT } from "./defaults.ts";
+import { EXIT_CODES_HELP } from "./exit-codes.ts";
+import type { GlobalOptions, Handler } from "./session.ts";
+import { URL_DEFAULT } from "./defaults.ts";
+
+/** Runs a handler with a session made from the global options. */
+export type Runner = <Options>(
+  handler: () => Promise<Handler<Options>>,
+  args: readonly string[],
+  options: Options & GlobalOptions,
+  takesCommand: boolean,
+) => Promise<void>;
+
+const GROUP_JOBS = "Jobs:";
+const GROUP_MARKET = "Market and money:";
+const GROUP_ADMIN = "Administration:";
+
+/** Builds the program; `run` is called for the command that was named. */
+export function createProgram(version: string, run: Runner): Command {
+  const program = new Command("qubix")
+    .description("Runs jobs on other people's machines, and keeps its promises when those machines die.")
+    .version(version)
+    .option("--url <url>", `the orchestrator (QUBIX_URL) [${URL_DEFAULT}]`)
+    .option("--api-key <key>", "the API key (QUBIX_API_KEY)")
+    .option("--json", "print JSON: one object, or one a line for streams")
+    .option("--no-color", "no colours (NO_COLOR)")
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .showSuggestionAfterError()
+    .addHelpText("after", `\n${EXIT_CODES_HELP}`)
+    .addHelpText("after", EXAMPLES);
+  addJobCommands(program, run);
+  addMarketCommands(program, run);
+  const wallet = addWalletCommands(program, run);
+  program.commandsGroup(GROUP_ADMIN);
+  addAccountCommands(program, run);
+  addDepositCommand(wallet, run);
+  // The same under one word, for those who look for it there.
+  const admin = program.command("admin").description("accounts, API keys, enrolments and credit in one place");
+  addAccountCommands(admin, run);
+  addDepositCommand(admin.command("wallet").description("credit of accounts"), run);
+  return program;
+}
+
+const EXAMPLES = `
+Examples:
+  qubix run job.yaml --wait
+  qubix run --image docker.io/library/python:3.12 --price-max 0.60/h --duration 1h --standby hot --wait -- python -c 'print(1)'
+  qubix logs JOB -f
+  qubix outputs JOB --to ./results`;
+
+function addJobCommands(program: Command, run: Runner): void {
+  program.commandsGroup(GROUP_JOBS);
+  withSpecFlags(program.command("run").description("submit a job, from a file, from flags, or both (flags win)"))
+    .argument("[file]", "specification, YAML or JSON; - for standard input")
+    .usage("[options] [file] [-- command...]")
+    .option("--wait", "follow the job to its end; exit 0 only if it succeeded")
+    .option("--logs", "print its log too (implies --wait)")
+    .option("--output-dir <dir>", "fetch its outputs into this folder when it succeeded (implies --wait)")
+    .option("--idempotency-key <key>", "the same key again submits nothing new (24 h)")
+    .action((file: string | undefined, options: object) =>
+      run(async () => (await import("./commands/run.ts")).run, file === undefined ? [] : [file], options, true),
+    );
+  program
+    .command("jobs")
+    .description("list jobs, newest first; with an id, show that job")
+    .argument("[id]")
+    .addOption(new Option("--phase <phase>", "only jobs in this phase").choices(PHASES))
+    .option("--limit <n>", "how many at most [50]")
+    .option("--cursor <cursor>", "go on after a page (its nextCursor)")
+    .option("--all", "all of them")
+    .action((id: string | undefined, options: object) => run(listJobs, id === undefined ? [] : [id], options, false));
+  const one = (name: string, description: string) => program.command(name).description(description).argument("<id>");
+  one("job", "show one job: attempts, checkpoint, standby, settlement").action((id: string, options: object) =>
+    run(listJobs, [id], options, false),
+  );
+  one("logs", "print a job's log")
+    .option("-f, --follow", "go on until the job has ended")
+    .option("--after <cursor>", "only what comes after this cursor (see --json)")
+    .action((id: string, options: object) =>
+      run(async () => (await import("./commands/streams.ts")).logs, [id], options, false),
+    );
+  one("events", "print a job's timeline")
+    .option("-f, --follow", "go on until the job has ended")
+    .action((id: string, options: object) =>
+      run(async () => (await import("./commands/streams.ts")).events, [id], options, false),
+    );
+  one("outputs", "list a job's output files, print one, or fetch them")
+    .argument("[path]", "one file, or with --to a folder")
+    .option("--to <dir>", "fetch into this folder; each file is checked by its SHA-256")
+    .action((id: string, path: string | undefined, options: object) =>
+      run(
+        async () => (await import("./commands/outputs.ts")).outputs,
+        path === undefined ? [id] : [id, path],
+        options,
+        false,
+      ),
+    );
+  one("checkpoints", "list a job's committed checkpoints").action((id: string, options: object) =>
+    run(async () => (await import("./commands/jobs.ts")).checkpoints, [id], options, false),
+  );
+  one("cancel", "cancel a job; where it runs, it is stopped first").action((id: string, options: object) =>
+    run(async () => (await import("./commands/jobs.ts")).cancel, [id], options, false),
+  );
+  one("why", "say why a job waits, and what would help").action((id: string, options: object) =>
+    run(async () => (await import("./commands/market.ts")).why, [id], options, false),
+  );
+}
+
+async function listJobs() {
+  return (await import("./commands/jobs.ts")).jobs;
+}
+
+const PHASES = ["queued", "starting", "running", "finishing", "succeeded", "failed", "cancelled"];
+
+function addMarketCommands(program: Command, run: Runner): void {
+  program.commandsGroup(GROUP_MARKET);
+  withSpecFlags(program.command("quote").description("what a job would cost, and which offers match; creates nothing"))
+    .argument("[file]", "specification, YAML or JSON; - for standard input")
+    .usage("[options] [file] [-- command...]")
+    .action((file: string | undefined, options: object) =>
+      run(async () => (await import("./commands/market.ts")).quote, file === undefined ? [] : [file], options, true),
+    );
+  program
+    .command("offers")
+    .description("what can be had now, at what price")
+    .action((options: object) => run(async () => (await import("./commands/market.ts")).offers, [], options, false));
+  const workers = program
+    .command("workers")
+    .description("your workers; with an id, one of them")
+    .argument("[id]")
+    .action((id: string | undefined, options: object) =>
+      run(async () => (await import("./commands/workers.ts")).workers, id === undefined ? [] : [id], options, false),
+    );
+  workers
+    .command("drain")
+    .description("give a worker no new jobs; what runs goes on")
+    .argument("<id>")
+    .option("--off", "give it jobs again")
+    .action((id: string, options: object) =>
+      run(async () => (await import("./commands/workers.ts")).drain, [id], options, false),
+    );
+}
+
+function addWalletCommands(program: Command, run: Runner): Command {
+  const wallet = program
+    .command("wallet")
+    .description("your balances")
+    .option("--account <account>", "of another account (admin)")
+    .action((options: object) => run(async () => (await import("./commands/wallet.ts")).wallet, [], options, false));
+  wallet
+    .command("entries")
+    .description("every movement of your money, newest first")
+    .option("--account <account>", "of another account (admin)")
+    .option("--limit <n>", "how many at most [50]")
+    .option("--cursor <cursor>", "go on after a page (its nextCursor)")
+    .option("--all", "all of them")
+    .action((options: object) => run(async () => (await import("./commands/wallet.ts")).entries, [], options, false));
+  return wallet;
+}
+
+function addDepositCommand(parent: Command, run: Runner): void {
+  parent
+    .command("deposit")
+    .description("grant credit to an account (admin)")
+    .requiredOption("--account <account>", "acc-…")
+    .requiredOption("--amount <amount>", "e.g. 25 or 25.50")
+    .option("--currency <currency>", `[${CURRENCY_DEFAULT}]`)
+    .option("--reference <text>", "for the books")
+    .option("--idempotency-key <key>", "the same key again grants nothing more (24 h)")
+    .action((options: DepositOptions) =>
+      run(async () => (await import("./commands/wallet.ts")).deposit, [], options, false),
+    );
+}
+
+function addAccountCommands(parent: Command, run: Runner): void {
+  const accounts = parent
+    .command("accounts")
+    .description("list accounts")
+    .action((options: object) => run(async () => (await import("./commands/admin.ts")).accounts, [], options, false));
+  accounts
+    .command("create")
+    .description("make an account (admin)")
+    .requiredOption("--name <name>", "to know it by")
+    .addOption(
+      new Option("--role <role>", "what it may do").choices(["consumer", "provider", "admin"]).makeOptionMandatory(),
+    )
+    .action((options: AccountOptions) =>
+      run(async () => (await import("./commands/admin.ts")).createAccount, [], options, false),
+    );
+  parent
+    .command("api-keys")
+    .description("API keys of accounts")
+    .command("create")
+    .description("make an API key; it is shown once (admin)")
+    .requiredOption("--account <account>", "acc-…")
+    .option("--name <name>", "to know it by")
+    .action((options: ApiKeyOptions) =>
+      run(async () => (await import("./commands/admin.ts")).createApiKey, [], options, false),
+    );
+  parent
+    .command("enrolments")
+    .description("one-time tokens for new workers")
+    .command("create")
+    .description("make a token with which one worker can enrol; it is shown once")
+    .option("--account <account>", "the provider it will belong to [your own account]")
+    .option("--ttl <duration>", "how long it may be used [1h]")
+    .action((options: object) =>
+      run(async () => (await import("./commands/admin.ts")).createEnrolment, [], options, false),
+    );
+}
+
+function withSpecFlags(command: Command): Command {
+  return command
+    .option("--image <reference>", "container image")
+    .option("--name <name>", "to know the job by")
+    .option("--env <KEY=VALUE>", "environment variable; repeat for more", append)
+    .option("--cpus <n>", "cores [1]")
+    .option("--memory <size>", "e.g. 512MiB [1GiB]")
+    .option("--disk <size>", "e.g. 10GiB [4GiB]")
+    .option("--gpus <n>", "GPUs [0]")
+    .option("--gpu-model <model>", "only this model")
+    .option("--gpu-memory <size>", "memory of each GPU, at least")
+    .option("--price-max <price>", "highest price for the whole job, standby and fee included, e.g. 0.60/h")
+    .option("--duration <time>", "longest paid time, e.g. 1h30m")
+    .option("--standby <kind>", "cold, or hot: another machine takes over within a second")
+    .option("--checkpoint-interval <time>", "how often a checkpoint is taken [30s]")
+    .option("--checkpoint-keep <n>", "how many are kept [3]")
+    .option("--input <LOCAL:/to>", "upload a file or folder; repeat for more", append)
+    .option("--output <pattern>", "what is kept at the end [/out/**]; repeat for more", append)
+    .option("--region <region>", "only there; repeat for more", append)
+    .option("--worker <id>", "only on this worker; repeat for more", append)
+    .option("--provider <account>", "only on workers of this provider; repeat for more", append)
+    .option("--avoid <id>", "never on this worker or provider; repeat for more", append)
+    .option("--queue-for <time>", "how long it may wait for a place [1h]")
+    .option("--retries <n>", "how often it is tried again when it fails by itself [3]")
+    .option("--failovers <n>", "how many lost machines it survives [10]")
+    .option("--shm <size>", "shared memory [64MiB]")
+    .option("--stop-grace <time>", "between asking it to stop and killing it [10s]");
+}
+
+function append(value: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), value];
+}

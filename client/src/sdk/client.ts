@@ -1,0 +1,208 @@
+// The typed client of the HTTP API. Runs in Node and in browsers: nothing here needs more than `fetch`, `WebSocket` and `crypto`.
+import { QubixError } from "@qubix/shared/errors";
+import { type EventsDeps, type SubscribeOptions, subscribe } from "./events.ts";
+import { createJobs, type Jobs } from "./jobs.ts";
+import { allItems, type PageOptions } from "./paging.ts";
+import { type CallOptions, type CreateOptions, createRequester, type Requester } from "./request.ts";
+import { RETRIES_DEFAULT } from "./retry.ts";
+import { openWebSocket, type SocketFactory } from "./socket.ts";
+import { createFetchTransport, type Fetch, type Transport } from "./transport.ts";
+import type {
+  Account,
+  ApiKey,
+  Enrolment,
+  EventView,
+  JobSpec,
+  Offer,
+  Page,
+  Quote,
+  Role,
+  TreeManifest,
+  Upload,
+  Wallet,
+  WalletEntry,
+  WireMoney,
+  Worker,
+} from "./types.ts";
+
+/** One try of a plain request; a person who waits longer believes it dead. */
+const REQUEST_TIMEOUT_MS_DEFAULT = 30_000;
+
+export interface ClientConfig {
+  /** Of the orchestrator, e.g. `http://127.0.0.1:8420`. */
+  readonly url: string;
+  /** `qbx_…`; without one only health and documents can be asked for. */
+  readonly apiKey?: string | undefined;
+  readonly fetch?: Fetch;
+  /** In place of `fetch`. */
+  readonly transport?: Transport;
+  readonly openSocket?: SocketFactory;
+  /** For one try of one request, milliseconds [30,000]. */
+  readonly timeoutMs?: number;
+  /** Tries beyond the first on 429, 503 and lost connections [4]; 0 for none. */
+  readonly retries?: number;
+  /** Jitter; in [0, 1). */
+  readonly random?: () => number;
+  readonly userAgent?: string;
+}
+
+export interface Client {
+  readonly url: string;
+  readonly jobs: Jobs;
+  readonly quotes: {
+    /** What the job would cost, how many offers match, and why the others do not. Creates nothing. */
+    create(spec: JobSpec, options?: CallOptions): Promise<Quote>;
+  };
+  readonly offers: Listed<Offer>;
+  readonly workers: Listed<Worker> & {
+    get(id: string, options?: CallOptions): Promise<Worker>;
+    /** No new jobs for this worker; what runs goes on. `draining: false` takes it back. */
+    drain(id: string, options?: CallOptions & { readonly draining?: boolean }): Promise<Worker>;
+  };
+  readonly enrolments: {
+    create(input?: { readonly accountId?: string; readonly ttlS?: number }, options?: CallOptions): Promise<Enrolment>;
+  };
+  readonly accounts: Listed<Account> & {
+    create(input: { readonly name: string; readonly role: Role }, options?: CreateOptions): Promise<Account>;
+  };
+  readonly apiKeys: {
+    create(input: { readonly accountId: string; readonly name?: string }, options?: CallOptions): Promise<ApiKey>;
+  };
+  readonly wallet: {
+    /** The key's own account, or for an admin any. */
+    get(options?: WalletOptions): Promise<Wallet>;
+    /** Newest first. */
+    entries(options?: WalletOptions & PageOptions): Promise<Page<WalletEntry>>;
+    entriesAll(options?: WalletOptions): AsyncIterable<WalletEntry>;
+    deposit(
+      input: { readonly accountId: string; readonly amount: WireMoney; readonly reference?: string },
+      options?: CreateOptions,
+    ): Promise<{ readonly transferId: string; readonly wallet: Wallet }>;
+  };
+  readonly uploads: {
+    /** Which of these chunks the store does not have yet (at most 4096 at a time). */
+    missing(cids: readonly string[], options?: CallOptions): Promise<readonly string[]>;
+    putChunk(cid: string, stored: Uint8Array, options?: CallOptions): Promise<void>;
+    create(manifest: TreeManifest, options?: CallOptions): Promise<Upload>;
+  };
+  readonly events: {
+    /** Live changes; resumes after a lost connection. */
+    subscribe(options?: SubscribeOptions): AsyncIterable<EventView>;
+  };
+  /** For routes that have no method here. */
+  readonly requester: Requester;
+}
+
+export interface WalletOptions extends CallOptions {
+  readonly accountId?: string | undefined;
+}
+
+export interface Listed<Item> {
+  list(options?: PageOptions & CallOptions): Promise<Page<Item>>;
+  listAll(options?: CallOptions): AsyncIterable<Item>;
+}
+
+/** Creates a client. Does no I/O; throws `url_invalid` when the URL is none. */
+export function createClient(config: ClientConfig): Client {
+  const requester = createRequester({
+    baseUrl: baseUrlOf(config.url),
+    apiKey: config.apiKey,
+    transport: config.transport ?? createFetchTransport(config.fetch),
+    timeoutMs: config.timeoutMs ?? REQUEST_TIMEOUT_MS_DEFAULT,
+    retries: config.retries ?? RETRIES_DEFAULT,
+    random: config.random ?? Math.random,
+    userAgent: config.userAgent,
+  });
+  const deps: EventsDeps = {
+    requester,
+    openSocket: config.openSocket ?? openWebSocket,
+    random: config.random ?? Math.random,
+  };
+  return {
+    url: requester.baseUrl,
+    requester,
+    jobs: createJobs(deps),
+    quotes: { create: (spec, options) => post(requester, "/v1/quotes", { spec }, options) },
+    offers: listed(requester, "/v1/offers"),
+    workers: {
+      ...listed<Worker>(requester, "/v1/workers"),
+      get: (id, options) =>
+        requester.json({ method: "GET", path: `/v1/workers/${encodeURIComponent(id)}`, idempotent: true, ...options }),
+      drain: (id, { draining = true, ...options } = {}) =>
+        post(requester, `/v1/workers/${encodeURIComponent(id)}/drain`, { draining }, options),
+    },
+    enrolments: { create: (input = {}, options) => postOnce(requester, "/v1/enrolments", input, options) },
+    accounts: {
+      ...listed<Account>(requester, "/v1/accounts"),
+      create: (input, options) => postCreating(requester, "/v1/accounts", input, options),
+    },
+    apiKeys: { create: (input, options) => postOnce(requester, "/v1/api-keys", input, options) },
+    wallet: walletOf(requester),
+    uploads: uploadsOf(requester),
+    events: { subscribe: (options) => subscribe(deps, options) },
+  };
+}
+
+function walletOf(requester: Requester): Client["wallet"] {
+  const wallet: Client["wallet"] = {
+    get: ({ accountId, ...options } = {}) =>
+      requester.json({ method: "GET", path: "/v1/wallet", query: { accountId }, idempotent: true, ...options }),
+    entries: ({ accountId, cursor, limit, ...options } = {}) => {
+      const query = { accountId, cursor, limit };
+      return requester.json({ method: "GET", path: "/v1/wallet/entries", query, idempotent: true, ...options });
+    },
+    entriesAll: (options = {}) => allItems((cursor) => wallet.entries({ ...options, cursor })),
+    deposit: (input, options) => postCreating(requester, "/v1/wallet/deposits", input, options),
+  };
+  return wallet;
+}
+
+function uploadsOf(requester: Requester): Client["uploads"] {
+  return {
+    missing: async (cids, options) => {
+      const answer = await post<{ cids: string[] }>(requester, "/v1/uploads/missing", { cids }, options);
+      return answer.cids;
+    },
+    putChunk: async (cid, stored, options) => {
+      const path = `/v1/uploads/chunks/${encodeURIComponent(cid)}`;
+      const response = await requester.stream({ method: "PUT", path, body: stored, idempotent: true, ...options });
+      await response.text();
+    },
+    create: (manifest, options) => postCreating(requester, "/v1/uploads", { manifest }, options),
+  };
+}
+
+function listed<Item>(requester: Requester, path: string): Listed<Item> {
+  const list = ({ cursor, limit, ...options }: PageOptions & CallOptions = {}) =>
+    requester.json<Page<Item>>({ method: "GET", path, query: { cursor, limit }, idempotent: true, ...options });
+  return { list, listAll: (options = {}) => allItems((cursor) => list({ ...options, cursor })) };
+}
+
+/** A POST that changes nothing, or the same thing however often it comes. */
+function post<T>(requester: Requester, path: string, body: unknown, options: CallOptions = {}): Promise<T> {
+  return requester.json<T>({ method: "POST", path, body, idempotent: true, ...options });
+}
+
+/** A POST that creates, made safe to repeat by a key. */
+function postCreating<T>(requester: Requester, path: string, body: unknown, options: CreateOptions = {}): Promise<T> {
+  const idempotencyKey = options.idempotencyKey ?? globalThis.crypto.randomUUID();
+  return requester.json<T>({ method: "POST", path, body, idempotent: true, ...options, idempotencyKey });
+}
+
+/** A POST whose answer holds a secret that is shown once: it is not repeated when nobody knows whether it arrived. */
+function postOnce<T>(requester: Requester, path: string, body: unknown, options: CallOptions = {}): Promise<T> {
+  return requester.json<T>({ method: "POST", path, body, idempotent: false, ...options });
+}
+
+function baseUrlOf(text: string): string {
+  if (URL.canParse(text)) {
+    const url = new URL(text);
+    if (url.protocol === "http:" || url.protocol === "https:")
+      return `${url.origin}${url.pathname}`.replace(/\/+$/, "");
+  }
+  throw new QubixError(
+    "url_invalid",
+    `"${text}" is not the URL of an orchestrator. Give one that begins with http:// or https://, e.g. http://127.0.0.1:8420.`,
+    { category: "user" },
+  );
+}

@@ -1,0 +1,59 @@
+// The wire's shapes as the SDK gives them: taken from the schemas of `shared`, of which only the types are used here.
+import type {
+  accountSchema,
+  apiKeySchema,
+  batchResultSchema,
+  checkpointViewSchema,
+  enrolmentSchema,
+  EventView,
+  JobSpecInput,
+  jobPhaseSchema,
+  offerViewSchema,
+  outputViewSchema,
+  problemSchema,
+  quoteSchema,
+  settlementViewSchema,
+  uploadViewSchema,
+  walletEntrySchema,
+  walletSchema,
+  workerViewSchema,
+} from "@qubix/shared/protocol";
+
+export type { EventView, JobView, LogLine, Page, Role, TreeManifest, WireMoney } from "@qubix/shared/protocol";
+
+/** One frame of the live events; the first comes at once and may be empty. `seq` is where to resume from. */
+export interface EventsFrame {
+  readonly seq: number;
+  readonly events: readonly EventView[];
+}
+
+type Output<Schema extends { readonly _zod: { readonly output: unknown } }> = Schema["_zod"]["output"];
+
+export type Account = Output<typeof accountSchema>;
+export type ApiKey = Output<typeof apiKeySchema>;
+export type Enrolment = Output<typeof enrolmentSchema>;
+export type BatchResult = Output<typeof batchResultSchema>;
+export type Checkpoint = Output<typeof checkpointViewSchema>;
+export type JobPhase = Output<typeof jobPhaseSchema>;
+export type Offer = Output<typeof offerViewSchema>;
+export type OutputFile = Output<typeof outputViewSchema>;
+export type ProblemDocument = Output<typeof problemSchema>;
+export type Quote = Output<typeof quoteSchema>;
+export type Settlement = Output<typeof settlementViewSchema>;
+export type Upload = Output<typeof uploadViewSchema>;
+export type Wallet = Output<typeof walletSchema>;
+export type WalletEntry = Output<typeof walletEntrySchema>;
+export type Worker = Output<typeof workerViewSchema>;
+
+/** A specification as a person or program writes it; the orchestrator fills in the defaults and judges it. */
+export type JobSpec = JobSpecInput;
+
+export type EventChannel = "jobs" | "offers" | "workers" | "wallet" | "system";
+
+/** Phases in which a job has ended. */
+export const ENDED_PHASES: readonly JobPhase[] = ["succeeded", "failed", "cancelled"];
+
+/** Whether a job in this phase changes no more. */
+export function hasEnded(phase: JobPhase): boolean {
+  return ENDED_PHASES.includes(phase);
+}
