@@ -19,8 +19,8 @@ const SILENT_HEARTBEATS_MAX = 3;
 const WATCH_EVERY_MS = 250;
 /** Bytes that wait to leave. A line that is this far behind is better opened anew. */
 const OUTBOX_BYTES_MAX = 16 * 1024 * 1024;
-/** Messages not yet answered; an orchestrator that lets more gather is not well. */
-const UNANSWERED_MAX = 100_000;
+/** Messages whose answer is awaited; the oldest is forgotten beyond this, and said again at the next session if it matters. */
+const UNANSWERED_MAX = 10_000;
 
 type OrderMessage = Exclude<OrchestratorMessage, { kind: "challenge" | "welcome" | "ack" | "refused" }>;
 
@@ -52,8 +52,8 @@ export interface ControlLink {
   /** False when there is no session: nothing is kept, the core says it again at the next one. */
   send(body: WorkerMessageBody): boolean;
   /**
-   * For output, which gets no answer of its own: `durable` is called when any later message is answered. The orchestrator takes a session's
-   * messages in order and answers after its commit.
+   * For output, which gets no answer of its own: `durable` is called when a later message is answered. The orchestrator answers after its commit,
+   * and takes a session's messages in order; only heartbeats overtake what waits behind a tree that is being verified.
    */
   sendLog(body: LogBody, durable: () => void): boolean;
 }
@@ -140,10 +140,10 @@ export function createControlLink(ports: ControlPorts): ControlLink {
   }
 
   function answer(own: Session, message: Extract<OrchestratorMessage, { re: number }>, events: ControlEvents): void {
-    settleLogs(own, message.re);
     const sent = own.unanswered.get(message.re);
-    if (sent === undefined) return;
     own.unanswered.delete(message.re);
+    settleLogs(own, message.re);
+    if (sent === undefined) return;
     if (message.kind === "ack") return events.acknowledged(sent);
     logger.info({ event: "message_refused", kind: sent.kind, code: message.code }, message.message);
     events.refused(sent, message.code, message.message);
@@ -154,7 +154,7 @@ export function createControlLink(ports: ControlPorts): ControlLink {
     if (session === null || session.socket.readyState !== session.socket.OPEN) return undefined;
     const msg = session.nextMsg++;
     session.socket.send(encode(body, msg, identity));
-    if (session.socket.bufferedAmount > OUTBOX_BYTES_MAX || session.unanswered.size > UNANSWERED_MAX) {
+    if (session.socket.bufferedAmount > OUTBOX_BYTES_MAX) {
       logger.warn({ event: "link_stuck" }, "the line does not drain; opening it anew");
       session.socket.terminate();
     }
@@ -180,7 +180,7 @@ export function createControlLink(ports: ControlPorts): ControlLink {
     send(body) {
       const msg = post(body);
       if (msg === undefined) return false;
-      if (body.kind !== "heartbeat") session?.unanswered.set(msg, body);
+      if (body.kind !== "heartbeat" && session !== null) remember(session, msg, body);
       return true;
     },
     sendLog(body, durable) {
@@ -192,9 +192,24 @@ export function createControlLink(ports: ControlPorts): ControlLink {
   };
 }
 
-/** Everything before the answered message has been taken. */
+function remember(own: Session, msg: number, body: WorkerMessageBody): void {
+  own.unanswered.set(msg, body);
+  if (own.unanswered.size <= UNANSWERED_MAX) return;
+  for (const oldest of own.unanswered.keys()) {
+    own.unanswered.delete(oldest);
+    return;
+  }
+}
+
+/** Everything before the answered message has been taken, but for what may wait behind a tree that is not answered itself. */
 function settleLogs(own: Session, answered: number): void {
-  const left = own.logs.findIndex((log) => log.msg > answered);
+  let before = answered;
+  for (const [msg, { kind }] of own.unanswered) {
+    if (kind !== "checkpoint" && kind !== "ended") continue;
+    before = Math.min(before, msg);
+    break;
+  }
+  const left = own.logs.findIndex((log) => log.msg > before);
   for (const log of own.logs.splice(0, left < 0 ? own.logs.length : left)) log.durable();
 }
 

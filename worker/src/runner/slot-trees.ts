@@ -22,6 +22,8 @@ type ManifestCid = TreeRef["manifestCid"];
 export type ChunkPort = ChunkSink & ChunkSource;
 
 const MANIFEST_FILE = "manifest.json";
+/** A job that overtakes the reading this often in a row is tried again later. */
+const SHIP_TRIES = 5;
 /** How many of the things left out a note to the job names. */
 const SKIPPED_NAMED = 10;
 
@@ -65,7 +67,10 @@ export async function unpackCheckpoint(
   return (await listEntries(folders.checkpoint)).at(-1)?.id ?? null;
 }
 
-/** Ships an entry of the checkpoint folder. Undefined when it is no longer there; throws as {@link shipTree} does. */
+/**
+ * Ships an entry of the checkpoint folder. A job that saves faster than it is shipped replaces or deletes entries under our hands: then what has
+ * taken the entry's place is shipped, which is as whole and newer. Undefined when the folder is empty; throws as {@link shipTree} does.
+ */
 export async function shipEntry(
   folders: SlotFolders,
   entry: EntryKey,
@@ -73,11 +78,25 @@ export async function shipEntry(
   signal: AbortSignal,
   note: (text: string) => void,
 ): Promise<TreeRef | undefined> {
-  const current = (await listEntries(folders.checkpoint)).some((candidate) => candidate.id === entry);
-  if (!current) return undefined;
-  const walked = await walkTree(folders.checkpoint, entryName(entry), () => true);
-  noteSkipped(walked, "checkpoint", note);
-  return shipTree(folders.checkpoint, walked, chunks, signal);
+  for (let tries = 1; ; tries += 1) {
+    const entries = await listEntries(folders.checkpoint);
+    const wanted = entries.find((candidate) => candidate.name === entryName(entry)) ?? entries.at(-1);
+    if (wanted === undefined) return undefined;
+    try {
+      const walked = await walkTree(folders.checkpoint, wanted.name, () => true);
+      const tree = await shipTree(folders.checkpoint, walked, chunks, signal);
+      noteSkipped(walked, "checkpoint", note);
+      return tree;
+    } catch (error) {
+      if (tries >= SHIP_TRIES || !isOvertaken(error)) throw error;
+    }
+  }
+}
+
+/** The entry changed or went while it was read. */
+function isOvertaken(error: unknown): boolean {
+  const { code } = error as { code?: string };
+  return code === "ENOENT" || code === "file_changed" || code === "file_vanished";
 }
 
 /** Ships what matches the patterns; null when nothing does. Throws `output_exceeded`, and as {@link shipTree} does. */
