@@ -138,6 +138,6 @@ function findPlace(
     state.config.preferenceScanMax,
   );
   const offer = machine?.worker.offer;
-  const ratePerHour = offer == null ? null : rateOf(offer, request.needs, request.currency);
+  const ratePerHour = offer === undefined || offer === null ? null : rateOf(offer, request.needs, request.currency);
   return machine === undefined || ratePerHour === null ? undefined : { machine, ratePerHour };
 }

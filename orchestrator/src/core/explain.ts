@@ -30,8 +30,8 @@ export interface FilterResult {
 
 interface Filter {
   readonly name: string;
-  keeps(machine: Machine, request: OfferRequest): boolean;
-  hint(request: OfferRequest): string;
+  readonly keeps: (machine: Machine, request: OfferRequest) => boolean;
+  readonly hint: (request: OfferRequest) => string;
 }
 
 const free = "Wait until more is free, or ask for less";
@@ -163,7 +163,7 @@ export function explainShort(state: CoreState, spec: JobSpec): string {
   const { total, filters, matching } = explainPlacement(state, spec);
   if (total === 0) return "No worker is enrolled in this network yet.";
   if (matching > 0) return `${matching} of ${total} offers fit now: submit it again.`;
-  const telling = filters.filter(({ removed }) => removed > 0).sort((a, b) => b.removed - a.removed);
+  const telling = filters.filter(({ removed }) => removed > 0).toSorted((a, b) => b.removed - a.removed);
   const parts = telling.slice(0, 3).map(({ filter, removed, hint }) => `${filter}: ${removed} of ${total} (${hint})`);
   return `What stood in the way: ${parts.join(" ")}`;
 }

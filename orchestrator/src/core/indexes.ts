@@ -43,8 +43,7 @@ export function reindex<T extends TableName>(
   before: Tables[T] | undefined,
   after: Tables[T] | undefined,
 ): void {
-  const indexer = INDEXERS[table] as Indexer<T> | undefined;
-  indexer?.(state, before, after);
+  INDEXERS[table]?.(state, before, after);
 }
 
 export function isActiveAttempt(attempt: AttemptRecord): boolean {

@@ -75,8 +75,12 @@ function handle(state: CoreState, event: CoreEvent): void {
       return drainWorker(state, event);
     case "worker.opened":
       return onOpened(state, event.workerId, event.sessionId);
-    default:
+    case "worker.closed":
+    case "worker.heard":
+    case "worker.message":
       return handleWorker(state, event);
+    default:
+      unreachable(event);
   }
 }
 
@@ -124,11 +128,11 @@ function finish(state: CoreState): StepResult {
 /** Ended jobs live on in the store only. */
 function evict(state: CoreState, jobId: StepEnded): void {
   const links = state.ix.links.get(jobId);
-  for (const id of [...(links?.attempts ?? [])]) {
+  for (const id of links?.attempts ?? []) {
     replace(state, "attempts", id, null);
     state.volatile.live.delete(id);
   }
-  for (const id of [...(links?.standbys ?? [])]) replace(state, "standbys", id, null);
+  for (const id of links?.standbys ?? []) replace(state, "standbys", id, null);
   replace(state, "jobs", jobId, null);
   state.volatile.logs.delete(jobId);
   state.volatile.standbyNoted.delete(jobId);

@@ -141,7 +141,7 @@ function expire(state: CoreState, machine: Machine): void {
   machine.lostAtMs = null;
   state.volatile.counters.workersLost += 1;
   reportWorker(state, machine, "worker_lost", { silentMs: state.nowMs - machine.heardMs });
-  for (const id of [...machine.standbys]) {
+  for (const id of machine.standbys) {
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined) loseStandby(state, jobOf(state, standby.jobId), standby, "expired", "worker_lost");
   }
