@@ -97,6 +97,10 @@ describe("administration", () => {
     expect(wallet.stdout).toBe("CURRENCY  AVAILABLE  HELD  EARNED\nUSD           25.50  0.00    0.00\n");
     const entries = await start(["wallet", "entries", "--json"], { QUBIX_API_KEY: key }).ended;
     expect(JSON.parse(entries.stdout)).toMatchObject({ items: [{ kind: "deposit" }], nextCursor: null });
+    const more = await asAdmin("wallet", "deposit", "--account", id, "--amount", "1", "--currency", "EUR", "--json");
+    expect(JSON.parse(more.stdout)).toMatchObject({ transferId: expect.any(String), wallet: { accountId: id } });
+    expect((await asAdmin("wallet", id)).stdout).toMatch(/^EUR +1\.00 .*\nUSD +25\.50 /m);
+    expect((await asAdmin("wallet", "entries", "--account", id, "--json", "--limit", "1")).stdout).toContain("EUR");
     expect((await asAdmin("accounts")).stdout).toContain("Bob's");
     const token = await asAdmin("enrolments", "create", "--ttl", "5m", "--json");
     expect(JSON.parse(token.stdout)).toMatchObject({ expiresInS: 300, token: expect.any(String) });
