@@ -1,5 +1,5 @@
 import { createLogger } from "@qubix/shared/runtime";
-import type { AccountId, ApiKeyId, Currency, WorkerId } from "@qubix/shared/domain";
+import type { AccountId, ApiKeyId, WorkerId } from "@qubix/shared/domain";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createState, DEFAULT_CORE_CONFIG, findApiKey, listAccounts, nextDeadlineMs, step } from "../core/index.ts";
 import type { CoreEvent, Effect, Reply } from "../core/index.ts";
@@ -62,7 +62,7 @@ describe("the writer", () => {
     actor: admin(),
     accountId,
     amount: 10n,
-    currency: "USD" as Currency,
+    currency: "USD",
     reference,
   });
   const codeOf = (work: Promise<unknown>): Promise<unknown> =>
@@ -129,7 +129,7 @@ describe("the writer", () => {
     const stop = writer.onEvents((events) => seen.push(...events));
     const reply = (await writer.submit(account("a1"))) as Reply & { kind: "account" };
     await writer.submit(deposit(reply.account.id, "r1"));
-    expect(seen).toEqual(store.events({ after: seen[0]!.seq - 1, limit: 100 }));
+    expect(seen).toEqual(store.events({ after: (seen.at(0)?.seq ?? 0) - 1, limit: 100 }));
     expect(seen.every((event) => event.wallMs === 5_000)).toBe(true);
     stop();
     const count = seen.length;
@@ -156,11 +156,11 @@ describe("the writer", () => {
   });
 
   it("goes on by itself when the store takes transactions again, and answers 503 until then", async () => {
-    const load = store.load;
+    const inner = { ...store };
     let broken = false;
     store.load = () => {
       if (broken) throw new Error("the disk is gone");
-      return load();
+      return inner.load();
     };
     await writer.stop();
     writer = create();

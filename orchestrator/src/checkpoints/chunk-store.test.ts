@@ -46,8 +46,8 @@ describe("the chunk store", () => {
   /** A job record that keeps these trees as checkpoints. */
   const keep = (n: number, trees: readonly TreeRef[]): string => {
     const job = aJob(n, { accountId: ALICE });
-    const [checkpoint] = job.checkpoints;
-    const checkpoints = trees.map((tree, at) => ({ ...checkpoint!, seq: at + 1, tree }));
+    const checkpoint = job.checkpoints.at(0)!;
+    const checkpoints = trees.map((tree, at) => ({ ...checkpoint, seq: at + 1, tree }));
     store.commit([changesOf({ puts: [put("jobs", job.id, { ...job, checkpoints })] })], 0);
     return job.id;
   };
@@ -107,8 +107,8 @@ describe("the chunk store", () => {
 
   it("resumes an upload: only what did not come is missing", async () => {
     const tree = buildTree({ a: "1", b: "2", c: "3" });
-    const [first, ...rest] = tree.chunks;
-    await chunks.put(ALICE, "job-1", first!.cid, first!.bytes);
+    const [first, rest] = [tree.chunks.at(0)!, tree.chunks.slice(1)];
+    await chunks.put(ALICE, "job-1", first.cid, first.bytes);
     const cids = tree.chunks.map((chunk) => chunk.cid);
     expect(await chunks.missing(ALICE, "job-1", cids)).toEqual(rest.map((chunk) => chunk.cid));
   });
@@ -163,10 +163,10 @@ describe("the chunk store", () => {
     expect(await textOf(chunks.openFile(ALICE, manifest, "out/a"))).toBe("first");
     expect(await textOf(chunks.openFile(ALICE, manifest, "out/empty"))).toBe("");
     expect(() => chunks.openFile(ALICE, manifest, "out")).toThrow(/no file/);
-    const [path] = chunkPaths(root).filter((name) => !name.endsWith(ref.manifestCid));
-    writeFileSync(path!, "damaged");
+    const path = chunkPaths(root).find((name) => !name.endsWith(ref.manifestCid))!;
+    writeFileSync(path, "damaged");
     expect(await codeOf(textOf(chunks.openFile(ALICE, manifest, "out/a")))).toBe("chunk_damaged");
-    rmSync(path!);
+    rmSync(path);
     expect(await codeOf(textOf(chunks.openFile(ALICE, manifest, "out/a")))).toBe("chunks_missing");
   });
 

@@ -233,7 +233,7 @@ describe("the worker gateway", () => {
         ranMs: 10,
         progress: 0.5,
       };
-      const signature = ann.sign(checkpointText(body as never));
+      const signature = ann.sign(checkpointText(body));
       control.send({ ...body, signature, ...replaced });
     };
 

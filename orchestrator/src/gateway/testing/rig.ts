@@ -72,12 +72,12 @@ export async function startRig(config: Partial<GatewayConfig> = {}): Promise<Rig
     { ...DEFAULT_GATEWAY_CONFIG, ...config },
   );
   writer.setSink({
-    send: gateway.send,
-    disconnect: gateway.disconnect,
-    flush: gateway.flush,
-    reset: gateway.reset,
+    send: (...effect) => gateway.send(...effect),
+    disconnect: (...effect) => gateway.disconnect(...effect),
+    flush: () => gateway.flush(),
+    reset: () => gateway.reset(),
     settle: () => {},
-    collect: chunks.collect,
+    collect: (...effect) => chunks.collect(...effect),
   });
   const server = createServer();
   server.on("upgrade", (request, socket, head) => {
@@ -209,15 +209,14 @@ export async function dial(rig: Rig, path: "/v1/worker" | "/v1/worker/bulk"): Pr
   }));
   void closed.then(() => notify());
   await once(ws, "open");
-  const take = async <T>(fits: (frame: Message | Buffer) => frame is Message & T): Promise<Message> => {
+  const take = async (): Promise<Message | Buffer> => {
     for (;;) {
       const frame = inbox.shift();
-      if (frame === undefined) {
-        if (ws.readyState === ws.CLOSED) throw new Error("the socket closed");
-        await new Promise<void>((resolve) => {
-          notify = resolve;
-        });
-      } else if (fits(frame)) return frame;
+      if (frame !== undefined) return frame;
+      if (ws.readyState === ws.CLOSED) throw new Error("the socket closed");
+      await new Promise<void>((resolve) => {
+        notify = resolve;
+      });
     }
   };
   return {
@@ -225,8 +224,18 @@ export async function dial(rig: Rig, path: "/v1/worker" | "/v1/worker/bulk"): Pr
     inbox,
     closed,
     send: (message) => ws.send(JSON.stringify(message)),
-    next: (kind) => take((frame): frame is Message => !Buffer.isBuffer(frame) && frame.kind === kind),
-    nextBytes: async () => (await take((frame): frame is never => Buffer.isBuffer(frame))) as unknown as Buffer,
+    next: async (kind) => {
+      for (;;) {
+        const frame = await take();
+        if (!Buffer.isBuffer(frame) && frame.kind === kind) return frame;
+      }
+    },
+    nextBytes: async () => {
+      for (;;) {
+        const frame = await take();
+        if (Buffer.isBuffer(frame)) return frame;
+      }
+    },
   };
 }
 
