@@ -20,13 +20,14 @@ export const EXIT_CODES_HELP = `Exit codes:
   5  the orchestrator cannot be reached
   130  interrupted; a job that was waited for goes on`;
 
+const CODES_USAGE: readonly string[] = ["usage", "url_invalid", "invalid_request"];
 const CODES_UNREACHABLE: readonly string[] = ["cannot_connect", "request_timeout"];
 
 /** The exit code for an error that ended a command. */
 export function exitCodeOf(error: unknown): number {
   if (!(error instanceof QubixError)) return EXIT_FAILED;
   if (CODES_UNREACHABLE.includes(error.code)) return EXIT_UNREACHABLE;
-  if (error.code === "usage" || error.code === "url_invalid") return EXIT_USAGE;
+  if (CODES_USAGE.includes(error.code)) return EXIT_USAGE;
   if (error.status === 401 || error.status === 403) return EXIT_AUTH;
   if (error.status === 404) return EXIT_NOT_FOUND;
   return error.status === 400 ? EXIT_USAGE : EXIT_FAILED;

@@ -148,9 +148,16 @@ function addMarketCommands(program: Command, run: Runner): void {
 function addWalletCommands(program: Command, run: Runner): Command {
   const wallet = program
     .command("wallet")
-    .description("your balances")
-    .option("--account <account>", "of another account (admin)")
-    .action((options: object) => run(async () => (await import("./commands/wallet.ts")).wallet, [], options, false));
+    .description("your balances; with an account, its own (admin)")
+    .argument("[account]")
+    .action((account: string | undefined, options: object) =>
+      run(
+        async () => (await import("./commands/wallet.ts")).wallet,
+        account === undefined ? [] : [account],
+        options,
+        false,
+      ),
+    );
   wallet
     .command("entries")
     .description("every movement of your money, newest first")

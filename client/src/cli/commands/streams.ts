@@ -1,7 +1,7 @@
 // `qubix logs` and `qubix events`.
 import type { LogLine } from "@qubix/shared/protocol";
 import { EXIT_OK } from "../exit-codes.ts";
-import { createTimelineFormatter } from "../format/timeline.ts";
+import { createTimelineFormatter, isStory } from "../format/timeline.ts";
 import type { Handler, Session } from "../session.ts";
 
 export const logs: Handler<{ readonly follow?: boolean; readonly after?: string }> = async (
@@ -33,7 +33,7 @@ export const events: Handler<{ readonly follow?: boolean }> = async (session, [i
   const all = options.follow === true ? session.client.jobs.followEvents(id) : session.client.jobs.eventsAll(id);
   for await (const event of all) {
     if (session.json) session.printJson(event);
-    else session.print(timeline.line(event));
+    else if (isStory(event)) session.print(timeline.line(event));
   }
   return EXIT_OK;
 };

@@ -5,7 +5,7 @@ import { hasEnded } from "../../sdk/types.ts";
 import { EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK } from "../exit-codes.ts";
 import { formatSettlement, paintPhase } from "../format/job.ts";
 import { createStatusLine, progressText, type StatusLine } from "../format/progress.ts";
-import { createTimelineFormatter } from "../format/timeline.ts";
+import { createTimelineFormatter, isStory } from "../format/timeline.ts";
 import { formatDuration, printable } from "../format/units.ts";
 import type { Session } from "../session.ts";
 import { fetchOutputs } from "./outputs.ts";
@@ -62,7 +62,7 @@ async function printTimeline(session: Session, job: JobView, status: StatusLine,
   const timeline = createTimelineFormatter(job.settlement.hold.currency, session.errColors);
   for await (const event of session.client.jobs.followEvents(job.id, { signal })) {
     if (session.json) session.printJson({ type: "event", ...event });
-    else status.above(() => session.note(timeline.line(event)));
+    else if (isStory(event)) status.above(() => session.note(timeline.line(event)));
   }
   signal.throwIfAborted();
 }

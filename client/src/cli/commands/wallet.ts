@@ -7,7 +7,7 @@ import { type ListOptions, readList } from "../list.ts";
 import { parseMoney } from "../parse/values.ts";
 import type { Handler } from "../session.ts";
 
-export const wallet: Handler<{ readonly account?: string }> = async (session, _args, { account }) => {
+export const wallet: Handler<object> = async (session, [account]) => {
   const view = await session.client.wallet.get({ accountId: account });
   if (session.json) session.printJson(view);
   else if (view.balances.length === 0) {

@@ -44,6 +44,7 @@ test("an answer that is no problem document is explained", () => {
 test.each([
   [usageError("x"), 2],
   [problem(400, { code: "invalid_request" }), 2],
+  [problem(422, { code: "invalid_request" }), 2],
   [problem(401, { code: "api_key_unknown" }), 3],
   [problem(403, { code: "forbidden" }), 3],
   [problem(404, { code: "job_not_found" }), 4],

@@ -5,6 +5,7 @@ import type { Colors } from "../session.ts";
 import { formatDuration, formatProgress } from "./units.ts";
 
 const BAR_WIDTH = 24;
+/** Where the terminal does not know its width, or says 0. */
 const COLUMNS_DEFAULT = 80;
 /** Back to the first column, and clear to the end of the line. */
 const CLEAR_LINE = "\r\u001b[2K";
@@ -25,7 +26,7 @@ export function createStatusLine(stream: TextStream, colors?: Colors): StatusLin
   return {
     set: (text) => {
       // A line that wraps could not be taken back.
-      const line = text.slice(0, (stream.columns ?? COLUMNS_DEFAULT) - 1);
+      const line = text.slice(0, (stream.columns || COLUMNS_DEFAULT) - 1);
       shown = colors === undefined ? line : colors.cyan(line);
       draw(shown);
     },

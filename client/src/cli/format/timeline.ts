@@ -22,6 +22,11 @@ export function createTimelineFormatter(currency: string, colors: Colors): Timel
   };
 }
 
+/** Whether an event is part of the job's story; its movements of money are told by `settled`, and in `qubix wallet entries`. */
+export function isStory(event: EventView): boolean {
+  return event.channel === "jobs";
+}
+
 /** What happened, in words. Kinds that are not known here are shown with their data. */
 export function describeEvent(event: EventView, currency: string): string {
   const describe = DESCRIPTIONS[event.kind];

@@ -1,0 +1,325 @@
+// The program itself, as a process, against the real API.
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { DrivenWorker } from "../../../orchestrator/src/api/testing/driven-worker.ts";
+import { startTestApi, type TestAccount, type TestApi } from "../../../orchestrator/src/api/testing/test-api.ts";
+import { createNodeClient, type NodeClient } from "../node/http-client.ts";
+import { uploadPath } from "../node/upload.ts";
+
+const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
+const SPEC = ["--image", "docker.io/library/busybox:1", "--price-max", "0.10/h", "--duration", "1h"];
+const CREDIT = 100_000_000n;
+
+let api: TestApi;
+let consumer: TestAccount;
+let client: NodeClient;
+let worker: DrivenWorker;
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "qubix-cli-"));
+  api = await startTestApi();
+  consumer = await api.account("consumer", CREDIT);
+  worker = await api.worker(await api.account("provider"), "anna");
+  client = createNodeClient({ url: api.url, apiKey: consumer.key });
+});
+afterAll(async () => {
+  client.close();
+  await api.stop();
+  await rm(folder, { recursive: true });
+});
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+interface Running {
+  readonly ended: Promise<Ended>;
+  /** Resolves when this has been written to either stream. */
+  saw(text: string | RegExp): Promise<void>;
+  interrupt(): void;
+}
+
+function start(args: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+  const child = spawn(process.execPath, ["--conditions=qubix-source", MAIN, ...args], {
+    env: { PATH: process.env["PATH"], QUBIX_URL: api.url, QUBIX_API_KEY: consumer.key, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  const watchers: (() => void)[] = [];
+  const note = () => {
+    for (const watcher of watchers) watcher();
+  };
+  child.stdout.on("data", (data: Buffer) => {
+    stdout += data.toString();
+    note();
+  });
+  child.stderr.on("data", (data: Buffer) => {
+    stderr += data.toString();
+    note();
+  });
+  const ended = new Promise<Ended>((resolve) => child.on("close", (code) => resolve({ code, stdout, stderr })));
+  return {
+    ended,
+    saw: (text) =>
+      new Promise<void>((resolve, reject) => {
+        const look = () => {
+          if (typeof text === "string" ? (stdout + stderr).includes(text) : text.test(stdout + stderr)) resolve();
+        };
+        watchers.push(look);
+        look();
+        void ended.then(() => reject(new Error(`never saw ${String(text)} in:\n${stdout}${stderr}`)));
+      }),
+    interrupt: () => child.kill("SIGINT"),
+  };
+}
+
+const qubix = (...args: string[]) => start(args).ended;
+const asAdmin = (...args: string[]) => start(args, { QUBIX_API_KEY: api.adminKey }).ended;
+
+describe("administration", () => {
+  test("an account, its key, its credit, and a token for a worker", async () => {
+    const account = await asAdmin("accounts", "create", "--name", "Bob's", "--role", "consumer");
+    expect(account).toMatchObject({ code: 0, stdout: expect.stringMatching(/^acc-[a-z0-9-]+\n$/) });
+    const id = account.stdout.trim();
+    const key = (await asAdmin("api-keys", "create", "--account", id)).stdout.trim();
+    expect(key).toMatch(/^qbx_/);
+    const empty = await start(["wallet"], { QUBIX_API_KEY: key }).ended;
+    expect(empty).toMatchObject({ code: 0, stdout: "", stderr: expect.stringContaining(`--account ${id}`) });
+    const deposit = await asAdmin("admin", "wallet", "deposit", "--account", id, "--amount", "25.50");
+    expect(deposit).toMatchObject({ code: 0, stdout: `Granted 25.50 USD to ${id}.\n` });
+    const wallet = await start(["wallet"], { QUBIX_API_KEY: key }).ended;
+    expect(wallet.stdout).toBe("CURRENCY  AVAILABLE  HELD  EARNED\nUSD           25.50  0.00    0.00\n");
+    const entries = await start(["wallet", "entries", "--json"], { QUBIX_API_KEY: key }).ended;
+    expect(JSON.parse(entries.stdout)).toMatchObject({ items: [{ kind: "deposit" }], nextCursor: null });
+    const more = await asAdmin("wallet", "deposit", "--account", id, "--amount", "1", "--currency", "EUR", "--json");
+    expect(JSON.parse(more.stdout)).toMatchObject({ transferId: expect.any(String), wallet: { accountId: id } });
+    expect((await asAdmin("wallet", id)).stdout).toMatch(/^EUR +1\.00 .*\nUSD +25\.50 /m);
+    expect((await asAdmin("wallet", "entries", "--account", id, "--json", "--limit", "1")).stdout).toContain("EUR");
+    expect((await asAdmin("accounts")).stdout).toContain("Bob's");
+    const token = await asAdmin("enrolments", "create", "--ttl", "5m", "--json");
+    expect(JSON.parse(token.stdout)).toMatchObject({ expiresInS: 300, token: expect.any(String) });
+  });
+
+  test("is closed to others", async () => {
+    const refused = await qubix("accounts", "create", "--name", "x", "--role", "admin");
+    expect(refused).toMatchObject({ code: 3, stdout: "" });
+    expect(refused.stderr).toMatch(/^error: .*role/);
+  });
+});
+
+describe("a job", () => {
+  test("is submitted, listed, explained, cancelled", async () => {
+    const run = await qubix("run", ...SPEC, "--cpus", "999", "--name", "too big", "--", "true");
+    expect(run).toMatchObject({ code: 0, stderr: expect.stringContaining("qubix events job-") });
+    const id = run.stdout.trim();
+    expect((await qubix("jobs")).stdout).toMatch(new RegExp(`^JOB +NAME .*\n${id} +too big +queued`));
+    const why = await qubix("why", id);
+    expect(why.stdout).toMatch(/waits: none of 1 offer matches\.[\s\S]*cpus +1 /);
+    expect(JSON.parse((await qubix("why", id, "--json")).stdout)).toMatchObject({
+      jobId: id,
+      quote: { offers: { matching: 0 } },
+    });
+    expect((await qubix("cancel", id)).stdout).toBe(`Job ${id} is cancelled.\n`);
+    expect((await qubix("cancel", id)).stdout).toContain("already ended: it was cancelled");
+    const shown = await qubix("job", id);
+    expect(shown.stdout).toMatch(/Phase +cancelled/);
+    expect((await qubix("jobs", "--phase", "cancelled", "--json")).stdout).toContain(id);
+    expect((await qubix("jobs", "--phase", "running")).stderr).toContain("No jobs are running");
+    expect((await qubix("outputs", id)).stderr).toContain("cancelled");
+    expect((await qubix("checkpoints", id)).stderr).toContain("no committed checkpoint");
+    expect((await qubix("logs", id)).code).toBe(0);
+  });
+
+  test("that succeeds: timeline, log, settlement, outputs, exit code 0", async () => {
+    await mkdir(join(folder, "result"));
+    await writeFile(join(folder, "result", "model.bin"), "weights");
+    const tree = await api.treeOfUpload((await uploadPath(client, join(folder, "result"))).id);
+    const to = join(folder, "fetched");
+    const run = start(["run", ...SPEC, "--logs", "--output-dir", to, "--", "train"]);
+    const attempt = await worker.nextAssign();
+    await worker.start(attempt);
+    await worker.log(attempt, "step 1\n");
+    await run.saw("step 1");
+    await worker.checkpoint(attempt, 1, tree);
+    await run.saw("checkpoint 1");
+    await worker.end(attempt, tree);
+    const { code, stdout, stderr } = await run.ended;
+    expect(stdout).toBe(`${attempt.jobId}\nstep 1\n`);
+    expect(stderr).toContain(`matched to worker ${worker.id} at 0.06 USD/h (epoch 1)`);
+    const kinds = [
+      "queued",
+      "matched",
+      "started",
+      "checkpoint 1",
+      "completed",
+      "settled",
+      "succeeded",
+      "= hold",
+      "Fetched 1 file",
+    ];
+    expect(kinds.map((kind) => stderr.indexOf(kind)).every((at, n, all) => at > (all[n - 1] ?? -1))).toBe(true);
+    expect(stdout + stderr).not.toContain("\u001b");
+    expect(await readFile(join(to, "model.bin"), "utf8")).toBe("weights");
+    expect(code).toBe(0);
+
+    const { jobId } = attempt;
+    expect((await qubix("outputs", jobId)).stdout).toMatch(/7 B {2}[0-9a-f]{64} {2}model\.bin/);
+    expect((await qubix("outputs", jobId, "model.bin")).stdout).toBe("weights");
+    expect(await qubix("outputs", jobId, "other.bin")).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining("model.bin"),
+    });
+    expect((await qubix("checkpoints", jobId)).stdout).toMatch(/^SEQ.*\n +1 /);
+    expect((await qubix("logs", jobId, "-f")).stdout).toBe("step 1\n");
+    expect((await qubix("events", jobId, "-f")).stdout).toMatch(/queued\n[\s\S]*settled: .* refunded\n$/);
+    const events = (await qubix("events", jobId, "--json")).stdout.trim().split("\n");
+    expect(events.map((line) => (JSON.parse(line) as { kind: string }).kind)).toContain("settled");
+  });
+
+  test("that fails: exit code 1, the reason, and where to look", async () => {
+    const run = start(["run", ...SPEC, "--retries", "0", "--wait", "--", "false"]);
+    const attempt = await worker.nextAssign();
+    await worker.start(attempt);
+    await worker.say({ kind: "exited", attempt, ranMs: 5 });
+    const outcome = { kind: "failed", code: "exit_code", exitCode: 3, message: "exit code 3" } as const;
+    await worker.say({ kind: "ended", attempt, ranMs: 5, outcome });
+    const { code, stderr } = await run.ended;
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/failed[\s\S]*qubix logs job-/);
+  });
+
+  test("waited for with --json: events and the job, a line each", async () => {
+    const run = start(["run", ...SPEC, "--wait", "--json", "--", "true"]);
+    const attempt = await worker.nextAssign();
+    await worker.start(attempt);
+    await worker.end(attempt, null);
+    const { code, stdout, stderr } = await run.ended;
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const lines = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { type: string; kind?: string });
+    expect(lines.at(-1)).toMatchObject({ type: "job", job: { id: attempt.jobId, phase: "succeeded" } });
+    expect(lines.slice(0, -1).every((line) => line.type === "event")).toBe(true);
+  });
+
+  test("goes on when who waits for it leaves", async () => {
+    const run = start(["run", ...SPEC, "--wait", "--", "sleep"]);
+    const attempt = await worker.nextAssign();
+    await run.saw("matched");
+    run.interrupt();
+    const { code, stderr } = await run.ended;
+    expect(code).toBe(130);
+    expect(stderr).toContain(`Detached; job ${attempt.jobId} goes on`);
+    expect((await client.jobs.get(attempt.jobId)).phase).toBe("starting");
+    await worker.start(attempt);
+    await worker.end(attempt, null);
+    expect((await client.jobs.wait(attempt.jobId)).phase).toBe("succeeded");
+  });
+
+  test("takes a specification from a file, and inputs from the disk", async () => {
+    await writeFile(join(folder, "data.txt"), "input");
+    const file = join(folder, "job.yaml");
+    await writeFile(
+      file,
+      `name: from file\nimage: docker.io/library/busybox:1\npriceMaxPerHour: 0.10 USD/h\ndurationMaxS: 60\ninputs: [{ local: ${folder}/data.txt, to: /work/data }]\n`,
+    );
+    const run = await qubix("run", file, "--name", "by flag", "--cpus", "999", "--json", "--idempotency-key", "once");
+    const job = JSON.parse(run.stdout) as { id: string; spec: { name: string; inputs: unknown[] } };
+    expect(job.spec).toMatchObject({
+      name: "by flag",
+      inputs: [{ upload: expect.stringMatching(/^upl-/), to: "/work/data" }],
+    });
+    const again = await qubix("run", file, "--name", "by flag", "--cpus", "999", "--json", "--idempotency-key", "once");
+    expect((JSON.parse(again.stdout) as { id: string }).id).toBe(job.id);
+    await qubix("cancel", job.id);
+    const quote = await qubix("quote", file);
+    expect(quote.stdout).toMatch(/Cheapest rate +0\.06 USD\/h[\s\S]*1 of 1 match/);
+  });
+});
+
+describe("the market", () => {
+  test("offers and workers", async () => {
+    expect((await qubix("offers")).stdout).toMatch(new RegExp(`${worker.id} +anna +acc-.* 8/8 `));
+    expect(await qubix("workers")).toMatchObject({
+      code: 0,
+      stdout: "",
+      stderr: expect.stringContaining("You have no workers"),
+    });
+    expect((await asAdmin("workers")).stdout).toMatch(/anna +online/);
+    expect((await asAdmin("workers", worker.id)).stdout).toMatch(/Phase +online/);
+    expect((await asAdmin("workers", "drain", worker.id)).stdout).toContain("gets no new jobs");
+    expect((await asAdmin("workers", "drain", worker.id, "--off")).stdout).toContain("gets jobs again");
+  });
+});
+
+describe("what goes wrong is said in a line or two, with its exit code", () => {
+  test.each([
+    ["no such job", ["job", "job-none"], 4, /^error: There is no job/],
+    ["no such command", ["no-such-command"], 2, /unknown command/],
+    ["an unknown option", ["jobs", "--nope"], 2, /unknown option/],
+    ["nothing to run", ["run"], 2, /^error: There is nothing to run/],
+    ["a wrong value", ["run", ...SPEC, "--memory", "much"], 2, /^error: --memory: "much" is not a size/],
+    ["a wrong image", ["run", ...SPEC, "--image", "NOT AN IMAGE"], 2, /image reference/],
+    [
+      "several wrong fields",
+      ["run", ...SPEC, "--cpus", "0", "--standby", "lukewarm"],
+      2,
+      /\n {2}resources\.cpus: .*\n {2}standby: /,
+    ],
+    ["a command where none belongs", ["jobs", "--", "x"], 2, /Only `run` and `quote`/],
+    ["too little money", ["run", ...SPEC, "--price-max", "1000000", "--", "x"], 1, /^error: [\s\S]*wallet/],
+    ["not available yet", ["run", ...SPEC, "--standby", "mirror"], 1, /mirror/],
+  ])("%s", async (_name, args, code, message) => {
+    const ended = await qubix(...args);
+    expect(ended).toMatchObject({ code, stdout: "", stderr: expect.stringMatching(message) });
+    expect(ended.stderr.trim().split("\n").length).toBeLessThanOrEqual(4);
+  });
+
+  test("no key, a wrong key, nobody there", async () => {
+    expect(await start(["jobs"], { QUBIX_API_KEY: "" }).ended).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/QUBIX_API_KEY/),
+    });
+    expect((await qubix("jobs", "--api-key", "qbx_wrong")).code).toBe(3);
+    const nobody = await qubix("--url", "http://127.0.0.1:1", "jobs");
+    expect(nobody).toMatchObject({
+      code: 5,
+      stderr: expect.stringMatching(/^error: Cannot reach .*connection refused/),
+    });
+    expect((await qubix("jobs", "--url", "nonsense")).code).toBe(2);
+  });
+
+  test("as JSON", async () => {
+    const { code, stderr } = await qubix("job", "job-none", "--json");
+    expect([code, JSON.parse(stderr)]).toEqual([
+      4,
+      { error: expect.objectContaining({ code: "job_not_found", status: 404 }) },
+    ]);
+  });
+
+  test("a reader who has seen enough", async () => {
+    const child = spawn("sh", [
+      "-c",
+      `"${process.execPath}" --conditions=qubix-source "${MAIN}" run --help | head -n 1`,
+    ]);
+    let stderr = "";
+    child.stderr.on("data", (data: Buffer) => {
+      stderr += data.toString();
+    });
+    await new Promise((resolve) => child.on("close", resolve));
+    expect(stderr).toBe("");
+  });
+});
+
+test("help names the exit codes", async () => {
+  const help = await qubix("--help");
+  expect(help).toMatchObject({ code: 0, stderr: "" });
+  expect(help.stdout).toContain("5  the orchestrator cannot be reached");
+});
