@@ -21,6 +21,10 @@ export interface FaultOptions {
   readonly orchestratorCrashes: number;
   readonly orchestratorStalls: number;
   readonly drains: number;
+  /** The owner offers less of the machine, or all of it again. */
+  readonly offerChanges: number;
+  /** Probability per new connection: it breaks within a moment. */
+  readonly flaps: number;
   /** Probability per commit: it throws and nothing of it happened. */
   readonly commitFailure: number;
   /** Probability per commit: the process dies in it. Whether it happened is open. */
@@ -56,6 +60,8 @@ export function drawFaults(rng: Rng): FaultOptions {
     orchestratorCrashes: count(3),
     orchestratorStalls: count(2),
     drains: count(2),
+    offerChanges: count(4),
+    flaps: share(0.3),
     commitFailure: share(0.01),
     tornCommit: share(0.005),
     crashBeforeEffects: share(0.005),
