@@ -1,4 +1,5 @@
 // What may go wrong, drawn anew for every seed. Each family is on in about half of the seeds, so that every mixture is met.
+import type { CoreConfig } from "@qubix/orchestrator/core";
 import type { Rng } from "./random.ts";
 
 /** Faults happen from here… */
@@ -38,6 +39,8 @@ export interface FaultOptions {
   /** Probability per piece of work of the runner. */
   readonly runnerFailure: number;
   readonly shipFailure: number;
+  /** Bounds on one step's work, small in some seeds, so that going on in the next step is met. */
+  readonly bounds: Partial<CoreConfig>;
   /** How long workers go on without contact. */
   readonly contactLossS: number;
   /** Whether one provider's worker claims three times the container time it had. */
@@ -69,6 +72,7 @@ export function drawFaults(rng: Rng): FaultOptions {
     repeats: share(0.5),
     runnerFailure: share(0.03),
     shipFailure: share(0.1),
+    bounds: rng.chance(0.5) ? { dispatchTriesMax: 2, deadlinesPerStepMax: 2, preferenceScanMax: 1 } : {},
     contactLossS: rng.pick([2, 6, 3_600]),
     liar: rng.chance(0.2),
   };
