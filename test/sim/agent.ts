@@ -10,7 +10,7 @@ import {
   type WorkerState,
 } from "@qubix/worker/core";
 import { type AttemptId, attemptId } from "@qubix/shared/domain";
-import type { EndOutcome, OrchestratorMessage, WorkerMessage, WorkerOffer } from "@qubix/shared/protocol";
+import type { EndOutcome, OrchestratorMessage, WorkerOffer } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import { BrokenInvariant, type World } from "./world.ts";
 import type { Machine } from "./machine.ts";
@@ -30,6 +30,8 @@ export interface WorkerNode {
   powerLoss(wiped: boolean): void;
   cut(): void;
   offer(patch: Partial<WorkerOffer>): void;
+  /** Offers this share of what the machine has; what runs goes on. */
+  resize(share: number): void;
   /** Slots its journal still holds, and containers nobody knows. */
   leftovers(): readonly string[];
 }
@@ -184,6 +186,9 @@ export function createWorkerNode(
     if (connection === null) return again();
     link = { connection, sent: new Map(), msg: 0, isOpen: false, lastFrameMs: world.nowMs() };
     of.link = link;
+    if (world.strikes(faults.flaps)) {
+      world.after(rng.int(0, 150), () => connection.cut({ worker: rng.chance(0.7), orchestrator: rng.chance(0.7) }));
+    }
     // A line that is blocked before the welcome came is given up too.
     world.after(WATCHDOG_BUSY_MS, () => {
       if (link !== null && of.link === link && !link.isOpen) unlink(of, link);
@@ -241,8 +246,8 @@ export function createWorkerNode(
     link.msg += 1;
     link.sent.set(link.msg, body);
     const told = setup.lies ? inflate(body) : body;
-    const message = told.kind === "checkpoint" ? { ...told, signature: "sig" } : told;
-    link.connection.sendUp({ ...message, msg: link.msg } as WorkerMessage);
+    const { msg } = link;
+    link.connection.sendUp(told.kind === "checkpoint" ? { ...told, signature: "sig", msg } : { ...told, msg });
   }
 
   /** What the container printed, under the epoch that the journal knows now. Lines are lost while the line is away. */
@@ -361,6 +366,11 @@ export function createWorkerNode(
     return true;
   }
 
+  function changeOffer(patch: Partial<WorkerOffer>): void {
+    offer = { ...offer, ...patch };
+    if (life !== null) give(life, { kind: "offer", offer });
+  }
+
   return {
     machine,
     path,
@@ -375,14 +385,17 @@ export function createWorkerNode(
       if (life !== null) end();
     },
     cut() {
-      if (life?.link == null) return;
+      const link = life?.link ?? null;
+      if (link === null) return;
       world.note(`${workerId} line cut`);
       const tells = { worker: rng.chance(0.7), orchestrator: rng.chance(0.7) };
-      life.link.connection.cut(tells);
+      link.connection.cut(tells);
     },
-    offer(patch) {
-      offer = { ...offer, ...patch };
-      if (life !== null) give(life, { kind: "offer", offer });
+    offer: changeOffer,
+    resize(share) {
+      const { cpus, memoryMiB, gpus } = setup.offer;
+      const kept = gpus.slice(0, Math.floor(gpus.length * share));
+      changeOffer({ cpus: cpus * share, memoryMiB: Math.floor(memoryMiB * share), gpus: kept });
     },
     leftovers: () => [...journal.keys(), ...machine.containers().filter((slotId) => !journal.has(slotId))],
   };

@@ -1,4 +1,5 @@
 // What may go wrong, drawn anew for every seed. Each family is on in about half of the seeds, so that every mixture is met.
+import type { CoreConfig } from "@qubix/orchestrator/core";
 import type { Rng } from "./random.ts";
 
 /** Faults happen from here… */
@@ -21,6 +22,10 @@ export interface FaultOptions {
   readonly orchestratorCrashes: number;
   readonly orchestratorStalls: number;
   readonly drains: number;
+  /** The owner offers less of the machine, or all of it again. */
+  readonly offerChanges: number;
+  /** Probability per new connection: it breaks within a moment. */
+  readonly flaps: number;
   /** Probability per commit: it throws and nothing of it happened. */
   readonly commitFailure: number;
   /** Probability per commit: the process dies in it. Whether it happened is open. */
@@ -34,6 +39,8 @@ export interface FaultOptions {
   /** Probability per piece of work of the runner. */
   readonly runnerFailure: number;
   readonly shipFailure: number;
+  /** Bounds on one step's work, small in some seeds, so that going on in the next step is met. */
+  readonly bounds: Partial<CoreConfig>;
   /** How long workers go on without contact. */
   readonly contactLossS: number;
   /** Whether one provider's worker claims three times the container time it had. */
@@ -56,6 +63,8 @@ export function drawFaults(rng: Rng): FaultOptions {
     orchestratorCrashes: count(3),
     orchestratorStalls: count(2),
     drains: count(2),
+    offerChanges: count(4),
+    flaps: share(0.3),
     commitFailure: share(0.01),
     tornCommit: share(0.005),
     crashBeforeEffects: share(0.005),
@@ -63,6 +72,7 @@ export function drawFaults(rng: Rng): FaultOptions {
     repeats: share(0.5),
     runnerFailure: share(0.03),
     shipFailure: share(0.1),
+    bounds: rng.chance(0.5) ? { dispatchTriesMax: 2, deadlinesPerStepMax: 2, preferenceScanMax: 1 } : {},
     contactLossS: rng.pick([2, 6, 3_600]),
     liar: rng.chance(0.2),
   };

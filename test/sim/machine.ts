@@ -201,7 +201,7 @@ export function createMachine(
     },
     containers: () => [...containers.keys()],
     powerLoss(wiped) {
-      for (const { slotId, state } of [...containers.values()]) {
+      for (const { slotId, state } of containers.values()) {
         if (wiped || state === "running") machine.remove(slotId);
       }
       if (wiped) journal.clear();

@@ -63,8 +63,8 @@ export function connect(
     cut(tells) {
       up.kill();
       down.kill();
-      if (tells.worker) world.after(world.rng.int(0, 50), ends.worker.closed);
-      if (tells.orchestrator) world.after(world.rng.int(0, 50), ends.orchestrator.closed);
+      if (tells.worker) world.after(world.rng.int(0, 50), () => ends.worker.closed());
+      if (tells.orchestrator) world.after(world.rng.int(0, 50), () => ends.orchestrator.closed());
     },
   };
 }

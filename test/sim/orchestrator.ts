@@ -51,23 +51,25 @@ interface Life {
   state: CoreState;
   waiting: Waiting[];
   isTicking: boolean;
+  /** A tick placed as much as it may; the next goes on. */
+  isDispatchLeft: boolean;
   timerAtMs: number | null;
   stalledUntilMs: number;
   readonly sessions: Map<WorkerId, Session>;
 }
 
 /** Dispatches of one tick: placing stops when nothing changes; the rest waits for the next tick. */
-const DISPATCHES_PER_TICK_MAX = 64;
-const CONFIG = DEFAULT_CORE_CONFIG;
+const DISPATCHES_PER_TICK_MAX = 16;
 
 export function createOrchestrator(world: World, store: Store, monitor: Monitor): OrchestratorNode {
+  const config = { ...DEFAULT_CORE_CONFIG, ...world.faults.bounds };
   let life: Life | null = null;
   let sessionCount = 0;
 
   // ── The writer ──
 
   function load(): CoreState {
-    const input = { snapshot: store.load(), config: CONFIG, nowMs: world.nowMs(), seed: world.seed };
+    const input = { snapshot: store.load(), config, nowMs: world.nowMs(), seed: world.seed };
     return createState({ ...input, orchestratorId: "orc-sim" });
   }
 
@@ -79,6 +81,7 @@ export function createOrchestrator(world: World, store: Store, monitor: Monitor)
       state: load(),
       waiting: [],
       isTicking: false,
+      isDispatchLeft: false,
       timerAtMs: null,
       stalledUntilMs: 0,
       sessions: new Map(),
@@ -120,23 +123,27 @@ export function createOrchestrator(world: World, store: Store, monitor: Monitor)
     const waiting = of.waiting;
     of.waiting = [];
     const steps = waiting.map(({ event }) => advance(of, event));
-    for (let count = 0; count < DISPATCHES_PER_TICK_MAX; count += 1) {
-      const placed = advance(of, { kind: "dispatch" });
-      if (!placed.changed) break;
-      steps.push(placed);
-      if (count === DISPATCHES_PER_TICK_MAX - 1) requestTick(of);
-    }
     const dueMs = nextDeadlineMs(of.state);
-    if (dueMs !== null && dueMs <= world.nowMs()) {
-      const timed = advance(of, { kind: "timer" });
-      steps.push(timed);
-      if (timed.changed) requestTick(of);
-    }
+    const isDue = dueMs !== null && dueMs <= world.nowMs();
+    if (isDue) steps.push(advance(of, { kind: "timer" }));
+    if (isDue || of.isDispatchLeft || steps.some(({ changed }) => changed)) dispatch(of, steps);
     const outcome = commit(steps);
     if (outcome !== "committed") return recover(of, waiting, outcome);
     carryOut(of, waiting, steps);
     if (life === of) armTimer(of);
     return undefined;
+  }
+
+  /** Places what waits, until there is nothing to place or the tick has done enough. */
+  function dispatch(of: Life, steps: StepResult[]): void {
+    of.isDispatchLeft = false;
+    for (let count = 0; count < DISPATCHES_PER_TICK_MAX; count += 1) {
+      const placed = advance(of, { kind: "dispatch" });
+      if (!placed.changed) return;
+      steps.push(placed);
+    }
+    of.isDispatchLeft = true;
+    requestTick(of);
   }
 
   function advance(of: Life, event: CoreEvent): StepResult {
@@ -165,9 +172,9 @@ export function createOrchestrator(world: World, store: Store, monitor: Monitor)
     world.note("commit failed");
     monitor.counts.failedCommits += 1;
     for (const { connection } of of.sessions.values()) connection.closeByOrchestrator();
-    for (const { onAnswer } of of.waiting) onAnswer?.({ kind: "unavailable" });
-    life = { ...of, state: load(), waiting: [], isTicking: false, timerAtMs: null, sessions: new Map() };
-    submit({ kind: "boot" });
+    const left = [{ event: { kind: "boot" }, onAnswer: undefined } as const, ...of.waiting];
+    life = { ...of, state: load(), waiting: left, isTicking: false, timerAtMs: null, sessions: new Map() };
+    requestTick(life);
     return undefined;
   }
 

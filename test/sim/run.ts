@@ -112,8 +112,9 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   const trees = createTrees();
   const liars = new Set<WorkerId>();
   const workers = Array.from({ length: world.rng.int(WORKERS_MIN, WORKERS_MAX) }, (_, at) => {
-    const accountId = providers[at % PROVIDERS] as AccountId;
-    const workerId = enrol(ask, actor, accountId, at);
+    const provider = providers.at(at % PROVIDERS);
+    if (provider === undefined) throw new BrokenInvariant("there are no providers");
+    const workerId = enrol(ask, actor, provider, at);
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId);
@@ -202,6 +203,7 @@ function scheduleFaults(world: World, orchestrator: OrchestratorNode, cluster: C
   });
   often(faults.orchestratorCrashes, () => orchestrator.crash());
   often(faults.orchestratorStalls, () => orchestrator.stall(rng.int(200, 4_000)));
+  often(faults.offerChanges, () => someone().resize(rng.pick([0.25, 0.5, 1])));
   often(faults.drains, () => drain(world, orchestrator, cluster, someone()));
   world.after(FAULTS_FROM_MS - world.nowMs(), () => {
     world.calm = false;
@@ -235,6 +237,7 @@ function calmDown(world: World, orchestrator: OrchestratorNode, workers: readonl
   for (const worker of workers) {
     worker.path.upBlockedUntilMs = 0;
     worker.path.downBlockedUntilMs = 0;
+    worker.resize(1);
     worker.start();
   }
 }

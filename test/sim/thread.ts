@@ -13,6 +13,7 @@ for (let seed = first; seed < end; seed += step) {
 flush();
 
 function flush(): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
   parentPort?.postMessage(batch);
   batch = [];
 }

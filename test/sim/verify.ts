@@ -19,8 +19,8 @@ export interface Reckoning {
 
 const MS_PER_HOUR = 3_600_000n;
 const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
-/** Why a job that fails by itself may also end; the others end in these ways only. */
-const OTHER_REASONS: ReadonlySet<string> = new Set(["no_offer", "failovers_exhausted", "deadline"]);
+/** Why any job may fail; what else it may fail of lies in the job. */
+const OTHER_REASONS: ReadonlySet<string> = new Set(["failovers_exhausted"]);
 
 /** Checks all that only shows at the end. */
 export function reckon(of: Reckoning): void {
@@ -75,8 +75,13 @@ function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): vo
     check(client.cancelled.has(job.id), () => `${job.id} was cancelled, and nobody asked for it`);
     return;
   }
-  const own = intent.program.failure?.kind;
-  check(job.reason !== null && (OTHER_REASONS.has(job.reason) || job.reason === own), () => {
+  const own: ReadonlySet<string | undefined> = new Set([
+    intent.program.failure?.kind,
+    intent.kind === "endless" ? "deadline" : undefined,
+    // Every machine is back long before queueS is over, but not every seed has a GPU.
+    intent.kind === "unfit" || job.spec.resources.gpus.count > 0 ? "no_offer" : undefined,
+  ]);
+  check(job.reason !== null && (OTHER_REASONS.has(job.reason) || own.has(job.reason)), () => {
     return `${job.id} (${intent.kind}) failed with ${job.reason}: ${job.message}`;
   });
 }

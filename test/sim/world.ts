@@ -81,8 +81,8 @@ function push(heap: Due[], due: Due): void {
   heap.push(due);
   while (at > 0) {
     const parent = (at - 1) >> 1;
-    const above = heap[parent] as Due;
-    if (!isBefore(due, above)) break;
+    const above = heap[parent];
+    if (above === undefined || !isBefore(due, above)) break;
     heap[at] = above;
     at = parent;
   }
@@ -90,17 +90,18 @@ function push(heap: Due[], due: Due): void {
 }
 
 function pop(heap: Due[]): void {
-  const last = heap.pop() as Due;
-  if (heap.length === 0) return;
+  const last = heap.pop();
+  if (last === undefined || heap.length === 0) return;
   let at = 0;
   for (;;) {
-    let child = at * 2 + 1;
-    if (child >= heap.length) break;
-    if (child + 1 < heap.length && isBefore(heap[child + 1] as Due, heap[child] as Due)) child += 1;
-    const below = heap[child] as Due;
+    const left = heap[at * 2 + 1];
+    if (left === undefined) break;
+    const right = heap[at * 2 + 2];
+    const isRight = right !== undefined && isBefore(right, left);
+    const below = isRight ? right : left;
     if (!isBefore(below, last)) break;
     heap[at] = below;
-    at = child;
+    at = at * 2 + (isRight ? 2 : 1);
   }
   heap[at] = last;
 }
