@@ -14,7 +14,11 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     const worker = await api.worker(provider, "first");
     const created = await call("POST /v1/jobs", jobSpec({ name: "hello", placement: { workers: [worker.id] } }));
     expect(created.status).toBe(201);
-    expect(created.body).toMatchObject({ name: "hello", accountId: id, spec: { image: "docker.io/library/busybox:1" } });
+    expect(created.body).toMatchObject({
+      name: "hello",
+      accountId: id,
+      spec: { image: "docker.io/library/busybox:1" },
+    });
     const path = `/v1/jobs/${String(created.body["id"])}`;
     expect(created.headers.get("location")).toBe(path);
 
@@ -27,7 +31,10 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     await worker.end(attempt, null);
     const ended = (await call(`GET ${path}`)).body;
     expect(ended).toMatchObject({ phase: "succeeded", outputs: null, settlement: { phase: "settled" } });
-    const { hold, lines } = ended["settlement"] as { hold: { amount: string }; lines: { amount: { amount: string } }[] };
+    const { hold, lines } = ended["settlement"] as {
+      hold: { amount: string };
+      lines: { amount: { amount: string } }[];
+    };
     expect(lines.reduce((sum, line) => sum + BigInt(line.amount.amount), 0n)).toBe(BigInt(hold.amount));
 
     const timeline = (await call(`GET ${path}/events`)).body.items ?? [];
@@ -84,7 +91,10 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     const id = String((await call("POST /v1/jobs", jobSpec({ placement: { workers: ["wrk-none"] } }))).body["id"]);
     for (const stranger of [other.call, provider.call]) {
       for (const route of ["", "/events", "/logs", "/checkpoints", "/outputs", "/outputs/x"]) {
-        expect((await stranger(`GET /v1/jobs/${id}${route}`)).body).toMatchObject({ status: 404, code: "job_not_found" });
+        expect((await stranger(`GET /v1/jobs/${id}${route}`)).body).toMatchObject({
+          status: 404,
+          code: "job_not_found",
+        });
       }
       expect((await stranger(`POST /v1/jobs/${id}/cancel`)).status).toBe(404);
     }

@@ -25,7 +25,8 @@ describe("live events", () => {
     const first = await listen(api, "", options);
     const { seq } = await first.frame();
     first.socket.terminate();
-    for (let n = 0; n < 7; n += 1) await call("POST /v1/jobs/batch", { jobs: Array.from({ length: 100 }, () => waiting) });
+    for (let n = 0; n < 7; n += 1)
+      await call("POST /v1/jobs/batch", { jobs: Array.from({ length: 100 }, () => waiting) });
     const second = await listen(api, `?after=${seq}&channels=jobs`, options);
     const seen: number[] = [];
     const jobs = new Set<unknown>();
@@ -53,7 +54,10 @@ describe("live events", () => {
     await call(`POST /v1/jobs/${two}/cancel`);
     await call(`POST /v1/jobs/${one}/cancel`);
     const got = [...(await ends.frame()).events, ...(await ends.frame()).events];
-    expect(got.map(({ kind, jobId }) => [kind, jobId])).toEqual([["cancelled", two], ["cancelled", one]]);
+    expect(got.map(({ kind, jobId }) => [kind, jobId])).toEqual([
+      ["cancelled", two],
+      ["cancelled", one],
+    ]);
     const jobs = new Set([...(await ofOne.frame()).events, ...(await ofOne.frame()).events].map(({ jobId }) => jobId));
     expect([...jobs]).toEqual([one]);
     for (const { socket } of [ofOne, ends]) socket.close();
@@ -106,7 +110,12 @@ describe("live events", () => {
   });
 });
 
-async function listen(api: TestApi, query: string, options: { headers?: Record<string, string> }, protocols: string[] = []) {
+async function listen(
+  api: TestApi,
+  query: string,
+  options: { headers?: Record<string, string> },
+  protocols: string[] = [],
+) {
   const socket = new WebSocket(`${api.url.replace("http", "ws")}/v1/events${query}`, protocols, options);
   const frames: EventsFrame[] = [];
   let wake = () => {};

@@ -159,6 +159,7 @@ export function deposit(state: CoreState, event: Event<"deposit">): void {
   state.step.reply = { kind: "transfer", transferId };
 }
 
+/** The shell derives the id from the account and the content: the same tree again is the same upload. */
 export function createUpload(state: CoreState, event: Event<"upload.create">): void {
   const upload = {
     id: event.uploadId,
@@ -166,9 +167,10 @@ export function createUpload(state: CoreState, event: Event<"upload.create">): v
     tree: event.tree,
     createdAtMs: state.nowMs,
   };
-  assert(!state.rows.uploads.has(upload.id), "an upload came twice");
-  put(state, "uploads", upload.id, upload);
-  state.step.reply = { kind: "upload", upload };
+  const known = state.rows.uploads.get(upload.id);
+  assert(known === undefined || known.accountId === upload.accountId, "an upload is another account's");
+  if (known === undefined) put(state, "uploads", upload.id, upload);
+  state.step.reply = { kind: "upload", upload: known ?? upload };
 }
 
 // ── Idempotency keys ──
