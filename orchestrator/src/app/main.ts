@@ -20,6 +20,8 @@ const VERSION = "0.1.0";
 
 /** Runs the program for these arguments (as in `process.argv`). Sets the exit code; does not throw. */
 export async function runCli(argv: readonly string[]): Promise<void> {
+  // Whoever reads our output may stop reading (`| head`): no reason to end.
+  process.stdout.on("error", () => {});
   try {
     assertNodeVersion();
     await buildProgram().parseAsync([...argv]);
