@@ -1,7 +1,7 @@
 // Tables and indexes as plain data, to compare two states. Volatile facts are left out: they are true whatever happens to a step.
 import type { CoreState } from "../state.ts";
 
-export function digestOf(state: CoreState): unknown {
+export function digestOf(state: CoreState): Readonly<Record<string, unknown>> {
   const { rows, ix, meta } = state;
   return {
     rows: Object.fromEntries(Object.entries(rows).map(([table, map]) => [table, sorted(map.entries())])),
