@@ -161,11 +161,11 @@ describe("the wallet", () => {
       ["deposit", "1000000", "1000000"],
     ]);
     const paged: unknown[] = [];
-    let cursor: unknown = "";
+    let cursor: string | null = "";
     while (cursor !== null) {
-      const page = await call(`GET /v1/wallet/entries?limit=1${cursor === "" ? "" : `&cursor=${String(cursor)}`}`);
+      const page = await call(`GET /v1/wallet/entries?limit=1${cursor === "" ? "" : `&cursor=${cursor}`}`);
       paged.push(...(page.body.items ?? []));
-      cursor = page.body["nextCursor"];
+      cursor = page.body["nextCursor"] as string | null;
     }
     expect(paged).toEqual(whole);
   });

@@ -52,11 +52,11 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     const whole = (await call(`GET ${path}/events`)).body.items ?? [];
     expect(whole.length).toBeGreaterThan(1);
     const seen: unknown[] = [];
-    let cursor: unknown = "";
+    let cursor: string | null = "";
     while (cursor !== null) {
-      const page = await call(`GET ${path}/events?limit=1${cursor === "" ? "" : `&cursor=${String(cursor)}`}`);
+      const page = await call(`GET ${path}/events?limit=1${cursor === "" ? "" : `&cursor=${cursor}`}`);
       seen.push(...(page.body.items ?? []));
-      cursor = page.body["nextCursor"];
+      cursor = page.body["nextCursor"] as string | null;
     }
     expect(seen).toEqual(whole);
     const last = Number(whole.at(-1)?.["seq"]);
@@ -72,11 +72,11 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     }
     await call(`POST /v1/jobs/${ids[0]}/cancel`);
     const seen: string[] = [];
-    let cursor: unknown = "";
+    let cursor: string | null = "";
     while (cursor !== null) {
-      const page = await call(`GET /v1/jobs?limit=2${cursor === "" ? "" : `&cursor=${String(cursor)}`}`);
+      const page = await call(`GET /v1/jobs?limit=2${cursor === "" ? "" : `&cursor=${cursor}`}`);
       seen.push(...(page.body.items ?? []).map((job) => String(job["id"])));
-      cursor = page.body["nextCursor"];
+      cursor = page.body["nextCursor"] as string | null;
     }
     expect(seen).toEqual(ids.toReversed());
     const cancelled = await call("GET /v1/jobs?phase=cancelled");

@@ -119,8 +119,8 @@ async function listen(
   const socket = new WebSocket(`${api.url.replace("http", "ws")}/v1/events${query}`, protocols, options);
   const frames: EventsFrame[] = [];
   let wake = () => {};
-  socket.on("message", (data) => {
-    frames.push(JSON.parse(String(data)) as EventsFrame);
+  socket.on("message", (data: Buffer) => {
+    frames.push(JSON.parse(data.toString()) as EventsFrame);
     wake();
   });
   const closed = new Promise<number>((resolve) => socket.on("close", resolve));

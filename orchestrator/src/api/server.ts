@@ -169,7 +169,7 @@ function createApp(ctx: ApiContext): Api {
   app.setValidatorCompiler(zodValidator);
   // Answers are described by their schemas, and written as they are: validating our own words on every request would only cost time.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
-  return app as unknown as Api;
+  return app;
 }
 
 /** What the HTTP parser refuses has no request: the document is written by hand. */

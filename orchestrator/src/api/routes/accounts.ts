@@ -60,7 +60,7 @@ export function accountRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request) => {
       const { cursor, limit } = request.query;
       const actor = actorOf(request);
-      const after = idCursor<AccountId>(cursor, "acc-");
+      const after = idCursor(cursor, "acc-");
       const all = [...listAccounts(ctx.writer.state())]
         .filter((account) => actor.role === "admin" || account.id === actor.accountId)
         .filter((account) => after === undefined || account.id > after)

@@ -149,7 +149,7 @@ async function createOne(
 
 function listJobs(ctx: ApiContext, request: FastifyRequest, query: z.output<typeof listJobsQuerySchema>) {
   const actor = actorOf(request);
-  const before = idCursor<JobId>(query.cursor, "job-");
+  const before = idCursor(query.cursor, "job-") as JobId | undefined;
   const records = ctx.writer.store.jobs({
     ...(actor.role === "admin" ? {} : { account: actor.accountId }),
     ...(query.phase === undefined ? {} : { phase: query.phase }),

@@ -55,7 +55,7 @@ export async function driveWorker(
       kind: "worker.message",
       workerId: id,
       sessionId,
-      message: { ...message, msg } as WorkerMessage,
+      message: { ...message, msg },
     });
   };
   await writer.submit({ kind: "worker.opened", workerId: id, sessionId });
