@@ -16,6 +16,8 @@ const TICK_EVENTS_MAX = 512;
 const TICK_MS_MAX = 4;
 /** Placements of one tick; the rest goes on in the next. */
 const TICK_DISPATCHES_MAX = 256;
+/** Heartbeats wait this long for company: a large fleet's then share ticks, and nothing they renew is that close to its end. */
+const VOLATILE_DELAY_MS = 5;
 /** A due timer waits for the queued events (they may be the very heartbeats it would miss), but not for longer than this. */
 const TIMER_LATE_MS_MAX = 1_000;
 /** After a timer step that threw, so that it cannot spin. */
@@ -81,6 +83,7 @@ export function createWriter(ports: WriterPorts): Writer {
   let events: CoreEvent[] = [];
   let pendings: (Pending | null)[] = [];
   let immediate: NodeJS.Immediate | undefined;
+  let delayed: NodeJS.Timeout | undefined;
   let timer: NodeJS.Timeout | undefined;
   let timerAtMs = Number.POSITIVE_INFINITY;
   let timerNotBeforeMs = 0;
@@ -127,15 +130,23 @@ export function createWriter(ports: WriterPorts): Writer {
     immediate ??= setImmediate(onImmediate);
   };
 
+  const wakeSoon = (): void => {
+    if (immediate === undefined) delayed ??= setTimeout(onImmediate, VOLATILE_DELAY_MS);
+  };
+
   const onImmediate = (): void => {
+    clearImmediate(immediate);
+    clearTimeout(delayed);
     immediate = undefined;
+    delayed = undefined;
     if (phase === "running") tick();
   };
 
   const enqueue = (event: CoreEvent, pending: Pending | null): void => {
     events.push(event);
     pendings.push(pending);
-    wake();
+    if (pending === null) wakeSoon();
+    else wake();
   };
 
   // ── One tick ──
@@ -347,7 +358,9 @@ export function createWriter(ports: WriterPorts): Writer {
       phase = "stopped";
       if (wasFailed) dropQueue(commitFailed(undefined));
       clearImmediate(immediate);
+      clearTimeout(delayed);
       immediate = undefined;
+      delayed = undefined;
       clearTimeout(timer);
       clearTimeout(rebuildTimer);
     },

@@ -101,7 +101,8 @@ function removeRow(state: CoreState, table: "idempotency" | "enrolments", id: st
 
 /** After a start: every deadline anew from the rows. What would be due already gets the grace in which workers come back. */
 export function armAll(state: CoreState): void {
-  const notBeforeMs = state.nowMs + state.config.restartGraceMs;
+  const { restartGraceMs, closeGraceMs } = state.config;
+  const notBeforeMs = state.nowMs + restartGraceMs;
   for (const job of state.rows.jobs.values()) {
     if (job.phase === "queued") armQueue(state, job, notBeforeMs);
     else if (job.intent !== null) armStop(state, job);
@@ -109,7 +110,8 @@ export function armAll(state: CoreState): void {
   for (const attempt of state.rows.attempts.values()) {
     const job = state.rows.jobs.get(attempt.jobId);
     if (job === undefined || !isActiveAttempt(attempt)) continue;
-    if (attempt.phase === "running") armDuration(state, job, attempt, notBeforeMs);
+    // Later than its worker may be lost: time that nobody worked must not end a job.
+    if (attempt.phase === "running") armDuration(state, job, attempt, notBeforeMs + closeGraceMs);
     else armAttempt(state, attempt.id, attempt.phase === "exited");
   }
   for (const { id, expiresAtMs } of state.rows.idempotency.values()) {
