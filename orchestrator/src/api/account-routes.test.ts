@@ -61,7 +61,9 @@ describe("enrolment", () => {
     const redeem = (body: object) => api.anyone("POST /v1/enrolments/redeem", body);
     const unknown = enrolment(`qbe_${"x".repeat(43)}`);
     expect((await redeem(unknown)).body).toMatchObject({ code: "enrolment_unknown" });
-    expect((await redeem({ ...enrolment(token), signature: "AAAA" })).body).toMatchObject({ code: "signature_invalid" });
+    expect((await redeem({ ...enrolment(token), signature: "AAAA" })).body).toMatchObject({
+      code: "signature_invalid",
+    });
     expect((await redeem({ ...enrolment(token), publicKey: "AAAA" })).body).toMatchObject({ code: "invalid_request" });
     expect((await redeem({ ...enrolment(token), publicKey: enrolment(token).publicKey })).body).toMatchObject({
       code: "signature_invalid",
@@ -75,7 +77,9 @@ describe("enrolment", () => {
     const other = await api.account("provider");
     const refused = await provider.call("POST /v1/enrolments", { accountId: other.id });
     expect(refused.status).toBe(403);
-    expect((await api.admin("POST /v1/enrolments", { accountId: other.id })).body).toMatchObject({ accountId: other.id });
+    expect((await api.admin("POST /v1/enrolments", { accountId: other.id })).body).toMatchObject({
+      accountId: other.id,
+    });
   });
 });
 
@@ -149,17 +153,19 @@ describe("the wallet", () => {
     await call(`POST /v1/jobs/${String(job.body["id"])}/cancel`);
 
     const whole = (await call("GET /v1/wallet/entries")).body.items ?? [];
-    expect(whole.map(({ kind, amount, balanceAfter }) => [kind, (amount as { amount: string }).amount, balanceAfter])).toEqual([
+    expect(
+      whole.map(({ kind, amount, balanceAfter }) => [kind, (amount as { amount: string }).amount, balanceAfter]),
+    ).toEqual([
       ["settlement", "100000", "1000000"],
       ["hold", "-100000", "900000"],
       ["deposit", "1000000", "1000000"],
     ]);
     const paged: unknown[] = [];
-    let cursor: unknown = "";
+    let cursor: string | null = "";
     while (cursor !== null) {
-      const page = await call(`GET /v1/wallet/entries?limit=1${cursor === "" ? "" : `&cursor=${String(cursor)}`}`);
+      const page = await call(`GET /v1/wallet/entries?limit=1${cursor === "" ? "" : `&cursor=${cursor}`}`);
       paged.push(...(page.body.items ?? []));
-      cursor = page.body["nextCursor"];
+      cursor = page.body["nextCursor"] as string | null;
     }
     expect(paged).toEqual(whole);
   });

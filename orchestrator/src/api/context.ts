@@ -30,7 +30,7 @@ export interface ApiContext {
   readonly orchestratorId: string;
   readonly driver: { readonly name: string; readonly enforced: string };
   /** A time on the orchestrator's clock as wall time (RFC 3339). */
-  wallOf(clockMs: number): string;
+  readonly wallOf: (clockMs: number) => string;
   /** Throws when the data folder cannot take more. */
   checkStorage(): Promise<void>;
   /** Further figures for `/metrics`, e.g. the gateway's. */

@@ -22,7 +22,9 @@ describe("who asks", () => {
     await using api = await startTestApi();
     const { key } = await api.account("consumer");
     expect((await api.anyone("GET /v1/jobs", undefined, { headers: { "x-api-key": key } })).status).toBe(200);
-    expect((await api.anyone("GET /v1/jobs", undefined, { headers: { authorization: `bearer ${key}` } })).status).toBe(200);
+    expect((await api.anyone("GET /v1/jobs", undefined, { headers: { authorization: `bearer ${key}` } })).status).toBe(
+      200,
+    );
   });
 
   test("roles are kept apart", async () => {
@@ -43,7 +45,13 @@ describe("what is sent", () => {
   test("a wrong specification: every wrong field is named, and nothing is made", async () => {
     await using api = await startTestApi();
     const { call } = await api.account("consumer", 10_000_000n);
-    const wrong = { ...jobSpec(), image: "Not An Image", cpus: 3, resources: { cpu: 1, memoryMiB: -5 }, durationMaxS: undefined };
+    const wrong = {
+      ...jobSpec(),
+      image: "Not An Image",
+      cpus: 3,
+      resources: { cpu: 1, memoryMiB: -5 },
+      durationMaxS: undefined,
+    };
     const { status, body } = await call("POST /v1/jobs", wrong);
     expect(status).toBe(422);
     expect(body["code"]).toBe("invalid_request");
@@ -57,10 +65,25 @@ describe("what is sent", () => {
     ["JSON that poisons prototypes", { raw: '{"__proto__": {"x": 1}}' }, 400, "invalid_json"],
     ["nothing at all", { raw: "" }, 422, "invalid_request"],
     ["not an object", { raw: "[]" }, 422, "invalid_request"],
-    ["another content type", { raw: "a: 1", headers: { "content-type": "application/yaml" } }, 415, "unsupported_media_type"],
+    [
+      "another content type",
+      { raw: "a: 1", headers: { "content-type": "application/yaml" } },
+      415,
+      "unsupported_media_type",
+    ],
     ["more than the limit", { raw: JSON.stringify({ image: "x".repeat(1024 * 1024) }) }, 413, "body_too_large"],
-    ["an odd idempotency key", { raw: JSON.stringify(jobSpec()), headers: { "idempotency-key": "a b" } }, 422, "invalid_request"],
-    ["a long idempotency key", { raw: JSON.stringify(jobSpec()), headers: { "idempotency-key": "k".repeat(129) } }, 422, "invalid_request"],
+    [
+      "an odd idempotency key",
+      { raw: JSON.stringify(jobSpec()), headers: { "idempotency-key": "a b" } },
+      422,
+      "invalid_request",
+    ],
+    [
+      "a long idempotency key",
+      { raw: JSON.stringify(jobSpec()), headers: { "idempotency-key": "k".repeat(129) } },
+      422,
+      "invalid_request",
+    ],
   ])("%s", async (_name, options, status, code) => {
     await using api = await startTestApi();
     const { call } = await api.account("consumer");
@@ -120,7 +143,12 @@ describe("what is not there", () => {
 describe("what is no HTTP", () => {
   test.each([
     ["gibberish", "HELLO\r\n\r\n", 400, "malformed_request"],
-    ["headers without end", `GET /healthz HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(20_000)}\r\n\r\n`, 431, "headers_too_large"],
+    [
+      "headers without end",
+      `GET /healthz HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(20_000)}\r\n\r\n`,
+      431,
+      "headers_too_large",
+    ],
   ])("%s gets a problem document", async (_name, text, status, code) => {
     await using api = await startTestApi();
     const answer = await rawExchange(api.url, text);

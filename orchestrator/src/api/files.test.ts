@@ -49,7 +49,11 @@ describe("uploads", () => {
   });
 
   test.each([
-    ["bytes that are not the chunk's", (cid: string) => [`/v1/uploads/chunks/${cid}`, Buffer.from("other")] as const, [400]],
+    [
+      "bytes that are not the chunk's",
+      (cid: string) => [`/v1/uploads/chunks/${cid}`, Buffer.from("other")] as const,
+      [400],
+    ],
     ["a name that is no chunk id", () => ["/v1/uploads/chunks/bafynope", Buffer.from("x")] as const, [422]],
     ["no bytes", (cid: string) => [`/v1/uploads/chunks/${cid}`, Buffer.alloc(0)] as const, [422]],
     ["too many bytes", (cid: string) => [`/v1/uploads/chunks/${cid}`, Buffer.alloc(1_200_000)] as const, [413]],
@@ -57,7 +61,10 @@ describe("uploads", () => {
     await using api = await startTestApi();
     const { call } = await api.account("consumer");
     const [path, raw] = request(cidOf(Buffer.from("hello")));
-    const answer = await call(`PUT ${path}`, undefined, { raw, headers: { "content-type": "application/octet-stream" } });
+    const answer = await call(`PUT ${path}`, undefined, {
+      raw,
+      headers: { "content-type": "application/octet-stream" },
+    });
     expect(statuses).toContain(answer.status);
     expect(answer.body["code"]).toBeTruthy();
     const cids = [cidOf(Buffer.from("hello"))];

@@ -17,7 +17,7 @@ export function installBodyParsers(app: Api): void {
     const text = body as string;
     request.rawJson = text;
     if (text === "") return done(null, undefined);
-    parse(request, text, (error, value) => done(error === null ? null : malformedJson(error), value));
+    void parse(request, text, (error, value) => done(error === null ? null : malformedJson(error), value));
   });
 }
 
@@ -65,10 +65,10 @@ export function numberCursor(cursor: string | undefined, name = "query.cursor"):
 }
 
 /** A cursor that is an id with this beginning. */
-export function idCursor<Id extends string>(cursor: string | undefined, prefix: string): Id | undefined {
+export function idCursor(cursor: string | undefined, prefix: string): string | undefined {
   if (cursor === undefined) return undefined;
   if (!cursor.startsWith(prefix)) throw invalidField("query.cursor", "not a cursor that a page before this one gave");
-  return cursor as Id;
+  return cursor;
 }
 
 function malformedJson(cause: Error): QubixError {

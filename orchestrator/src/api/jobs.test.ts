@@ -14,7 +14,11 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     const worker = await api.worker(provider, "first");
     const created = await call("POST /v1/jobs", jobSpec({ name: "hello", placement: { workers: [worker.id] } }));
     expect(created.status).toBe(201);
-    expect(created.body).toMatchObject({ name: "hello", accountId: id, spec: { image: "docker.io/library/busybox:1" } });
+    expect(created.body).toMatchObject({
+      name: "hello",
+      accountId: id,
+      spec: { image: "docker.io/library/busybox:1" },
+    });
     const path = `/v1/jobs/${String(created.body["id"])}`;
     expect(created.headers.get("location")).toBe(path);
 
@@ -27,7 +31,10 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     await worker.end(attempt, null);
     const ended = (await call(`GET ${path}`)).body;
     expect(ended).toMatchObject({ phase: "succeeded", outputs: null, settlement: { phase: "settled" } });
-    const { hold, lines } = ended["settlement"] as { hold: { amount: string }; lines: { amount: { amount: string } }[] };
+    const { hold, lines } = ended["settlement"] as {
+      hold: { amount: string };
+      lines: { amount: { amount: string } }[];
+    };
     expect(lines.reduce((sum, line) => sum + BigInt(line.amount.amount), 0n)).toBe(BigInt(hold.amount));
 
     const timeline = (await call(`GET ${path}/events`)).body.items ?? [];
@@ -45,11 +52,11 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     const whole = (await call(`GET ${path}/events`)).body.items ?? [];
     expect(whole.length).toBeGreaterThan(1);
     const seen: unknown[] = [];
-    let cursor: unknown = "";
+    let cursor: string | null = "";
     while (cursor !== null) {
-      const page = await call(`GET ${path}/events?limit=1${cursor === "" ? "" : `&cursor=${String(cursor)}`}`);
+      const page = await call(`GET ${path}/events?limit=1${cursor === "" ? "" : `&cursor=${cursor}`}`);
       seen.push(...(page.body.items ?? []));
-      cursor = page.body["nextCursor"];
+      cursor = page.body["nextCursor"] as string | null;
     }
     expect(seen).toEqual(whole);
     const last = Number(whole.at(-1)?.["seq"]);
@@ -65,11 +72,11 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     }
     await call(`POST /v1/jobs/${ids[0]}/cancel`);
     const seen: string[] = [];
-    let cursor: unknown = "";
+    let cursor: string | null = "";
     while (cursor !== null) {
-      const page = await call(`GET /v1/jobs?limit=2${cursor === "" ? "" : `&cursor=${String(cursor)}`}`);
+      const page = await call(`GET /v1/jobs?limit=2${cursor === "" ? "" : `&cursor=${cursor}`}`);
       seen.push(...(page.body.items ?? []).map((job) => String(job["id"])));
-      cursor = page.body["nextCursor"];
+      cursor = page.body["nextCursor"] as string | null;
     }
     expect(seen).toEqual(ids.toReversed());
     const cancelled = await call("GET /v1/jobs?phase=cancelled");
@@ -84,7 +91,10 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     const id = String((await call("POST /v1/jobs", jobSpec({ placement: { workers: ["wrk-none"] } }))).body["id"]);
     for (const stranger of [other.call, provider.call]) {
       for (const route of ["", "/events", "/logs", "/checkpoints", "/outputs", "/outputs/x"]) {
-        expect((await stranger(`GET /v1/jobs/${id}${route}`)).body).toMatchObject({ status: 404, code: "job_not_found" });
+        expect((await stranger(`GET /v1/jobs/${id}${route}`)).body).toMatchObject({
+          status: 404,
+          code: "job_not_found",
+        });
       }
       expect((await stranger(`POST /v1/jobs/${id}/cancel`)).status).toBe(404);
     }

@@ -1,6 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { EVENTS_SUBPROTOCOL, EVENTS_KEY_SUBPROTOCOL, type EventsFrame } from "@qubix/shared/protocol";
+import type { AccountId } from "@qubix/shared/domain";
+import {
+  EVENTS_CLOSE_SLOW,
+  EVENTS_KEY_SUBPROTOCOL,
+  EVENTS_SUBPROTOCOL,
+  type EventsFrame,
+} from "@qubix/shared/protocol";
 import { jobSpec, startTestApi, type TestApi } from "./testing/test-api.ts";
 
 const waiting = jobSpec({ placement: { workers: ["wrk-none"] } });
@@ -25,7 +31,8 @@ describe("live events", () => {
     const first = await listen(api, "", options);
     const { seq } = await first.frame();
     first.socket.terminate();
-    for (let n = 0; n < 7; n += 1) await call("POST /v1/jobs/batch", { jobs: Array.from({ length: 100 }, () => waiting) });
+    for (let n = 0; n < 7; n += 1)
+      await call("POST /v1/jobs/batch", { jobs: Array.from({ length: 100 }, () => waiting) });
     const second = await listen(api, `?after=${seq}&channels=jobs`, options);
     const seen: number[] = [];
     const jobs = new Set<unknown>();
@@ -53,7 +60,10 @@ describe("live events", () => {
     await call(`POST /v1/jobs/${two}/cancel`);
     await call(`POST /v1/jobs/${one}/cancel`);
     const got = [...(await ends.frame()).events, ...(await ends.frame()).events];
-    expect(got.map(({ kind, jobId }) => [kind, jobId])).toEqual([["cancelled", two], ["cancelled", one]]);
+    expect(got.map(({ kind, jobId }) => [kind, jobId])).toEqual([
+      ["cancelled", two],
+      ["cancelled", one],
+    ]);
     const jobs = new Set([...(await ofOne.frame()).events, ...(await ofOne.frame()).events].map(({ jobId }) => jobId));
     expect([...jobs]).toEqual([one]);
     for (const { socket } of [ofOne, ends]) socket.close();
@@ -94,6 +104,27 @@ describe("live events", () => {
     await expect(listen(api, query, options)).rejects.toThrow(`Unexpected server response: ${status}`);
   });
 
+  test("a reader who is too slow is cut off with 4008 and resumes where he was, missing nothing", async () => {
+    await using api = await startTestApi();
+    const { id, key } = await api.account("consumer");
+    const options = { headers: { authorization: `Bearer ${key}` } };
+    const slow = await listen(api, "?channels=wallet", options);
+    const { seq } = await slow.frame();
+    slow.socket.pause();
+    const deposits = 40_000;
+    await deposit(api, id, deposits);
+    slow.socket.resume();
+    expect(await slow.closed).toBe(EVENTS_CLOSE_SLOW);
+    const seen = slow.frames.flatMap((frame) => frame.events);
+    expect(seen.length).toBeLessThan(deposits);
+    const again = await listen(api, `?channels=wallet&after=${seen.at(-1)?.seq ?? seq}`, options);
+    while (seen.length < deposits) seen.push(...(await again.frame()).events);
+    const seqs = seen.map((event) => event.seq);
+    expect(new Set(seqs).size).toBe(deposits);
+    expect(seqs).toEqual(seqs.toSorted((a, b) => a - b));
+    again.socket.close();
+  });
+
   test("a stop closes with 1001; one who sends too much is cut off alone", async () => {
     await using api = await startTestApi();
     const options = { headers: { authorization: `Bearer ${api.adminKey}` } };
@@ -106,12 +137,17 @@ describe("live events", () => {
   });
 });
 
-async function listen(api: TestApi, query: string, options: { headers?: Record<string, string> }, protocols: string[] = []) {
+async function listen(
+  api: TestApi,
+  query: string,
+  options: { headers?: Record<string, string> },
+  protocols: string[] = [],
+) {
   const socket = new WebSocket(`${api.url.replace("http", "ws")}/v1/events${query}`, protocols, options);
   const frames: EventsFrame[] = [];
   let wake = () => {};
-  socket.on("message", (data) => {
-    frames.push(JSON.parse(String(data)) as EventsFrame);
+  socket.on("message", (data: Buffer) => {
+    frames.push(JSON.parse(data.toString()) as EventsFrame);
     wake();
   });
   const closed = new Promise<number>((resolve) => socket.on("close", resolve));
@@ -132,5 +168,15 @@ async function listen(api: TestApi, query: string, options: { headers?: Record<s
       if (found !== undefined) return found.kind;
     }
   };
-  return { socket, frame, kindOf, closed };
+  return { socket, frames, frame, kindOf, closed };
+}
+
+/** Many events of some size, past the HTTP side: its own speed is not what is tested. */
+async function deposit(api: TestApi, accountId: AccountId, count: number): Promise<void> {
+  const actor = { accountId: "acc-admin" as AccountId, role: "admin" } as const;
+  const event = { kind: "deposit", actor, accountId, amount: 1n, currency: "USD", reference: "r".repeat(200) } as const;
+  const perTurn = 4_000;
+  for (let done = 0; done < count; done += perTurn) {
+    await Promise.all(Array.from({ length: perTurn }, () => api.writer.submit(event)));
+  }
 }

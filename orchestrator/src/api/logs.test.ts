@@ -54,7 +54,9 @@ describe("logs", () => {
     const count = 450;
     for (let n = 0; n < count; n += 1) await worker.log(attempt, `${n} ${part}\n`);
     const lines = linesOf((await call(`GET ${path}/logs`)).text);
-    expect(lines.map((line) => Number.parseInt(String(line["text"]), 10))).toEqual(Array.from({ length: count }, (_, n) => n));
+    expect(lines.map((line) => Number.parseInt(String(line["text"]), 10))).toEqual(
+      Array.from({ length: count }, (_, n) => n),
+    );
   });
 
   test("a stop of the server ends followers in good order", async () => {

@@ -12,7 +12,9 @@ export function installNotFound(app: Api): void {
   });
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split("?")[0] ?? "";
-    const methods = [...routes.values()].filter(({ pattern }) => pattern.test(path)).flatMap((route) => [...route.methods]);
+    const methods = [...routes.values()]
+      .filter(({ pattern }) => pattern.test(path))
+      .flatMap((route) => [...route.methods]);
     if (methods.length === 0) {
       throw new QubixError("route_not_found", "There is nothing at this address. GET /openapi.json lists what is.", {
         category: "user",

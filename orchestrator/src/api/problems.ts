@@ -127,7 +127,7 @@ function fieldErrors(issue: z.core.$ZodIssue, where: string): readonly FieldErro
 
 /** zod says "expected string, received undefined" of a field that is not there. */
 function missing(issue: z.core.$ZodIssue): boolean {
-  return issue.code === "invalid_type" && /received undefined$/.test(issue.message);
+  return issue.code === "invalid_type" && issue.message.endsWith("received undefined");
 }
 
 function pathText(path: readonly PropertyKey[]): string {

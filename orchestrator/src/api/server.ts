@@ -66,11 +66,17 @@ export async function createApiServer(
   app.setErrorHandler((error, request, reply) => {
     const known = toQubixError(error);
     if (known.category === "internal") {
-      ctx.logger.error({ event: "request_failed", method: request.method, url: request.url, err: error }, "request failed");
+      ctx.logger.error(
+        { event: "request_failed", method: request.method, url: request.url, err: error },
+        "request failed",
+      );
     }
     if (known.status === 401) reply.header("www-authenticate", 'Bearer realm="qubix"');
     if (known.status === 503 || known.retryable) reply.header("retry-after", String(RETRY_AFTER_S));
-    return reply.code(known.status).type(PROBLEM_CONTENT_TYPE).send(JSON.stringify(problemOf(known)));
+    return reply
+      .code(known.status)
+      .type(PROBLEM_CONTENT_TYPE)
+      .send(JSON.stringify(problemOf(known)));
   });
   app.addHook("onResponse", (_request, reply, done) => {
     metrics.answered(reply.statusCode);
@@ -152,7 +158,10 @@ function createApp(ctx: ApiContext): Api {
     frameworkErrors: (error, _request, reply) => {
       const known = toQubixError(error);
       const untyped = reply as unknown as FastifyReply;
-      void untyped.code(known.status).type(PROBLEM_CONTENT_TYPE).send(JSON.stringify(problemOf(known)));
+      void untyped
+        .code(known.status)
+        .type(PROBLEM_CONTENT_TYPE)
+        .send(JSON.stringify(problemOf(known)));
     },
   }).withTypeProvider<ZodTypeProvider>();
   app.server.maxConnections = CONNECTIONS_MAX;
@@ -160,7 +169,7 @@ function createApp(ctx: ApiContext): Api {
   app.setValidatorCompiler(zodValidator);
   // Answers are described by their schemas, and written as they are: validating our own words on every request would only cost time.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
-  return app as unknown as Api;
+  return app;
 }
 
 /** What the HTTP parser refuses has no request: the document is written by hand. */

@@ -95,10 +95,10 @@ function tooMany(what: string): QubixError {
   });
 }
 
-/** Over a copy: whoever wakes may take himself out. */
+/** Whoever wakes may take himself out: a Set bears that while it is gone through. */
 function wakeAll(set: ReadonlySet<() => void> | undefined): void {
   if (set === undefined) return;
-  for (const wake of [...set]) wake();
+  for (const wake of set) wake();
 }
 
 function addTo(map: Map<JobId, Set<() => void>>, jobId: JobId, wake: () => void): void {

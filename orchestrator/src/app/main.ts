@@ -10,7 +10,7 @@ import {
   type Logger,
 } from "@qubix/shared/runtime";
 import { orchestratorConfigSchema, type OrchestratorConfig } from "./config.ts";
-import { startOrchestrator, type Orchestrator } from "./orchestrator.ts";
+import type { Orchestrator } from "./orchestrator.ts";
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -20,6 +20,8 @@ const VERSION = "0.1.0";
 
 /** Runs the program for these arguments (as in `process.argv`). Sets the exit code; does not throw. */
 export async function runCli(argv: readonly string[]): Promise<void> {
+  // Whoever reads our output may stop reading (`| head`): no reason to end.
+  process.stdout.on("error", () => {});
   try {
     assertNodeVersion();
     await buildProgram().parseAsync([...argv]);
@@ -41,9 +43,14 @@ function buildProgram(): Command {
     .addHelpText("after", "\nExit codes: 0 stopped as asked, 1 could not start or failed, 2 wrong usage.");
   program
     .command("start")
-    .description("Run the orchestrator until SIGTERM or SIGINT. The first start makes the database and prints the admin key, once.")
+    .description(
+      "Run the orchestrator until SIGTERM or SIGINT. The first start makes the database and prints the admin key, once.",
+    )
     .option("--data-dir <dir>", "folder for the database and the chunks (QUBIX_DATA_DIR; default ./qubix-data)")
-    .option("--listen <host:port>", "address to listen on (QUBIX_LISTEN; default 127.0.0.1:8420; port 0 takes a free one)")
+    .option(
+      "--listen <host:port>",
+      "address to listen on (QUBIX_LISTEN; default 127.0.0.1:8420; port 0 takes a free one)",
+    )
     .option("--registry-allow <a,b>", "registries images may come from (QUBIX_REGISTRY_ALLOW)")
     .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
     .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
@@ -67,6 +74,8 @@ async function start(flags: Record<string, unknown>): Promise<void> {
   }
   const logger = createLogger("qubix-orchestrator", config.logLevel);
   endOnFaults(logger);
+  // Loaded only now: help and mistakes answer at once.
+  const { startOrchestrator } = await import("./orchestrator.ts");
   const orchestrator = await startOrchestrator(config, { logger });
   stopOnSignals(orchestrator, logger);
   announce(config, orchestrator);

@@ -7,7 +7,7 @@ import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtim
 import { createApiKey } from "../accounts/secrets.ts";
 import { createApiServer } from "../api/server.ts";
 import { createChunkStore, createTreeOwners, type ChunkStore } from "../checkpoints/index.ts";
-import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step, type CoreState } from "../core/index.ts";
+import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../core/index.ts";
 import { createWorkerGateway, type WorkerGateway } from "../gateway/index.ts";
 import { createSettlement, type Settlement } from "../settlement/settlement.ts";
 import { openSqliteStore, type Store } from "../store/index.ts";
@@ -15,7 +15,7 @@ import { createOrchestratorClock } from "./clock.ts";
 import type { OrchestratorConfig } from "./config.ts";
 import { createWallTimes } from "./wall-times.ts";
 import { createWriter, type CorePort } from "./writer.ts";
-import type { EffectSink, Writer } from "./writer-port.ts";
+import type { EffectSink } from "./writer-port.ts";
 
 /** Below this the data folder is as good as full: a checkpoint would not fit. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
@@ -61,8 +61,7 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
   const { name, enforced } = driver.capabilities();
   const api = await createApiServer(
     {
-      // What the core made is what the core reads.
-      writer: writer as Writer & { state(): CoreState },
+      writer,
       chunks,
       random,
       logger,
@@ -107,8 +106,8 @@ function createCore({ registryAllow }: OrchestratorConfig, orchestratorId: strin
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {
     create: (snapshot, nowMs) => createState({ snapshot, config, nowMs, seed, orchestratorId }),
-    step: (state, nowMs, event) => step(state as CoreState, nowMs, event),
-    nextDeadlineMs: (state) => nextDeadlineMs(state as CoreState),
+    step: (state, nowMs, event) => step(state, nowMs, event),
+    nextDeadlineMs: (state) => nextDeadlineMs(state),
   };
 }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
-const RUN = `import("${new URL("./main.ts", import.meta.url).href}").then((main) => main.runCli(process.argv))`;
+const RUN = `import("${new URL("./main.ts", import.meta.url).href}").then((main) => main.runCli(["node", "qubix-orchestrator", ...process.argv.slice(1)]))`;
 const BIN = fileURLToPath(new URL("../../bin/qubix-orchestrator.js", import.meta.url));
 
 interface Running {
@@ -125,7 +125,10 @@ function run(args: readonly string[], env: Record<string, string> = {}): Running
 }
 
 function spawnNode(args: readonly string[], env: Record<string, string>): Running {
-  const child = spawn(process.execPath, [...args], { env: { PATH: process.env["PATH"], ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [...args], {
+    env: { PATH: process.env["PATH"], ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let out = "";
   let err = "";
   let read = 0;

@@ -19,7 +19,10 @@ test("a moment is told by the start before it, whatever the clocks did between t
 });
 
 test("without any start on record the present one serves for all", () => {
-  const wallOf = createWallTimes(createMemoryStore(), { clockMs: 1_000, wallMs: Date.parse("2026-03-01T00:00:01.000Z") });
+  const wallOf = createWallTimes(createMemoryStore(), {
+    clockMs: 1_000,
+    wallMs: Date.parse("2026-03-01T00:00:01.000Z"),
+  });
   expect(wallOf(0)).toBe("2026-03-01T00:00:00.000Z");
 });
 

@@ -19,7 +19,8 @@ export function createWallTimes(
   const anchors = [...readStarts(store), now].slice(-ANCHORS_MAX);
   const newest = anchors.at(-1) ?? now;
   return (clockMs) => {
-    const anchor = clockMs >= newest.clockMs ? newest : (anchors.findLast((each) => each.clockMs <= clockMs) ?? anchors[0] ?? now);
+    const anchor =
+      clockMs >= newest.clockMs ? newest : (anchors.findLast((each) => each.clockMs <= clockMs) ?? anchors[0] ?? now);
     return new Date(anchor.wallMs + (clockMs - anchor.clockMs)).toISOString();
   };
 }

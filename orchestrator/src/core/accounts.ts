@@ -159,22 +159,18 @@ export function deposit(state: CoreState, event: Event<"deposit">): void {
   state.step.reply = { kind: "transfer", transferId };
 }
 
+/** The shell derives the id from the account and the content: the same tree again is the same upload. */
 export function createUpload(state: CoreState, event: Event<"upload.create">): void {
-  // The id is derived from owner and content: the same tree again is the same upload.
-  const known = state.rows.uploads.get(event.uploadId);
-  if (known !== undefined) {
-    assert(known.accountId === event.actor.accountId, "an upload belongs to one account");
-    state.step.reply = { kind: "upload", upload: known };
-    return;
-  }
   const upload = {
     id: event.uploadId,
     accountId: event.actor.accountId,
     tree: event.tree,
     createdAtMs: state.nowMs,
   };
-  put(state, "uploads", upload.id, upload);
-  state.step.reply = { kind: "upload", upload };
+  const known = state.rows.uploads.get(upload.id);
+  assert(known === undefined || known.accountId === upload.accountId, "an upload is another account's");
+  if (known === undefined) put(state, "uploads", upload.id, upload);
+  state.step.reply = { kind: "upload", upload: known ?? upload };
 }
 
 // ── Idempotency keys ──

@@ -15,7 +15,7 @@ import { cancelJob, createJob, drainWorker } from "./jobs.ts";
 import { onMessage } from "./messages.ts";
 import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
-import { replace } from "./tables.ts";
+import { emit, replace } from "./tables.ts";
 import { armAll, onTimer } from "./timers.ts";
 import { onClosed, onHeard, onOpened } from "./workers.ts";
 
@@ -105,6 +105,8 @@ function handleWorker(state: CoreState, event: SessionEvent): void {
 function boot(state: CoreState, event: Extract<CoreEvent, { kind: "boot" }>): void {
   if (event.admin !== undefined) createAdmin(state, event.admin);
   armAll(state);
+  // Bears the clock's and, once committed, the wall's time: by it moments of this life are told to people later.
+  emit(state, { channel: "system", kind: "orchestrator_started", data: {} });
 }
 
 function finish(state: CoreState): StepResult {

@@ -100,25 +100,36 @@ function createDriver(movesValue = true) {
 }
 
 function post(store: ReturnType<typeof createMemoryStore>, from: number, to: number): readonly TransferRecord[] {
-  const transfers = Array.from({ length: to - from + 1 }, (_, n): TransferRecord => ({
-    id: transferId(from + n),
-    kind: "deposit",
-    jobId: null,
-    currency: "USD",
-    postings: [
-      { account: "external:ledger", amount: -1n },
-      { account: "customer:acc-1", amount: 1n },
-    ],
-    memo: "",
-    atMs: from + n,
-  }));
+  const transfers = Array.from(
+    { length: to - from + 1 },
+    (_, n): TransferRecord => ({
+      id: transferId(from + n),
+      kind: "deposit",
+      jobId: null,
+      currency: "USD",
+      postings: [
+        { account: "external:ledger", amount: -1n },
+        { account: "customer:acc-1", amount: 1n },
+      ],
+      memo: "",
+      atMs: from + n,
+    }),
+  );
   const balance = BigInt(to);
   store.commit(
     [
       {
         puts: [
-          { table: "balances", key: "external:ledger USD", record: { account: "external:ledger", currency: "USD", amount: -balance } },
-          { table: "balances", key: "customer:acc-1 USD", record: { account: "customer:acc-1", currency: "USD", amount: balance } },
+          {
+            table: "balances",
+            key: "external:ledger USD",
+            record: { account: "external:ledger", currency: "USD", amount: -balance },
+          },
+          {
+            table: "balances",
+            key: "customer:acc-1 USD",
+            record: { account: "customer:acc-1", currency: "USD", amount: balance },
+          },
         ],
         events: [],
         transfers,

@@ -31,13 +31,13 @@ export interface Settlement {
 export function createSettlement({ driver, store, logger, random }: SettlementPorts): Settlement {
   const movesValue = driver.capabilities().movesValue;
   let last: TransferId | null = null;
-  let running = false;
+  const life = { running: false };
   let wanted = false;
   let pump: Promise<void> = Promise.resolve();
   let wakeRetry: () => void = () => {};
 
   const run = async () => {
-    while (wanted && running) {
+    while (wanted && life.running) {
       wanted = false;
       for (const page of pagesSince(store, last)) {
         for (const transfer of page) {
@@ -50,7 +50,7 @@ export function createSettlement({ driver, store, logger, random }: SettlementPo
 
   /** Tries until the driver took it; false when stopped before that. */
   const submit = async (transfer: StoredTransfer): Promise<boolean> => {
-    for (let waitMs = RETRY_MS_FIRST; running; waitMs = Math.min(waitMs * 2, RETRY_MS_MAX)) {
+    for (let waitMs = RETRY_MS_FIRST; life.running; waitMs = Math.min(waitMs * 2, RETRY_MS_MAX)) {
       try {
         await driver.submit(posted(transfer));
         return true;
@@ -72,7 +72,7 @@ export function createSettlement({ driver, store, logger, random }: SettlementPo
     });
 
   const poke = () => {
-    if (!running || wanted) return;
+    if (!life.running || wanted) return;
     wanted = true;
     pump = pump
       .then(run)
@@ -81,12 +81,12 @@ export function createSettlement({ driver, store, logger, random }: SettlementPo
 
   return {
     start() {
-      if (running) return;
-      running = true;
+      if (life.running) return;
+      life.running = true;
       if (movesValue) poke();
     },
     async stop() {
-      running = false;
+      life.running = false;
       wakeRetry();
       await pump;
     },

@@ -60,7 +60,7 @@ export function accountRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request) => {
       const { cursor, limit } = request.query;
       const actor = actorOf(request);
-      const after = idCursor<AccountId>(cursor, "acc-");
+      const after = idCursor(cursor, "acc-");
       const all = [...listAccounts(ctx.writer.state())]
         .filter((account) => actor.role === "admin" || account.id === actor.accountId)
         .filter((account) => after === undefined || account.id > after)
@@ -111,12 +111,12 @@ export function accountRoutes(app: Api, ctx: ApiContext): void {
     schema: {
       tags: ["workers"],
       summary: "A one-time token with which a new worker enrols; it is shown in this answer and never again",
-      body: createEnrolmentSchema.prefault({}),
+      body: createEnrolmentSchema.nullish(),
       response: { 201: enrolmentSchema, ...problems(400, 401, 403, 404, 413, 415, 503) },
     },
     handler: async (request, reply) => {
       const actor = actorOf(request);
-      const { ttlS, accountId = actor.accountId } = request.body;
+      const { ttlS, accountId = actor.accountId } = request.body ?? createEnrolmentSchema.parse({});
       const made = createEnrolmentToken(ctx.random);
       const created = await ctx.writer.submit({
         kind: "enrolment.create",

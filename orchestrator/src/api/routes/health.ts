@@ -53,7 +53,10 @@ export function healthRoutes(app: Api, ctx: ApiContext, metrics: Metrics): void 
 async function writerAnswers(ctx: ApiContext): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(notReady(`the writer did not answer within ${READY_TIMEOUT_MS} ms`)), READY_TIMEOUT_MS);
+    timer = setTimeout(
+      () => reject(notReady(`the writer did not answer within ${READY_TIMEOUT_MS} ms`)),
+      READY_TIMEOUT_MS,
+    );
   });
   try {
     await Promise.race([ctx.writer.submit({ kind: "timer" }), late]);

@@ -93,8 +93,11 @@ export function jobRoutes(app: Api, ctx: ApiContext): void {
     },
     handler: async (request) => {
       const actor = actorOf(request);
-      const { stored } = findJob(ctx, actor, request.params.id);
-      expectReply(await ctx.writer.submit({ kind: "job.cancel", actor, jobId: stored.job.id }), "job");
+      const { stored, live } = findJob(ctx, actor, request.params.id);
+      const { id } = stored.job;
+      const reply = live ? await ctx.writer.submit({ kind: "job.cancel", actor, jobId: id }) : null;
+      // One that has ended, perhaps this very moment, is shown as it is: it will not run, which is what was asked.
+      if (reply !== null && lookUp(ctx, id)?.live === true) expectReply(reply, "job");
       return viewJob(ctx, findJob(ctx, actor, request.params.id));
     },
   });
@@ -146,7 +149,7 @@ async function createOne(
 
 function listJobs(ctx: ApiContext, request: FastifyRequest, query: z.output<typeof listJobsQuerySchema>) {
   const actor = actorOf(request);
-  const before = idCursor<JobId>(query.cursor, "job-");
+  const before = idCursor(query.cursor, "job-") as JobId | undefined;
   const records = ctx.writer.store.jobs({
     ...(actor.role === "admin" ? {} : { account: actor.accountId }),
     ...(query.phase === undefined ? {} : { phase: query.phase }),

@@ -45,7 +45,7 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request) => {
       const { cursor, limit } = request.query;
       const state = ctx.writer.state();
-      const workers = workersAfter(state, idCursor<WorkerId>(cursor, "wrk-"), limit + 1, isOffered);
+      const workers = workersAfter(state, idCursor(cursor, "wrk-") as WorkerId | undefined, limit + 1, isOffered);
       return pageOfWorkers(workers, limit, (worker) => viewOffer(state, worker));
     },
   });
@@ -64,7 +64,7 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       const { cursor, limit } = request.query;
       const actor = actorOf(request);
       const [state, nowMs] = [ctx.writer.state(), ctx.writer.nowMs()];
-      const workers = workersAfter(state, idCursor<WorkerId>(cursor, "wrk-"), limit + 1, (worker) =>
+      const workers = workersAfter(state, idCursor(cursor, "wrk-") as WorkerId | undefined, limit + 1, (worker) =>
         maySee(actor, worker),
       );
       return pageOfWorkers(workers, limit, (worker) => [viewWorker(state, worker, nowMs)]);

@@ -79,7 +79,8 @@ export function uploadRoutes(app: Api, ctx: ApiContext): void {
       },
       handler: async (request, reply) => {
         const bytes = request.body;
-        if (!(bytes instanceof Uint8Array) || bytes.length === 0) throw invalidField("body", "a chunk has at least one byte");
+        if (!(bytes instanceof Uint8Array) || bytes.length === 0)
+          throw invalidField("body", "a chunk has at least one byte");
         await ctx.chunks.put(actorOf(request).accountId, UPLOAD_HOLDER, request.params.cid, bytes);
         return reply.code(204).send(null);
       },

@@ -51,7 +51,12 @@ export async function driveWorker(
   const offsets = new Map<string, number>();
   const say: DrivenWorker["say"] = async (message) => {
     msg += 1;
-    await writer.submit({ kind: "worker.message", workerId: id, sessionId, message: { ...message, msg } as WorkerMessage });
+    await writer.submit({
+      kind: "worker.message",
+      workerId: id,
+      sessionId,
+      message: { ...message, msg },
+    });
   };
   await writer.submit({ kind: "worker.opened", workerId: id, sessionId });
   await say({ kind: "hello", offer: OFFER, attempts: [], standbys: [] });
@@ -100,6 +105,10 @@ export async function enrol(provider: Call, name: string): Promise<WorkerId> {
 export function enrolment(token: string, name = "worker") {
   const { publicKey, privateKey } = generateKeyPairSync("ed25519");
   const raw = publicKey.export({ format: "jwk" }).x ?? "";
-  return { token, name, publicKey: raw, signature: sign(null, Buffer.from(enrolText(token)), privateKey).toString("base64url") };
+  return {
+    token,
+    name,
+    publicKey: raw,
+    signature: sign(null, Buffer.from(enrolText(token)), privateKey).toString("base64url"),
+  };
 }
-

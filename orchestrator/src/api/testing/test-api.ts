@@ -12,7 +12,7 @@ import { createWallTimes } from "../../app/wall-times.ts";
 import { createWriter } from "../../app/writer.ts";
 import type { Writer } from "../../app/writer-port.ts";
 import { createChunkStore, createTreeOwners } from "../../checkpoints/index.ts";
-import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step, type CoreState } from "../../core/index.ts";
+import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../../core/index.ts";
 import { createMemoryStore, openSqliteStore } from "../../store/index.ts";
 import { createApiServer, type ApiServer } from "../server.ts";
 import { driveWorker, type DrivenWorker } from "./driven-worker.ts";
@@ -56,8 +56,8 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
     core: {
       create: (snapshot, nowMs) =>
         createState({ snapshot, config: DEFAULT_CORE_CONFIG, nowMs, seed: SEED, orchestratorId: "orc-test" }),
-      step: (state, nowMs, event) => step(state as CoreState, nowMs, event),
-      nextDeadlineMs: (state) => nextDeadlineMs(state as CoreState),
+      step: (state, nowMs, event) => step(state, nowMs, event),
+      nextDeadlineMs: (state) => nextDeadlineMs(state),
     },
   });
   const chunks = createChunkStore({ root: join(dir, "chunks"), owners: createTreeOwners(store), clock, logger });
@@ -72,7 +72,7 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
   });
   const admin = createApiKey(random);
   const server = await createApiServer({
-    writer: writer as Writer & { state(): CoreState },
+    writer,
     chunks,
     random,
     logger,
