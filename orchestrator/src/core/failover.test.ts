@@ -1,6 +1,6 @@
 import type { JobId, WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
-import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
+import { Network, offerOf, refOf, type specOf, treeOf } from "./testing/kit.ts";
 
 /** A hot job that runs on `primary`, its standby ready on `second`, with one more worker idle. */
 function hot(spec: Parameters<typeof specOf>[0] = {}) {

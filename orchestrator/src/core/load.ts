@@ -110,9 +110,10 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       live: new Map(),
       logs: new Map(),
       openStandbys: new Set(),
-      blockedStandbys: new Set(),
+      blockedStandbys: new Map(),
       standbyNoted: new Set(),
       standbyFailures: new Map(),
+      explained: { atMs: 0, looked: 0, texts: new Map() },
       dispatchPending: false,
       counters: {
         promotions: 0,

@@ -9,7 +9,7 @@ import {
   deposit,
   redeemEnrolment,
 } from "./accounts.ts";
-import { dispatch } from "./dispatch.ts";
+import { dispatch, setAside } from "./dispatch.ts";
 import type { CoreEvent, Reply, StepResult } from "./events.ts";
 import { cancelJob, createJob, drainWorker } from "./jobs.ts";
 import { onMessage } from "./messages.ts";
@@ -143,6 +143,7 @@ type StepEnded = CoreState["step"]["ended"][number];
 function rollBack(state: CoreState): void {
   const { step: scratch } = state;
   for (let undo = scratch.undo.pop(); undo !== undefined; undo = scratch.undo.pop()) undo();
+  if (scratch.handling !== null) setAside(state, scratch.handling);
   for (const { key, atMs } of scratch.popped) {
     // What threw is tried again later, so that it does not keep the others from their turn.
     const culprit = key === scratch.handling;

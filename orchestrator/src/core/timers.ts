@@ -2,8 +2,9 @@
 import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import { armEnrolment } from "./accounts.ts";
 import { armStop, stopAttempt } from "./attempts.ts";
+import { putBack } from "./dispatch.ts";
 import type { Deadline } from "./deadline-heap.ts";
-import { explainShort } from "./explain.ts";
+import { explainOnce } from "./explain.ts";
 import { armQueue, carryOn, endByIntent, fenceAttempt } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
@@ -41,6 +42,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onStopDue(state, id as JobId);
     case "b":
       return onStandbyRetryDue(state, id as JobId);
+    case "r":
+      return putBack(state, id as JobId);
     case "i":
       return removeRow(state, "idempotency", id);
     case "e":
@@ -53,7 +56,7 @@ function handle(state: CoreState, due: Deadline): void {
 function onQueueDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job?.phase !== "queued") return;
-  const message = `No offer fitted within queueS (${job.spec.queueS} s). ${explainShort(state, job.spec)}`;
+  const message = `No offer fitted within queueS (${job.spec.queueS} s). ${explainOnce(state, job)}`;
   endJob(state, job, { event: "failed", reason: "no_offer", message });
 }
 
@@ -98,7 +101,8 @@ function removeRow(state: CoreState, table: "idempotency" | "enrolments", id: st
 
 /** After a start: every deadline anew from the rows. What would be due already gets the grace in which workers come back. */
 export function armAll(state: CoreState): void {
-  const notBeforeMs = state.nowMs + state.config.restartGraceMs;
+  const { restartGraceMs, closeGraceMs } = state.config;
+  const notBeforeMs = state.nowMs + restartGraceMs;
   for (const job of state.rows.jobs.values()) {
     if (job.phase === "queued") armQueue(state, job, notBeforeMs);
     else if (job.intent !== null) armStop(state, job);
@@ -106,7 +110,8 @@ export function armAll(state: CoreState): void {
   for (const attempt of state.rows.attempts.values()) {
     const job = state.rows.jobs.get(attempt.jobId);
     if (job === undefined || !isActiveAttempt(attempt)) continue;
-    if (attempt.phase === "running") armDuration(state, job, attempt, notBeforeMs);
+    // Later than its worker may be lost: time that nobody worked must not end a job.
+    if (attempt.phase === "running") armDuration(state, job, attempt, notBeforeMs + closeGraceMs);
     else armAttempt(state, attempt.id, attempt.phase === "exited");
   }
   for (const { id, expiresAtMs } of state.rows.idempotency.values()) {
