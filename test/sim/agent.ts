@@ -156,7 +156,7 @@ export function createWorkerNode(
   }
 
   function end(): void {
-    lastLink = life?.link ?? lastLink;
+    lastLink = null;
     life = null;
     machine.follower = null;
     world.after(rng.int(50, 6_000), start);
