@@ -25,7 +25,7 @@ export function createAdmin(state: CoreState, admin: NonNullable<Event<"boot">["
 export function createAccount(state: CoreState, event: Event<"account.create">): void {
   if (!isAdmin(state, event.actor)) return;
   const repeated = seenBefore(state, event.actor, event.idempotency);
-  if (repeated === "refused") return;
+  if (repeated === REFUSED) return;
   if (repeated !== undefined) {
     const account = state.rows.accounts.get(repeated);
     assert(account !== undefined, `account ${repeated} of a repeated request is gone`);
@@ -132,7 +132,7 @@ export function deposit(state: CoreState, event: Event<"deposit">): void {
     return refuse(state, 422, "amount_not_positive", "A deposit needs an amount above zero, in micro-units.");
   }
   const repeated = seenBefore(state, event.actor, event.idempotency);
-  if (repeated === "refused") return;
+  if (repeated === REFUSED) return;
   if (repeated !== undefined) {
     state.step.reply = { kind: "transfer", transferId: repeated as TransferId };
     return;
@@ -173,19 +173,18 @@ export function createUpload(state: CoreState, event: Event<"upload.create">): v
 
 // ── Idempotency keys ──
 
-/** The id that the first request with this key made; `refused` when its body was another; `undefined` for a new key. */
-export function seenBefore(
-  state: CoreState,
-  actor: Actor,
-  idempotency: Idempotency | undefined,
-): string | "refused" | undefined {
+/** Instead of an id: the key was seen with another body, and the caller has been told. */
+export const REFUSED = "refused";
+
+/** The id that the first request with this key made; {@link REFUSED} when its body was another; `undefined` for a new key. */
+export function seenBefore(state: CoreState, actor: Actor, idempotency: Idempotency | undefined): string | undefined {
   if (idempotency === undefined) return undefined;
   const record = state.rows.idempotency.get(idempotencyId(actor, idempotency));
   if (record === undefined || state.nowMs >= record.expiresAtMs) return undefined;
   if (record.bodyHash === idempotency.bodyHash) return record.resourceId;
   const message = "This Idempotency-Key was used within 24 hours with another body. Use a new key for a new request.";
   refuse(state, 409, "idempotency_key_reused", message);
-  return "refused";
+  return REFUSED;
 }
 
 export function remember(

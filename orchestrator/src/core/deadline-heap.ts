@@ -78,7 +78,7 @@ export class DeadlineHeap {
   #sweep(): void {
     const live = [...this.#current].map(([key, atMs]) => ({ key, atMs }));
     // A sorted array is a heap.
-    this.#entries = live.sort((a, b) => (a.atMs === b.atMs ? (a.key < b.key ? -1 : 1) : a.atMs - b.atMs));
+    this.#entries = live.toSorted((a, b) => (a.atMs === b.atMs ? (a.key < b.key ? -1 : 1) : a.atMs - b.atMs));
   }
 
   #removeFirst(): void {

@@ -2,7 +2,8 @@
 // For quotes and for jobs that found nothing; never on the way of a placement.
 import { type AccountId, chargeFor, formatUnits, holdFor } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
-import { localImageKey } from "./indexes.ts";
+import { localImageKey, signatureKey } from "./indexes.ts";
+import type { JobRecord } from "./model.ts";
 import { type OfferRequest, isOpen } from "./market.ts";
 import { gpuFits, needsOf, pickGpus, rateOf, standbyRatesAt } from "./resources.ts";
 import type { CoreState, Machine } from "./state.ts";
@@ -30,8 +31,8 @@ export interface FilterResult {
 
 interface Filter {
   readonly name: string;
-  keeps(machine: Machine, request: OfferRequest): boolean;
-  hint(request: OfferRequest): string;
+  readonly keeps: (machine: Machine, request: OfferRequest) => boolean;
+  readonly hint: (request: OfferRequest) => string;
 }
 
 const free = "Wait until more is free, or ask for less";
@@ -163,9 +164,32 @@ export function explainShort(state: CoreState, spec: JobSpec): string {
   const { total, filters, matching } = explainPlacement(state, spec);
   if (total === 0) return "No worker is enrolled in this network yet.";
   if (matching > 0) return `${matching} of ${total} offers fit now: submit it again.`;
-  const telling = filters.filter(({ removed }) => removed > 0).sort((a, b) => b.removed - a.removed);
+  const telling = filters.filter(({ removed }) => removed > 0).toSorted((a, b) => b.removed - a.removed);
   const parts = telling.slice(0, 3).map(({ filter, removed, hint }) => `${filter}: ${removed} of ${total} (${hint})`);
   return `What stood in the way: ${parts.join(" ")}`;
+}
+
+/** An explanation serves all jobs that ask for the same thing for this long. */
+const EXPLAINED_MS = 1_000;
+/** Offers that may be gone through for explanations in that time; a second of them would stall everything else. */
+const EXPLAINED_OFFERS_MAX = 100_000;
+
+/** {@link explainShort} for a job, at a bounded cost when very many ask at once. */
+export function explainOnce(state: CoreState, job: JobRecord): string {
+  const { explained } = state.volatile;
+  if (state.nowMs - explained.atMs > EXPLAINED_MS) {
+    explained.atMs = state.nowMs;
+    explained.looked = 0;
+    explained.texts.clear();
+  }
+  const key = signatureKey(job);
+  const known = explained.texts.get(key);
+  if (known !== undefined) return known;
+  if (explained.looked > EXPLAINED_OFFERS_MAX) return "A quote for it says which filters stood in the way.";
+  explained.looked += state.ix.machines.size;
+  const text = explainShort(state, job.spec);
+  explained.texts.set(key, text);
+  return text;
 }
 
 function requestFor(spec: JobSpec): OfferRequest {

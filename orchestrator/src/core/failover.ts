@@ -199,7 +199,11 @@ export function canUndo(state: CoreState, job: JobRecord, lost: AttemptRecord): 
 export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): void {
   const successor = currentAttempt(state, job);
   if (successor !== undefined && isActiveAttempt(successor)) fenceAttempt(state, successor);
-  const restored = patchJob(state, job, { workLostMs: Math.max(0, job.workLostMs - lost.workLostMs) });
+  // A false alarm costs nothing: neither the work nor the failover counts.
+  const restored = patchJob(state, job, {
+    workLostMs: Math.max(0, job.workLostMs - lost.workLostMs),
+    failoversUsed: Math.max(0, job.failoversUsed - 1),
+  });
   const machine = machineOf(state, lost.workerId);
   const { attempt, job: running } = newAttempt(state, restored, "restored", {
     machine,

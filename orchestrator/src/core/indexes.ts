@@ -14,7 +14,7 @@ import type {
   Tables,
   WorkerRecord,
 } from "./model.ts";
-import { createJobQueue, dequeue, enqueue, waitingOf } from "./queue.ts";
+import { createJobQueue, dequeue, enqueue, type JobQueue, waitingOf } from "./queue.ts";
 import { needsOf } from "./resources.ts";
 import type { CoreState, Indexes, JobLinks, Machine, Usage } from "./state.ts";
 
@@ -43,8 +43,7 @@ export function reindex<T extends TableName>(
   before: Tables[T] | undefined,
   after: Tables[T] | undefined,
 ): void {
-  const indexer = INDEXERS[table] as Indexer<T> | undefined;
-  indexer?.(state, before, after);
+  INDEXERS[table]?.(state, before, after);
 }
 
 export function isActiveAttempt(attempt: AttemptRecord): boolean {
@@ -174,11 +173,8 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
   const waitedBefore = before?.phase === "queued";
   const waitsAfter = after?.phase === "queued";
   if (waitedBefore !== waitsAfter || (waitsAfter && before !== undefined && queueKeysDiffer(before, after))) {
-    if (waitedBefore) dequeue(ix.queue, before.accountId, signatureKey(before), waitingOf(id, before.epoch > 0));
-    if (waitsAfter) {
-      const waiting = waitingOf(id, after.epoch > 0);
-      enqueue(ix.queue, after.accountId, signatureKey(after), () => requestOf(after), waiting);
-    }
+    if (waitedBefore) takeFromQueue(ix.queue, before);
+    if (waitsAfter) addToQueue(ix.queue, after);
   }
   const wanted = before !== undefined && wantsStandby(before);
   const wants = after !== undefined && wantsStandby(after);
@@ -190,6 +186,14 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
     state.volatile.openStandbys.delete(id);
     state.volatile.blockedStandbys.delete(id);
   }
+}
+
+export function addToQueue(queue: JobQueue, job: JobRecord): void {
+  enqueue(queue, job.accountId, signatureKey(job), () => requestOf(job), waitingOf(job.id, job.epoch > 0));
+}
+
+export function takeFromQueue(queue: JobQueue, job: JobRecord): void {
+  dequeue(queue, job.accountId, signatureKey(job), waitingOf(job.id, job.epoch > 0));
 }
 
 /** A hot job that runs, or is about to, and has nobody behind it. */

@@ -2,7 +2,7 @@
 import { formatUnits, holdFor, jobTable, settlementTable } from "@qubix/shared/domain";
 import { imageKey, type ImageRef, type JobSpec, parseImageRef, unavailableFeatures } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
-import { remember, seenBefore } from "./accounts.ts";
+import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import { stopAttempt } from "./attempts.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
@@ -18,7 +18,7 @@ type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 export function createJob(state: CoreState, event: Event<"job.create">): void {
   const { actor, spec, idempotency } = event;
   const repeated = seenBefore(state, actor, idempotency);
-  if (repeated === "refused") return;
+  if (repeated === REFUSED) return;
   if (repeated !== undefined) {
     const jobId = repeated as JobRecord["id"];
     state.step.reply = { kind: "job", jobId, job: state.rows.jobs.get(jobId) ?? null, repeated: true };

@@ -1,15 +1,24 @@
 // The state from what the store kept.
-import type { AttemptId } from "@qubix/shared/domain";
-import type { Snapshot } from "../store/port.ts";
+import type { JobId } from "@qubix/shared/domain";
 import type { CoreConfig } from "./config.ts";
 import { DeadlineHeap } from "./deadline-heap.ts";
 import { createIndexes } from "./indexes.ts";
-import type { MetaRecord, TableName } from "./model.ts";
+import type { MetaRecord, TableName, Tables } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { logsOf, replace } from "./tables.ts";
 
+/** What a store gives at start; the store's port says the same in its own words. */
+export interface StateSnapshot {
+  readonly meta: MetaRecord | null;
+  readonly rows: { readonly [T in TableName]: readonly Tables[T][] };
+  /** Per `ATTEMPT_ID STREAM`: the offset at which the next log text is expected. */
+  readonly logCursors: ReadonlyMap<string, number>;
+  /** Per live job: bytes of log text kept. */
+  readonly logBytes: ReadonlyMap<JobId, number>;
+}
+
 export interface CreateStateInput {
-  readonly snapshot: Snapshot;
+  readonly snapshot: StateSnapshot;
   readonly config: CoreConfig;
   /** On the orchestrator's clock, which runs on through restarts. */
   readonly nowMs: number;
@@ -54,7 +63,7 @@ function keyOf(table: TableName, record: object): string {
   return (record as { readonly id: string }).id;
 }
 
-function loadLogs(state: CoreState, snapshot: Snapshot): void {
+function loadLogs(state: CoreState, snapshot: StateSnapshot): void {
   for (const [jobId, bytes] of snapshot.logBytes) {
     if (!state.rows.jobs.has(jobId)) continue;
     const logs = logsOf(state, jobId);
@@ -62,7 +71,7 @@ function loadLogs(state: CoreState, snapshot: Snapshot): void {
     logs.full = bytes >= state.config.logBytesPerJobMax;
   }
   for (const [key, offset] of snapshot.logCursors) {
-    const attempt = state.rows.attempts.get(key.slice(0, key.lastIndexOf(" ")) as AttemptId);
+    const attempt = state.rows.attempts.get(key.slice(0, key.lastIndexOf(" ")));
     if (attempt !== undefined) logsOf(state, attempt.jobId).cursors.set(key, offset);
   }
 }
@@ -101,9 +110,10 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       live: new Map(),
       logs: new Map(),
       openStandbys: new Set(),
-      blockedStandbys: new Set(),
+      blockedStandbys: new Map(),
       standbyNoted: new Set(),
       standbyFailures: new Map(),
+      explained: { atMs: 0, looked: 0, texts: new Map() },
       dispatchPending: false,
       counters: {
         promotions: 0,

@@ -84,7 +84,13 @@ export function refreshMarket(market: Market): readonly Machine[] {
   return gained;
 }
 
-/** The cheapest offer of the lowest rank, then the least loaded; `undefined` for none. The market must be fresh. */
+export interface Match {
+  readonly machine: Machine | undefined;
+  /** How many offers were looked at. */
+  readonly looked: number;
+}
+
+/** The cheapest offer of the lowest rank, then the least loaded, if there is one. The market must be fresh. */
 export function findOffer(
   market: Market,
   machines: ReadonlyMap<WorkerId, Machine>,
@@ -92,13 +98,13 @@ export function findOffer(
   request: OfferRequest,
   preference: OfferPreference,
   preferenceScanMax: number,
-): Machine | undefined {
+): Match {
   const search = new Search(request, preference, preferenceScanMax);
   const named = namedCandidates(machines, workersByImage, request);
   if (named !== undefined) {
     for (const machine of named)
       search.consider(machine, unitPrice(machine, request) ?? Infinity, machineLoad(machine));
-    return search.best;
+    return { machine: search.best, looked: search.looked };
   }
   const { needs } = request;
   for (const offers of classesFor(market, request)) {
@@ -108,7 +114,7 @@ export function findOffer(
       search.scan(bucket.entries);
     }
   }
-  return search.best;
+  return { machine: search.best, looked: search.looked };
 }
 
 /** Whether the machine can take it now, at an accepted price. */
@@ -122,6 +128,7 @@ export function machineLoad(machine: Machine): number {
 
 class Search {
   best: Machine | undefined;
+  looked = 0;
   #rank = Infinity;
   #price = Infinity;
   #load = Infinity;
@@ -149,6 +156,7 @@ class Search {
   }
 
   consider(machine: Machine, price: number, load: number): void {
+    this.looked += 1;
     if (!admits(machine, this.#request) || this.#preference.refuses(machine)) return;
     const rank = this.#preference.rank(machine);
     if (!this.#better(rank, price, load, machine)) return;

@@ -77,7 +77,7 @@ export interface FreeCapacity {
 export function freeCapacity(state: CoreState, workerId: WorkerId): FreeCapacity | undefined {
   const machine = state.ix.machines.get(workerId);
   const offer = machine?.worker.offer;
-  if (machine === undefined || offer == null) return undefined;
+  if (machine === undefined || offer === undefined || offer === null) return undefined;
   return {
     gpuUuids: offer.gpus.filter((gpu) => !machine.usedGpus.has(gpu.uuid)).map((gpu) => gpu.uuid),
     cpuMilli: Math.max(0, machine.cpuMilli - machine.usedCpuMilli),

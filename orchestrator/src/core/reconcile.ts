@@ -26,7 +26,7 @@ export function onHello(state: CoreState, machine: Machine, sessionId: SessionId
     if (journal.has(attempt.id)) resume(state, attempt);
     else judgeMissing(state, machine, attempt, journal, standbys);
   }
-  for (const id of [...machine.standbys]) {
+  for (const id of machine.standbys) {
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined && isLiveStandby(standby)) reconcileStandby(state, standby, standbys.get(id));
   }

@@ -13,6 +13,7 @@ export const deadlineKey = {
   duration: (id: AttemptId) => `d:${id}`,
   stop: (id: JobId) => `s:${id}`,
   standbyRetry: (id: JobId) => `b:${id}`,
+  requeue: (id: JobId) => `r:${id}`,
   idempotency: (id: string) => `i:${id}`,
   enrolment: (id: string) => `e:${id}`,
 } as const;

@@ -3,7 +3,7 @@ import type { AccountId, AttemptId, JobId, SessionId, StandbyId, WorkerId } from
 import type { CoreConfig } from "./config.ts";
 import type { DeadlineHeap } from "./deadline-heap.ts";
 import type { Effect, Incident, Reply } from "./events.ts";
-import type { Market } from "./market.ts";
+import type { Market, OfferRequest } from "./market.ts";
 import type {
   EnrolmentRecord,
   EventRecord,
@@ -137,10 +137,12 @@ export interface Volatile {
   readonly logs: Map<JobId, JobLogs>;
   /** Of the wanted standbys: those to be looked for, and those for which there was no offer until capacity is gained. */
   readonly openStandbys: Set<JobId>;
-  readonly blockedStandbys: Set<JobId>;
+  readonly blockedStandbys: Map<JobId, OfferRequest>;
   /** `standby_unavailable` was said. */
   readonly standbyNoted: Set<JobId>;
   readonly standbyFailures: Map<JobId, { readonly count: number; readonly retryAtMs: number }>;
+  /** Explanations of a moment ago: many jobs end for the same reason at once. */
+  readonly explained: { atMs: number; looked: number; readonly texts: Map<string, string> };
   /** A dispatch met its bound and has more to do. */
   dispatchPending: boolean;
   readonly counters: Counters;

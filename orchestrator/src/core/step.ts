@@ -9,7 +9,7 @@ import {
   deposit,
   redeemEnrolment,
 } from "./accounts.ts";
-import { dispatch } from "./dispatch.ts";
+import { dispatch, setAside } from "./dispatch.ts";
 import type { CoreEvent, Reply, StepResult } from "./events.ts";
 import { cancelJob, createJob, drainWorker } from "./jobs.ts";
 import { onMessage } from "./messages.ts";
@@ -75,8 +75,12 @@ function handle(state: CoreState, event: CoreEvent): void {
       return drainWorker(state, event);
     case "worker.opened":
       return onOpened(state, event.workerId, event.sessionId);
-    default:
+    case "worker.closed":
+    case "worker.heard":
+    case "worker.message":
       return handleWorker(state, event);
+    default:
+      unreachable(event);
   }
 }
 
@@ -124,11 +128,11 @@ function finish(state: CoreState): StepResult {
 /** Ended jobs live on in the store only. */
 function evict(state: CoreState, jobId: StepEnded): void {
   const links = state.ix.links.get(jobId);
-  for (const id of [...(links?.attempts ?? [])]) {
+  for (const id of links?.attempts ?? []) {
     replace(state, "attempts", id, null);
     state.volatile.live.delete(id);
   }
-  for (const id of [...(links?.standbys ?? [])]) replace(state, "standbys", id, null);
+  for (const id of links?.standbys ?? []) replace(state, "standbys", id, null);
   replace(state, "jobs", jobId, null);
   state.volatile.logs.delete(jobId);
   state.volatile.standbyNoted.delete(jobId);
@@ -139,6 +143,7 @@ type StepEnded = CoreState["step"]["ended"][number];
 function rollBack(state: CoreState): void {
   const { step: scratch } = state;
   for (let undo = scratch.undo.pop(); undo !== undefined; undo = scratch.undo.pop()) undo();
+  if (scratch.handling !== null) setAside(state, scratch.handling);
   for (const { key, atMs } of scratch.popped) {
     // What threw is tried again later, so that it does not keep the others from their turn.
     const culprit = key === scratch.handling;

@@ -2,8 +2,9 @@
 import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import { armEnrolment } from "./accounts.ts";
 import { armStop, stopAttempt } from "./attempts.ts";
+import { putBack } from "./dispatch.ts";
 import type { Deadline } from "./deadline-heap.ts";
-import { explainShort } from "./explain.ts";
+import { explainOnce } from "./explain.ts";
 import { armQueue, carryOn, endByIntent, fenceAttempt } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
@@ -41,6 +42,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onStopDue(state, id as JobId);
     case "b":
       return onStandbyRetryDue(state, id as JobId);
+    case "r":
+      return putBack(state, id as JobId);
     case "i":
       return removeRow(state, "idempotency", id);
     case "e":
@@ -53,7 +56,7 @@ function handle(state: CoreState, due: Deadline): void {
 function onQueueDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job?.phase !== "queued") return;
-  const message = `No offer fitted within queueS (${job.spec.queueS} s). ${explainShort(state, job.spec)}`;
+  const message = `No offer fitted within queueS (${job.spec.queueS} s). ${explainOnce(state, job)}`;
   endJob(state, job, { event: "failed", reason: "no_offer", message });
 }
 

@@ -67,7 +67,7 @@ export function onGreeted(state: CoreState, machine: Machine, sessionId: Session
   machine.countFromMs = state.nowMs;
   machine.lostAtMs = null;
   machine.excused = false;
-  const next: WorkerRecord = { ...worker, phase, offer: sameOffer(worker.offer, offer) ? worker.offer : offer };
+  const next: WorkerRecord = { ...worker, phase, offer: settledOffer(worker.offer, offer) };
   if (next.phase !== worker.phase || next.offer !== worker.offer) put(state, "workers", worker.id, next);
   if (next.phase !== worker.phase) reportWorker(state, machine, "worker_online", {});
   if (next.offer !== worker.offer) reportOffer(state, machine);
@@ -77,8 +77,9 @@ export function onGreeted(state: CoreState, machine: Machine, sessionId: Session
 /** What it offers changed. */
 export function onOffer(state: CoreState, machine: Machine, offer: WorkerOffer): void {
   const { worker } = machine;
-  if (sameOffer(worker.offer, offer)) return;
-  put(state, "workers", worker.id, { ...worker, offer });
+  const next = settledOffer(worker.offer, offer);
+  if (next === worker.offer) return;
+  put(state, "workers", worker.id, { ...worker, offer: next });
   reportOffer(state, machine);
   if (offer.draining && worker.offer?.draining !== true) reportWorker(state, machine, "worker_draining", {});
 }
@@ -141,7 +142,7 @@ function expire(state: CoreState, machine: Machine): void {
   machine.lostAtMs = null;
   state.volatile.counters.workersLost += 1;
   reportWorker(state, machine, "worker_lost", { silentMs: state.nowMs - machine.heardMs });
-  for (const id of [...machine.standbys]) {
+  for (const id of machine.standbys) {
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined) loseStandby(state, jobOf(state, standby.jobId), standby, "expired", "worker_lost");
   }
@@ -195,9 +196,12 @@ function reportOffer(state: CoreState, machine: Machine): void {
   emit(state, { channel: "offers", kind: "offer_changed", providerId, workerId: id });
 }
 
-/** Offers are compared by content, so that a reconnect writes nothing. */
-function sameOffer(a: WorkerOffer | null, b: WorkerOffer): boolean {
-  return a !== null && offerText(a) === offerText(b);
+/** The new offer, each GPU in it once; the old one where both say the same, so that a reconnect writes nothing. */
+function settledOffer(before: WorkerOffer | null, said: WorkerOffer): WorkerOffer {
+  const seen = new Set<string>();
+  const gpus = said.gpus.filter(({ uuid }) => !seen.has(uuid) && seen.add(uuid));
+  const offer = gpus.length === said.gpus.length ? said : { ...said, gpus };
+  return before !== null && offerText(before) === offerText(offer) ? before : offer;
 }
 
 function offerText(offer: WorkerOffer): string {

@@ -1,6 +1,7 @@
 // What must hold between any two steps. For tests: it goes through everything.
 import { assert } from "@qubix/shared/runtime";
 import { isActiveAttempt, isLiveStandby } from "../indexes.ts";
+import { deadlineKey } from "../silence.ts";
 import type { CoreState } from "../state.ts";
 
 /** Throws when the state contradicts itself. */
@@ -55,7 +56,8 @@ function checkJobs(state: CoreState): void {
   let queued = 0;
   for (const job of state.rows.jobs.values()) {
     assert(job.endedAtMs === null, `${job.id} ended and is in memory`);
-    if (job.phase === "queued") queued += 1;
+    const setAside = state.deadlines.atMs(deadlineKey.requeue(job.id)) !== undefined;
+    if (job.phase === "queued" && !setAside) queued += 1;
     const attempts = [...state.rows.attempts.values()].filter((attempt) => attempt.jobId === job.id);
     const active = attempts.filter(isActiveAttempt);
     const expected = job.phase === "queued" ? 0 : 1;

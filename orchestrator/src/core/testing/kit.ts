@@ -9,10 +9,9 @@ import {
   workerOfferSchema,
 } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
-import type { Snapshot } from "../../store/port.ts";
 import { type CoreConfig, DEFAULT_CORE_CONFIG } from "../config.ts";
 import type { Actor, CoreEvent, Effect, Reply, StepResult } from "../events.ts";
-import { createState } from "../load.ts";
+import { createState, type StateSnapshot } from "../load.ts";
 import type {
   AttemptRecord,
   Changes,
@@ -51,7 +50,7 @@ export class KeptRows {
     return [...this.rows.values()].flatMap((row) => (row.table === table ? [row.record as Tables[T]] : []));
   }
 
-  snapshot(): Snapshot {
+  snapshot(): StateSnapshot {
     const live = new Set(this.all("jobs").flatMap((job) => (job.endedAtMs === null ? [job.id] : [])));
     const cursors = new Map<string, number>();
     const bytes = new Map<JobId, number>();
@@ -239,7 +238,7 @@ export class Network {
   }
 
   say(workerId: WorkerId, message: Unnumbered<WorkerMessage>, sessionId = this.sessionOf(workerId)): StepResult {
-    const numbered = { ...message, msg: (this.#numbers += 1) } as WorkerMessage;
+    const numbered = { ...message, msg: (this.#numbers += 1) };
     const result = this.step({ kind: "worker.message", workerId, sessionId, message: numbered });
     this.dispatch();
     return result;
@@ -281,7 +280,7 @@ export class Network {
     return this.kept
       .all("attempts")
       .filter((attempt) => attempt.jobId === id)
-      .sort((a, b) => a.epoch - b.epoch);
+      .toSorted((a, b) => a.epoch - b.epoch);
   }
 
   attempt(id: JobId): AttemptRecord {
@@ -294,7 +293,7 @@ export class Network {
     return this.kept
       .all("standbys")
       .filter((standby) => standby.jobId === id)
-      .sort((a, b) => a.reservedAtMs - b.reservedAtMs)
+      .toSorted((a, b) => a.reservedAtMs - b.reservedAtMs)
       .at(-1);
   }
 
