@@ -153,6 +153,14 @@ export function createWriter(ports: WriterPorts): Writer {
     arm();
   };
 
+  /** A commit that fails on the way ends it: what is left is refused. */
+  const finishQueue = (): void => {
+    while (events.length > 0) {
+      if (phase !== "running") return;
+      tick();
+    }
+  };
+
   const stepQueued = (batch: Batch, nowMs: number): void => {
     const untilMs = performance.now() + TICK_MS_MAX;
     let taken = 0;
@@ -334,7 +342,7 @@ export function createWriter(ports: WriterPorts): Writer {
       return { firstStart };
     },
     async stop() {
-      while (phase === "running" && events.length > 0) tick();
+      finishQueue();
       const wasFailed = phase === "failed";
       phase = "stopped";
       if (wasFailed) dropQueue(commitFailed(undefined));

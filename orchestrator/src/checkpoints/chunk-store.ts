@@ -227,6 +227,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
         reconsider(accountId, holder, manifestCid);
       }
     },
+    sweep,
     openFile(accountId, manifest, path) {
       const entry = manifest.entries.find((candidate) => candidate.path === path);
       if (entry?.kind !== "file") {

@@ -45,6 +45,8 @@ export interface ChunkStore {
   settleTree(accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid, accepted: boolean): void;
   /** These are perhaps not used any more: those that no record names are let go, with the chunks that only they had. */
   collect(accountId: AccountId, holder: TreeHolder, trees: readonly TreeRef[]): void;
+  /** Deletes what no record and no upload needs: done by itself every hour. */
+  sweep(): Promise<void>;
   /**
    * The plain bytes of one file of a tree, each chunk checked against its name. Throws `file_unknown` (404) at once; the iteration throws
    * `chunks_missing` or `chunk_damaged`.

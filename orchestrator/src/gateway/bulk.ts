@@ -12,7 +12,7 @@ import { QubixError } from "@qubix/shared/runtime";
 import { closeSocket } from "./closing.ts";
 import { parseJson, readFrame } from "./frames.ts";
 import { BULK_HEARD_MS, BULK_REQUESTS_MAX, BULK_UNSTORED_BYTES_MAX, CLOSE_CODES } from "./limits.ts";
-import type { GatewayPorts } from "./port.ts";
+import type { SessionPorts } from "./port.ts";
 
 type Put = BulkRequest & { readonly kind: "put" };
 type Get = BulkRequest & { readonly kind: "get" };
@@ -34,7 +34,7 @@ export interface BulkOptions {
 }
 
 /** Takes over an authenticated bulk socket. */
-export function serveBulk(ports: Pick<GatewayPorts, "fleet" | "chunks" | "logger">, options: BulkOptions): void {
+export function serveBulk(ports: Pick<SessionPorts, "fleet" | "chunks" | "logger">, options: BulkOptions): void {
   const { fleet, chunks, logger } = ports;
   const { ws, workerId, nowMs, onHeard } = options;
   const gets: Get[] = [];
@@ -158,8 +158,14 @@ export function serveBulk(ports: Pick<GatewayPorts, "fleet" | "chunks" | "logger
       heardAtMs = now;
       onHeard();
     }
-    if (isBinary) onBinary(data as Buffer);
-    else onText(data);
+    try {
+      if (isBinary) onBinary(data as Buffer);
+      else onText(data);
+    } catch (error) {
+      // While memory is rebuilt nobody knows who holds what.
+      logger.warn({ event: "bulk_not_served", workerId, err: error }, "disconnected");
+      closeSocket(ws, CLOSE_CODES.tryLater, "the orchestrator is not ready, try again later");
+    }
   });
   ws.once("close", () => {
     gets.length = 0;
