@@ -2,8 +2,8 @@ import { defineConfig } from "vitest/config";
 
 // Tests run on the TypeScript sources themselves: the `qubix-source` export condition of every package names them.
 export default defineConfig({
-  resolve: { conditions: ["qubix-source", "node", "import", "default"] },
-  ssr: { resolve: { conditions: ["qubix-source", "node", "import", "default"] } },
+  resolve: { conditions: ["qubix-source", "node"] },
+  ssr: { resolve: { conditions: ["qubix-source", "node"] } },
   test: {
     include: ["*/src/**/*.test.ts", "test/**/*.test.ts"],
     testTimeout: 30_000,

@@ -13,7 +13,7 @@ export function installAuth(app: Api, writer: Pick<ApiWriter, "state">): void {
     const access = request.routeOptions.config.access;
     if (access === "public" || request.is404) return done();
     try {
-      request.actor = authorise(authenticate(writer.state(), keyOf(request.headers, request.ws !== null)), access);
+      request.actor = authorise(authenticate(writer.state(), keyOf(request.headers, request.ws)), access);
       return done();
     } catch (error) {
       return done(error as Error);

@@ -55,7 +55,7 @@ export function installLiveEvents(app: Api, ctx: ApiContext): LiveEvents {
       response: { ...problems(400, 401, 404, 426, 503) },
     },
     preHandler: async (request) => {
-      if (request.ws === null) throw upgradeRequired();
+      if (!request.ws) throw upgradeRequired();
       if (readers.size >= EVENT_SOCKETS_MAX) throw tooManyReaders();
       wantedBy(ctx, actorOf(request), request.query);
     },

@@ -25,6 +25,11 @@ export async function installOpenapi(app: Api): Promise<void> {
     },
     transform: createJsonSchemaTransform({ skipList: [], zodToJsonConfig: { unrepresentable: "any" } }),
   });
+  app.addHook("onRoute", (route) => {
+    if (route.url === DOCS_PREFIX || route.url.startsWith(`${DOCS_PREFIX}/`)) {
+      route.config = { ...route.config, access: "public" };
+    }
+  });
   await app.register(swaggerUi, { routePrefix: DOCS_PREFIX });
 }
 

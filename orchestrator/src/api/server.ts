@@ -76,20 +76,21 @@ export async function createApiServer(
     metrics.answered(reply.statusCode);
     done();
   });
-  app.addHook("onRequest", (_request, _reply, done) => done(opened ? undefined : starting()));
-  installBodyParsers(app);
-  installAuth(app, ctx.writer);
-  installNotFound(app);
-  await installOpenapi(app);
+  // Before every other hook: it marks the requests that are WebSockets.
   await app.register(websocket, {
-    // Sockets of workers never reach this one; see the `upgrade` listener below.
     options: {
+      // Sockets of workers never reach this one; see the `upgrade` listener below.
       server: upgrades as unknown as Server,
       maxPayload: EVENT_INCOMING_BYTES_MAX,
       perMessageDeflate: false,
       handleProtocols: (offered: Set<string>) => (offered.has(EVENTS_SUBPROTOCOL) ? EVENTS_SUBPROTOCOL : false),
     },
   });
+  app.addHook("onRequest", (_request, _reply, done) => done(opened ? undefined : starting()));
+  installBodyParsers(app);
+  installAuth(app, ctx.writer);
+  installNotFound(app);
+  await installOpenapi(app);
   healthRoutes(app, ctx, metrics);
   openapiRoute(app);
   jobRoutes(app, ctx);

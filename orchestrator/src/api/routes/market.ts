@@ -29,10 +29,7 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       body: quoteRequestSchema,
       response: { 200: quoteSchema, ...problems(400, 401, 413, 415, 422) },
     },
-    handler: async (request) => {
-      const spec = parseSpec(request.body.spec);
-      return quoteOf(ctx.writer.state(), spec, actorOf(request).accountId);
-    },
+    handler: async (request) => quoteOf(ctx.writer.state(), parseSpec(request.body.spec)),
   });
 
   app.route({
