@@ -5,7 +5,7 @@ import type { Report } from "../harness/report.ts";
 
 const PAGE = 5000;
 /** What each timeline must have, once and in this order; other lines may stand between. */
-const TIMELINE = ["queued", "matched", "running", "completed", "settled"] as const;
+const TIMELINE = ["queued", "matched", "started", "completed", "settled"] as const;
 
 /** Reads the whole store and reports the checks. `accepted` are the ids that clients were given, `hold` is what each job must have locked. */
 export function auditJobs(store: Store, accepted: readonly string[], hold: bigint, report: Report): void {

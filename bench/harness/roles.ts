@@ -50,7 +50,7 @@ export function startRole<H extends Handlers>(
     else call?.reject(new Error(error));
   });
   const closed = new Promise<void>((resolve) => {
-    child.once("close", (code) => {
+    child.once("exit", (code) => {
       for (const call of waiting.values()) call.reject(new Error(`${url.pathname} ended with ${code}`));
       resolve();
     });
