@@ -143,6 +143,7 @@ export interface StepResult {
   readonly reply: Reply;
   /** Names of the state-table rows that fired, for coverage (see `rowName`). */
   readonly fired: readonly string[];
+  readonly incidents: readonly Incident[];
   /** False when nothing durable changed: no transaction is needed. */
   readonly changed: boolean;
 }

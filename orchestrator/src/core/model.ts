@@ -58,6 +58,8 @@ export interface WorkerRecord {
   readonly sessionId: SessionId | null;
   /** What it said last; null before its first hello. */
   readonly offer: WorkerOffer | null;
+  /** Its owner or an admin asked for it over the API; beside the offer's own word. */
+  readonly draining: boolean;
   readonly enrolledAtMs: number;
 }
 
@@ -162,6 +164,9 @@ export interface AttemptRecord {
   /** A checkpoint or an end of it was accepted: there is no undoing it any more. */
   readonly committed: boolean;
   readonly outcome: EndOutcome | null;
+  /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
+  readonly workLostMs: number;
+  /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */
   readonly assignedAtMs: number;
   readonly startedAtMs: number | null;
   readonly endedAtMs: number | null;
@@ -175,7 +180,10 @@ export interface StandbyRecord {
   readonly phase: StandbyPhase;
   readonly lease: LeasePhase;
   readonly allocation: Allocation;
+  /** While it stands by, micro-units an hour. */
   readonly ratePerHour: bigint;
+  /** Once it is promoted, as agreed when it was reserved. */
+  readonly fullRatePerHour: bigint;
   /** The newest checkpoint it has unpacked and verified; 0 for none. */
   readonly checkpointSeq: number;
   readonly reservedAtMs: number;

@@ -1,1 +1,3 @@
+export { createMemoryStore } from "./memory.ts";
 export type * from "./port.ts";
+export { openSqliteStore } from "./sqlite/index.ts";

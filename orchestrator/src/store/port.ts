@@ -20,9 +20,9 @@ import type {
 export interface Snapshot {
   readonly meta: MetaRecord | null;
   readonly rows: { readonly [T in keyof Tables]: readonly Tables[T][] };
-  /** Per `ATTEMPT_ID STREAM` of live attempts: the offset at which the next log text is expected. */
+  /** Per `ATTEMPT_ID STREAM` of the attempts of live jobs: the offset at which the next log text is expected. Markers have none. */
   readonly logCursors: ReadonlyMap<string, number>;
-  /** Per live job: bytes of log text kept. */
+  /** Per live job: bytes (UTF-8) of log text kept; markers are not counted. */
   readonly logBytes: ReadonlyMap<JobId, number>;
 }
 
@@ -52,9 +52,27 @@ export interface EventFilter {
   readonly channels?: readonly EventChannel[];
 }
 
+/**
+ * Where the orchestrator's clock stands against the machine's boot-time clock: `clockMs - uptimeMs` of one boot. Written once per start;
+ * on the same boot the clock is `offsetMs` + uptime, on another it goes on from the newest commit.
+ */
+export interface ClockRecord {
+  readonly bootId: string;
+  readonly offsetMs: number;
+}
+
+export interface AuditSum {
+  readonly postings: bigint;
+  readonly balances: bigint;
+  /** Accounts whose balance is not the sum of their postings. */
+  readonly mismatches: number;
+}
+
 export interface Store {
   /** Reads the snapshot. Called at start and after a failed commit. */
   load(): Snapshot;
+  /** As of the newest commit; null before the first. */
+  meta(): MetaRecord | null;
   /** One transaction for all changes of a tick, in order; durable when it returns. Throws when it did not happen, and then nothing of it did. `wallMs` stamps events and transfers. */
   commit(batch: readonly Changes[], wallMs: number): void;
 
@@ -75,8 +93,14 @@ export interface Store {
     readonly before?: TransferId;
     readonly limit: number;
   }): readonly StoredTransfer[];
+  /** Those that exist, in the order asked for. An escrow account that is empty again does not exist. */
   balances(accounts: readonly LedgerAccount[], currency?: Currency): readonly BalanceRecord[];
-  /** Sums every posting ever made and every balance, per currency; for audits. Both must be zero. */
-  audit(): ReadonlyMap<Currency, { readonly postings: bigint; readonly balances: bigint }>;
+  /** The clock of the last start; null before the first. */
+  clock(): ClockRecord | null;
+  /** Durable when it returns. */
+  saveClock(clock: ClockRecord): void;
+  /** Sums every posting ever made and every balance, per currency; for audits. All three must be zero. */
+  audit(): ReadonlyMap<Currency, AuditSum>;
+  /** Called again: does nothing. */
   close(): void;
 }

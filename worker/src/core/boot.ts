@@ -16,7 +16,7 @@ const ABSENT: ContainerFound = {
 /** Takes up every slot of the journal where the engine says it stands. */
 export function boot(draft: Draft, containers: ReadonlyMap<SlotId, ContainerFound>): void {
   draft.state.apartSinceMs = draft.nowMs;
-  for (const slot of [...draft.state.slots.values()]) takeUp(draft, slot, containers.get(slot.id) ?? ABSENT);
+  for (const slot of draft.state.slots.values()) takeUp(draft, slot, containers.get(slot.id) ?? ABSENT);
 }
 
 function takeUp(draft: Draft, slot: Slot, found: ContainerFound): void {

@@ -1,7 +1,8 @@
 // Any order of events, however late or doubled, keeps these; the named safety properties of the worker's core.
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import type { SessionId, StandbyId } from "@qubix/shared/domain";
+import { unreachable } from "@qubix/shared/runtime";
 import type { WorkerCoreEvent, WorkerMessageBody } from "./model.ts";
 import { helloOf } from "./reports.ts";
 import { createBench, attemptOf, type Bench, checkpointOf, messages, RUN, treeOf } from "./testing.ts";
@@ -177,8 +178,8 @@ function answer(bench: Bench, effect: ReturnType<Bench["give"]>[number]): Return
       return accept(bench, effect.message);
     case "prepare":
     case "restore": {
-      const { slotId, checkpoint: wanted } = effect;
-      return bench.give({ kind: "prepared", slotId, checkpointSeq: wanted?.seq ?? 0, entry: null });
+      const checkpointSeq = effect.checkpoint?.seq ?? 0;
+      return bench.give({ kind: "prepared", slotId: effect.slotId, checkpointSeq, entry: null });
     }
     case "start": {
       const begun = bench.give({ kind: "started", slotId: effect.slotId });
@@ -191,8 +192,13 @@ function answer(bench: Bench, effect: ReturnType<Bench["give"]>[number]): Return
       return bench.give({ kind: "outputs", slotId: effect.slotId, tree: null });
     case "remove":
       return bench.give({ kind: "removed", slotId: effect.slotId });
-    default:
+    case "relabel":
+    case "follow":
+    case "stop":
+    case "committed":
       return [];
+    default:
+      return unreachable(effect);
   }
 }
 

@@ -79,11 +79,13 @@ export function tell(draft: Draft, slot: Slot): void {
     }
     return;
   }
+  const isExited = slot.phase === "collecting" && end === null;
   if (slot.phase === "running" || slot.phase === "collecting") {
-    send(draft, { kind: "started", attempt, fromSeq: slot.unpackedSeq });
+    // An exit says by itself that there was a start.
+    if (!isExited) send(draft, { kind: "started", attempt, fromSeq: slot.unpackedSeq });
     tellPending(draft, slot);
   }
-  if (slot.phase === "collecting" && end === null) send(draft, { kind: "exited", attempt, ranMs: slot.ranMs });
+  if (isExited) send(draft, { kind: "exited", attempt, ranMs: slot.ranMs });
   if (slot.phase === "ended" && end !== null) {
     tellPending(draft, slot);
     send(draft, { kind: "ended", attempt, ranMs: end.ranMs, outcome: end.outcome });

@@ -71,7 +71,7 @@ describe("an attempt", () => {
       { kind: "started", attempt: ATTEMPT, fromSeq: 0 },
     ]);
     const exited = bench.give({ kind: "exited", slotId: ID, ...EXIT_0 });
-    expect(kinds(exited)).toEqual(["send started", "send exited", "collect"]);
+    expect(kinds(exited)).toEqual(["send exited", "collect"]);
     const [ended] = messages(bench.give({ kind: "outputs", slotId: ID, tree: treeOf(9) }));
     expect(ended).toEqual({
       kind: "ended",

@@ -41,6 +41,11 @@ export function nextDeadlineMs(state: WorkerState): number | null {
 
 function apply(draft: Draft, event: WorkerCoreEvent): void {
   const { state } = draft;
+  if ("slotId" in event) {
+    const slot = state.slots.get(event.slotId);
+    if (slot !== undefined) applyToSlot(draft, slot, event);
+    return;
+  }
   switch (event.kind) {
     case "boot":
       return boot(draft, event.containers);
@@ -65,7 +70,7 @@ function apply(draft: Draft, event: WorkerCoreEvent): void {
     case "timer":
       return noteTimer(draft);
     default:
-      return onSlot(draft, event.slotId, (slot) => applyToSlot(draft, slot, event));
+      return unreachable(event);
   }
 }
 
@@ -106,16 +111,11 @@ function applyToSlot(draft: Draft, slot: Slot, event: SlotEvent): void {
   }
 }
 
-function onSlot(draft: Draft, id: SlotId, act: (slot: Slot) => void): void {
-  const slot = draft.state.slots.get(id);
-  if (slot !== undefined) act(slot);
-}
-
 /** A session is open: hello, then everything that may not have arrived. */
 function greet(draft: Draft): void {
   const { state, nowMs } = draft;
   emit(draft, { kind: "send", message: helloOf(state, nowMs) });
-  for (const slot of [...state.slots.values()]) {
+  for (const slot of state.slots.values()) {
     tell(draft, slot);
     pursue(draft, slot);
   }
@@ -152,7 +152,7 @@ function ownerOfOlder(draft: Draft, message: WorkerMessageBody): Slot | undefine
 
 function noteTimer(draft: Draft): void {
   const { state, nowMs } = draft;
-  for (const slot of [...state.slots.values()]) {
+  for (const slot of state.slots.values()) {
     const atMs = shipAtMs(state, slot);
     if (atMs !== null && nowMs >= atMs) pursue(draft, slot);
   }
@@ -179,7 +179,7 @@ function worksAlone(slot: Slot): boolean {
 }
 
 function loseContact(draft: Draft): void {
-  for (const slot of [...draft.state.slots.values()]) {
+  for (const slot of draft.state.slots.values()) {
     if (!worksAlone(slot)) continue;
     // A standby that nobody can promote only takes room; the orchestrator has long given it up.
     if (slot.attempt === null) remove(draft, slot);

@@ -1,0 +1,298 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { zstdCompressSync } from "node:zlib";
+import type { AccountId, ChunkCid } from "@qubix/shared/domain";
+import { chunkCidSchema, type TreeManifest, type TreeRef } from "@qubix/shared/protocol";
+import { createLogger } from "@qubix/shared/runtime";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createMemoryStore } from "../store/memory.ts";
+import { aJob, changesOf, put } from "../store/testing/records.ts";
+import { cidOf, createChunkStore, createTreeOwners, PIN_MS, UPLOAD_HOLDER, type ChunkStore } from "./index.ts";
+import { buildTree, SHA256_OF_NOTHING } from "./testing/trees.ts";
+
+const ALICE = "acc-alice" as AccountId;
+const BOB = "acc-bob" as AccountId;
+const PUT_LOOP = fileURLToPath(new URL("./testing/put-loop.ts", import.meta.url));
+
+describe("the chunk store", () => {
+  let root: string;
+  let nowMs: number;
+  let store: ReturnType<typeof createMemoryStore>;
+  let chunks: ChunkStore;
+
+  const open = async (): Promise<void> => {
+    const logger = createLogger("test", "silent");
+    chunks = createChunkStore({ root, owners: createTreeOwners(store), clock: { nowMs: () => nowMs }, logger });
+    await chunks.start();
+  };
+  const reopen = async (): Promise<void> => {
+    await chunks.stop();
+    await open();
+  };
+  const upload = async (
+    account: AccountId,
+    holder: string,
+    files: Readonly<Record<string, string>>,
+  ): Promise<TreeRef> => {
+    const tree = buildTree(files);
+    for (const { cid, bytes } of tree.chunks) await chunks.put(account, holder, cid, bytes);
+    return tree.ref;
+  };
+  /** A job record that keeps these trees as checkpoints. */
+  const keep = (n: number, trees: readonly TreeRef[]): string => {
+    const job = aJob(n, { accountId: ALICE });
+    const [checkpoint] = job.checkpoints;
+    const checkpoints = trees.map((tree, at) => ({ ...checkpoint!, seq: at + 1, tree }));
+    store.commit([changesOf({ puts: [put("jobs", job.id, { ...job, checkpoints })] })], 0);
+    return job.id;
+  };
+  const admit = async (holder: string, tree: TreeRef): Promise<string> => {
+    const verdict = await chunks.admitTree(ALICE, holder, tree);
+    return verdict.kind === "ok" ? "ok" : verdict.code;
+  };
+  const codeOf = (work: Promise<unknown>): Promise<unknown> =>
+    work.then(
+      () => "done",
+      (error: unknown) => (error as { readonly code?: unknown }).code,
+    );
+  const present = async (tree: TreeRef): Promise<boolean> => (await chunks.get(ALICE, tree.manifestCid)) !== undefined;
+
+  beforeEach(async () => {
+    root = mkdtempSync(join(tmpdir(), "qubix-chunks-"));
+    nowMs = 0;
+    store = createMemoryStore();
+    await open();
+  });
+  afterEach(async () => {
+    await chunks.stop();
+    rmSync(root, { recursive: true, force: true });
+  });
+
+  it("names chunks by CIDv1 as IPFS does", () => {
+    expect(cidOf(Buffer.from("hello world"))).toBe("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e");
+    expect(chunkCidSchema.safeParse(cidOf(Buffer.alloc(0))).success).toBe(true);
+  });
+
+  it("gives back what was put, again and again, also after a restart", async () => {
+    const bytes = Buffer.from("some bytes");
+    const cid = cidOf(bytes);
+    expect(await chunks.missing(ALICE, "job-1", [cid])).toEqual([cid]);
+    await Promise.all([1, 2, 3].map(() => chunks.put(ALICE, "job-1", cid, bytes)));
+    await chunks.put(ALICE, "job-1", cid, bytes);
+    expect(await chunks.missing(ALICE, "job-1", [cid])).toEqual([]);
+    await reopen();
+    expect(await chunks.get(ALICE, cid)).toEqual(bytes);
+  });
+
+  it("refuses bytes that are not what their name says, and too many of them", async () => {
+    const cid = cidOf(Buffer.from("right"));
+    expect(await codeOf(chunks.put(ALICE, "job-1", cid, Buffer.from("wrong")))).toBe("chunk_mismatch");
+    const large = Buffer.alloc(2 * 1024 * 1024);
+    expect(await codeOf(chunks.put(ALICE, "job-1", cidOf(large), large))).toBe("chunk_too_large");
+    expect(await chunks.missing(ALICE, "job-1", [cid, cidOf(large)])).toHaveLength(2);
+  });
+
+  it("keeps consumers apart: what one has is missing for another", async () => {
+    const bytes = Buffer.from("secret");
+    const cid = cidOf(bytes);
+    await chunks.put(ALICE, "job-1", cid, bytes);
+    expect(await chunks.missing(BOB, "job-2", [cid])).toEqual([cid]);
+    expect(await chunks.get(BOB, cid)).toBeUndefined();
+  });
+
+  it("resumes an upload: only what did not come is missing", async () => {
+    const tree = buildTree({ a: "1", b: "2", c: "3" });
+    const [first, ...rest] = tree.chunks;
+    await chunks.put(ALICE, "job-1", first!.cid, first!.bytes);
+    const cids = tree.chunks.map((chunk) => chunk.cid);
+    expect(await chunks.missing(ALICE, "job-1", cids)).toEqual(rest.map((chunk) => chunk.cid));
+  });
+
+  it("admits a tree only when it is whole and as large as it says", async () => {
+    const tree = buildTree({ "a/b.txt": "hello", c: "world!" });
+    const manifest = tree.chunks.at(-1)!;
+    const content = tree.chunks.slice(0, -1);
+    expect(await admit("job-1", tree.ref)).toBe("chunks_missing");
+    await chunks.put(ALICE, "job-1", manifest.cid, manifest.bytes);
+    expect(await admit("job-1", tree.ref)).toBe("chunks_missing");
+    for (const { cid, bytes } of content) await chunks.put(ALICE, "job-1", cid, bytes);
+    expect(await admit("job-1", { ...tree.ref, bytes: 12 })).toBe("tree_invalid");
+    expect(await admit("job-1", { ...tree.ref, files: 1 })).toBe("tree_invalid");
+    expect(await admit("job-1", tree.ref)).toBe("ok");
+    expect((await chunks.admitTree(ALICE, "job-1", tree.ref, 10)).kind).toBe("refused");
+    expect((await chunks.admitTree(BOB, "job-1", tree.ref)).kind).toBe("refused");
+  });
+
+  const file = (path: string, bytes: number): TreeManifest["entries"][number] => ({
+    kind: "file",
+    path,
+    mode: 0o644,
+    bytes,
+    sha256: SHA256_OF_NOTHING,
+    chunks: [],
+  });
+  it.each([
+    ["a path that leaves the tree", [file("../etc/passwd", 0)]],
+    ["a path twice", [file("a", 0), file("a", 0)]],
+    ["a file below a file", [file("a", 0), file("a/b", 0)]],
+    ["sizes that do not add up", [file("a", 5)]],
+  ])("refuses a manifest with %s", async (_, entries) => {
+    const bytes = zstdCompressSync(JSON.stringify({ version: 1, encoding: "zstd", entries }));
+    const manifestCid = cidOf(bytes);
+    await chunks.put(ALICE, "job-1", manifestCid, bytes);
+    const total = entries.reduce((sum, entry) => sum + (entry.kind === "file" ? entry.bytes : 0), 0);
+    expect(await admit("job-1", { manifestCid, files: entries.length, bytes: total, bytesMoved: 0 })).toBe(
+      "tree_invalid",
+    );
+  });
+
+  it("refuses a manifest that unpacks to far more than any is", async () => {
+    const bomb = zstdCompressSync(Buffer.alloc(64 * 1024 * 1024, 0x20));
+    await chunks.put(ALICE, "job-1", cidOf(bomb), bomb);
+    expect(await admit("job-1", { manifestCid: cidOf(bomb), files: 0, bytes: 0, bytesMoved: 0 })).toBe("tree_invalid");
+  });
+
+  it("reads files back, and says which file there is not, and which is damaged", async () => {
+    const ref = await upload(ALICE, "job-1", { "out/a": "first", "out/empty": "" });
+    const manifest = await chunks.readManifest(ALICE, ref.manifestCid);
+    expect(await textOf(chunks.openFile(ALICE, manifest, "out/a"))).toBe("first");
+    expect(await textOf(chunks.openFile(ALICE, manifest, "out/empty"))).toBe("");
+    expect(() => chunks.openFile(ALICE, manifest, "out")).toThrow(/no file/);
+    const [path] = chunkPaths(root).filter((name) => !name.endsWith(ref.manifestCid));
+    writeFileSync(path!, "damaged");
+    expect(await codeOf(textOf(chunks.openFile(ALICE, manifest, "out/a")))).toBe("chunk_damaged");
+    rmSync(path!);
+    expect(await codeOf(textOf(chunks.openFile(ALICE, manifest, "out/a")))).toBe("chunks_missing");
+  });
+
+  it("deletes what only a dropped tree had, and keeps what another tree has", async () => {
+    const old = await upload(ALICE, keep(1, []), { shared: "same", own: "old" });
+    const job = keep(1, [old]);
+    expect(await admit(job, old)).toBe("ok");
+    chunks.settleTree(ALICE, job, old.manifestCid, true);
+    const next = await upload(ALICE, job, { shared: "same", own: "new" });
+    expect(await admit(job, next)).toBe("ok");
+    keep(1, [next]);
+    chunks.settleTree(ALICE, job, next.manifestCid, true);
+    chunks.collect(ALICE, job, [old]);
+    expect(chunkPaths(root)).toHaveLength(3);
+    expect(await present(old)).toBe(false);
+    expect(await admit(job, next)).toBe("ok");
+  });
+
+  it("keeps a tree that a record still names, whatever it is told to collect", async () => {
+    const job = keep(1, []);
+    const tree = await upload(ALICE, job, { a: "x" });
+    expect(await admit(job, tree)).toBe("ok");
+    keep(1, [tree]);
+    chunks.settleTree(ALICE, job, tree.manifestCid, true);
+    chunks.collect(ALICE, job, [tree]);
+    expect(await present(tree)).toBe(true);
+  });
+
+  it("keeps a tree between its admission and the core's answer, also when the same tree is collected meanwhile", async () => {
+    const job = keep(1, []);
+    const tree = await upload(ALICE, job, { a: "x" });
+    expect(await admit(job, tree)).toBe("ok");
+    chunks.collect(ALICE, job, [tree]);
+    expect(await present(tree)).toBe(true);
+    keep(1, [tree]);
+    chunks.settleTree(ALICE, job, tree.manifestCid, true);
+    expect(await present(tree)).toBe(true);
+  });
+
+  it("keeps what an upload was told is here, for an hour", async () => {
+    const job = keep(1, []);
+    const other = keep(2, []);
+    const tree = await upload(ALICE, job, { a: "x" });
+    expect(await admit(job, tree)).toBe("ok");
+    keep(1, [tree]);
+    chunks.settleTree(ALICE, job, tree.manifestCid, true);
+    const cids = buildTree({ a: "x" }).chunks.map((chunk) => chunk.cid);
+    expect(await chunks.missing(ALICE, other, cids)).toEqual([]);
+    keep(1, []);
+    chunks.collect(ALICE, job, [tree]);
+    expect(await chunks.missing(ALICE, other, cids)).toEqual([]);
+    nowMs += PIN_MS + 1;
+    expect(await admit(job, tree)).toBe("ok");
+    chunks.settleTree(ALICE, job, tree.manifestCid, false);
+    expect(chunkPaths(root)).toHaveLength(0);
+  });
+
+  it("makes its index of references anew from the records when it is gone", async () => {
+    const job = keep(1, []);
+    const tree = await upload(ALICE, job, { a: "x" });
+    keep(1, [tree]);
+    await chunks.stop();
+    for (const name of readdirSync(root)) if (name.startsWith("references")) rmSync(join(root, name));
+    await open();
+    nowMs += PIN_MS + 1;
+    chunks.collect(ALICE, job, [tree]);
+    expect(await present(tree)).toBe(true);
+    keep(1, []);
+    chunks.collect(ALICE, job, [tree]);
+    expect(chunkPaths(root)).toHaveLength(0);
+  });
+
+  it("sweeps, after a crash, old chunks that nothing refers to and trees that no record names any more", async () => {
+    const job = keep(1, []);
+    const kept = await upload(ALICE, job, { a: "kept" });
+    const dropped = await upload(ALICE, job, { a: "dropped" });
+    const accepted = await upload(ALICE, UPLOAD_HOLDER, { a: "upload" });
+    const stray = Buffer.from("stray");
+    await chunks.put(ALICE, job, cidOf(stray), stray);
+    for (const tree of [kept, dropped]) expect(await admit(job, tree)).toBe("ok");
+    expect(await admit(UPLOAD_HOLDER, accepted)).toBe("ok");
+    store.commit(
+      [
+        changesOf({
+          puts: [put("uploads", "upl-1", { id: "upl-1", accountId: ALICE, tree: accepted, createdAtMs: 1 })],
+        }),
+      ],
+      0,
+    );
+    keep(1, [kept]);
+    for (const path of chunkPaths(root)) utimesSync(path, 1, 1);
+    await reopen();
+    await chunks.sweep();
+    expect(await Promise.all([kept, dropped, accepted].map(present))).toEqual([true, false, true]);
+    expect(await chunks.get(ALICE, cidOf(stray))).toBeUndefined();
+    expect(chunkPaths(root)).toHaveLength(4);
+  });
+
+  it("shows no chunk of which a killed program had not stored all, and clears what it left", async () => {
+    const child = spawn(process.execPath, ["--conditions=qubix-source", PUT_LOOP, root, ALICE], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const exited = once(child, "exit");
+    const acknowledged: ChunkCid[] = [];
+    for await (const line of createInterface({ input: child.stdout })) {
+      acknowledged.push(line as ChunkCid);
+      if (acknowledged.length === 20) child.kill("SIGKILL");
+    }
+    await exited;
+    mkdirSync(join(root, ALICE, ".tmp"), { recursive: true });
+    writeFileSync(join(root, ALICE, ".tmp", "left"), "half a chunk");
+    await reopen();
+    for (const path of chunkPaths(root)) expect(path.endsWith(cidOf(readFileSync(path)))).toBe(true);
+    expect(await chunks.missing(ALICE, "job-1", acknowledged)).toEqual([]);
+    expect(readdirSync(join(root, ALICE))).not.toContain(".tmp");
+  });
+});
+
+async function textOf(file: AsyncIterable<Uint8Array>): Promise<string> {
+  const parts: Uint8Array[] = [];
+  for await (const part of file) parts.push(part);
+  return Buffer.concat(parts).toString("utf8");
+}
+
+function chunkPaths(root: string): readonly string[] {
+  return readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.startsWith("bafkrei") && !entry.parentPath.endsWith(".tmp"))
+    .map((entry) => join(entry.parentPath, entry.name));
+}

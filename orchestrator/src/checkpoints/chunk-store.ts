@@ -1,0 +1,269 @@
+// The chunk store: content-addressed pieces on disk, apart for each consumer. What a kept tree has, or an upload under way was told is here, stays.
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { AccountId, ChunkCid } from "@qubix/shared/domain";
+import { CHUNK_STORED_BYTES_MAX, type TreeManifest, type TreeRef } from "@qubix/shared/protocol";
+import { QubixError, type Logger, type MonotonicClock } from "@qubix/shared/runtime";
+import { createChunkFiles } from "./chunk-files.ts";
+import { cidOf } from "./cid.ts";
+import { chunksOf, cidsOf, decodeChunk, decodeManifest, encodeManifest, sizeOf } from "./manifest.ts";
+import { createPins } from "./pins.ts";
+import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
+import { openReferences } from "./references.ts";
+
+/** A chunk that was answered as present is kept this long for the upload that relies on it, even if nothing refers to it. */
+export const PIN_MS = 3_600_000;
+/** How often files without a reference are looked for. */
+const SWEEP_MS = PIN_MS;
+/** Files looked at between two turns of the event loop: some milliseconds. */
+const FILES_PER_TURN = 256;
+
+export interface ChunkStorePorts {
+  /** The folder of the chunks. */
+  readonly root: string;
+  readonly owners: TreeOwners;
+  readonly clock: MonotonicClock;
+  readonly logger: Logger;
+}
+
+/** Opens the index of references in `root`; touches no chunk before `start`. */
+export function createChunkStore({ root, owners, clock, logger }: ChunkStorePorts): ChunkStore {
+  const files = createChunkFiles(root);
+  const references = openReferences(root);
+  const pins = createPins(clock, PIN_MS);
+  /** Trees between `admitTree` and `settleTree`: how often, and what they have. */
+  const admitted = new Map<string, { count: number; cids: readonly ChunkCid[] }>();
+  const acceptedUploads = new Set<string>();
+  let sweeping: Promise<void> | undefined;
+  let sweepTimer: NodeJS.Timeout | undefined;
+  let phase: "new" | "running" | "stopped" = "new";
+
+  const read = async (accountId: AccountId, cid: ChunkCid): Promise<Buffer> => {
+    const bytes = await files.read(accountId, cid);
+    if (bytes === undefined) throw missingChunks(1);
+    return bytes;
+  };
+
+  const put: ChunkStore["put"] = async (accountId, holder, cid, bytes) => {
+    if (bytes.length > CHUNK_STORED_BYTES_MAX) {
+      throw new QubixError("chunk_too_large", `A chunk has at most ${CHUNK_STORED_BYTES_MAX} bytes.`, {
+        category: "user",
+        status: 413,
+      });
+    }
+    if (cidOf(bytes) !== cid) {
+      throw new QubixError("chunk_mismatch", `The bytes sent for ${cid} are not those it names; send them again.`, {
+        category: "user",
+      });
+    }
+    pins.add(accountId, cid, holder);
+    try {
+      await files.write(accountId, cid, bytes);
+    } catch (error) {
+      pins.release(accountId, cid, holder);
+      throw error;
+    }
+  };
+
+  /** How many are not here as large as they say. Chunks that are being written are waited for. */
+  const findMissing = async (accountId: AccountId, manifest: TreeManifest): Promise<number> => {
+    let missing = 0;
+    let looked = 0;
+    for (const chunk of chunksOf(manifest)) {
+      const writing = files.settled(accountId, chunk.cid);
+      if (writing !== undefined) await writing;
+      if (files.size(accountId, chunk.cid) !== chunk.stored) missing += 1;
+      looked += 1;
+      if (looked % FILES_PER_TURN === 0) await nextTurn();
+    }
+    return missing;
+  };
+
+  /** First the reference, then the look: what is found cannot be deleted any more. */
+  const admit = async (
+    accountId: AccountId,
+    holder: TreeHolder,
+    tree: TreeRef,
+    bytesMax: number,
+  ): Promise<TreeVerdict> => {
+    const manifest = await readManifest(accountId, tree.manifestCid);
+    const { files: count, bytes } = sizeOf(manifest);
+    if (count !== tree.files || bytes !== tree.bytes) {
+      return refused(
+        "tree_invalid",
+        `The manifest has ${count} files of ${bytes} bytes, the message says ${tree.files} of ${tree.bytes}.`,
+      );
+    }
+    if (bytes > bytesMax) {
+      return refused("output_exceeded", `The files have ${bytes} bytes, at most ${bytesMax} are allowed.`);
+    }
+    const cids = [...cidsOf(tree.manifestCid, manifest)];
+    const entry = admitted.get(treeKey(accountId, holder, tree.manifestCid));
+    if (entry !== undefined) entry.cids = cids;
+    references.add({ accountId, holder, manifestCid: tree.manifestCid }, cids);
+    const missing = await findMissing(accountId, manifest);
+    return missing === 0 ? { kind: "ok", manifest } : refusedBy(missingChunks(missing));
+  };
+
+  const readManifest = async (accountId: AccountId, manifestCid: ChunkCid): Promise<TreeManifest> => {
+    const writing = files.settled(accountId, manifestCid);
+    if (writing !== undefined) await writing;
+    return decodeManifest(await read(accountId, manifestCid));
+  };
+
+  /** Lets a tree go unless a record names it or it is on its way to one. */
+  const reconsider = (accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid): void => {
+    const key = treeKey(accountId, holder, manifestCid);
+    if (admitted.has(key) || acceptedUploads.has(key) || owners.uses(accountId, holder, manifestCid)) return;
+    for (const cid of references.remove({ accountId, holder, manifestCid })) {
+      if (!pins.has(accountId, cid)) files.remove(accountId, cid);
+    }
+  };
+
+  // ── Start: what a crash left ──
+
+  const fill = async (): Promise<void> => {
+    for (const tree of owners.all()) {
+      try {
+        const manifest = await readManifest(tree.accountId, tree.manifestCid);
+        references.add(tree, cidsOf(tree.manifestCid, manifest));
+      } catch (error) {
+        logger.error({ event: "tree_unreadable", ...tree, err: error }, "a tree that a record names cannot be read");
+      }
+    }
+    references.complete();
+  };
+
+  const sweep = async (): Promise<void> => {
+    let looked = 0;
+    for (const { accountId, holder, manifestCid } of references.older()) {
+      if (phase !== "running") return;
+      reconsider(accountId, holder, manifestCid);
+      looked += 1;
+      if (looked % FILES_PER_TURN === 0) await nextTurn();
+    }
+    for await (const { accountId, cid } of files.olderThan(PIN_MS)) {
+      if (phase !== "running") return;
+      if (!references.has(accountId, cid) && !pins.has(accountId, cid)) files.remove(accountId, cid);
+    }
+    pins.purge();
+  };
+
+  const scheduleSweep = (): void => {
+    sweepTimer = setTimeout(() => {
+      sweeping = sweep()
+        .catch((error: unknown) => logger.error({ event: "sweep_failed", err: error }, "chunks were not swept"))
+        .finally(() => {
+          sweeping = undefined;
+          if (phase === "running") scheduleSweep();
+        });
+    }, SWEEP_MS);
+    sweepTimer.unref();
+  };
+
+  return {
+    async start() {
+      if (phase !== "new") return;
+      phase = "running";
+      files.clean();
+      if (references.fresh) await fill();
+      scheduleSweep();
+    },
+    async stop() {
+      if (phase === "stopped") return;
+      phase = "stopped";
+      clearTimeout(sweepTimer);
+      await sweeping;
+      references.close();
+    },
+    async missing(accountId, holder, cids) {
+      const missing: ChunkCid[] = [];
+      let looked = 0;
+      for (const cid of cids) {
+        pins.add(accountId, cid, holder);
+        const writing = files.settled(accountId, cid);
+        if (writing !== undefined) await writing;
+        if (files.size(accountId, cid) === undefined) {
+          pins.release(accountId, cid, holder);
+          missing.push(cid);
+        }
+        looked += 1;
+        if (looked % FILES_PER_TURN === 0) await nextTurn();
+      }
+      return missing;
+    },
+    put,
+    get: (accountId, cid) => files.read(accountId, cid),
+    readManifest,
+    async putManifest(accountId, holder, manifest) {
+      const stored = await encodeManifest(manifest);
+      const manifestCid = cidOf(stored);
+      await put(accountId, holder, manifestCid, stored);
+      return { manifestCid, ...sizeOf(manifest), bytesMoved: stored.length };
+    },
+    async admitTree(accountId, holder, tree, bytesMax = Number.MAX_SAFE_INTEGER) {
+      const key = treeKey(accountId, holder, tree.manifestCid);
+      const entry = admitted.get(key) ?? { count: 0, cids: [] };
+      entry.count += 1;
+      admitted.set(key, entry);
+      try {
+        return await admit(accountId, holder, tree, bytesMax);
+      } catch (error) {
+        if (error instanceof QubixError) return refusedBy(error);
+        throw error;
+      }
+    },
+    settleTree(accountId, holder, manifestCid, accepted) {
+      const key = treeKey(accountId, holder, manifestCid);
+      const entry = admitted.get(key);
+      if (entry !== undefined && entry.count > 1) entry.count -= 1;
+      else admitted.delete(key);
+      if (!accepted) return reconsider(accountId, holder, manifestCid);
+      if (holder === UPLOAD_HOLDER) acceptedUploads.add(key);
+      // The tree keeps them from here on.
+      for (const cid of entry?.cids ?? []) pins.release(accountId, cid, holder);
+    },
+    collect(accountId, holder, trees) {
+      for (const { manifestCid } of trees) {
+        reconsider(accountId, holder, manifestCid);
+      }
+    },
+    sweep,
+    openFile(accountId, manifest, path) {
+      const entry = manifest.entries.find((candidate) => candidate.path === path);
+      if (entry?.kind !== "file") {
+        throw new QubixError("file_unknown", `There is no file ${path} here.`, { category: "user", status: 404 });
+      }
+      return (async function* () {
+        for (const chunk of entry.chunks) {
+          const stored = await read(accountId, chunk.cid);
+          if (cidOf(stored) !== chunk.cid) {
+            throw new QubixError("chunk_damaged", `A piece of ${path} is damaged on the orchestrator's disk.`, {
+              category: "platform",
+            });
+          }
+          yield await decodeChunk(stored, chunk);
+        }
+      })();
+    },
+  };
+}
+
+function treeKey(accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid): string {
+  return `${accountId} ${holder} ${manifestCid}`;
+}
+
+function refused(code: string, message: string): TreeVerdict {
+  return { kind: "refused", code, message };
+}
+
+function refusedBy(error: QubixError): TreeVerdict {
+  return refused(error.code, error.message);
+}
+
+function missingChunks(count: number): QubixError {
+  return new QubixError(
+    "chunks_missing",
+    `${count} of the tree's pieces are not stored here. Ask which are missing, send those, and try again.`,
+    { category: "user", status: 422 },
+  );
+}

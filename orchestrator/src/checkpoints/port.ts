@@ -1,0 +1,55 @@
+// The chunk store's port: content-addressed pieces, apart for each consumer, and the trees (checkpoints, outputs, uploads) that keep them.
+import type { AccountId, ChunkCid } from "@qubix/shared/domain";
+import type { TreeManifest, TreeRef } from "@qubix/shared/protocol";
+
+/** Whose tree it is: a job's id, or `upload`. */
+export type TreeHolder = string;
+export const UPLOAD_HOLDER: TreeHolder = "upload";
+
+/** Asks the records which trees are in use. */
+export interface TreeOwners {
+  /** Whether a record of this holder names the tree now. */
+  uses(accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid): boolean;
+  /** Every tree any record names: to make the index of references anew. */
+  all(): Iterable<{ readonly accountId: AccountId; readonly holder: TreeHolder; readonly manifestCid: ChunkCid }>;
+}
+
+export type TreeVerdict =
+  | { readonly kind: "ok"; readonly manifest: TreeManifest }
+  /** `code`: `tree_invalid`, `chunks_missing`, `output_exceeded`. */
+  | { readonly kind: "refused"; readonly code: string; readonly message: string };
+
+export interface ChunkStore {
+  /** Clears what a crash left behind and begins to sweep. Called again: does nothing. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** Which of these are not here. Those that are stay for at least an hour for this holder. */
+  missing(accountId: AccountId, holder: TreeHolder, cids: readonly ChunkCid[]): Promise<readonly ChunkCid[]>;
+  /**
+   * Resolves when the chunk is durable. Rejects with QubixError `chunk_mismatch` (400: the bytes are not what the name says), `chunk_too_large` (413),
+   * `storage_full` (507).
+   */
+  put(accountId: AccountId, holder: TreeHolder, cid: ChunkCid, bytes: Uint8Array): Promise<void>;
+  /** The stored bytes; undefined where it is not here. */
+  get(accountId: AccountId, cid: ChunkCid): Promise<Buffer | undefined>;
+  /** Rejects with `tree_invalid` or `chunks_missing`. */
+  readManifest(accountId: AccountId, manifestCid: ChunkCid): Promise<TreeManifest>;
+  /** Stores a manifest and says what a control message would say of the tree; `bytesMoved` is the manifest's own size. For uploads. */
+  putManifest(accountId: AccountId, holder: TreeHolder, manifest: TreeManifest): Promise<TreeRef>;
+  /**
+   * Before a tree is given to the core: checks that it is whole, durable and as large as it says, and keeps it. Always followed by `settleTree`,
+   * after which it is kept if a record uses it.
+   */
+  admitTree(accountId: AccountId, holder: TreeHolder, tree: TreeRef, bytesMax?: number): Promise<TreeVerdict>;
+  /** After the core answered. `accepted`: it said yes. */
+  settleTree(accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid, accepted: boolean): void;
+  /** These are perhaps not used any more: those that no record names are let go, with the chunks that only they had. */
+  collect(accountId: AccountId, holder: TreeHolder, trees: readonly TreeRef[]): void;
+  /** Deletes what no record and no upload needs: done by itself every hour. */
+  sweep(): Promise<void>;
+  /**
+   * The plain bytes of one file of a tree, each chunk checked against its name. Throws `file_unknown` (404) at once; the iteration throws
+   * `chunks_missing` or `chunk_damaged`.
+   */
+  openFile(accountId: AccountId, manifest: TreeManifest, path: string): AsyncIterable<Uint8Array>;
+}

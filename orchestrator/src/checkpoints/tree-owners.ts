@@ -1,0 +1,43 @@
+// Which trees the records name: asked of the store, so that a crash between a commit and a deletion is found out later.
+import type { AccountId, ChunkCid, JobId } from "@qubix/shared/domain";
+import type { JobRecord } from "../core/model.ts";
+import type { Store } from "../store/port.ts";
+import { UPLOAD_HOLDER, type TreeOwners } from "./port.ts";
+
+const PAGE = 500;
+
+/** Jobs name their kept checkpoints and their outputs; uploads name their tree. */
+export function createTreeOwners(store: Store): TreeOwners {
+  let uploads: Set<string> | undefined;
+  /** As of the first question: those made later are known to the chunk store itself. */
+  const usesUpload = (accountId: AccountId, manifestCid: ChunkCid): boolean => {
+    uploads ??= new Set(store.load().rows.uploads.map((row) => `${row.accountId} ${row.tree.manifestCid}`));
+    return uploads.has(`${accountId} ${manifestCid}`);
+  };
+  return {
+    uses(accountId, holder, manifestCid) {
+      if (holder === UPLOAD_HOLDER) return usesUpload(accountId, manifestCid);
+      const found = store.job(holder as JobId);
+      return found !== undefined && found.job.accountId === accountId && treesOf(found.job).includes(manifestCid);
+    },
+    *all() {
+      for (const { accountId, tree } of store.load().rows.uploads) {
+        yield { accountId, holder: UPLOAD_HOLDER, manifestCid: tree.manifestCid };
+      }
+      let before: JobId | undefined;
+      for (;;) {
+        const page = store.jobs({ limit: PAGE, ...(before === undefined ? {} : { before }) });
+        for (const job of page) {
+          for (const manifestCid of treesOf(job)) yield { accountId: job.accountId, holder: job.id, manifestCid };
+        }
+        before = page.at(-1)?.id;
+        if (before === undefined) return;
+      }
+    },
+  };
+}
+
+function treesOf(job: JobRecord): readonly ChunkCid[] {
+  const checkpoints = job.checkpoints.map((checkpoint) => checkpoint.tree.manifestCid);
+  return job.outputs === null ? checkpoints : [...checkpoints, job.outputs.manifestCid];
+}

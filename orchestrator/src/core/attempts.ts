@@ -1,0 +1,270 @@
+// What workers say of their attempts. Each word is checked for worker, epoch and phase; a stale one is refused and its container fenced.
+import { attemptId, type AttemptRef, attemptTable, jobTable } from "@qubix/shared/domain";
+import type { EndOutcome, WorkerMessage } from "@qubix/shared/protocol";
+import { unreachable } from "@qubix/shared/runtime";
+import { carryOn, closeAttempt, endByIntent, type Setback } from "./failover.ts";
+import { isActiveAttempt } from "./indexes.ts";
+import { endJob } from "./job-end.ts";
+import { leaseEnd } from "./leases.ts";
+import { credit } from "./metering.ts";
+import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
+import { newestCheckpoint } from "./placing.ts";
+import { armDuration, deadlineKey } from "./silence.ts";
+import { sendStandbyCheckpoint } from "./standbys.ts";
+import type { CoreState, Machine } from "./state.ts";
+import {
+  attemptsOf,
+  currentAttempt,
+  effect,
+  emitJob,
+  fire,
+  noteIncident,
+  patchJob,
+  put,
+  refOf,
+  send,
+} from "./tables.ts";
+
+type Message<Kind extends WorkerMessage["kind"]> = Extract<WorkerMessage, { kind: Kind }>;
+
+export interface Current {
+  readonly job: JobRecord;
+  readonly attempt: AttemptRecord;
+}
+
+/** The attempt that a message speaks of, if it is this worker's, of the job's current epoch, and not over. */
+export function currentOf(state: CoreState, machine: Machine, ref: AttemptRef): Current | undefined {
+  const job = state.rows.jobs.get(ref.jobId);
+  const attempt = state.rows.attempts.get(attemptId(ref));
+  if (job === undefined || attempt === undefined || attempt.workerId !== machine.id) return undefined;
+  if (!isCurrent(job, attempt)) return undefined;
+  return { job, attempt };
+}
+
+/** Fencing: only the newest epoch of a job, while it is active, may commit anything. */
+function isCurrent(job: JobRecord, attempt: AttemptRecord): boolean {
+  return attempt.epoch === job.epoch && isActiveAttempt(attempt);
+}
+
+/** Durable: the worker may forget it. */
+export function ack(state: CoreState, machine: Machine, message: WorkerMessage): void {
+  send(state, machine.id, { kind: "ack", re: message.msg });
+}
+
+/** Says no to a word of a stale attempt, and fences it. */
+export function refuseStale(state: CoreState, machine: Machine, message: WorkerMessage, ref: AttemptRef): void {
+  state.volatile.counters.staleRefused += 1;
+  noteIncident(state, "stale_refused", ref);
+  send(state, machine.id, {
+    kind: "refused",
+    re: message.msg,
+    code: "stale_epoch",
+    message: `attempt ${attemptId(ref)} is not the current one of its job: stop it and forget it`,
+  });
+  send(state, machine.id, { kind: "fence", attempt: { ...ref } });
+}
+
+export function onStarted(state: CoreState, machine: Machine, message: Message<"started">): void {
+  const current = currentOf(state, machine, message.attempt);
+  if (current === undefined) return refuseStale(state, machine, message, message.attempt);
+  markStarted(state, current, message.fromSeq);
+  ack(state, machine, message);
+}
+
+function markStarted(state: CoreState, { job, attempt }: Current, fromSeq: number): Current {
+  const phase = fire(state, attemptTable, attempt.phase, "started");
+  if (phase === undefined) return { job, attempt };
+  const started = { ...attempt, phase, fromSeq, startedAtMs: state.nowMs };
+  put(state, "attempts", attempt.id, started);
+  const jobPhase = fire(state, jobTable, job.phase, "started") ?? job.phase;
+  const running = patchJob(state, job, { phase: jobPhase, startedAtMs: job.startedAtMs ?? state.nowMs });
+  state.deadlines.clear(deadlineKey.attempt(attempt.id));
+  armDuration(state, running, started);
+  const { epoch, workerId } = started;
+  emitJob(state, running, "started", { epoch, workerId, fromSeq }, started);
+  return { job: running, attempt: started };
+}
+
+/** The container ended with success; its outputs are on their way. */
+export function onExited(state: CoreState, machine: Machine, message: Message<"exited">): void {
+  const current = currentOf(state, machine, message.attempt);
+  if (current === undefined) return refuseStale(state, machine, message, message.attempt);
+  ack(state, machine, message);
+  const { attempt, job } = current;
+  const phase = fire(state, attemptTable, attempt.phase, "exited");
+  if (phase === undefined) return;
+  const exited = { ...attempt, phase, committed: true, startedAtMs: attempt.startedAtMs ?? state.nowMs };
+  put(state, "attempts", attempt.id, exited);
+  const jobPhase = fire(state, jobTable, job.phase, "stopping") ?? job.phase;
+  const finishing = patchJob(state, job, { phase: jobPhase, startedAtMs: job.startedAtMs ?? state.nowMs });
+  state.deadlines.clear(deadlineKey.duration(attempt.id));
+  state.deadlines.set(deadlineKey.attempt(attempt.id), state.nowMs + state.config.outputTimeoutMs);
+  emitJob(state, finishing, "exited", { epoch: attempt.epoch, ranMs: message.ranMs }, exited);
+}
+
+export function onEnded(state: CoreState, machine: Machine, message: Message<"ended">): void {
+  const current = currentOf(state, machine, message.attempt);
+  if (current === undefined) {
+    if (endedBefore(state, machine, message.attempt)) return ack(state, machine, message);
+    return refuseStale(state, machine, message, message.attempt);
+  }
+  ack(state, machine, message);
+  const { outcome } = message;
+  // Work that its worker spoiled is paid up to the newest checkpoint only.
+  const { job, attempt } =
+    outcome.kind === "worker_failed" ? current : credit(state, current.job, current.attempt, message.ranMs);
+  const phase = fire(state, attemptTable, attempt.phase, "ended") ?? attempt.phase;
+  const lease = leaseEnd(state, attempt.lease, "returned");
+  const ended = closeAttempt(state, attempt, { phase, lease, outcome, committed: true });
+  follow(state, job, ended, outcome);
+}
+
+function endedBefore(state: CoreState, machine: Machine, ref: AttemptRef): boolean {
+  const attempt = state.rows.attempts.get(attemptId(ref));
+  return attempt?.phase === "ended" && attempt.workerId === machine.id;
+}
+
+function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome: EndOutcome): void {
+  switch (outcome.kind) {
+    case "succeeded": {
+      const done = patchJob(state, job, { outputs: outcome.outputs });
+      return endJob(state, done, { event: "completed", reason: "completed", message: null });
+    }
+    case "failed":
+      return carryOn(state, ended, ownFailure(state, job, ended, outcome));
+    case "worker_failed":
+      return carryOn(state, ended, { budget: "failovers", why: outcome.code, message: outcome.message });
+    case "stopped":
+      if (job.intent !== null) return endByIntent(state, job);
+      // A move that was not its fault; it counts as a failover only so that moves are bounded.
+      return carryOn(state, ended, { budget: "failovers", why: "stopped", message: "its worker stopped it." });
+    default:
+      unreachable(outcome);
+  }
+}
+
+function ownFailure(
+  state: CoreState,
+  job: JobRecord,
+  ended: AttemptRecord,
+  outcome: Extract<EndOutcome, { kind: "failed" }>,
+): Setback {
+  const neverRan = outcome.code === "start_failed" || outcome.code === "image_not_found";
+  const before = attemptsOf(state, job.id).some(
+    (attempt) => attempt.id !== ended.id && attempt.outcome?.kind === "failed" && attempt.outcome.code === outcome.code,
+  );
+  return {
+    budget: "retries",
+    why: outcome.code,
+    message: `${FAILURE_TEXT[outcome.code](outcome)}${outcome.message === "" ? "" : ` (${outcome.message})`}.`,
+    // What cannot start on two machines will not start on a third.
+    final: neverRan && before,
+  };
+}
+
+const FAILURE_TEXT: {
+  readonly [Code in Extract<EndOutcome, { kind: "failed" }>["code"]]: (outcome: {
+    readonly exitCode: number | null;
+  }) => string;
+} = {
+  exit_code: ({ exitCode }) => `The container ended with exit code ${exitCode ?? "unknown"}: its logs say why`,
+  oom: () => "The container used more memory than memoryMiB allows and was killed: ask for more, or use less",
+  disk_exceeded: () => "The container wrote more than diskMiB allows and was stopped: ask for more, or write less",
+  output_exceeded: () => "Its outputs are larger than the network takes: narrow the output patterns",
+  start_failed: () => "The container could not be started: check the command and the image",
+  image_not_found: () => "The image was not found: check its name and tag, and that it is public",
+};
+
+// ── Checkpoints ──
+
+export function onCheckpoint(state: CoreState, machine: Machine, message: Message<"checkpoint">): void {
+  if (committedBefore(state, machine, message)) return ack(state, machine, message);
+  const current = currentOf(state, machine, message.attempt);
+  if (current === undefined) return refuseStale(state, machine, message, message.attempt);
+  const newest = newestCheckpoint(current.job)?.seq ?? 0;
+  if (message.seq <= newest || (message.parentSeq !== newest && message.parentSeq !== 0)) {
+    return refuseOrder(state, machine, message, newest);
+  }
+  ack(state, machine, message);
+  const credited = credit(state, ...creditArgs(markStarted(state, current, current.attempt.fromSeq), message.ranMs));
+  commitCheckpoint(state, machine, credited, message);
+}
+
+function creditArgs({ job, attempt }: Current, ranMs: number): [JobRecord, AttemptRecord, number] {
+  return [job, attempt, ranMs];
+}
+
+function commitCheckpoint(
+  state: CoreState,
+  machine: Machine,
+  { job, attempt }: Current,
+  message: Message<"checkpoint">,
+): void {
+  const checkpoint: CheckpointRecord = {
+    jobId: job.id,
+    seq: message.seq,
+    parentSeq: message.parentSeq,
+    epoch: attempt.epoch,
+    workerId: machine.id,
+    tree: message.tree,
+    ranMs: message.ranMs,
+    progress: message.progress,
+    signature: message.signature,
+    committedAtMs: state.nowMs,
+  };
+  const all = [...job.checkpoints, checkpoint];
+  const kept = all.slice(-job.spec.checkpoint.keep);
+  const dropped = all.slice(0, all.length - kept.length);
+  const saved = patchJob(state, job, { checkpoints: kept });
+  if (!attempt.committed) put(state, "attempts", attempt.id, { ...attempt, committed: true });
+  if (dropped.length > 0) {
+    const trees = dropped.map((old) => old.tree);
+    effect(state, { kind: "collect", accountId: job.accountId, jobId: job.id, trees });
+  }
+  const { seq, epoch, ranMs, progress, tree } = checkpoint;
+  const sizes = { bytes: tree.bytes, bytesMoved: tree.bytesMoved };
+  emitJob(state, saved, "checkpoint", { seq, epoch, ranMs, progress, ...sizes }, attempt);
+  sendStandbyCheckpoint(state, saved);
+}
+
+/** The same checkpoint came again: its acknowledgement was lost. */
+function committedBefore(state: CoreState, machine: Machine, message: Message<"checkpoint">): boolean {
+  const job = state.rows.jobs.get(message.attempt.jobId);
+  return (
+    job?.checkpoints.some(
+      ({ seq, workerId, tree }) =>
+        seq === message.seq && workerId === machine.id && tree.manifestCid === message.tree.manifestCid,
+    ) ?? false
+  );
+}
+
+function refuseOrder(state: CoreState, machine: Machine, message: Message<"checkpoint">, newest: number): void {
+  send(state, machine.id, {
+    kind: "refused",
+    re: message.msg,
+    code: "checkpoint_out_of_order",
+    message: `checkpoint ${message.seq} with parent ${message.parentSeq} does not follow ${newest}, the newest that is committed`,
+  });
+}
+
+// ── Stopping ──
+
+/** Asks for a running attempt to be stopped; by the stop deadline the job ends with or without an answer. */
+export function stopAttempt(state: CoreState, job: JobRecord, intent: "cancelled" | "deadline"): void {
+  const phase = fire(state, jobTable, job.phase, "stopping");
+  const stopping = patchJob(state, job, { intent, ...(phase === undefined ? {} : { phase }) });
+  emitJob(state, stopping, "stopping", { reason: intent });
+  armStop(state, stopping);
+  sendStop(state, stopping);
+}
+
+export function armStop(state: CoreState, job: JobRecord): void {
+  state.deadlines.set(deadlineKey.stop(job.id), state.nowMs + job.spec.stopGraceS * 1_000 + state.config.stopMarginMs);
+}
+
+/** Tells the job's worker to stop, again if need be. */
+export function sendStop(state: CoreState, job: JobRecord): void {
+  const attempt = currentAttempt(state, job);
+  if (attempt === undefined || job.intent === null || !isActiveAttempt(attempt)) return;
+  send(state, attempt.workerId, { kind: "stop", attempt: refOf(attempt), reason: job.intent });
+}

@@ -1,0 +1,77 @@
+// Every time and bound of the core, with its reason. The shell may override any of them; tests and the simulator use the defaults.
+import { IDEMPOTENCY_TTL_MS, LOG_BYTES_PER_JOB_MAX, REGISTRIES_ALLOWED_DEFAULT } from "@qubix/shared/protocol";
+
+/** How long a worker may be silent before it is suspect, and before it is lost. */
+export interface SilenceLimits {
+  readonly suspectMs: number;
+  readonly lostMs: number;
+}
+
+export interface CoreConfig {
+  /** Holds an attempt that has, or wants, a hot standby: silent loss is noticed within 3 s. */
+  readonly silenceHot: SilenceLimits;
+  /** Holds any other attempt or standby: noticed within 6 s, three missed heartbeats make it suspect. */
+  readonly silenceBusy: SilenceLimits;
+  /** Holds nothing: heartbeats come every 5 s, two may be missed. */
+  readonly silenceIdle: SilenceLimits;
+  /** After its socket closed, a worker may come back within this time before it is lost: an agent restarts in about a second. */
+  readonly closeGraceMs: number;
+  /** A whole lease after a start of the orchestrator: workers reconnect with jitter within a few seconds. */
+  readonly restartGraceMs: number;
+  /** A deadline that is handled this late says that we were stalled ourselves, not that workers were silent. */
+  readonly stallLateMs: number;
+  /** Then silence is judged again after this time, when what waited in the sockets has been read. */
+  readonly stallGraceMs: number;
+  /** From the assignment to the container's start: large images over home links. */
+  readonly startTimeoutMs: number;
+  /** From the container's end to its outputs being committed: 16 GiB over a slow uplink. */
+  readonly outputTimeoutMs: number;
+  /** Added to a job's `stopGraceS` until a stop that was not confirmed is enforced by a fence. */
+  readonly stopMarginMs: number;
+  /** After a standby could not be prepared, the next is tried no sooner; doubles each time. */
+  readonly standbyRetryMs: number;
+  readonly standbyRetryMsMax: number;
+  /** Bounds the standbys one job reserves in its life. */
+  readonly standbysPerJobMax: number;
+  /** The newest of the workers on which a job went wrong, chosen last. */
+  readonly troubledWorkersMax: number;
+  readonly idempotencyTtlMs: number;
+  /** A spent or expired enrolment stays known for this time, so that its token gets a telling answer. */
+  readonly enrolmentKeptMs: number;
+  readonly logBytesPerJobMax: number;
+  /** Deadlines handled in one step, so that a step stays short. */
+  readonly deadlinesPerStepMax: number;
+  /** A deadline whose handling threw is tried again after this time, so that the others go on. */
+  readonly faultRetryMs: number;
+  /** Signatures or standbys without an offer that one dispatch may meet before it yields. */
+  readonly dispatchTriesMax: number;
+  /** Offers looked at beyond the first that fits, in search of one of another provider or without trouble. */
+  readonly preferenceScanMax: number;
+  /** Registries images may come from. */
+  readonly registriesAllowed: readonly string[];
+}
+
+export const DEFAULT_CORE_CONFIG: CoreConfig = {
+  silenceHot: { suspectMs: 2_000, lostMs: 2_800 },
+  silenceBusy: { suspectMs: 3_500, lostMs: 5_500 },
+  silenceIdle: { suspectMs: 12_000, lostMs: 17_000 },
+  closeGraceMs: 1_500,
+  restartGraceMs: 10_000,
+  stallLateMs: 300,
+  stallGraceMs: 250,
+  startTimeoutMs: 15 * 60_000,
+  outputTimeoutMs: 60 * 60_000,
+  stopMarginMs: 30_000,
+  standbyRetryMs: 10_000,
+  standbyRetryMsMax: 300_000,
+  standbysPerJobMax: 1_000,
+  troubledWorkersMax: 10,
+  idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
+  enrolmentKeptMs: 24 * 3_600_000,
+  logBytesPerJobMax: LOG_BYTES_PER_JOB_MAX,
+  deadlinesPerStepMax: 256,
+  faultRetryMs: 5_000,
+  dispatchTriesMax: 256,
+  preferenceScanMax: 256,
+  registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
+};

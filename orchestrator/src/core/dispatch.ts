@@ -1,0 +1,198 @@
+// Places one thing per step: a wanted standby, else the waiting job whose turn it is. What finds no offer is blocked until capacity that could matter is gained.
+import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
+import type { JobRecord } from "./model.ts";
+import { assignTo } from "./placing.ts";
+import { block, nextWaiting, noteServed, unblockFor } from "./queue.ts";
+import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
+import { reserveStandby } from "./standbys.ts";
+import type { CoreState, Machine } from "./state.ts";
+import { currentAttempt, emitJob, jobOf, liveStandby } from "./tables.ts";
+import { addToQueue, requestOf, takeFromQueue } from "./indexes.ts";
+import { deadlineKey } from "./silence.ts";
+import type { JobId } from "@qubix/shared/domain";
+
+/** A search through this many offers counts as one try: a dispatch stays short in a large, full fleet too. */
+const OFFERS_PER_TRY = 64;
+
+export function dispatch(state: CoreState): void {
+  const { ix, volatile } = state;
+  volatile.dispatchPending = false;
+  for (const machine of refreshMarket(ix.market)) {
+    unblockFor(ix.queue, machine);
+    unblockStandbys(state, machine);
+  }
+  const budget = { left: state.config.dispatchTriesMax };
+  if (placeStandby(state, budget) || placeJob(state, budget)) return;
+  volatile.dispatchPending = budget.left <= 0;
+}
+
+/** True when something was placed, or said. */
+function placeStandby(state: CoreState, budget: { left: number }): boolean {
+  const { openStandbys, blockedStandbys, standbyNoted } = state.volatile;
+  for (const jobId of openStandbys) {
+    if (budget.left <= 0) return false;
+    budget.left -= 1;
+    state.step.handling = standbyPlacing(jobId);
+    const job = jobOf(state, jobId);
+    if (standbyMayBeSought(state, job)) {
+      const found = findStandby(state, job, budget);
+      if (found !== undefined) {
+        standbyNoted.delete(jobId);
+        reserveStandby(state, job, found.machine.id, found.rates);
+        return true;
+      }
+    }
+    openStandbys.delete(jobId);
+    blockedStandbys.set(jobId, standbyRequest(job));
+    if (standbyNoted.has(jobId)) continue;
+    standbyNoted.add(jobId);
+    emitJob(state, job, "standby_unavailable", { message: STANDBY_UNAVAILABLE });
+    return true;
+  }
+  return false;
+}
+
+const STANDBY_UNAVAILABLE =
+  "No other worker fits and keeps the job within priceMaxPerHour: it runs without a standby until one does.";
+
+function standbyMayBeSought(state: CoreState, job: JobRecord): boolean {
+  const failure = state.volatile.standbyFailures.get(job.id);
+  if (job.standbysMade >= state.config.standbysPerJobMax) return false;
+  return failure === undefined || state.nowMs >= failure.retryAtMs;
+}
+
+interface FoundStandby {
+  readonly machine: Machine;
+  readonly rates: StandbyRates;
+}
+
+/** On another worker than the job's, of another provider where there is one; last of all where it went wrong before. */
+function findStandby(state: CoreState, job: JobRecord, budget: { left: number }): FoundStandby | undefined {
+  const primary = currentAttempt(state, job);
+  const request = standbyRequest(job);
+  const { machine, looked } = findOffer(
+    state.ix.market,
+    state.ix.machines,
+    state.ix.workersByImage,
+    request,
+    {
+      refuses: (other) => other.id === primary?.workerId || ratesFor(job, other, request) === undefined,
+      rank: (other) =>
+        (other.worker.providerId === primary?.providerId ? 1 : 0) + (job.troubledWorkers.includes(other.id) ? 2 : 0),
+    },
+    state.config.preferenceScanMax,
+  );
+  budget.left -= triesFor(looked);
+  const rates = machine === undefined ? undefined : ratesFor(job, machine, request);
+  return machine === undefined || rates === undefined ? undefined : { machine, rates };
+}
+
+function standbyRequest(job: JobRecord): OfferRequest {
+  // Promoted it may cost what the cap allows beside the dearest standby; that is checked per offer.
+  return { ...requestOf(job), rateMax: job.spec.priceMaxPerHour.amount };
+}
+
+function ratesFor(job: JobRecord, machine: Machine, request: OfferRequest): StandbyRates | undefined {
+  return standbyRatesAt(machine, request, job, job.spec.priceMaxPerHour.amount);
+}
+
+function unblockStandbys(state: CoreState, machine: Machine): void {
+  const { openStandbys, blockedStandbys } = state.volatile;
+  for (const [jobId, request] of blockedStandbys) {
+    if (!admits(machine, request)) continue;
+    const job = jobOf(state, jobId);
+    if (!standbyMayBeSought(state, job)) continue;
+    if (currentAttempt(state, job)?.workerId === machine.id) continue;
+    blockedStandbys.delete(jobId);
+    openStandbys.add(jobId);
+  }
+}
+
+/** True when a job was placed. */
+function placeJob(state: CoreState, budget: { left: number }): boolean {
+  const { ix } = state;
+  for (; budget.left > 0; budget.left -= 1) {
+    const next = nextWaiting(ix.queue, ix.usage, ix.totals);
+    if (next === undefined) return false;
+    state.step.handling = jobPlacing(next.waiting.jobId);
+    const job = jobOf(state, next.waiting.jobId);
+    const found = findPlace(state, job, next.line.signature.request, budget);
+    if (found === undefined) {
+      block(ix.queue, next.line.signature);
+      continue;
+    }
+    noteServed(ix.queue, next.line.account);
+    assignTo(state, job, found.machine.id, found.ratePerHour);
+    return true;
+  }
+  return false;
+}
+
+function findPlace(
+  state: CoreState,
+  job: JobRecord,
+  request: OfferRequest,
+  budget: { left: number },
+): { readonly machine: Machine; readonly ratePerHour: bigint } | undefined {
+  const standby = liveStandby(state, job);
+  const { troubledWorkers } = job;
+  const { machine, looked } = findOffer(
+    state.ix.market,
+    state.ix.machines,
+    state.ix.workersByImage,
+    request,
+    {
+      refuses: (other) => other.id === standby?.workerId,
+      rank: (other) => (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 1 : 0),
+    },
+    state.config.preferenceScanMax,
+  );
+  budget.left -= triesFor(looked);
+  const offer = machine?.worker.offer;
+  const ratePerHour = offer === undefined || offer === null ? null : rateOf(offer, request.needs, request.currency);
+  return machine === undefined || ratePerHour === null ? undefined : { machine, ratePerHour };
+}
+
+function triesFor(looked: number): number {
+  return Math.floor(looked / OFFERS_PER_TRY);
+}
+
+// ── What cannot be placed because of a bug ──
+
+const JOB_PLACING = "place-job:";
+const STANDBY_PLACING = "place-standby:";
+
+function jobPlacing(id: JobId): string {
+  return `${JOB_PLACING}${id}`;
+}
+
+function standbyPlacing(id: JobId): string {
+  return `${STANDBY_PLACING}${id}`;
+}
+
+/** Placing threw: what was being placed is set aside for a while, so that the others go on. Not undone. */
+export function setAside(state: CoreState, handling: string): void {
+  const atMs = state.nowMs + state.config.faultRetryMs;
+  if (handling.startsWith(STANDBY_PLACING)) {
+    const jobId = handling.slice(STANDBY_PLACING.length) as JobId;
+    const job = state.rows.jobs.get(jobId);
+    if (job === undefined || !state.volatile.openStandbys.delete(jobId)) return;
+    state.volatile.blockedStandbys.set(jobId, standbyRequest(job));
+    state.volatile.standbyFailures.set(jobId, { count: 1, retryAtMs: atMs });
+    state.deadlines.set(deadlineKey.standbyRetry(jobId), atMs);
+  } else if (handling.startsWith(JOB_PLACING)) {
+    const job = state.rows.jobs.get(handling.slice(JOB_PLACING.length));
+    if (job?.phase !== "queued") return;
+    takeFromQueue(state.ix.queue, job);
+    state.deadlines.set(deadlineKey.requeue(job.id), atMs);
+  }
+}
+
+/** A job that was set aside waits again. */
+export function putBack(state: CoreState, id: JobId): void {
+  const job = state.rows.jobs.get(id);
+  if (job?.phase !== "queued") return;
+  takeFromQueue(state.ix.queue, job);
+  addToQueue(state.ix.queue, job);
+  state.volatile.dispatchPending = true;
+}

@@ -1,0 +1,249 @@
+// Why offers match or do not: the same filters as the market's, one after the other over the whole fleet, each with the number of offers it removed and what would help.
+// For quotes and for jobs that found nothing; never on the way of a placement.
+import { type AccountId, chargeFor, formatUnits, holdFor } from "@qubix/shared/domain";
+import type { JobSpec } from "@qubix/shared/protocol";
+import { localImageKey, signatureKey } from "./indexes.ts";
+import type { JobRecord } from "./model.ts";
+import { type OfferRequest, isOpen } from "./market.ts";
+import { gpuFits, needsOf, pickGpus, rateOf, standbyRatesAt } from "./resources.ts";
+import type { CoreState, Machine } from "./state.ts";
+
+export interface Explanation {
+  readonly hold: bigint;
+  readonly currency: string;
+  /** The cheapest match for the whole job, standby included; `null` where nothing matches. */
+  readonly ratePerHour: bigint | null;
+  /** At that rate for the whole of `durationMaxS`. */
+  readonly costMax: bigint | null;
+  readonly total: number;
+  readonly matching: number;
+  /** Offers that could stand by for the cheapest match. */
+  readonly standbys: number;
+  readonly filters: readonly FilterResult[];
+}
+
+export interface FilterResult {
+  readonly filter: string;
+  /** Of the offers that the filters before it left. */
+  readonly removed: number;
+  readonly hint: string;
+}
+
+interface Filter {
+  readonly name: string;
+  readonly keeps: (machine: Machine, request: OfferRequest) => boolean;
+  readonly hint: (request: OfferRequest) => string;
+}
+
+const free = "Wait until more is free, or ask for less";
+
+const FILTERS: readonly Filter[] = [
+  {
+    name: "online",
+    keeps: ({ worker }) => worker.phase === "online" && worker.offer !== null,
+    hint: () => "These workers are not connected. Wait for their owners to start them.",
+  },
+  {
+    name: "draining",
+    keeps: isOpen,
+    hint: () => "Their owners let them take no new work for now.",
+  },
+  {
+    name: "gpu count",
+    keeps: (machine, { needs }) => gpusLeft(machine, { ...needs, gpuModel: null, gpuMemoryMiBMin: 0 }),
+    hint: ({ needs }) => `They have fewer than ${needs.gpus} free GPUs. ${free} (resources.gpus.count).`,
+  },
+  {
+    name: "gpu model",
+    keeps: (machine, { needs }) => gpusLeft(machine, { ...needs, gpuMemoryMiBMin: 0 }),
+    hint: ({ needs }) =>
+      `They have no ${needs.gpus} free GPUs of model ${needs.gpuModel}. Name another model, or none.`,
+  },
+  {
+    name: "gpu memory",
+    keeps: (machine, { needs }) => gpusLeft(machine, needs),
+    hint: ({ needs }) =>
+      `Their free GPUs have less than ${needs.gpuMemoryMiBMin} MiB. Lower resources.gpus.memoryMiBMin.`,
+  },
+  {
+    name: "cpus",
+    keeps: (machine, { needs }) => machine.cpuMilli - machine.usedCpuMilli >= needs.cpuMilli,
+    hint: ({ needs }) => `They have fewer than ${needs.cpuMilli / 1000} free cores. ${free} (resources.cpus).`,
+  },
+  {
+    name: "memory",
+    keeps: (machine, { needs }) => (machine.worker.offer?.memoryMiB ?? 0) - machine.usedMemoryMiB >= needs.memoryMiB,
+    hint: ({ needs }) => `They have less than ${needs.memoryMiB} MiB of memory free. ${free} (resources.memoryMiB).`,
+  },
+  {
+    name: "disk",
+    keeps: (machine, { needs }) => (machine.worker.offer?.diskMiB ?? 0) - machine.usedDiskMiB >= needs.diskMiB,
+    hint: ({ needs }) => `They have less than ${needs.diskMiB} MiB of disk free. ${free} (resources.diskMiB).`,
+  },
+  {
+    name: "image",
+    keeps: (machine, { image }) => image === null || machine.images.has(image),
+    hint: ({ image }) => `Their owners do not list the local image ${image}. Use an image of a registry.`,
+  },
+  {
+    name: "regions",
+    keeps: ({ worker }, { placement: { regions } }) =>
+      regions === undefined || regions.includes(worker.offer?.region ?? ""),
+    hint: () => "They are in other regions. Widen placement.regions.",
+  },
+  {
+    name: "workers",
+    keeps: ({ worker }, { placement: { workers } }) => workers === undefined || workers.includes(worker.id),
+    hint: () => "They are not named in placement.workers.",
+  },
+  {
+    name: "providers",
+    keeps: ({ worker }, { placement: { providers } }) =>
+      providers === undefined || providers.includes(worker.providerId),
+    hint: () => "Their providers are not named in placement.providers.",
+  },
+  {
+    name: "avoid",
+    keeps: ({ worker }, { placement: { avoid } }) =>
+      avoid === undefined || !(avoid.includes(worker.id) || avoid.includes(worker.providerId)),
+    hint: () => "placement.avoid names them or their providers.",
+  },
+  {
+    name: "price",
+    keeps: ({ worker }, { needs, currency, rateMax }) => {
+      const rate = worker.offer === null ? null : rateOf(worker.offer, needs, currency);
+      return rate !== null && rate <= rateMax;
+    },
+    hint: ({ rateMax, currency }) =>
+      `They cost more than ${formatUnits(rateMax)} ${currency} an hour, or take another currency. Raise priceMaxPerHour.`,
+  },
+];
+
+/** Goes through the whole fleet as it is now. The answer is the same for every asker: offers are public. */
+export function explainPlacement(
+  state: CoreState,
+  spec: JobSpec,
+  _asker?: { readonly accountId: AccountId },
+): Explanation {
+  const request = requestFor(spec);
+  const machines = [...state.ix.machines.values()];
+  const removed = new Map<string, number>();
+  const matching = machines.filter((machine) => {
+    const failed = FILTERS.find((filter) => !filter.keeps(machine, request));
+    if (failed !== undefined) removed.set(failed.name, (removed.get(failed.name) ?? 0) + 1);
+    return failed === undefined;
+  });
+  const best = cheapest(matching, request);
+  const standbys = spec.standby === "hot" && best !== undefined ? standbysFor(matching, best, request) : [];
+  const standbyRate = standbys.reduce<bigint | null>(
+    (least, rate) => (least === null || rate < least ? rate : least),
+    null,
+  );
+  const ratePerHour = best === undefined ? null : best.rate + (standbyRate ?? 0n);
+  return {
+    hold: holdFor(spec.priceMaxPerHour.amount, spec.durationMaxS),
+    currency: request.currency,
+    ratePerHour,
+    costMax: ratePerHour === null ? null : chargeFor(ratePerHour, spec.durationMaxS * 1000),
+    total: machines.length,
+    matching: matching.length,
+    standbys: standbys.length,
+    filters: FILTERS.map(({ name, hint }) => {
+      const count = removed.get(name) ?? 0;
+      return {
+        filter: name,
+        removed: count,
+        hint: count === 0 ? "" : withOutlook(name, hint(request), machines, request),
+      };
+    }),
+  };
+}
+
+/** One sentence or two: what stood in the way of most offers. */
+export function explainShort(state: CoreState, spec: JobSpec): string {
+  const { total, filters, matching } = explainPlacement(state, spec);
+  if (total === 0) return "No worker is enrolled in this network yet.";
+  if (matching > 0) return `${matching} of ${total} offers fit now: submit it again.`;
+  const telling = filters.filter(({ removed }) => removed > 0).toSorted((a, b) => b.removed - a.removed);
+  const parts = telling.slice(0, 3).map(({ filter, removed, hint }) => `${filter}: ${removed} of ${total} (${hint})`);
+  return `What stood in the way: ${parts.join(" ")}`;
+}
+
+/** An explanation serves all jobs that ask for the same thing for this long. */
+const EXPLAINED_MS = 1_000;
+/** Offers that may be gone through for explanations in that time; a second of them would stall everything else. */
+const EXPLAINED_OFFERS_MAX = 100_000;
+
+/** {@link explainShort} for a job, at a bounded cost when very many ask at once. */
+export function explainOnce(state: CoreState, job: JobRecord): string {
+  const { explained } = state.volatile;
+  if (state.nowMs - explained.atMs > EXPLAINED_MS) {
+    explained.atMs = state.nowMs;
+    explained.looked = 0;
+    explained.texts.clear();
+  }
+  const key = signatureKey(job);
+  const known = explained.texts.get(key);
+  if (known !== undefined) return known;
+  if (explained.looked > EXPLAINED_OFFERS_MAX) return "A quote for it says which filters stood in the way.";
+  explained.looked += state.ix.machines.size;
+  const text = explainShort(state, job.spec);
+  explained.texts.set(key, text);
+  return text;
+}
+
+function requestFor(spec: JobSpec): OfferRequest {
+  const { amount, currency } = spec.priceMaxPerHour;
+  return {
+    needs: needsOf(spec),
+    currency,
+    rateMax: amount,
+    image: localImageKey(spec.image),
+    placement: spec.placement,
+  };
+}
+
+/** For what is taken now: whether an idle worker would do, or none is large enough at all. */
+function withOutlook(name: string, hint: string, machines: readonly Machine[], { needs }: OfferRequest): string {
+  if (!SIZE_FILTERS.has(name)) return hint;
+  const able = machines.filter(({ cpuMilli, worker: { offer } }) => {
+    if (offer === null) return false;
+    const gpus = offer.gpus.filter((gpu) => gpuFits(gpu, needs)).length;
+    const { memoryMiB, diskMiB } = offer;
+    return gpus >= needs.gpus && cpuMilli >= needs.cpuMilli && memoryMiB >= needs.memoryMiB && diskMiB >= needs.diskMiB;
+  }).length;
+  const outlook =
+    able === 0
+      ? "No enrolled worker is large enough, even when idle."
+      : `${able} enrolled ${able === 1 ? "worker is" : "workers are"} large enough when idle.`;
+  return `${hint} ${outlook}`;
+}
+
+const SIZE_FILTERS: ReadonlySet<string> = new Set(["gpu count", "gpu model", "gpu memory", "cpus", "memory", "disk"]);
+
+function gpusLeft(machine: Machine, needs: OfferRequest["needs"]): boolean {
+  return needs.gpus === 0 || pickGpus(machine, needs) !== undefined;
+}
+
+interface Priced {
+  readonly machine: Machine;
+  readonly rate: bigint;
+}
+
+function cheapest(machines: readonly Machine[], request: OfferRequest): Priced | undefined {
+  let best: Priced | undefined;
+  for (const machine of machines) {
+    const { offer } = machine.worker;
+    const rate = offer === null ? null : rateOf(offer, request.needs, request.currency);
+    if (rate !== null && (best === undefined || rate < best.rate)) best = { machine, rate };
+  }
+  return best;
+}
+
+function standbysFor(machines: readonly Machine[], primary: Priced, request: OfferRequest): readonly bigint[] {
+  const had = { rateMax: primary.rate, standbyRateMax: 0n };
+  return machines.flatMap((machine) => {
+    if (machine === primary.machine) return [];
+    return standbyRatesAt(machine, request, had, request.rateMax)?.ratePerHour ?? [];
+  });
+}

@@ -1,0 +1,269 @@
+// What becomes of a job when its attempt is gone: its ready standby is promoted, or it waits for another place, or it ends. And the way back:
+// an attempt that was given up too early goes on, as long as its successor has committed nothing.
+import { attemptTable, jobTable, standbyId as standbyIdOf } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
+import { isActiveAttempt } from "./indexes.ts";
+import { endJob } from "./job-end.ts";
+import { leaseEnd, type LeaseEnd } from "./leases.ts";
+import { MS_PER_S } from "./metering.ts";
+import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
+import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
+import { allocationFree } from "./resources.ts";
+import { armDuration, deadlineKey } from "./silence.ts";
+import { consumeStandby, loseStandby } from "./standbys.ts";
+import type { CoreState, Machine } from "./state.ts";
+import {
+  attemptsOf,
+  currentAttempt,
+  emitJob,
+  fire,
+  liveStandby,
+  machineOf,
+  markLog,
+  noteIncident,
+  patchJob,
+  put,
+  refOf,
+  send,
+} from "./tables.ts";
+
+/** What went wrong, and which budget it uses. */
+export interface Setback {
+  readonly budget: "retries" | "failovers";
+  /** For the timeline, and the job's reason when its budget is used up. */
+  readonly why: string;
+  /** For people. */
+  readonly message: string;
+  /** Over at once, whatever the budget says. */
+  readonly final?: boolean;
+}
+
+/** Gives an attempt up because its worker is gone, and carries on without it. Until a successor commits something it may be undone. */
+export function loseAttempt(state: CoreState, attempt: AttemptRecord, lease: LeaseEnd, setback: Setback): void {
+  const phase = fire(state, attemptTable, attempt.phase, "lost");
+  if (phase === undefined) return;
+  closeAttempt(state, attempt, { phase, lease: leaseEnd(state, attempt.lease, lease) });
+  carryOn(state, attempt, setback);
+}
+
+/** Withdraws an attempt for good: nothing of it is accepted any more. */
+export function fenceAttempt(state: CoreState, attempt: AttemptRecord): void {
+  // After its exit the table knows no fence: it is lost then, and fenced on the wire all the same.
+  const event = attempt.phase === "exited" ? "lost" : "fenced";
+  const phase = fire(state, attemptTable, attempt.phase, event);
+  assert(phase !== undefined, `attempt ${attempt.id} ended twice`);
+  closeAttempt(state, attempt, { phase, lease: leaseEnd(state, attempt.lease, "revoked") });
+  send(state, attempt.workerId, { kind: "fence", attempt: refOf(attempt) });
+}
+
+/** Puts the attempt's last row and forgets its deadlines. */
+export function closeAttempt(state: CoreState, attempt: AttemptRecord, patch: Partial<AttemptRecord>): AttemptRecord {
+  const closed = { ...attempt, ...patch, endedAtMs: state.nowMs };
+  put(state, "attempts", attempt.id, closed);
+  state.deadlines.clear(deadlineKey.attempt(attempt.id));
+  state.deadlines.clear(deadlineKey.duration(attempt.id));
+  return closed;
+}
+
+/** The job's next step after `gone`, its current attempt, ended without a result. */
+export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback): void {
+  const job = state.rows.jobs.get(gone.jobId);
+  assert(job !== undefined, `job ${gone.jobId} is not in memory`);
+  if (job.intent !== null) return endByIntent(state, job);
+  const { retriesUsed, failoversUsed, spec } = job;
+  const left = setback.budget === "retries" ? spec.retries - retriesUsed : spec.failoversMax - failoversUsed;
+  if (setback.final === true || left <= 0) return endJob(state, job, exhausted(job, setback));
+  const workLostMs = lostWorkMs(state, job, gone);
+  const row = state.rows.attempts.get(gone.id);
+  if (row !== undefined && workLostMs > 0) put(state, "attempts", gone.id, { ...row, workLostMs });
+  const next = patchJob(state, job, {
+    workLostMs: job.workLostMs + workLostMs,
+    troubledWorkers: withTroubled(state, job, gone),
+    ...(setback.budget === "retries" ? { retriesUsed: retriesUsed + 1 } : { failoversUsed: failoversUsed + 1 }),
+  });
+  if (setback.budget === "retries") state.volatile.counters.retries += 1;
+  else state.volatile.counters.failovers += 1;
+  if (setback.budget === "failovers") noteIncident(state, "failover", refOf(gone));
+  const standby = liveStandby(state, next);
+  if (standby !== undefined && canPromote(state, standby)) {
+    return void promote(state, next, standby, "promoted", { why: setback.why, workLostMs, from: gone });
+  }
+  requeue(state, next, standby, { why: setback.why, workLostMs, from: gone });
+}
+
+export function canPromote(state: CoreState, standby: StandbyRecord): boolean {
+  return standby.phase === "ready" && machineOf(state, standby.workerId).worker.phase === "online";
+}
+
+interface Interruption {
+  readonly why: string;
+  readonly workLostMs: number;
+  readonly from: AttemptRecord | null;
+}
+
+/** A ready standby takes the job over, under the next epoch. */
+export function promote(
+  state: CoreState,
+  job: JobRecord,
+  standby: StandbyRecord,
+  event: "promoted" | "placed",
+  { why, workLostMs, from }: Interruption,
+): Placed {
+  const machine = machineOf(state, standby.workerId);
+  const freed = consumeStandby(state, job, standby);
+  const placed = newAttempt(state, freed, event, {
+    machine,
+    allocation: standby.allocation,
+    ratePerHour: standby.fullRatePerHour,
+  });
+  const { epoch, workerId, fromSeq } = placed.attempt;
+  state.volatile.counters.promotions += 1;
+  noteIncident(state, "promotion", refOf(placed.attempt));
+  emitJob(
+    state,
+    placed.job,
+    "promoted",
+    { epoch, workerId, fromSeq, workLostMs, why, fromWorkerId: from?.workerId ?? null, standbyId: standby.id },
+    placed.attempt,
+  );
+  markLog(state, placed.job, `-- attempt ${epoch} on ${workerId}, from ${checkpointName(fromSeq)} (${why}) --`);
+  sendPromote(state, placed.job, placed.attempt, standby);
+  return placed;
+}
+
+/** A job that waits, and whose standby became ready meanwhile, is placed on it. */
+export function placeOnStandby(state: CoreState, job: JobRecord): void {
+  const standby = liveStandby(state, job);
+  if (job.phase !== "queued" || standby === undefined || !canPromote(state, standby)) return;
+  const placed = promote(state, job, standby, "placed", { why: "standby_ready", workLostMs: 0, from: null });
+  reportMatched(state, placed);
+}
+
+function requeue(state: CoreState, job: JobRecord, standby: StandbyRecord | undefined, what: Interruption): void {
+  // A standby that is ready on a worker we do not hear is no help, and is not paid while nothing runs.
+  const kept =
+    standby !== undefined && standby.phase === "ready" ? loseStandby(state, job, standby, "revoked", "not_heard") : job;
+  const phase = fire(state, jobTable, kept.phase, "interrupted");
+  assert(phase !== undefined, `job ${job.id} cannot wait again in phase ${kept.phase}`);
+  const waiting = patchJob(state, kept, { phase, queuedAtMs: state.nowMs });
+  const fromSeq = newestCheckpoint(waiting)?.seq ?? 0;
+  armQueue(state, waiting);
+  const { why, workLostMs, from } = what;
+  emitJob(
+    state,
+    waiting,
+    "requeued",
+    { why, workLostMs, fromSeq, fromWorkerId: from?.workerId ?? null },
+    from ?? undefined,
+  );
+  markLog(state, waiting, `-- attempt ${waiting.epoch} is over (${why}), to go on from ${checkpointName(fromSeq)} --`);
+}
+
+/** Sets the deadline by which a waiting job must have found an offer. */
+export function armQueue(state: CoreState, job: JobRecord, notBeforeMs = 0): void {
+  const atMs = Math.max(notBeforeMs, job.queuedAtMs + job.spec.queueS * MS_PER_S);
+  state.deadlines.set(deadlineKey.queue(job.id), atMs);
+}
+
+/** Ends a job that was being stopped by us. */
+export function endByIntent(state: CoreState, job: JobRecord): void {
+  if (job.intent === "deadline") {
+    const message = `It used up its durationMaxS of ${job.spec.durationMaxS} s of running time. Give it more, or resume from its newest checkpoint.`;
+    return endJob(state, job, { event: "failed", reason: "deadline", message });
+  }
+  endJob(state, job, { event: "cancelled", reason: "cancelled", message: "It was cancelled on request." });
+}
+
+function exhausted(job: JobRecord, setback: Setback): { event: "failed"; reason: string; message: string } {
+  if (setback.budget === "retries" || setback.final === true) {
+    const tried = job.retriesUsed > 0 ? ` It was tried ${job.retriesUsed + 1} times.` : "";
+    return { event: "failed", reason: setback.why, message: `${setback.message}${tried}` };
+  }
+  const message = `It was moved ${job.failoversUsed} times, as often as failoversMax allows, and lost its worker again: ${setback.message}`;
+  return { event: "failed", reason: "failovers_exhausted", message };
+}
+
+// ── Undo ──
+
+/** Whether a lost attempt whose container still runs can go on in place of what followed it. */
+export function canUndo(state: CoreState, job: JobRecord, lost: AttemptRecord): boolean {
+  if (lost.phase !== "lost" || job.intent !== null) return false;
+  if (job.phase !== "queued" && job.phase !== "starting" && job.phase !== "running") return false;
+  const successors = attemptsOf(state, job.id).filter((attempt) => attempt.epoch > lost.epoch);
+  if (successors.some((attempt) => attempt.committed)) return false;
+  const machine = state.ix.machines.get(lost.workerId);
+  return machine !== undefined && allocationFree(machine, lost.allocation);
+}
+
+/** The returning container gets the next epoch and the one that replaced it is fenced, unpaid, in one step. The caller sends `adopt`. */
+export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): void {
+  const successor = currentAttempt(state, job);
+  if (successor !== undefined && isActiveAttempt(successor)) fenceAttempt(state, successor);
+  // A false alarm costs nothing: neither the work nor the failover counts.
+  const restored = patchJob(state, job, {
+    workLostMs: Math.max(0, job.workLostMs - lost.workLostMs),
+    failoversUsed: Math.max(0, job.failoversUsed - 1),
+  });
+  const machine = machineOf(state, lost.workerId);
+  const { attempt, job: running } = newAttempt(state, restored, "restored", {
+    machine,
+    allocation: lost.allocation,
+    ratePerHour: lost.ratePerHour,
+    adopts: lost,
+  });
+  put(state, "attempts", lost.id, { ...lost, workLostMs: 0 });
+  const phase = fire(state, attemptTable, attempt.phase, "started");
+  assert(phase !== undefined, `attempt ${attempt.id} cannot start`);
+  const started = { ...attempt, phase, startedAtMs: attempt.startedAtMs ?? state.nowMs };
+  put(state, "attempts", attempt.id, started);
+  state.deadlines.clear(deadlineKey.attempt(attempt.id));
+  if (running.startedAtMs === null) patchJob(state, running, { startedAtMs: started.startedAtMs });
+  armDuration(state, running, started);
+  state.volatile.counters.undos += 1;
+  noteIncident(state, "undo", refOf(started));
+  const { epoch, workerId } = started;
+  const fencedEpoch = successor !== undefined && successor.id !== lost.id ? successor.epoch : null;
+  emitJob(state, running, "undone", { epoch, workerId, adoptedEpoch: lost.epoch, fencedEpoch }, started);
+  markLog(state, running, `-- attempt ${lost.epoch} is back on ${workerId} and goes on as attempt ${epoch} --`);
+}
+
+/** The standby of this job, on this machine, that an attempt was made from; `undefined` for none. */
+export function promotedStandbyOn(state: CoreState, job: JobRecord, machine: Machine): StandbyRecord | undefined {
+  for (let n = job.standbysMade; n >= 1; n -= 1) {
+    const standby = state.rows.standbys.get(standbyIdOf(job.id, n));
+    if (standby?.phase === "promoted" && standby.workerId === machine.id) return standby;
+  }
+  return undefined;
+}
+
+// ── What was lost ──
+
+/** Container time since the newest checkpoint, as far as we heard of it. */
+function lostWorkMs(state: CoreState, job: JobRecord, gone: AttemptRecord): number {
+  if (gone.startedAtMs === null) return 0;
+  const heardMs = Math.min(state.nowMs, machineOf(state, gone.workerId).heardMs);
+  const ranMs = Math.max(state.volatile.live.get(gone.id)?.ranMs ?? 0, heardMs - gone.startedAtMs);
+  return Math.max(0, ranMs - savedRanMs(state, job, gone));
+}
+
+/** Container time of `gone`'s container at the newest checkpoint; 0 where another container made it. */
+function savedRanMs(state: CoreState, job: JobRecord, gone: AttemptRecord): number {
+  const newest = newestCheckpoint(job);
+  if (newest === undefined || newest.workerId !== gone.workerId) return 0;
+  const older = attemptsOf(state, job.id);
+  for (let attempt: AttemptRecord | undefined = gone; attempt !== undefined; ) {
+    if (attempt.epoch === newest.epoch) return newest.ranMs;
+    const adoptedEpoch: AttemptRecord["adoptedEpoch"] = attempt.adoptedEpoch;
+    attempt = adoptedEpoch === 0 ? undefined : older.find(({ epoch }) => epoch === adoptedEpoch);
+  }
+  return 0;
+}
+
+function withTroubled(state: CoreState, job: JobRecord, gone: AttemptRecord): JobRecord["troubledWorkers"] {
+  const others = job.troubledWorkers.filter((id) => id !== gone.workerId);
+  return [...others, gone.workerId].slice(-state.config.troubledWorkersMax);
+}
+
+function checkpointName(seq: number): string {
+  return seq === 0 ? "the beginning" : `checkpoint ${seq}`;
+}

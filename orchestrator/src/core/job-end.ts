@@ -1,0 +1,42 @@
+// The end of a job: its standby is released, its money settled, in the same step; then it leaves memory.
+import { jobTable } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
+import { settle } from "./metering.ts";
+import type { JobRecord } from "./model.ts";
+import { deadlineKey } from "./silence.ts";
+import { releaseStandby } from "./standbys.ts";
+import type { CoreState } from "./state.ts";
+import { attemptsOf, emitJob, fire, patchJob } from "./tables.ts";
+import { isActiveAttempt } from "./indexes.ts";
+
+export interface JobEnd {
+  readonly event: "completed" | "failed" | "cancelled";
+  /** A literal for programs. */
+  readonly reason: string;
+  /** For people: what happened, why, what to do next. */
+  readonly message: string | null;
+}
+
+/** Ends a job that has no active attempt any more. */
+export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
+  const phase = fire(state, jobTable, job.phase, end.event);
+  assert(phase !== undefined, `job ${job.id} ended twice`);
+  assert(!attemptsOf(state, job.id).some(isActiveAttempt), `job ${job.id} ends with an active attempt`);
+  let ended = releaseStandby(state, job);
+  ended = patchJob(state, ended, { phase, reason: end.reason, message: end.message, endedAtMs: state.nowMs });
+  const { epoch, creditedMs, workLostMs } = ended;
+  emitJob(state, ended, end.event, { reason: end.reason, message: end.message, epoch, creditedMs, workLostMs });
+  settle(state, ended);
+  count(state, end.event);
+  state.deadlines.clear(deadlineKey.queue(job.id));
+  state.deadlines.clear(deadlineKey.stop(job.id));
+  state.deadlines.clear(deadlineKey.standbyRetry(job.id));
+  state.step.ended.push(job.id);
+}
+
+function count(state: CoreState, event: JobEnd["event"]): void {
+  const { counters } = state.volatile;
+  if (event === "completed") counters.jobsSucceeded += 1;
+  else if (event === "failed") counters.jobsFailed += 1;
+  else counters.jobsCancelled += 1;
+}

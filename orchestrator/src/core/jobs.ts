@@ -1,0 +1,204 @@
+// Jobs as their owners see them: created with their money locked, cancelled, drained around.
+import { formatUnits, holdFor, jobTable, settlementTable } from "@qubix/shared/domain";
+import { imageKey, type ImageRef, type JobSpec, parseImageRef, unavailableFeatures } from "@qubix/shared/protocol";
+import { assert } from "@qubix/shared/runtime";
+import { REFUSED, remember, seenBefore } from "./accounts.ts";
+import { stopAttempt } from "./attempts.ts";
+import type { Actor, CoreEvent, Refusal } from "./events.ts";
+import { armQueue, endByIntent } from "./failover.ts";
+import { balanceOf, transfer } from "./ledger.ts";
+import type { JobRecord, WorkerRecord } from "./model.ts";
+import { newJobId } from "./random.ts";
+import type { CoreState } from "./state.ts";
+import { emit, emitJob, patchJob, put, refusal, refuse } from "./tables.ts";
+import { reportWorker } from "./workers.ts";
+
+type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
+
+export function createJob(state: CoreState, event: Event<"job.create">): void {
+  const { actor, spec, idempotency } = event;
+  const repeated = seenBefore(state, actor, idempotency);
+  if (repeated === REFUSED) return;
+  if (repeated !== undefined) {
+    const jobId = repeated as JobRecord["id"];
+    state.step.reply = { kind: "job", jobId, job: state.rows.jobs.get(jobId) ?? null, repeated: true };
+    return;
+  }
+  const inputs = inputsOf(state, actor, spec);
+  const refused = refusalOf(state, actor, spec) ?? ("code" in inputs ? inputs : undefined);
+  if (refused !== undefined) {
+    state.step.reply = { kind: "refused", refusal: refused };
+    return;
+  }
+  const job = accept(state, actor, spec, inputs as JobRecord["inputs"]);
+  remember(state, actor, idempotency, job.id);
+  state.step.reply = { kind: "job", jobId: job.id, job, repeated: false };
+}
+
+/** Why this specification is not accepted from this account now; `undefined` when it is. Changes nothing. */
+export function refusalOf(state: CoreState, actor: Actor, spec: JobSpec): Refusal | undefined {
+  if (actor.role !== "consumer" && actor.role !== "admin") {
+    return refusal(
+      403,
+      "forbidden",
+      "Only consumers may submit jobs, and this key is a provider's. Use a consumer's API key.",
+    );
+  }
+  const missing = unavailableFeatures(spec);
+  if (missing.length > 0) {
+    const what = missing.join(", ");
+    return refusal(422, "not_available", `This network does not offer yet: ${what}. Leave it out.`, {
+      features: missing,
+    });
+  }
+  return imageRefusal(state, spec.image) ?? fundsRefusal(state, actor, spec);
+}
+
+function imageRefusal(state: CoreState, image: string): Refusal | undefined {
+  const ref = parseImageRef(image);
+  if (ref === undefined) {
+    return refusal(
+      422,
+      "image_unknown",
+      `${image} is not an image reference. Write e.g. docker.io/library/python:3.12.`,
+    );
+  }
+  if (ref.local) return localRefusal(state, image, ref);
+  const { registriesAllowed } = state.config;
+  if (registriesAllowed.includes(ref.registry)) return undefined;
+  return refusal(
+    422,
+    "image_not_allowed",
+    `Images of ${ref.registry} are not allowed here. Use one of: ${registriesAllowed.join(", ")}.`,
+    { registry: ref.registry, allowed: registriesAllowed },
+  );
+}
+
+function localRefusal(state: CoreState, image: string, ref: ImageRef): Refusal | undefined {
+  if (state.ix.workersByImage.has(imageKey(ref))) return undefined;
+  return refusal(
+    422,
+    "image_unknown",
+    `No worker has the local image ${image}: images with the tag "local" run only where the worker's owner lists them. Check the name, or use an image of a registry.`,
+  );
+}
+
+function fundsRefusal(state: CoreState, actor: Actor, spec: JobSpec): Refusal | undefined {
+  const { amount, currency } = spec.priceMaxPerHour;
+  const needed = holdFor(amount, spec.durationMaxS);
+  const available = balanceOf(state, `customer:${actor.accountId}`, currency);
+  if (needed <= available) return undefined;
+  return refusal(
+    402,
+    "insufficient_funds",
+    `This job locks ${formatUnits(needed)} ${currency} (priceMaxPerHour × durationMaxS) and ${formatUnits(available)} are available. Deposit credit, or lower one of the two.`,
+    { needed: needed.toString(), available: available.toString(), currency },
+  );
+}
+
+function inputsOf(state: CoreState, actor: Actor, spec: JobSpec): JobRecord["inputs"] | Refusal {
+  const inputs: { manifestCid: JobRecord["inputs"][number]["manifestCid"]; to: string }[] = [];
+  for (const { upload: id, to } of spec.inputs) {
+    const upload = id === undefined ? undefined : state.rows.uploads.get(id);
+    if (upload === undefined || upload.accountId !== actor.accountId) {
+      return refusal(
+        422,
+        "upload_unknown",
+        `There is no upload ${id ?? ""} of yours. Upload the files first (POST /v1/uploads).`,
+      );
+    }
+    inputs.push({ manifestCid: upload.tree.manifestCid, to });
+  }
+  return inputs;
+}
+
+/** Locks the money and queues the job: both or neither. */
+function accept(state: CoreState, actor: Actor, spec: JobSpec, inputs: JobRecord["inputs"]): JobRecord {
+  const { amount, currency } = spec.priceMaxPerHour;
+  const hold = holdFor(amount, spec.durationMaxS);
+  const id = newJobId(state.meta);
+  const job: JobRecord = {
+    id,
+    accountId: actor.accountId,
+    spec,
+    phase: jobTable.initial,
+    intent: null,
+    reason: null,
+    message: null,
+    epoch: 0,
+    standbysMade: 0,
+    standbyId: null,
+    retriesUsed: 0,
+    failoversUsed: 0,
+    troubledWorkers: [],
+    creditedMs: 0,
+    workLostMs: 0,
+    checkpoints: [],
+    outputs: null,
+    inputs,
+    currency,
+    rateMax: 0n,
+    standbyRateMax: 0n,
+    settlement: { phase: settlementTable.initial, hold, gross: null, lines: [] },
+    createdAtMs: state.nowMs,
+    queuedAtMs: state.nowMs,
+    startedAtMs: null,
+    endedAtMs: null,
+  };
+  transfer(state, {
+    kind: "hold",
+    jobId: id,
+    currency,
+    postings: [
+      { account: `customer:${actor.accountId}`, amount: -hold },
+      { account: `escrow:${id}`, amount: hold },
+    ],
+    memo: `hold for ${id}`,
+  });
+  put(state, "jobs", id, job);
+  armQueue(state, job);
+  state.volatile.counters.jobsCreated += 1;
+  emitJob(state, job, "queued", spec.name === undefined ? {} : { name: spec.name });
+  emit(state, {
+    channel: "wallet",
+    kind: "hold",
+    accountId: job.accountId,
+    jobId: id,
+    data: { currency, amount: hold.toString() },
+  });
+  return job;
+}
+
+/** A waiting job ends at once; a running one is stopped first. One that is unknown here is not, or no longer, live. */
+export function cancelJob(state: CoreState, event: Event<"job.cancel">): void {
+  const job = state.rows.jobs.get(event.jobId);
+  const { actor } = event;
+  if (job === undefined || (actor.role !== "admin" && job.accountId !== actor.accountId)) {
+    return refuse(
+      state,
+      404,
+      "job_not_found",
+      `There is no job ${event.jobId} of yours that still runs. Check the id.`,
+    );
+  }
+  if (job.phase === "queued") endByIntent(state, patchJob(state, job, { intent: "cancelled" }));
+  else if (job.intent === null) stopAttempt(state, job, "cancelled");
+  const after = state.rows.jobs.get(job.id);
+  assert(after !== undefined, `job ${job.id} left memory within a step`);
+  state.step.reply = { kind: "job", jobId: job.id, job: after, repeated: false };
+}
+
+/** No new work for a worker, or again; what runs there goes on. */
+export function drainWorker(state: CoreState, event: Event<"worker.drain">): void {
+  const machine = state.ix.machines.get(event.workerId);
+  const { actor, draining } = event;
+  if (machine === undefined || (actor.role !== "admin" && machine.worker.providerId !== actor.accountId)) {
+    return refuse(state, 404, "worker_not_found", `There is no worker ${event.workerId} of yours. Check the id.`);
+  }
+  const next: WorkerRecord = { ...machine.worker, draining };
+  if (draining !== machine.worker.draining) {
+    put(state, "workers", next.id, next);
+    reportWorker(state, machine, draining ? "worker_draining" : "worker_open", {});
+  }
+  state.step.reply = { kind: "worker", worker: next };
+}

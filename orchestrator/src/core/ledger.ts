@@ -1,0 +1,58 @@
+// Double-entry bookkeeping. Money moves only here, by transfers whose postings sum to zero; no account but the outside world goes below zero.
+import type { Currency, JobId, TransferId } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
+import type { LedgerAccount, Posting, TransferRecord } from "./model.ts";
+import type { CoreState } from "./state.ts";
+import { effect, put } from "./tables.ts";
+import { newTransferId } from "./random.ts";
+
+export interface TransferInput {
+  readonly kind: TransferRecord["kind"];
+  readonly jobId: JobId | null;
+  readonly currency: Currency;
+  /** Of zero ones nothing is written. */
+  readonly postings: readonly Posting[];
+  readonly memo: string;
+}
+
+/** Posts a transfer and moves the balances. Throws, and so undoes the step, when it does not sum to zero or would overdraw. */
+export function transfer(state: CoreState, input: TransferInput): TransferId | null {
+  const postings = input.postings.filter((posting) => posting.amount !== 0n);
+  if (postings.length === 0) return null;
+  let sum = 0n;
+  for (const { account, amount } of postings) {
+    sum += amount;
+    moveBalance(state, account, input.currency, amount);
+  }
+  assert(sum === 0n, `the postings of a ${input.kind} sum to ${sum}`);
+  const record: TransferRecord = {
+    id: newTransferId(state.meta),
+    kind: input.kind,
+    jobId: input.jobId,
+    currency: input.currency,
+    postings,
+    memo: input.memo,
+    atMs: state.nowMs,
+  };
+  state.step.transfers.push(record);
+  effect(state, { kind: "settle", transfer: record });
+  return record.id;
+}
+
+/** Micro-units on an account; zero where nothing was ever posted. */
+export function balanceOf(state: CoreState, account: LedgerAccount, currency: Currency): bigint {
+  return state.rows.balances.get(balanceKey(account, currency))?.amount ?? 0n;
+}
+
+export function balanceKey(account: LedgerAccount, currency: Currency): string {
+  return `${account} ${currency}`;
+}
+
+function moveBalance(state: CoreState, account: LedgerAccount, currency: Currency, by: bigint): void {
+  const amount = balanceOf(state, account, currency) + by;
+  assert(amount >= 0n || account.startsWith("external:"), `${account} would be overdrawn by ${-amount} ${currency}`);
+  const key = balanceKey(account, currency);
+  // An emptied escrow is over: its row goes, so that balances do not grow with the jobs there ever were.
+  const record = amount === 0n && account.startsWith("escrow:") ? null : { account, currency, amount };
+  put(state, "balances", key, record);
+}

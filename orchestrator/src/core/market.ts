@@ -1,0 +1,316 @@
+// The index of free capacity. Offers lie in classes (cores, any GPU, each GPU model; by currency), in each class in buckets by free GPUs and the logarithms
+// of free cores and memory, in each bucket by price, then load, then id. A match looks only at buckets that can hold the job, cheapest first,
+// so that its cost does not grow with the fleet.
+import type { WorkerId } from "@qubix/shared/domain";
+import type { JobSpec } from "@qubix/shared/protocol";
+import { type Needs, fits, gpuModelMatches, rateOf } from "./resources.ts";
+import type { Machine } from "./state.ts";
+
+export interface Market {
+  readonly cpu: Map<string, OfferClass>;
+  readonly anyGpu: Map<string, OfferClass>;
+  /** By currency, then model. */
+  readonly gpuModels: Map<string, Map<string, OfferClass>>;
+  readonly entries: Map<WorkerId, OfferEntry[]>;
+  /** Changed since they were last indexed. */
+  readonly dirty: Set<Machine>;
+}
+
+interface OfferClass {
+  readonly buckets: Map<number, Bucket>;
+}
+
+interface Bucket {
+  readonly key: number;
+  readonly gpus: number;
+  readonly cpuLog: number;
+  readonly memoryLog: number;
+  readonly entries: OfferEntry[];
+}
+
+export interface OfferEntry {
+  readonly machine: Machine;
+  readonly owner: OfferClass;
+  readonly bucket: Bucket;
+  readonly price: number;
+  readonly load: number;
+}
+
+/** What is looked for. `rank`: 0 is welcome, higher only where nothing lower fits. */
+export interface OfferRequest {
+  readonly needs: Needs;
+  readonly currency: string;
+  /** The highest rate an hour. */
+  readonly rateMax: bigint;
+  /** Key of a local image, which must be on the worker's list. */
+  readonly image: string | null;
+  readonly placement: JobSpec["placement"];
+}
+export interface OfferPreference {
+  /** Never this one. */
+  refuses(machine: Machine): boolean;
+  rank(machine: Machine): number;
+}
+
+const LOGS = 64;
+/** Buckets are keyed by at most 64 GPUs, the bound of an offer. */
+const GPUS = 65;
+/** Sets of named candidates up to this size are simply gone through. */
+const NAMED_CANDIDATES_MAX = 128;
+
+export function createMarket(): Market {
+  return { cpu: new Map(), anyGpu: new Map(), gpuModels: new Map(), entries: new Map(), dirty: new Set() };
+}
+
+/** Takes new work: online, has said what it offers, is not draining. */
+export function isOpen(machine: Machine): boolean {
+  const { worker } = machine;
+  return worker.phase === "online" && worker.offer !== null && !worker.draining && !worker.offer.draining;
+}
+
+/** Brings the index up to date and gives the machines that gained capacity. */
+export function refreshMarket(market: Market): readonly Machine[] {
+  if (market.dirty.size === 0) return [];
+  const gained: Machine[] = [];
+  for (const machine of market.dirty) {
+    removeEntries(market, machine);
+    if (isOpen(machine)) {
+      insertEntries(market, machine);
+      if (machine.gained) gained.push(machine);
+    }
+    machine.gained = false;
+  }
+  market.dirty.clear();
+  return gained;
+}
+
+export interface Match {
+  readonly machine: Machine | undefined;
+  /** How many offers were looked at. */
+  readonly looked: number;
+}
+
+/** The cheapest offer of the lowest rank, then the least loaded, if there is one. The market must be fresh. */
+export function findOffer(
+  market: Market,
+  machines: ReadonlyMap<WorkerId, Machine>,
+  workersByImage: ReadonlyMap<string, ReadonlySet<Machine>>,
+  request: OfferRequest,
+  preference: OfferPreference,
+  preferenceScanMax: number,
+): Match {
+  const search = new Search(request, preference, preferenceScanMax);
+  const named = namedCandidates(machines, workersByImage, request);
+  if (named !== undefined) {
+    for (const machine of named)
+      search.consider(machine, unitPrice(machine, request) ?? Infinity, machineLoad(machine));
+    return { machine: search.best, looked: search.looked };
+  }
+  const { needs } = request;
+  for (const offers of classesFor(market, request)) {
+    for (const bucket of offers.buckets.values()) {
+      if (bucket.gpus < needs.gpus) continue;
+      if (bucket.cpuLog < log2(needs.cpuMilli) || bucket.memoryLog < log2(needs.memoryMiB)) continue;
+      search.scan(bucket.entries);
+    }
+  }
+  return { machine: search.best, looked: search.looked };
+}
+
+/** Whether the machine can take it now, at an accepted price. */
+export function admits(machine: Machine, request: OfferRequest): boolean {
+  return isOpen(machine) && wouldSuit(machine, request) && fits(machine, request.needs) && affordable(machine, request);
+}
+
+export function machineLoad(machine: Machine): number {
+  return machine.attempts.size + machine.standbys.size;
+}
+
+class Search {
+  best: Machine | undefined;
+  looked = 0;
+  #rank = Infinity;
+  #price = Infinity;
+  #load = Infinity;
+  readonly #request: OfferRequest;
+  readonly #preference: OfferPreference;
+  readonly #scanMax: number;
+  readonly #priceMax: number;
+
+  constructor(request: OfferRequest, preference: OfferPreference, scanMax: number) {
+    this.#request = request;
+    this.#preference = preference;
+    this.#scanMax = scanMax;
+    this.#priceMax = unitPriceMax(request);
+  }
+
+  /** Entries come in order of price, then load. */
+  scan(entries: readonly OfferEntry[]): void {
+    let beyond = 0;
+    for (const entry of entries) {
+      if (entry.price > this.#priceMax) return;
+      if (this.#rank === 0 && !this.#better(0, entry.price, entry.load, entry.machine)) return;
+      if (this.best !== undefined && (beyond += 1) > this.#scanMax) return;
+      this.consider(entry.machine, entry.price, entry.load);
+    }
+  }
+
+  consider(machine: Machine, price: number, load: number): void {
+    this.looked += 1;
+    if (!admits(machine, this.#request) || this.#preference.refuses(machine)) return;
+    const rank = this.#preference.rank(machine);
+    if (!this.#better(rank, price, load, machine)) return;
+    this.best = machine;
+    this.#rank = rank;
+    this.#price = price;
+    this.#load = load;
+  }
+
+  #better(rank: number, price: number, load: number, machine: Machine): boolean {
+    if (rank !== this.#rank) return rank < this.#rank;
+    if (price !== this.#price) return price < this.#price;
+    if (load !== this.#load) return load < this.#load;
+    return this.best === undefined || machine.id < this.best.id;
+  }
+}
+
+/** Placement and image: what does not depend on what is free. */
+export function wouldSuit(machine: Machine, request: OfferRequest): boolean {
+  const { worker } = machine;
+  const { regions, workers, providers, avoid } = request.placement;
+  if (request.image !== null && !machine.images.has(request.image)) return false;
+  if (regions !== undefined && !regions.includes(worker.offer?.region ?? "")) return false;
+  if (workers !== undefined && !workers.includes(worker.id)) return false;
+  if (providers !== undefined && !providers.includes(worker.providerId)) return false;
+  return avoid === undefined || !(avoid.includes(worker.id) || avoid.includes(worker.providerId));
+}
+
+export function affordable(machine: Machine, request: OfferRequest): boolean {
+  const { offer } = machine.worker;
+  if (offer === null) return false;
+  const rate = rateOf(offer, request.needs, request.currency);
+  return rate !== null && rate <= request.rateMax;
+}
+
+function namedCandidates(
+  machines: ReadonlyMap<WorkerId, Machine>,
+  workersByImage: ReadonlyMap<string, ReadonlySet<Machine>>,
+  request: OfferRequest,
+): Iterable<Machine> | undefined {
+  const { workers } = request.placement;
+  if (workers !== undefined) return workers.flatMap((id) => machines.get(id) ?? []);
+  if (request.image === null) return undefined;
+  const listed = workersByImage.get(request.image);
+  if (listed === undefined) return [];
+  return listed.size <= NAMED_CANDIDATES_MAX ? listed : undefined;
+}
+
+function* classesFor(market: Market, request: OfferRequest): Iterable<OfferClass> {
+  const { needs, currency } = request;
+  if (needs.gpus === 0) {
+    const offers = market.cpu.get(currency);
+    if (offers !== undefined) yield offers;
+    return;
+  }
+  if (needs.gpuModel === null) {
+    const offers = market.anyGpu.get(currency);
+    if (offers !== undefined) yield offers;
+    return;
+  }
+  for (const [model, offers] of market.gpuModels.get(currency) ?? []) {
+    if (gpuModelMatches(needs.gpuModel, model)) yield offers;
+  }
+}
+
+function unitPrice(machine: Machine, request: OfferRequest): number | undefined {
+  const { offer } = machine.worker;
+  const price = request.needs.gpus > 0 ? offer?.pricePerGpuHour : offer?.pricePerCpuHour;
+  return price === undefined || price.currency !== request.currency ? undefined : Number(price.amount);
+}
+
+/** A bound for the scan only; {@link affordable} decides exactly. */
+function unitPriceMax({ needs, rateMax }: OfferRequest): number {
+  return needs.gpus > 0 ? Number(rateMax) / needs.gpus : (Number(rateMax) * 1000) / needs.cpuMilli;
+}
+
+function insertEntries(market: Market, machine: Machine): void {
+  const { offer } = machine.worker;
+  if (offer === null) return;
+  const freeCpuMilli = machine.cpuMilli - machine.usedCpuMilli;
+  const freeMemoryMiB = offer.memoryMiB - machine.usedMemoryMiB;
+  if (freeCpuMilli <= 0 || freeMemoryMiB <= 0) return;
+  const entries: OfferEntry[] = [];
+  const add = (classes: Map<string, OfferClass>, name: string, gpus: number, price: bigint): void => {
+    let owner = classes.get(name);
+    if (owner === undefined) classes.set(name, (owner = { buckets: new Map() }));
+    entries.push(insertEntry(owner, machine, gpus, log2(freeCpuMilli), log2(freeMemoryMiB), Number(price)));
+  };
+  add(market.cpu, offer.pricePerCpuHour.currency, 0, offer.pricePerCpuHour.amount);
+  if (offer.pricePerGpuHour !== undefined && offer.gpus.length > 0) {
+    const { currency, amount } = offer.pricePerGpuHour;
+    const byModel = new Map<string, number>();
+    let free = 0;
+    for (const gpu of offer.gpus) {
+      if (machine.usedGpus.has(gpu.uuid)) continue;
+      free += 1;
+      byModel.set(gpu.model, (byModel.get(gpu.model) ?? 0) + 1);
+    }
+    if (free > 0) add(market.anyGpu, currency, free, amount);
+    let models = market.gpuModels.get(currency);
+    if (models === undefined) market.gpuModels.set(currency, (models = new Map()));
+    for (const model of byModel.keys()) {
+      // A model that is asked for by one word may be found under several names on one worker: count all of its free GPUs.
+      add(models, model, free, amount);
+    }
+  }
+  market.entries.set(machine.id, entries);
+}
+
+function insertEntry(
+  owner: OfferClass,
+  machine: Machine,
+  gpus: number,
+  cpuLog: number,
+  memoryLog: number,
+  price: number,
+): OfferEntry {
+  const key = (cpuLog * LOGS + memoryLog) * GPUS + gpus;
+  let bucket = owner.buckets.get(key);
+  if (bucket === undefined) owner.buckets.set(key, (bucket = { key, gpus, cpuLog, memoryLog, entries: [] }));
+  const entry = { machine, owner, bucket, price, load: machineLoad(machine) };
+  bucket.entries.splice(positionOf(bucket.entries, entry), 0, entry);
+  return entry;
+}
+
+function removeEntries(market: Market, machine: Machine): void {
+  const entries = market.entries.get(machine.id);
+  if (entries === undefined) return;
+  for (const entry of entries) {
+    const { bucket, owner } = entry;
+    bucket.entries.splice(positionOf(bucket.entries, entry), 1);
+    if (bucket.entries.length === 0) owner.buckets.delete(bucket.key);
+  }
+  market.entries.delete(machine.id);
+}
+
+function positionOf(entries: readonly OfferEntry[], entry: OfferEntry): number {
+  let low = 0;
+  let high = entries.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (precedes(entries[middle] as OfferEntry, entry)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function precedes(a: OfferEntry, b: OfferEntry): boolean {
+  if (a.price !== b.price) return a.price < b.price;
+  if (a.load !== b.load) return a.load < b.load;
+  return a.machine.id < b.machine.id;
+}
+
+/** Whole binary logarithm of a whole number of at least 1. */
+function log2(value: number): number {
+  return value >= 2 ** 31 ? Math.floor(Math.log2(value)) : 31 - Math.clz32(value);
+}

@@ -1,0 +1,118 @@
+// Control messages of workers, after the gateway has checked their shape.
+import { attemptId, leaseTable, type SessionId } from "@qubix/shared/domain";
+import type { WorkerMessage } from "@qubix/shared/protocol";
+import { unreachable } from "@qubix/shared/runtime";
+import { ack, onCheckpoint, onEnded, onExited, onStarted } from "./attempts.ts";
+import { placeOnStandby } from "./failover.ts";
+import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
+import { onLog } from "./logs.ts";
+import type { StandbyRecord } from "./model.ts";
+import { onHello } from "./reconcile.ts";
+import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
+import type { CoreState, LiveAttempt, Machine } from "./state.ts";
+import { fire, jobOf, patchJob, send } from "./tables.ts";
+import { onHeard, onOffer } from "./workers.ts";
+
+/** Messages of older sessions, or before the session's hello, are dropped. */
+export function onMessage(state: CoreState, machine: Machine, sessionId: SessionId, message: WorkerMessage): void {
+  if (machine.worker.sessionId !== sessionId) return;
+  if (message.kind === "hello") return onHello(state, machine, sessionId, message);
+  if (machine.greeted !== sessionId) return;
+  onHeard(state, machine);
+  switch (message.kind) {
+    case "heartbeat":
+      return onHeartbeat(state, machine, message);
+    case "offer":
+      onOffer(state, machine, message.offer);
+      return ack(state, machine, message);
+    case "started":
+      return onStarted(state, machine, message);
+    case "exited":
+      return onExited(state, machine, message);
+    case "ended":
+      return onEnded(state, machine, message);
+    case "checkpoint":
+      return onCheckpoint(state, machine, message);
+    case "log":
+      return onLog(state, machine, message);
+    case "standby.ready":
+      return onStandbyReady(state, machine, message);
+    case "standby.failed":
+      return onStandbyFailed(state, machine, message);
+    default:
+      unreachable(message);
+  }
+}
+
+type Message<Kind extends WorkerMessage["kind"]> = Extract<WorkerMessage, { kind: Kind }>;
+
+/** Nothing durable: the leases move with it, and what it says of attempts is for people. */
+function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heartbeat">): void {
+  state.volatile.counters.heartbeats += 1;
+  ack(state, machine, message);
+  if (machine.attempts.size + machine.standbys.size > 0) fire(state, leaseTable, "active", "renewed");
+  for (const entry of message.attempts ?? []) {
+    const id = attemptId(entry.attempt);
+    const attempt = state.rows.attempts.get(id);
+    if (attempt === undefined || attempt.workerId !== machine.id || !isActiveAttempt(attempt)) {
+      // It works on something that is not its any more.
+      if (attempt?.phase !== "ended") send(state, machine.id, { kind: "fence", attempt: { ...entry.attempt } });
+      continue;
+    }
+    let live = state.volatile.live.get(id);
+    if (live === undefined) state.volatile.live.set(id, (live = unheard()));
+    live.ranMs = entry.ranMs;
+    live.progress = entry.progress;
+    live.phase = entry.phase ?? null;
+    live.measures = entry.measures ?? null;
+  }
+}
+
+function unheard(): LiveAttempt {
+  return { ranMs: 0, progress: null, phase: null, measures: null };
+}
+
+function onStandbyReady(state: CoreState, machine: Machine, message: Message<"standby.ready">): void {
+  const standby = liveStandbyOn(state, machine, message.standbyId);
+  if (standby === undefined) return refuseStandby(state, machine, message);
+  ack(state, machine, message);
+  standbyPrepared(state, jobOf(state, standby.jobId), standby, message.checkpointSeq);
+  placeOnStandby(state, jobOf(state, standby.jobId));
+}
+
+function onStandbyFailed(state: CoreState, machine: Machine, message: Message<"standby.failed">): void {
+  const standby = liveStandbyOn(state, machine, message.standbyId);
+  if (standby === undefined) return refuseStandby(state, machine, message);
+  ack(state, machine, message);
+  const job = jobOf(state, standby.jobId);
+  noteStandbyFailure(state, job);
+  const without = loseStandby(state, job, standby, "returned", message.code);
+  const others = without.troubledWorkers.filter((id) => id !== machine.id);
+  patchJob(state, without, {
+    troubledWorkers: [...others, machine.id].slice(-state.config.troubledWorkersMax),
+  });
+  send(state, machine.id, { kind: "release", standbyId: standby.id });
+}
+
+function liveStandbyOn(state: CoreState, machine: Machine, id: StandbyRecord["id"]): StandbyRecord | undefined {
+  const standby = state.rows.standbys.get(id);
+  return standby !== undefined && standby.workerId === machine.id && isLiveStandby(standby) ? standby : undefined;
+}
+
+function refuseStandby(
+  state: CoreState,
+  machine: Machine,
+  message: Message<"standby.ready"> | Message<"standby.failed">,
+): void {
+  const { standbyId } = message;
+  const standby = state.rows.standbys.get(standbyId);
+  // Promoted meanwhile: its readiness is no news, and it must not be released.
+  if (standby?.phase === "promoted" && standby.workerId === machine.id) return ack(state, machine, message);
+  send(state, machine.id, {
+    kind: "refused",
+    re: message.msg,
+    code: "standby_over",
+    message: `standby ${standbyId} is not wanted any more`,
+  });
+  send(state, machine.id, { kind: "release", standbyId });
+}

@@ -1,0 +1,138 @@
+// What was worked and what it costs. Time is credited only by accepted checkpoints and ends of the current epoch; money is settled once, at the job's end.
+import { chargeFor, type Claim, feeOf, settlementTable, splitByLargestRemainder } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
+import { transfer } from "./ledger.ts";
+import type { AttemptRecord, JobRecord, LedgerAccount, Posting, SettlementLine, StandbyRecord } from "./model.ts";
+import type { CoreState, Machine } from "./state.ts";
+import { attemptsOf, emit, emitJob, fire, put, standbysOf } from "./tables.ts";
+
+export const MS_PER_S = 1_000;
+
+export function durationMaxMs(job: JobRecord): number {
+  return job.spec.durationMaxS * MS_PER_S;
+}
+
+/**
+ * Credits an attempt up to a durable moment. `ranMs` is the worker's word on its container's time; it is believed no further than our own clock
+ * since the assignment, and no further than `durationMaxS` over all attempts. Never falls.
+ */
+export function credit(
+  state: CoreState,
+  job: JobRecord,
+  attempt: AttemptRecord,
+  ranMs: number,
+): { readonly job: JobRecord; readonly attempt: AttemptRecord } {
+  const elapsedMs = Math.max(0, state.nowMs - attempt.assignedAtMs);
+  const claimedMs = Math.min(ranMs, elapsedMs) - attempt.baseRanMs;
+  const roomMs = durationMaxMs(job) - (job.creditedMs - attempt.creditedMs);
+  const creditedMs = Math.max(attempt.creditedMs, Math.min(claimedMs, roomMs));
+  if (creditedMs === attempt.creditedMs) return { job, attempt };
+  const nextAttempt = { ...attempt, creditedMs };
+  const nextJob = { ...job, creditedMs: job.creditedMs + creditedMs - attempt.creditedMs };
+  assert(nextJob.creditedMs <= durationMaxMs(job), `job ${job.id} credited beyond its duration`);
+  put(state, "attempts", attempt.id, nextAttempt);
+  put(state, "jobs", job.id, nextJob);
+  return { job: nextJob, attempt: nextAttempt };
+}
+
+/** What a standby that ends now is paid for: from ready until `endMs`, and all standbys of a job together no longer than `durationMaxS`. */
+export function standbyCreditMs(state: CoreState, job: JobRecord, standby: StandbyRecord, endMs: number): number {
+  if (standby.readyAtMs === null) return 0;
+  const others = standbysOf(state, job.id).reduce(
+    (sum, other) => (other.id === standby.id ? sum : sum + other.creditedMs),
+    0,
+  );
+  return Math.max(0, Math.min(endMs - standby.readyAtMs, durationMaxMs(job) - others));
+}
+
+/** Until when a worker's presence is proven: now while it is online, else its last sign of life. */
+export function presentUntilMs(state: CoreState, machine: Machine): number {
+  return machine.worker.phase === "online" ? state.nowMs : Math.min(state.nowMs, machine.heardMs);
+}
+
+/** Splits the hold into shares, fee and refund and posts it, once. The job must have reached its end in this step. */
+export function settle(state: CoreState, job: JobRecord): JobRecord {
+  const phase = fire(state, settlementTable, job.settlement.phase, "settle");
+  if (phase === undefined) return job;
+  const { hold } = job.settlement;
+  const { gross, lines } = settlementOf(state, job);
+  const escrow: LedgerAccount = `escrow:${job.id}`;
+  const sum = lines.reduce((total, line) => total + line.amount, 0n);
+  assert(sum === hold, `job ${job.id}: hold ${hold} is not shares + fee + refund ${sum}`);
+  transfer(state, {
+    kind: "settlement",
+    jobId: job.id,
+    currency: job.currency,
+    postings: [{ account: escrow, amount: -hold }, ...postingsOf(lines)],
+    memo: `settlement of ${job.id}`,
+  });
+  const settled = { ...job, settlement: { phase, hold, gross, lines } };
+  put(state, "jobs", job.id, settled);
+  reportSettlement(state, settled, gross, lines);
+  return settled;
+}
+
+function settlementOf(
+  state: CoreState,
+  job: JobRecord,
+): { readonly gross: bigint; readonly lines: readonly SettlementLine[] } {
+  const { hold } = job.settlement;
+  const attempts = attemptsOf(state, job.id).filter((attempt) => attempt.creditedMs > 0);
+  const standbys = standbysOf(state, job.id).filter((standby) => standby.creditedMs > 0);
+  const claims: Claim[] = [...attempts, ...standbys].map((payee) => ({
+    id: payee.id,
+    weight: chargeFor(payee.ratePerHour, payee.creditedMs),
+  }));
+  const gross = claims.reduce((sum, claim) => sum + claim.weight, 0n);
+  assert(gross <= hold, `job ${job.id}: gross ${gross} exceeds the hold ${hold}`);
+  const fee = feeOf(gross);
+  const shares = splitByLargestRemainder(gross - fee, claims);
+  const line = (payee: AttemptRecord | StandbyRecord, role: "primary" | "standby"): SettlementLine => ({
+    account: `provider:${payee.providerId}`,
+    role,
+    amount: shares.get(payee.id) ?? 0n,
+    ms: payee.creditedMs,
+    workerId: payee.workerId,
+  });
+  return {
+    gross,
+    lines: [
+      ...attempts.map((attempt) => line(attempt, "primary")),
+      ...standbys.map((standby) => line(standby, "standby")),
+      { account: "fee", role: "fee", amount: fee },
+      { account: `customer:${job.accountId}`, role: "refund", amount: hold - gross },
+    ],
+  };
+}
+
+function postingsOf(lines: readonly SettlementLine[]): readonly Posting[] {
+  const byAccount = new Map<string, bigint>();
+  for (const { account, amount } of lines) byAccount.set(account, (byAccount.get(account) ?? 0n) + amount);
+  return [...byAccount].map(([account, amount]) => ({ account: account as LedgerAccount, amount }));
+}
+
+function reportSettlement(state: CoreState, job: JobRecord, gross: bigint, lines: readonly SettlementLine[]): void {
+  const wireLines = lines.map((line) => ({ ...line, amount: line.amount.toString() }));
+  const { currency } = job;
+  const hold = job.settlement.hold.toString();
+  emitJob(state, job, "settled", { currency, hold, gross: gross.toString(), lines: wireLines });
+  const refund = (job.settlement.hold - gross).toString();
+  emit(state, {
+    channel: "wallet",
+    kind: "settlement",
+    accountId: job.accountId,
+    jobId: job.id,
+    data: { currency, hold, gross: gross.toString(), refund },
+  });
+  for (const { account, role, amount } of lines) {
+    if (amount === 0n || (role !== "primary" && role !== "standby")) continue;
+    const providerId = account.slice("provider:".length) as AttemptRecord["providerId"];
+    emit(state, {
+      channel: "wallet",
+      kind: "earned",
+      providerId,
+      jobId: job.id,
+      data: { currency, role, amount: amount.toString() },
+    });
+  }
+}

@@ -1,0 +1,142 @@
+// Hot standbys: reserved on another worker, prepared there, kept at the newest checkpoint, and paid from ready until they are promoted, released or lost.
+import { standbyId, standbyTable, type StandbyEvent } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
+import { leaseEnd, type LeaseEnd } from "./leases.ts";
+import { presentUntilMs, standbyCreditMs } from "./metering.ts";
+import type { JobRecord, StandbyRecord } from "./model.ts";
+import { allocate, checkpointRefOf, newestCheckpoint, runSpecOf } from "./placing.ts";
+import { needsOf, type StandbyRates } from "./resources.ts";
+import { deadlineKey, expectBusy, watch } from "./silence.ts";
+import type { CoreState, Machine } from "./state.ts";
+import { emitJob, fire, liveStandby, machineOf, patchJob, put, send } from "./tables.ts";
+
+/** Reserves a machine that fits for a hot job. */
+export function reserveStandby(state: CoreState, job: JobRecord, machineId: Machine["id"], rates: StandbyRates): void {
+  const machine = machineOf(state, machineId);
+  expectBusy(state, machine);
+  const made = job.standbysMade + 1;
+  const standby: StandbyRecord = {
+    id: standbyId(job.id, made),
+    jobId: job.id,
+    workerId: machine.id,
+    providerId: machine.worker.providerId,
+    phase: standbyTable.initial,
+    lease: "active",
+    allocation: allocate(machine, needsOf(job.spec)),
+    ...rates,
+    checkpointSeq: 0,
+    reservedAtMs: state.nowMs,
+    readyAtMs: null,
+    endedAtMs: null,
+    creditedMs: 0,
+  };
+  const { standbyRateMax } = job;
+  const nextJob = patchJob(state, job, {
+    standbyId: standby.id,
+    standbysMade: made,
+    standbyRateMax: rates.ratePerHour > standbyRateMax ? rates.ratePerHour : standbyRateMax,
+  });
+  assert(
+    nextJob.rateMax + nextJob.standbyRateMax <= job.spec.priceMaxPerHour.amount,
+    `job ${job.id} with its standby would cost more than its cap`,
+  );
+  put(state, "standbys", standby.id, standby);
+  watch(state, machine);
+  const rate = { ratePerHour: rates.ratePerHour.toString(), currency: job.currency };
+  emitJob(state, job, "standby_reserved", { standbyId: standby.id, workerId: machine.id, ...rate }, standby);
+  sendPrepare(state, nextJob, standby);
+}
+
+export function sendPrepare(state: CoreState, job: JobRecord, standby: StandbyRecord): void {
+  send(state, standby.workerId, {
+    kind: "prepare",
+    standbyId: standby.id,
+    jobId: job.id,
+    run: runSpecOf(job, standby.allocation),
+    checkpoint: checkpointRefOf(newestCheckpoint(job)),
+  });
+}
+
+/** Tells the job's standby of the newest checkpoint. */
+export function sendStandbyCheckpoint(state: CoreState, job: JobRecord): void {
+  const standby = liveStandby(state, job);
+  const checkpoint = checkpointRefOf(newestCheckpoint(job));
+  if (standby === undefined || checkpoint === null) return;
+  send(state, standby.workerId, { kind: "standby.checkpoint", standbyId: standby.id, checkpoint });
+}
+
+/** The worker says that image, container and this checkpoint are in place. */
+export function standbyPrepared(state: CoreState, job: JobRecord, standby: StandbyRecord, checkpointSeq: number): void {
+  const phase = fire(state, standbyTable, standby.phase, "prepared");
+  const newest = newestCheckpoint(job)?.seq ?? 0;
+  const seq = Math.max(standby.checkpointSeq, Math.min(checkpointSeq, newest));
+  if (phase === undefined) {
+    if (seq !== standby.checkpointSeq) put(state, "standbys", standby.id, { ...standby, checkpointSeq: seq });
+    return;
+  }
+  put(state, "standbys", standby.id, { ...standby, phase, checkpointSeq: seq, readyAtMs: state.nowMs });
+  state.volatile.standbyFailures.delete(job.id);
+  emitJob(
+    state,
+    job,
+    "standby_ready",
+    { standbyId: standby.id, workerId: standby.workerId, checkpointSeq: seq },
+    standby,
+  );
+}
+
+/** Nobody needs it any more. */
+export function releaseStandby(state: CoreState, job: JobRecord): JobRecord {
+  const standby = liveStandby(state, job);
+  if (standby === undefined) return job;
+  endStandby(state, job, standby, "released", "revoked");
+  send(state, standby.workerId, { kind: "release", standbyId: standby.id });
+  return patchJob(state, job, { standbyId: null });
+}
+
+/** Its worker is gone, or could not prepare it; another is wanted. */
+export function loseStandby(
+  state: CoreState,
+  job: JobRecord,
+  standby: StandbyRecord,
+  lease: LeaseEnd,
+  why: string,
+): JobRecord {
+  endStandby(state, job, standby, "lost", lease);
+  emitJob(state, job, "standby_lost", { standbyId: standby.id, workerId: standby.workerId, why }, standby);
+  return patchJob(state, job, { standbyId: null });
+}
+
+/** It becomes an attempt; its capacity is free for that from here on. */
+export function consumeStandby(state: CoreState, job: JobRecord, standby: StandbyRecord): JobRecord {
+  endStandby(state, job, standby, "promoted", "returned");
+  return patchJob(state, job, { standbyId: null });
+}
+
+/** After a standby could not be prepared the next is tried later and later. */
+export function noteStandbyFailure(state: CoreState, job: JobRecord): void {
+  const { standbyRetryMs, standbyRetryMsMax } = state.config;
+  const count = (state.volatile.standbyFailures.get(job.id)?.count ?? 0) + 1;
+  const retryAtMs = state.nowMs + Math.min(standbyRetryMsMax, standbyRetryMs * 2 ** Math.min(count - 1, 20));
+  state.volatile.standbyFailures.set(job.id, { count, retryAtMs });
+  state.deadlines.set(deadlineKey.standbyRetry(job.id), retryAtMs);
+}
+
+function endStandby(
+  state: CoreState,
+  job: JobRecord,
+  standby: StandbyRecord,
+  event: StandbyEvent,
+  lease: LeaseEnd,
+): void {
+  const phase = fire(state, standbyTable, standby.phase, event);
+  assert(phase !== undefined, `standby ${standby.id} ended twice`);
+  const untilMs = presentUntilMs(state, machineOf(state, standby.workerId));
+  put(state, "standbys", standby.id, {
+    ...standby,
+    phase,
+    lease: leaseEnd(state, standby.lease, lease),
+    endedAtMs: state.nowMs,
+    creditedMs: standbyCreditMs(state, job, standby, untilMs),
+  });
+}

@@ -1,0 +1,170 @@
+// What the core holds in memory: the tables (the state proper), indexes that are functions of the tables, and volatile facts that no row is written for.
+import type { AccountId, AttemptId, JobId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
+import type { CoreConfig } from "./config.ts";
+import type { DeadlineHeap } from "./deadline-heap.ts";
+import type { Effect, Incident, Reply } from "./events.ts";
+import type { Market, OfferRequest } from "./market.ts";
+import type {
+  EnrolmentRecord,
+  EventRecord,
+  LogRecord,
+  MetaRecord,
+  Put,
+  TableName,
+  Tables,
+  TransferRecord,
+  WorkerRecord,
+} from "./model.ts";
+import type { JobQueue } from "./queue.ts";
+
+export interface CoreState {
+  readonly config: CoreConfig;
+  readonly meta: Meta;
+  readonly rows: { readonly [T in TableName]: Map<string, Tables[T]> };
+  readonly ix: Indexes;
+  readonly volatile: Volatile;
+  readonly deadlines: DeadlineHeap;
+  readonly step: StepScratch;
+  /** Time of the step under way, or of the last one. */
+  nowMs: number;
+}
+
+/** {@link MetaRecord}, writable. */
+export type Meta = { -readonly [K in keyof MetaRecord]: MetaRecord[K] };
+
+/** Functions of the tables, kept up by every put; a rollback puts the old rows back and so restores them. */
+export interface Indexes {
+  readonly apiKeyByHash: Map<string, string>;
+  readonly enrolmentByTokenHash: Map<string, EnrolmentRecord["id"]>;
+  readonly workerByPublicKey: Map<string, WorkerId>;
+  readonly links: Map<JobId, JobLinks>;
+  readonly machines: Map<WorkerId, Machine>;
+  /** What each consumer's active attempts and standbys take. */
+  readonly usage: Map<AccountId, Usage>;
+  /** What online workers have. */
+  readonly totals: Usage;
+  readonly queue: JobQueue;
+  /** Hot jobs that run without a standby. */
+  readonly wantedStandbys: Set<JobId>;
+  readonly market: Market;
+  readonly workersByImage: Map<string, Set<Machine>>;
+  readonly jobsByPhase: Map<string, number>;
+  readonly workersByPhase: Map<string, number>;
+}
+
+export interface JobLinks {
+  readonly attempts: Set<AttemptId>;
+  readonly standbys: Set<StandbyId>;
+}
+
+export interface Usage {
+  gpus: number;
+  cpuMilli: number;
+  memoryMiB: number;
+}
+
+/** A worker with what is taken of it, and when it was heard. */
+export interface Machine {
+  readonly id: WorkerId;
+  worker: WorkerRecord;
+  /** Active attempts and live standbys. */
+  readonly attempts: Set<AttemptId>;
+  readonly standbys: Set<StandbyId>;
+  /** How many of the attempts belong to hot jobs. */
+  hotAttempts: number;
+  usedCpuMilli: number;
+  usedMemoryMiB: number;
+  usedDiskMiB: number;
+  readonly usedGpus: Set<string>;
+  /** Of the offer, in whole thousandths. */
+  cpuMilli: number;
+  images: ReadonlySet<string>;
+  /** Capacity or willingness grew since blocked jobs were last judged. */
+  gained: boolean;
+  // Volatile from here on.
+  /** Last sign of life. */
+  heardMs: number;
+  /** Silence is not counted from before this: it had a slower heartbeat, or we had just started. */
+  countFromMs: number;
+  /** The session whose `hello` was taken; nothing is sent to any other. */
+  greeted: SessionId | null;
+  /** It is suspect because its socket closed (or we restarted), and is lost at this time. */
+  lostAtMs: number | null;
+  /** Silence was excused once because we were late ourselves. */
+  excused: boolean;
+}
+
+/** What the last heartbeat said of an attempt. */
+export interface LiveAttempt {
+  ranMs: number;
+  progress: number | null;
+  phase: string | null;
+  measures: LiveMeasures | null;
+}
+export interface LiveMeasures {
+  readonly cpuPercent?: number | undefined;
+  readonly memoryMiB?: number | undefined;
+  readonly gpuPercent?: number | undefined;
+  readonly gpuMemoryMiB?: number | undefined;
+}
+
+export interface JobLogs {
+  bytes: number;
+  /** The marker that says so was written. */
+  full: boolean;
+  /** Per `ATTEMPT_ID STREAM`: the next offset. */
+  readonly cursors: Map<string, number>;
+  /** Of the newest line, as the worker stamped it. */
+  lastTime: string;
+}
+
+export interface Counters {
+  promotions: number;
+  failovers: number;
+  retries: number;
+  undos: number;
+  staleRefused: number;
+  jobsCreated: number;
+  jobsSucceeded: number;
+  jobsFailed: number;
+  jobsCancelled: number;
+  workersLost: number;
+  heartbeats: number;
+}
+
+export interface Volatile {
+  readonly live: Map<AttemptId, LiveAttempt>;
+  readonly logs: Map<JobId, JobLogs>;
+  /** Of the wanted standbys: those to be looked for, and those for which there was no offer until capacity is gained. */
+  readonly openStandbys: Set<JobId>;
+  readonly blockedStandbys: Map<JobId, OfferRequest>;
+  /** `standby_unavailable` was said. */
+  readonly standbyNoted: Set<JobId>;
+  readonly standbyFailures: Map<JobId, { readonly count: number; readonly retryAtMs: number }>;
+  /** Explanations of a moment ago: many jobs end for the same reason at once. */
+  readonly explained: { atMs: number; looked: number; readonly texts: Map<string, string> };
+  /** A dispatch met its bound and has more to do. */
+  dispatchPending: boolean;
+  readonly counters: Counters;
+}
+
+/** What the step under way did so far, and how to undo it. Emptied between steps. */
+export interface StepScratch {
+  readonly undo: (() => void)[];
+  readonly touched: Map<string, Put>;
+  events: EventRecord[];
+  transfers: TransferRecord[];
+  logs: LogRecord[];
+  effects: Effect[];
+  fired: string[];
+  incidents: Incident[];
+  reply: Reply;
+  /** Jobs that ended: they leave memory when the step is done. */
+  ended: JobId[];
+  /** Deadlines taken out of the heap. */
+  popped: { readonly key: string; readonly atMs: number }[];
+  /** The key being handled. */
+  handling: string | null;
+  /** The last written meta record. */
+  meta: MetaRecord;
+}

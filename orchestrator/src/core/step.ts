@@ -1,0 +1,169 @@
+// One event, one step: either the state advanced and the changes are returned, or it throws and the state is as before.
+import { unreachable } from "@qubix/shared/runtime";
+import {
+  createAccount,
+  createAdmin,
+  createApiKey,
+  createEnrolment,
+  createUpload,
+  deposit,
+  redeemEnrolment,
+} from "./accounts.ts";
+import { dispatch, setAside } from "./dispatch.ts";
+import type { CoreEvent, Reply, StepResult } from "./events.ts";
+import { cancelJob, createJob, drainWorker } from "./jobs.ts";
+import { onMessage } from "./messages.ts";
+import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./model.ts";
+import type { CoreState } from "./state.ts";
+import { replace } from "./tables.ts";
+import { armAll, onTimer } from "./timers.ts";
+import { onClosed, onHeard, onOpened } from "./workers.ts";
+
+const NO_REPLY: Reply = { kind: "none" };
+const NO_PUTS: readonly Put[] = [];
+const NO_EVENTS: readonly EventRecord[] = [];
+const NO_TRANSFERS: readonly TransferRecord[] = [];
+const NO_LOGS: readonly LogRecord[] = [];
+
+/**
+ * Advances the state by one event at `nowMs` (never less than before). What is volatile (signs of life, what heartbeats said, blocked
+ * signatures) is not undone by a throw: it is true all the same.
+ */
+export function step(state: CoreState, nowMs: number, event: CoreEvent): StepResult {
+  state.nowMs = Math.max(state.nowMs, nowMs);
+  const { random, jobCount, workerCount, accountCount, transferCount, eventSeq } = state.meta;
+  try {
+    handle(state, event);
+    return finish(state);
+  } catch (error) {
+    rollBack(state);
+    Object.assign(state.meta, { random, jobCount, workerCount, accountCount, transferCount, eventSeq });
+    throw error;
+  }
+}
+
+/** When the next `timer` event should come; `null` for never. A time that is past means at once. */
+export function nextDeadlineMs(state: CoreState): number | null {
+  return state.volatile.dispatchPending ? state.nowMs : state.deadlines.nextMs();
+}
+
+function handle(state: CoreState, event: CoreEvent): void {
+  switch (event.kind) {
+    case "boot":
+      return boot(state, event);
+    case "timer":
+      return onTimer(state);
+    case "dispatch":
+      return dispatch(state);
+    case "account.create":
+      return createAccount(state, event);
+    case "apiKey.create":
+      return createApiKey(state, event);
+    case "enrolment.create":
+      return createEnrolment(state, event);
+    case "enrolment.redeem":
+      return redeemEnrolment(state, event);
+    case "deposit":
+      return deposit(state, event);
+    case "upload.create":
+      return createUpload(state, event);
+    case "job.create":
+      return createJob(state, event);
+    case "job.cancel":
+      return cancelJob(state, event);
+    case "worker.drain":
+      return drainWorker(state, event);
+    case "worker.opened":
+      return onOpened(state, event.workerId, event.sessionId);
+    case "worker.closed":
+    case "worker.heard":
+    case "worker.message":
+      return handleWorker(state, event);
+    default:
+      unreachable(event);
+  }
+}
+
+type SessionEvent = Extract<CoreEvent, { kind: "worker.closed" | "worker.heard" | "worker.message" }>;
+
+function handleWorker(state: CoreState, event: SessionEvent): void {
+  const machine = state.ix.machines.get(event.workerId);
+  if (machine === undefined) return;
+  switch (event.kind) {
+    case "worker.closed":
+      return onClosed(state, machine, event.sessionId);
+    case "worker.heard":
+      if (machine.worker.sessionId === event.sessionId && machine.greeted === event.sessionId) onHeard(state, machine);
+      return;
+    case "worker.message":
+      return onMessage(state, machine, event.sessionId, event.message);
+    default:
+      unreachable(event);
+  }
+}
+
+function boot(state: CoreState, event: Extract<CoreEvent, { kind: "boot" }>): void {
+  if (event.admin !== undefined) createAdmin(state, event.admin);
+  armAll(state);
+}
+
+function finish(state: CoreState): StepResult {
+  const { step: scratch } = state;
+  const { effects, fired, incidents, reply } = scratch;
+  const changed =
+    scratch.touched.size > 0 || scratch.events.length > 0 || scratch.transfers.length > 0 || scratch.logs.length > 0;
+  if (changed) scratch.meta = { ...state.meta, clockMs: state.nowMs };
+  const changes: Changes = {
+    puts: scratch.touched.size > 0 ? [...scratch.touched.values()] : NO_PUTS,
+    events: scratch.events.length > 0 ? scratch.events : NO_EVENTS,
+    transfers: scratch.transfers.length > 0 ? scratch.transfers : NO_TRANSFERS,
+    logs: scratch.logs.length > 0 ? scratch.logs : NO_LOGS,
+    meta: scratch.meta,
+  };
+  for (const jobId of scratch.ended) evict(state, jobId);
+  reset(state);
+  return { changes, effects, reply, fired, incidents, changed };
+}
+
+/** Ended jobs live on in the store only. */
+function evict(state: CoreState, jobId: StepEnded): void {
+  const links = state.ix.links.get(jobId);
+  for (const id of links?.attempts ?? []) {
+    replace(state, "attempts", id, null);
+    state.volatile.live.delete(id);
+  }
+  for (const id of links?.standbys ?? []) replace(state, "standbys", id, null);
+  replace(state, "jobs", jobId, null);
+  state.volatile.logs.delete(jobId);
+  state.volatile.standbyNoted.delete(jobId);
+  state.volatile.standbyFailures.delete(jobId);
+}
+type StepEnded = CoreState["step"]["ended"][number];
+
+function rollBack(state: CoreState): void {
+  const { step: scratch } = state;
+  for (let undo = scratch.undo.pop(); undo !== undefined; undo = scratch.undo.pop()) undo();
+  if (scratch.handling !== null) setAside(state, scratch.handling);
+  for (const { key, atMs } of scratch.popped) {
+    // What threw is tried again later, so that it does not keep the others from their turn.
+    const culprit = key === scratch.handling;
+    state.deadlines.set(key, culprit ? state.nowMs + state.config.faultRetryMs : atMs);
+  }
+  reset(state);
+}
+
+function reset(state: CoreState): void {
+  const { step: scratch } = state;
+  if (scratch.undo.length > 0) scratch.undo.length = 0;
+  if (scratch.touched.size > 0) scratch.touched.clear();
+  if (scratch.events.length > 0) scratch.events = [];
+  if (scratch.transfers.length > 0) scratch.transfers = [];
+  if (scratch.logs.length > 0) scratch.logs = [];
+  if (scratch.effects.length > 0) scratch.effects = [];
+  if (scratch.fired.length > 0) scratch.fired = [];
+  if (scratch.incidents.length > 0) scratch.incidents = [];
+  if (scratch.ended.length > 0) scratch.ended = [];
+  if (scratch.popped.length > 0) scratch.popped = [];
+  scratch.reply = NO_REPLY;
+  scratch.handling = null;
+}

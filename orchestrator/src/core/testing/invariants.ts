@@ -1,0 +1,78 @@
+// What must hold between any two steps. For tests: it goes through everything.
+import { assert } from "@qubix/shared/runtime";
+import { isActiveAttempt, isLiveStandby } from "../indexes.ts";
+import { deadlineKey } from "../silence.ts";
+import type { CoreState } from "../state.ts";
+
+/** Throws when the state contradicts itself. */
+export function checkInvariants(state: CoreState): void {
+  checkMoney(state);
+  checkCapacity(state);
+  checkJobs(state);
+}
+
+function checkMoney(state: CoreState): void {
+  const sums = new Map<string, bigint>();
+  for (const { account, currency, amount } of state.rows.balances.values()) {
+    sums.set(currency, (sums.get(currency) ?? 0n) + amount);
+    assert(amount >= 0n || account.startsWith("external:"), `${account} is overdrawn`);
+  }
+  for (const [currency, sum] of sums) assert(sum === 0n, `${currency} sums to ${sum}`);
+}
+
+function checkCapacity(state: CoreState): void {
+  const taken = new Map<string, { cpu: number; memory: number; disk: number; gpus: string[]; load: number }>();
+  const take = (workerId: string, allocation: AllocationLike): void => {
+    const sum = taken.get(workerId) ?? { cpu: 0, memory: 0, disk: 0, gpus: [], load: 0 };
+    sum.cpu += allocation.cpuMilli;
+    sum.memory += allocation.memoryMiB;
+    sum.disk += allocation.diskMiB;
+    sum.gpus.push(...allocation.gpuUuids);
+    sum.load += 1;
+    taken.set(workerId, sum);
+  };
+  for (const attempt of state.rows.attempts.values())
+    if (isActiveAttempt(attempt)) take(attempt.workerId, attempt.allocation);
+  for (const standby of state.rows.standbys.values())
+    if (isLiveStandby(standby)) take(standby.workerId, standby.allocation);
+  for (const machine of state.ix.machines.values()) {
+    const sum = taken.get(machine.id) ?? { cpu: 0, memory: 0, disk: 0, gpus: [], load: 0 };
+    assert(machine.usedCpuMilli === sum.cpu && machine.usedMemoryMiB === sum.memory, `usage of ${machine.id} is wrong`);
+    assert(machine.usedDiskMiB === sum.disk, `disk usage of ${machine.id} is wrong`);
+    assert(new Set(sum.gpus).size === sum.gpus.length, `a GPU of ${machine.id} is taken twice`);
+    assert(machine.usedGpus.size === sum.gpus.length, `GPUs of ${machine.id} are wrong`);
+    assert(machine.attempts.size + machine.standbys.size === sum.load, `load of ${machine.id} is wrong`);
+  }
+}
+
+interface AllocationLike {
+  readonly gpuUuids: readonly string[];
+  readonly cpuMilli: number;
+  readonly memoryMiB: number;
+  readonly diskMiB: number;
+}
+
+function checkJobs(state: CoreState): void {
+  let queued = 0;
+  for (const job of state.rows.jobs.values()) {
+    assert(job.endedAtMs === null, `${job.id} ended and is in memory`);
+    const setAside = state.deadlines.atMs(deadlineKey.requeue(job.id)) !== undefined;
+    if (job.phase === "queued" && !setAside) queued += 1;
+    const attempts = [...state.rows.attempts.values()].filter((attempt) => attempt.jobId === job.id);
+    const active = attempts.filter(isActiveAttempt);
+    const expected = job.phase === "queued" ? 0 : 1;
+    assert(active.length === expected, `${job.id} is ${job.phase} with ${active.length} active attempts`);
+    assert(
+      active.every((attempt) => attempt.epoch === job.epoch),
+      `${job.id} has a stale active attempt`,
+    );
+    const credited = attempts.reduce((sum, attempt) => sum + attempt.creditedMs, 0);
+    assert(credited === job.creditedMs, `${job.id}: ${credited} credited, ${job.creditedMs} noted`);
+    const escrow = state.rows.balances.get(`escrow:${job.id} ${job.currency}`)?.amount ?? 0n;
+    assert(escrow === job.settlement.hold, `${job.id}: escrow ${escrow} is not its hold`);
+    const standbys = [...state.rows.standbys.values()].filter((one) => one.jobId === job.id && isLiveStandby(one));
+    assert(standbys.length <= 1, `${job.id} has ${standbys.length} standbys`);
+    assert((standbys[0]?.id ?? null) === job.standbyId, `${job.id} does not know its standby`);
+  }
+  assert(queued === state.ix.queue.size, `${queued} jobs wait, ${state.ix.queue.size} are in the queue`);
+}

@@ -1,0 +1,127 @@
+// What is due by time. Deadlines are only hints to look: each handler judges by the state as it is now.
+import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
+import { armEnrolment } from "./accounts.ts";
+import { armStop, stopAttempt } from "./attempts.ts";
+import { putBack } from "./dispatch.ts";
+import type { Deadline } from "./deadline-heap.ts";
+import { explainOnce } from "./explain.ts";
+import { armQueue, carryOn, endByIntent, fenceAttempt } from "./failover.ts";
+import { isActiveAttempt } from "./indexes.ts";
+import { endJob } from "./job-end.ts";
+import { armDuration, deadlineKey } from "./silence.ts";
+import type { CoreState } from "./state.ts";
+import { currentAttempt, put } from "./tables.ts";
+import { onRestart, onSilenceDue } from "./workers.ts";
+
+/** Handles what is due, up to a bound per step. */
+export function onTimer(state: CoreState): void {
+  for (let handled = 0; handled < state.config.deadlinesPerStepMax; handled += 1) {
+    const due = state.deadlines.pop(state.nowMs);
+    if (due === undefined) return;
+    state.step.popped.push(due);
+    state.step.handling = due.key;
+    handle(state, due);
+  }
+  state.step.handling = null;
+}
+
+function handle(state: CoreState, due: Deadline): void {
+  const id = due.key.slice(2);
+  switch (due.key.charAt(0)) {
+    case "w": {
+      const machine = state.ix.machines.get(id as WorkerId);
+      return machine === undefined ? undefined : onSilenceDue(state, machine, due);
+    }
+    case "q":
+      return onQueueDue(state, id as JobId);
+    case "a":
+      return onAttemptDue(state, id as AttemptId);
+    case "d":
+      return onDurationDue(state, id as AttemptId);
+    case "s":
+      return onStopDue(state, id as JobId);
+    case "b":
+      return onStandbyRetryDue(state, id as JobId);
+    case "r":
+      return putBack(state, id as JobId);
+    case "i":
+      return removeRow(state, "idempotency", id);
+    case "e":
+      return removeRow(state, "enrolments", id);
+    default:
+  }
+}
+
+/** A job that waited for `queueS` ends, and is told why there was nothing. */
+function onQueueDue(state: CoreState, id: JobId): void {
+  const job = state.rows.jobs.get(id);
+  if (job?.phase !== "queued") return;
+  const message = `No offer fitted within queueS (${job.spec.queueS} s). ${explainOnce(state, job)}`;
+  endJob(state, job, { event: "failed", reason: "no_offer", message });
+}
+
+/** It did not start, or its outputs did not arrive, in all that time. */
+function onAttemptDue(state: CoreState, id: AttemptId): void {
+  const attempt = state.rows.attempts.get(id);
+  if (attempt === undefined || !isActiveAttempt(attempt) || attempt.phase === "running") return;
+  const uploading = attempt.phase === "exited";
+  fenceAttempt(state, attempt);
+  carryOn(state, attempt, {
+    budget: "failovers",
+    why: uploading ? "output_timeout" : "start_timeout",
+    message: uploading ? "its outputs were not uploaded in time." : "its container did not start in time.",
+  });
+}
+
+function onDurationDue(state: CoreState, id: AttemptId): void {
+  const attempt = state.rows.attempts.get(id);
+  const job = attempt === undefined ? undefined : state.rows.jobs.get(attempt.jobId);
+  if (attempt?.phase !== "running" || job === undefined || job.epoch !== attempt.epoch || job.intent !== null) return;
+  stopAttempt(state, job, "deadline");
+}
+
+/** The stop was not confirmed: the attempt is fenced and the job ends without it. */
+function onStopDue(state: CoreState, id: JobId): void {
+  const job = state.rows.jobs.get(id);
+  if (job === undefined || job.intent === null) return;
+  const attempt = currentAttempt(state, job);
+  if (attempt !== undefined && isActiveAttempt(attempt)) fenceAttempt(state, attempt);
+  endByIntent(state, job);
+}
+
+function onStandbyRetryDue(state: CoreState, id: JobId): void {
+  if (!state.volatile.blockedStandbys.delete(id)) return;
+  state.volatile.openStandbys.add(id);
+  state.volatile.dispatchPending = true;
+}
+
+function removeRow(state: CoreState, table: "idempotency" | "enrolments", id: string): void {
+  if (state.rows[table].has(id)) put(state, table, id, null);
+}
+
+/** After a start: every deadline anew from the rows. What would be due already gets the grace in which workers come back. */
+export function armAll(state: CoreState): void {
+  const { restartGraceMs, closeGraceMs } = state.config;
+  const notBeforeMs = state.nowMs + restartGraceMs;
+  for (const job of state.rows.jobs.values()) {
+    if (job.phase === "queued") armQueue(state, job, notBeforeMs);
+    else if (job.intent !== null) armStop(state, job);
+  }
+  for (const attempt of state.rows.attempts.values()) {
+    const job = state.rows.jobs.get(attempt.jobId);
+    if (job === undefined || !isActiveAttempt(attempt)) continue;
+    // Later than its worker may be lost: time that nobody worked must not end a job.
+    if (attempt.phase === "running") armDuration(state, job, attempt, notBeforeMs + closeGraceMs);
+    else armAttempt(state, attempt.id, attempt.phase === "exited");
+  }
+  for (const { id, expiresAtMs } of state.rows.idempotency.values()) {
+    state.deadlines.set(deadlineKey.idempotency(id), expiresAtMs);
+  }
+  for (const enrolment of state.rows.enrolments.values()) armEnrolment(state, enrolment);
+  for (const machine of state.ix.machines.values()) onRestart(state, machine);
+}
+
+function armAttempt(state: CoreState, id: AttemptId, exited: boolean): void {
+  const { outputTimeoutMs, startTimeoutMs } = state.config;
+  state.deadlines.set(deadlineKey.attempt(id), state.nowMs + (exited ? outputTimeoutMs : startTimeoutMs));
+}

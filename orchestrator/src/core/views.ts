@@ -1,0 +1,105 @@
+// A job as the HTTP API shows it.
+import { attemptId, type Currency } from "@qubix/shared/domain";
+import { type JobView, toWireMoney } from "@qubix/shared/protocol";
+import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
+import type { CoreState } from "./state.ts";
+
+/** A job with what belongs to it, from memory or from the store. */
+export interface JobRows {
+  readonly job: JobRecord;
+  readonly attempts: readonly AttemptRecord[];
+  readonly standbys: readonly StandbyRecord[];
+}
+
+/** The wire shape of a job. `state`: for what only heartbeats say of a live one. `wallOf`: from the orchestrator's clock to RFC 3339. */
+export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs: number) => string): JobView {
+  const { job, attempts, standbys } = rows;
+  const { currency } = job;
+  const current = attempts.find((attempt) => attempt.epoch === job.epoch);
+  const checkpoint = job.checkpoints.at(-1);
+  const standby = standbys.find(({ id }) => id === job.standbyId);
+  return {
+    id: job.id,
+    name: job.spec.name ?? null,
+    accountId: job.accountId,
+    phase: job.phase,
+    reason: job.reason,
+    message: job.message,
+    spec: specView(job),
+    epoch: job.epoch,
+    workerId: current?.workerId ?? null,
+    progress: progressOf(state, job),
+    retriesUsed: job.retriesUsed,
+    failoversUsed: job.failoversUsed,
+    creditedMs: job.creditedMs,
+    checkpoint:
+      checkpoint === undefined
+        ? null
+        : {
+            seq: checkpoint.seq,
+            epoch: checkpoint.epoch,
+            bytes: checkpoint.tree.bytes,
+            committedAt: wallOf(checkpoint.committedAtMs),
+          },
+    standby: standby === undefined ? null : standbyView(standby, currency),
+    attempts: attempts.map((attempt) => attemptView(attempt, currency)),
+    outputs: job.outputs === null ? null : { files: job.outputs.files, bytes: job.outputs.bytes },
+    workLostMs: job.workLostMs,
+    settlement: settlementView(job),
+    createdAt: wallOf(job.createdAtMs),
+    startedAt: job.startedAtMs === null ? null : wallOf(job.startedAtMs),
+    endedAt: job.endedAtMs === null ? null : wallOf(job.endedAtMs),
+  };
+}
+
+/** Of the running attempt, else of the newest checkpoint; `null` for a job that does not tell. */
+function progressOf(state: CoreState | null, job: JobRecord): number | null {
+  if (job.phase === "succeeded") return 1;
+  const saved = job.checkpoints.at(-1)?.progress ?? null;
+  if (state === null || job.epoch === 0) return saved;
+  const id = attemptId({ jobId: job.id, replica: 0, epoch: job.epoch });
+  return state.volatile.live.get(id)?.progress ?? saved;
+}
+
+/** As it was written, with every default filled in. */
+function specView({ spec, currency }: JobRecord): Record<string, unknown> {
+  return { ...spec, priceMaxPerHour: toWireMoney(spec.priceMaxPerHour.amount, currency) };
+}
+
+function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attempts"][number] {
+  const { epoch, replica, workerId, providerId, phase, creditedMs, outcome } = attempt;
+  const exitCode = outcome?.kind === "failed" ? outcome.exitCode : outcome?.kind === "succeeded" ? 0 : null;
+  return {
+    epoch,
+    replica,
+    workerId,
+    providerId,
+    phase,
+    ratePerHour: toWireMoney(attempt.ratePerHour, currency),
+    creditedMs,
+    fromCheckpointSeq: attempt.fromSeq,
+    exitCode,
+  };
+}
+
+function standbyView(standby: StandbyRecord, currency: Currency): NonNullable<JobView["standby"]> {
+  const { id, workerId, providerId, phase, creditedMs, checkpointSeq } = standby;
+  const ratePerHour = toWireMoney(standby.ratePerHour, currency);
+  return { id, workerId, providerId, phase, ratePerHour, creditedMs, checkpointSeq };
+}
+
+function settlementView({ settlement, currency }: JobRecord): JobView["settlement"] {
+  const { phase, hold, gross, lines } = settlement;
+  return {
+    phase,
+    hold: toWireMoney(hold, currency),
+    gross: gross === null ? null : toWireMoney(gross, currency),
+    lines: lines.map(({ account, role, amount, ms, workerId }) => ({
+      account,
+      role,
+      amount: toWireMoney(amount, currency),
+      ...(ms === undefined ? {} : { ms }),
+      ...(workerId === undefined ? {} : { workerId }),
+    })),
+  };
+}

@@ -1,0 +1,209 @@
+// Worker sessions: opened, heard, closed, silent, lost; and what each means for what runs there.
+import { type SessionId, type WorkerEvent, type WorkerId, workerSessionTable } from "@qubix/shared/domain";
+import type { WorkerOffer } from "@qubix/shared/protocol";
+import { canPromote, loseAttempt, placeOnStandby } from "./failover.ts";
+import { loseStandby } from "./standbys.ts";
+import type { AttemptRecord, WorkerRecord } from "./model.ts";
+import { silenceLimits, silentSinceMs, watch } from "./silence.ts";
+import type { CoreState, Machine } from "./state.ts";
+import { effect, emit, emitJob, fire, jobOf, liveStandby, put } from "./tables.ts";
+import type { Deadline } from "./deadline-heap.ts";
+import { deadlineKey } from "./silence.ts";
+
+/** Authenticated. An older session of the worker is over; nothing is sent before its hello. */
+export function onOpened(state: CoreState, workerId: WorkerId, sessionId: SessionId): void {
+  const machine = state.ix.machines.get(workerId);
+  if (machine === undefined) {
+    return effect(state, { kind: "disconnect", workerId, sessionId, reason: "this worker is not enrolled here" });
+  }
+  const { worker } = machine;
+  if (worker.sessionId === sessionId) return;
+  if (worker.sessionId !== null) {
+    const reason = "replaced by a newer connection of the same worker";
+    effect(state, { kind: "disconnect", workerId, sessionId: worker.sessionId, reason });
+  }
+  const next = { ...worker, sessionId };
+  put(state, "workers", worker.id, next);
+  state.step.reply = { kind: "worker", worker: next };
+}
+
+/** Its socket closed: suspect at once. What has a ready standby is promoted, the rest waits a moment for it to come back. */
+export function onClosed(state: CoreState, machine: Machine, sessionId: SessionId): void {
+  const { worker } = machine;
+  if (worker.sessionId !== sessionId) return;
+  const phase = fire(state, workerSessionTable, worker.phase, "closed") ?? worker.phase;
+  put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
+  machine.greeted = null;
+  if (phase !== "suspect") return;
+  machine.lostAtMs = state.nowMs + state.config.closeGraceMs;
+  watch(state, machine);
+  reportSuspect(state, machine, "closed");
+  for (const attempt of attemptsOn(state, machine)) promoteEarly(state, attempt);
+}
+
+/** Any sign of life of the current session. Moves numbers; a row only when the worker was suspect. */
+export function onHeard(state: CoreState, machine: Machine): void {
+  const { worker } = machine;
+  machine.heardMs = state.nowMs;
+  machine.excused = false;
+  const phase = fire(state, workerSessionTable, worker.phase, "heard");
+  if (phase === undefined || phase === worker.phase) return;
+  machine.lostAtMs = null;
+  put(state, "workers", worker.id, { ...worker, phase });
+  reportWorker(state, machine, "worker_online", {});
+  watch(state, machine);
+  for (const id of machine.standbys) {
+    const standby = state.rows.standbys.get(id);
+    if (standby !== undefined) placeOnStandby(state, jobOf(state, standby.jobId));
+  }
+}
+
+/** It said hello: online, with what it offers now. Reconciling is the caller's. */
+export function onGreeted(state: CoreState, machine: Machine, sessionId: SessionId, offer: WorkerOffer): void {
+  const { worker } = machine;
+  const phase = fire(state, workerSessionTable, worker.phase, "opened") ?? worker.phase;
+  machine.greeted = sessionId;
+  machine.heardMs = state.nowMs;
+  machine.countFromMs = state.nowMs;
+  machine.lostAtMs = null;
+  machine.excused = false;
+  const next: WorkerRecord = { ...worker, phase, offer: settledOffer(worker.offer, offer) };
+  if (next.phase !== worker.phase || next.offer !== worker.offer) put(state, "workers", worker.id, next);
+  if (next.phase !== worker.phase) reportWorker(state, machine, "worker_online", {});
+  if (next.offer !== worker.offer) reportOffer(state, machine);
+  watch(state, machine);
+}
+
+/** What it offers changed. */
+export function onOffer(state: CoreState, machine: Machine, offer: WorkerOffer): void {
+  const { worker } = machine;
+  const next = settledOffer(worker.offer, offer);
+  if (next === worker.offer) return;
+  put(state, "workers", worker.id, { ...worker, offer: next });
+  reportOffer(state, machine);
+  if (offer.draining && worker.offer?.draining !== true) reportWorker(state, machine, "worker_draining", {});
+}
+
+/** After a start of ours: no session is left, and whoever was there has a whole lease to come back. */
+export function onRestart(state: CoreState, machine: Machine): void {
+  const { worker } = machine;
+  machine.greeted = null;
+  if (worker.phase === "offline" && worker.sessionId === null) return;
+  const phase = fire(state, workerSessionTable, worker.phase, "silent") ?? worker.phase;
+  if (phase !== worker.phase || worker.sessionId !== null) {
+    put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
+  }
+  if (phase !== "suspect") return;
+  machine.lostAtMs = state.nowMs + state.config.restartGraceMs;
+  state.deadlines.set(deadlineKey.worker(worker.id), machine.lostAtMs);
+}
+
+/** The worker's silence may have lasted long enough. */
+export function onSilenceDue(state: CoreState, machine: Machine, due: Deadline): void {
+  const { phase } = machine.worker;
+  if (phase === "offline") return;
+  const limits = silenceLimits(state, machine);
+  const limitMs = phase === "online" ? limits.suspectMs : limits.lostMs;
+  const atMs = machine.lostAtMs ?? silentSinceMs(machine) + limitMs;
+  if (state.nowMs < atMs) return state.deadlines.set(due.key, atMs);
+  const late = state.nowMs - Math.max(atMs, due.atMs) > state.config.stallLateMs;
+  if (late && !machine.excused) {
+    // We were not listening ourselves: read what waits in the sockets before judging.
+    machine.excused = true;
+    return state.deadlines.set(due.key, state.nowMs + state.config.stallGraceMs);
+  }
+  if (phase === "online") return becomeSuspect(state, machine);
+  expire(state, machine);
+}
+
+function becomeSuspect(state: CoreState, machine: Machine): void {
+  const { worker } = machine;
+  const phase = fire(state, workerSessionTable, worker.phase, "silent") ?? worker.phase;
+  put(state, "workers", worker.id, { ...worker, phase });
+  reportSuspect(state, machine, "silent");
+  watch(state, machine);
+}
+
+/** Given up: whatever it had is lost. Should it be alive after all, its next hello sorts that out. */
+function expire(state: CoreState, machine: Machine): void {
+  const { worker } = machine;
+  const event: WorkerEvent = "expired";
+  const phase = fire(state, workerSessionTable, worker.phase, event) ?? worker.phase;
+  if (worker.sessionId !== null) {
+    effect(state, {
+      kind: "disconnect",
+      workerId: worker.id,
+      sessionId: worker.sessionId,
+      reason: "not heard for too long",
+    });
+  }
+  put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
+  machine.greeted = null;
+  machine.lostAtMs = null;
+  state.volatile.counters.workersLost += 1;
+  reportWorker(state, machine, "worker_lost", { silentMs: state.nowMs - machine.heardMs });
+  for (const id of machine.standbys) {
+    const standby = state.rows.standbys.get(id);
+    if (standby !== undefined) loseStandby(state, jobOf(state, standby.jobId), standby, "expired", "worker_lost");
+  }
+  for (const attempt of attemptsOn(state, machine)) {
+    loseAttempt(state, attempt, "expired", {
+      budget: "failovers",
+      why: "worker_lost",
+      message: `worker ${worker.id} was not heard any more.`,
+    });
+  }
+}
+
+/** On a mere suspicion only what costs little to undo: a standby that is ready takes over. */
+function promoteEarly(state: CoreState, attempt: AttemptRecord): void {
+  const job = jobOf(state, attempt.jobId);
+  if (job.intent !== null || job.failoversUsed >= job.spec.failoversMax) return;
+  const standby = liveStandby(state, job);
+  if (standby === undefined || !canPromote(state, standby)) return;
+  loseAttempt(state, attempt, "revoked", {
+    budget: "failovers",
+    why: "worker_closed",
+    message: `the connection to worker ${attempt.workerId} closed.`,
+  });
+}
+
+export function attemptsOn(state: CoreState, machine: Machine): readonly AttemptRecord[] {
+  return [...machine.attempts].flatMap((id) => state.rows.attempts.get(id) ?? []);
+}
+
+function reportSuspect(state: CoreState, machine: Machine, why: "closed" | "silent"): void {
+  const silentMs = state.nowMs - machine.heardMs;
+  reportWorker(state, machine, "worker_suspect", { why, silentMs });
+  for (const attempt of attemptsOn(state, machine)) {
+    const { epoch, workerId } = attempt;
+    emitJob(state, jobOf(state, attempt.jobId), "suspect", { workerId, epoch, why, silentMs }, attempt);
+  }
+}
+
+export function reportWorker(
+  state: CoreState,
+  machine: Machine,
+  kind: string,
+  data: Readonly<Record<string, unknown>>,
+): void {
+  const { id, providerId, name } = machine.worker;
+  emit(state, { channel: "workers", kind, providerId, workerId: id, data: { name, ...data } });
+}
+
+function reportOffer(state: CoreState, machine: Machine): void {
+  const { id, providerId } = machine.worker;
+  emit(state, { channel: "offers", kind: "offer_changed", providerId, workerId: id });
+}
+
+/** The new offer, each GPU in it once; the old one where both say the same, so that a reconnect writes nothing. */
+function settledOffer(before: WorkerOffer | null, said: WorkerOffer): WorkerOffer {
+  const seen = new Set<string>();
+  const gpus = said.gpus.filter(({ uuid }) => !seen.has(uuid) && seen.add(uuid));
+  const offer = gpus.length === said.gpus.length ? said : { ...said, gpus };
+  return before !== null && offerText(before) === offerText(offer) ? before : offer;
+}
+
+function offerText(offer: WorkerOffer): string {
+  return JSON.stringify(offer, (_key, value: unknown) => (typeof value === "bigint" ? value.toString() : value));
+}

@@ -1,0 +1,179 @@
+// The bulk socket of one worker: chunks in both directions, for the jobs it holds. Never read faster than the disk takes it, never sent faster than it reads.
+import type { RawData, WebSocket } from "ws";
+import type { AccountId, WorkerId } from "@qubix/shared/domain";
+import {
+  BULK_FRAME_BYTES_MAX,
+  BULK_WINDOW_BYTES_MAX,
+  bulkRequestSchema,
+  type BulkRequest,
+  type BulkResponse,
+} from "@qubix/shared/protocol";
+import { QubixError } from "@qubix/shared/runtime";
+import { closeSocket } from "./closing.ts";
+import { parseJson, readFrame } from "./frames.ts";
+import { BULK_HEARD_MS, BULK_REQUESTS_MAX, BULK_UNSTORED_BYTES_MAX, CLOSE_CODES } from "./limits.ts";
+import type { GatewayPorts } from "./port.ts";
+
+type Put = BulkRequest & { readonly kind: "put" };
+type Get = BulkRequest & { readonly kind: "get" };
+
+/** A `put` whose bytes are coming. */
+interface Incoming {
+  readonly request: Put;
+  readonly owner: AccountId | undefined;
+  readonly parts: Buffer[];
+  received: number;
+}
+
+export interface BulkOptions {
+  readonly ws: WebSocket;
+  readonly workerId: WorkerId;
+  readonly nowMs: () => number;
+  /** A sign of life, at most every {@link BULK_HEARD_MS}. */
+  readonly onHeard: () => void;
+}
+
+/** Takes over an authenticated bulk socket. */
+export function serveBulk(ports: Pick<GatewayPorts, "fleet" | "chunks" | "logger">, options: BulkOptions): void {
+  const { fleet, chunks, logger } = ports;
+  const { ws, workerId, nowMs, onHeard } = options;
+  const gets: Get[] = [];
+  let getting = false;
+  let incoming: Incoming | undefined;
+  let unstored = 0;
+  let open = 0;
+  let heardAtMs = Number.NEGATIVE_INFINITY;
+
+  const send = (response: BulkResponse): void => {
+    if (ws.readyState === ws.OPEN) ws.send(JSON.stringify(response));
+  };
+
+  const refuse = (req: number, error: unknown): void => {
+    if (error instanceof QubixError) return send({ kind: "refused", req, code: error.code, message: error.message });
+    logger.error({ event: "bulk_failed", workerId, err: error }, "a bulk request failed");
+    send({
+      kind: "refused",
+      req,
+      code: "internal_error",
+      message: "The orchestrator met a fault; its operator finds it in the log.",
+    });
+  };
+
+  /** Counts a request until its work is done, and stops reading while there are too many or too much. */
+  const track = (req: number, work: Promise<void>): void => {
+    open += 1;
+    if (open >= BULK_REQUESTS_MAX) ws.pause();
+    void work
+      .catch((error: unknown) => refuse(req, error))
+      .finally(() => {
+        open -= 1;
+        if (open < BULK_REQUESTS_MAX && unstored < BULK_UNSTORED_BYTES_MAX && ws.readyState === ws.OPEN) ws.resume();
+      });
+  };
+
+  // ── Requests ──
+
+  const have = async ({ req, jobId, cids }: BulkRequest & { readonly kind: "have" }): Promise<void> => {
+    const owner = ownerOrThrow(fleet.ownerOf(workerId, jobId));
+    send({ kind: "missing", req, cids: [...(await chunks.missing(owner, jobId, cids))] });
+  };
+
+  const store = async ({ request, owner, parts }: Incoming): Promise<void> => {
+    try {
+      await chunks.put(ownerOrThrow(owner), request.jobId, request.cid, Buffer.concat(parts));
+      send({ kind: "stored", req: request.req });
+    } finally {
+      unstored -= request.stored;
+    }
+  };
+
+  const serveGets = async (): Promise<void> => {
+    getting = true;
+    for (let get = gets.shift(); get !== undefined; get = gets.shift()) {
+      const { req } = get;
+      await serveGet(get).catch((error: unknown) => refuse(req, error));
+    }
+    getting = false;
+  };
+
+  const serveGet = async ({ req, jobId, cid }: Get): Promise<void> => {
+    const owner = ownerOrThrow(fleet.ownerOf(workerId, jobId));
+    const bytes = await chunks.get(owner, cid);
+    if (bytes === undefined) {
+      throw new QubixError("chunk_unknown", `There is no chunk ${cid} for this job.`, {
+        category: "user",
+        status: 404,
+      });
+    }
+    send({ kind: "data", req, stored: bytes.length });
+    for (let at = 0; at < bytes.length && ws.readyState === ws.OPEN; at += BULK_FRAME_BYTES_MAX) {
+      const sent = sendBinary(ws, bytes.subarray(at, at + BULK_FRAME_BYTES_MAX));
+      // What waits in our memory is bounded: beyond the window each frame waits until the one before it has left.
+      if (ws.bufferedAmount > BULK_WINDOW_BYTES_MAX) await sent;
+    }
+  };
+
+  // ── Frames ──
+
+  const onText = (data: RawData): void => {
+    if (incoming !== undefined) return close(`bytes of chunk ${incoming.request.cid} were expected`);
+    const frame = readFrame(bulkRequestSchema, parseJson(data, false));
+    if (frame.kind === "malformed") return close(frame.why);
+    const request = frame.value;
+    switch (request.kind) {
+      case "have":
+        return track(request.req, have(request));
+      case "put":
+        incoming = { request, owner: fleet.ownerOf(workerId, request.jobId), parts: [], received: 0 };
+        return;
+      case "get":
+        if (gets.length >= BULK_REQUESTS_MAX) return close(`more than ${BULK_REQUESTS_MAX} requests wait`);
+        gets.push(request);
+        if (!getting) void serveGets();
+    }
+  };
+
+  const onBinary = (data: Buffer): void => {
+    if (incoming === undefined) return close("bytes came without a put");
+    if (data.length > BULK_FRAME_BYTES_MAX) return close(`a frame has at most ${BULK_FRAME_BYTES_MAX} bytes`);
+    incoming.received += data.length;
+    if (incoming.received > incoming.request.stored) return close("more bytes came than the put named");
+    incoming.parts.push(data);
+    if (incoming.received < incoming.request.stored) return;
+    const whole = incoming;
+    incoming = undefined;
+    unstored += whole.request.stored;
+    if (unstored >= BULK_UNSTORED_BYTES_MAX) ws.pause();
+    track(whole.request.req, store(whole));
+  };
+
+  const close = (why: string): void => {
+    logger.warn({ event: "malformed_bulk", workerId, why }, "disconnected");
+    closeSocket(ws, CLOSE_CODES.malformed, why);
+  };
+
+  ws.on("message", (data: RawData, isBinary: boolean) => {
+    const now = nowMs();
+    if (now - heardAtMs >= BULK_HEARD_MS) {
+      heardAtMs = now;
+      onHeard();
+    }
+    if (isBinary) onBinary(data as Buffer);
+    else onText(data);
+  });
+  ws.once("close", () => {
+    gets.length = 0;
+    incoming = undefined;
+  });
+}
+
+function sendBinary(ws: WebSocket, bytes: Buffer): Promise<void> {
+  return new Promise((resolve) => ws.send(bytes, { binary: true }, () => resolve()));
+}
+
+function ownerOrThrow(owner: AccountId | undefined): AccountId {
+  if (owner !== undefined) return owner;
+  throw new QubixError("not_held", "This worker holds no attempt and no standby of that job (any more).", {
+    category: "conflict",
+  });
+}

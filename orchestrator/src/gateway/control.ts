@@ -1,0 +1,190 @@
+// The control socket of one worker after its welcome: messages go to the writer in the order they came, heartbeats by the cheapest way.
+import type { Duplex } from "node:stream";
+import type { RawData, WebSocket } from "ws";
+import type { SessionId, WorkerId } from "@qubix/shared/domain";
+import type { OrchestratorMessage, WorkerMessage } from "@qubix/shared/protocol";
+import { QubixError } from "@qubix/shared/runtime";
+import { closeSocket } from "./closing.ts";
+import { parseJson, readWorkerMessage } from "./frames.ts";
+import {
+  CLOSE_CODES,
+  MESSAGES_BURST_MAX,
+  MESSAGES_PER_S_MAX,
+  OUTGOING_BYTES_MAX,
+  QUEUED_MESSAGES_MAX,
+  RATE_PAUSE_MS,
+} from "./limits.ts";
+import type { GatewayPorts } from "./port.ts";
+import { proveTree, treeOf } from "./trees.ts";
+
+export interface ControlSession {
+  readonly workerId: WorkerId;
+  readonly sessionId: SessionId;
+  send(message: OrchestratorMessage): void;
+  /** Frames sent since the last flush leave together. */
+  flush(): void;
+  close(code: number, reason: string): void;
+  /** From here on its end is nobody's business: another connection took its place. */
+  detach(): void;
+}
+
+export interface ControlOptions {
+  readonly ws: WebSocket;
+  readonly stream: Duplex;
+  readonly workerId: WorkerId;
+  readonly sessionId: SessionId;
+  readonly nowMs: () => number;
+  readonly onClosed: () => void;
+}
+
+/** Takes over an authenticated socket. */
+export function createControlSession(ports: GatewayPorts, options: ControlOptions): ControlSession {
+  const { writer, logger } = ports;
+  const { ws, stream, workerId, sessionId, nowMs, onClosed } = options;
+  const waiting: WorkerMessage[] = [];
+  let busy = false;
+  let corked = false;
+  let detached = false;
+  let paused = false;
+  let tokens = MESSAGES_BURST_MAX;
+  let tokensAtMs = nowMs();
+
+  const send = (message: OrchestratorMessage): void => {
+    if (ws.readyState !== ws.OPEN) return;
+    if (ws.bufferedAmount > OUTGOING_BYTES_MAX) {
+      logger.warn({ event: "worker_reads_slowly", workerId, sessionId }, "disconnected");
+      ws.terminate();
+      return;
+    }
+    if (!corked) {
+      corked = true;
+      stream.cork();
+    }
+    ws.send(encode(message));
+  };
+
+  const flush = (): void => {
+    if (!corked) return;
+    corked = false;
+    stream.uncork();
+  };
+
+  const answer = (message: OrchestratorMessage): void => {
+    send(message);
+    flush();
+  };
+
+  const close = (code: number, reason: string): void => {
+    flush();
+    closeSocket(ws, code, reason);
+  };
+
+  // ── Reading ──
+
+  const pause = (): void => {
+    if (paused) return;
+    paused = true;
+    ws.pause();
+  };
+  const resume = (): void => {
+    if (!paused || waiting.length >= QUEUED_MESSAGES_MAX) return;
+    paused = false;
+    if (ws.readyState === ws.OPEN) ws.resume();
+  };
+
+  const throttle = (): void => {
+    tokens -= 1;
+    if (tokens > 0) return;
+    const now = nowMs();
+    tokens = Math.min(MESSAGES_BURST_MAX, tokens + ((now - tokensAtMs) * MESSAGES_PER_S_MAX) / 1000);
+    tokensAtMs = now;
+    if (tokens > 0) return;
+    pause();
+    setTimeout(resume, RATE_PAUSE_MS).unref();
+  };
+
+  const onMessage = (data: RawData, isBinary: boolean): void => {
+    const frame = readWorkerMessage(parseJson(data, isBinary));
+    if (frame.kind === "malformed") {
+      logger.warn({ event: "malformed_message", workerId, sessionId, why: frame.why }, "disconnected");
+      return close(CLOSE_CODES.malformed, frame.why);
+    }
+    throttle();
+    const message = frame.value;
+    if (message.kind === "heartbeat") {
+      writer.submitVolatile({ kind: "worker.message", workerId, sessionId, message });
+      return;
+    }
+    if (!busy && treeOf(message) === null) return pass(message, () => {});
+    waiting.push(message);
+    if (waiting.length >= QUEUED_MESSAGES_MAX) pause();
+    if (!busy) void drain();
+  };
+
+  /** One that brings a tree is proven before those behind it are passed on. Never rejects. */
+  const drain = async (): Promise<void> => {
+    busy = true;
+    for (let message = waiting.shift(); message !== undefined; message = waiting.shift()) {
+      await prove(message);
+      resume();
+    }
+    busy = false;
+  };
+
+  const prove = async (message: WorkerMessage): Promise<void> => {
+    const tree = treeOf(message);
+    if (tree === null || (message.kind !== "checkpoint" && message.kind !== "ended")) return pass(message, () => {});
+    try {
+      const proof = await proveTree(ports, workerId, message, tree);
+      if (proof.kind === "pass") pass(proof.message, proof.settle);
+      else answer({ kind: "refused", re: message.msg, code: proof.code, message: proof.message });
+    } catch (error) {
+      logger.error({ event: "tree_not_proven", workerId, sessionId, err: error }, "disconnected");
+      close(CLOSE_CODES.tryLater, "the orchestrator could not read its chunks, try again later");
+    }
+  };
+
+  /** Hands a message to the core, whose own answer comes as an effect. Only what went wrong is answered here. */
+  const pass = (message: WorkerMessage, settle: (accepted: boolean) => void): void => {
+    if (detached) return settle(false);
+    writer
+      .submit({ kind: "worker.message", workerId, sessionId, message })
+      .then((reply) => settle(reply.kind !== "refused"))
+      .catch((error: unknown) => {
+        settle(false);
+        onFailure(message, error);
+      });
+  };
+
+  const onFailure = (message: WorkerMessage, error: unknown): void => {
+    if (error instanceof QubixError && error.retryable) return close(CLOSE_CODES.tryLater, error.message);
+    answer({
+      kind: "refused",
+      re: message.msg,
+      code: error instanceof QubixError ? error.code : "internal_error",
+      message: "The orchestrator met a fault with this message; its operator finds it in the log.",
+    });
+  };
+
+  ws.on("message", onMessage);
+  ws.once("close", () => {
+    waiting.length = 0;
+    if (!detached) onClosed();
+  });
+
+  return {
+    workerId,
+    sessionId,
+    send,
+    flush,
+    close,
+    detach: () => {
+      detached = true;
+    },
+  };
+}
+
+/** Most frames are acknowledgements; their text needs no serialiser. */
+function encode(message: OrchestratorMessage): string {
+  return message.kind === "ack" ? `{"kind":"ack","re":${message.re}}` : JSON.stringify(message);
+}

@@ -1,0 +1,34 @@
+// What the gateway needs of the rest of the orchestrator.
+import type { AccountId, JobId, WorkerId } from "@qubix/shared/domain";
+import type { Logger } from "@qubix/shared/runtime";
+import type { ChunkStore } from "../checkpoints/index.ts";
+import type { CoreEvent, Reply } from "../core/events.ts";
+
+/** The writer, as far as workers are concerned. */
+export interface EventWriter {
+  submit(event: CoreEvent): Promise<Reply>;
+  submitVolatile(event: CoreEvent): void;
+}
+
+/** What is committed about workers and what they hold. */
+export interface Fleet {
+  /** Undefined for a worker that was never enrolled. */
+  worker(id: WorkerId): { readonly publicKey: string; readonly name: string } | undefined;
+  /** The consumer of a job that this worker holds (an attempt or a standby); undefined when it does not. */
+  ownerOf(workerId: WorkerId, jobId: JobId): AccountId | undefined;
+}
+
+export interface GatewayPorts {
+  readonly writer: EventWriter;
+  readonly fleet: Fleet;
+  readonly chunks: ChunkStore;
+  readonly logger: Logger;
+  readonly orchestratorId: () => string;
+}
+
+export interface GatewayConfig {
+  /** How long a worker goes on without contact; told in `welcome`. */
+  readonly contactLossS: number;
+  /** Time a socket has to authenticate. */
+  readonly authTimeoutMs: number;
+}

@@ -1,0 +1,416 @@
+// What every store promises, run over each of them.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { attemptId, type AccountId, type Epoch, type JobId, type TransferId } from "@qubix/shared/domain";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type {
+  BalanceRecord,
+  Changes,
+  EventRecord,
+  LedgerAccount,
+  LogRecord,
+  Put,
+  TransferRecord,
+} from "../core/model.ts";
+import { createMemoryStore, openSqliteStore, type Store } from "./index.ts";
+import {
+  ACCOUNT,
+  anAttempt,
+  aJob,
+  aStandby,
+  aWorker,
+  changesOf,
+  jobIdOf,
+  metaOf,
+  PROVIDER,
+  put,
+} from "./testing/records.ts";
+
+const WALL_MS = 1_700_000_000_000;
+
+const stores: readonly { readonly name: string; readonly open: (dir: string) => Store }[] = [
+  { name: "memory", open: () => createMemoryStore() },
+  { name: "sqlite", open: (dir) => openSqliteStore(dir) },
+];
+
+describe.each(stores)("the $name store", ({ name, open }) => {
+  let dir: string;
+  let store: Store;
+  /** What a restart sees: for the store in memory that is the same object. */
+  const reopen = (): Store => {
+    if (name === "memory") return store;
+    store.close();
+    store = open(dir);
+    return store;
+  };
+  const commit = (...batch: Partial<Changes>[]) => store.commit(batch.map(changesOf), WALL_MS);
+
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), "qubix-store-"));
+    store = open(dir);
+  });
+  afterEach(() => {
+    store.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  it("is empty at first", () => {
+    const { meta, rows, logCursors, logBytes } = store.load();
+    expect(meta).toBeNull();
+    expect(Object.values(rows).flat()).toEqual([]);
+    expect([logCursors.size, logBytes.size, store.audit().size, store.clock()]).toEqual([0, 0, 0, null]);
+  });
+
+  it("gives every record back as it was, amounts included", () => {
+    const job = aJob(1, { settled: true });
+    const worker = aWorker(1);
+    const attempt = anAttempt(job.id, 1);
+    const standby = aStandby(job.id, 1);
+    const rest: Put[] = [
+      put("accounts", ACCOUNT, { id: ACCOUNT, name: "Ünïcode \u2028 'quoted'", role: "consumer", createdAtMs: 1 }),
+      put("apiKeys", "key-1", { id: "key-1" as never, accountId: ACCOUNT, name: "k", hash: "ab", createdAtMs: 2 }),
+      put("enrolments", "enr-1", {
+        id: "enr-1" as never,
+        accountId: ACCOUNT,
+        tokenHash: "cd",
+        expiresAtMs: 9,
+        usedBy: null,
+      }),
+      put("uploads", "upl-1", { id: "upl-1", accountId: ACCOUNT, tree: job.checkpoints[0]!.tree, createdAtMs: 4 }),
+      put("idempotency", "a b c", { id: "a b c", bodyHash: "ef", resourceId: job.id, expiresAtMs: 10 }),
+      put("balances", "external:ledger USD", {
+        account: "external:ledger",
+        currency: "USD",
+        amount: -9_007_199_254_740_993n,
+      }),
+    ];
+    commit({
+      puts: [
+        put("jobs", job.id, job),
+        put("workers", worker.id, worker),
+        put("attempts", attempt.id, attempt),
+        put("standbys", standby.id, standby),
+        ...rest,
+      ],
+      meta: metaOf(7),
+    });
+    const { meta, rows } = reopen().load();
+    expect(meta).toEqual(metaOf(7));
+    expect(store.meta()).toEqual(metaOf(7));
+    expect([rows.jobs, rows.workers, rows.attempts, rows.standbys]).toEqual([[job], [worker], [attempt], [standby]]);
+    const others = [rows.accounts, rows.apiKeys, rows.enrolments, rows.uploads, rows.idempotency, rows.balances].flat();
+    expect(others).toEqual(rest.map((row) => row.record));
+    expect(store.job(job.id)).toEqual({ job, attempts: [attempt], standbys: [standby] });
+  });
+
+  it("keeps the last of several puts of a key, and forgets a removed row", () => {
+    const job = aJob(1);
+    const worker = aWorker(1);
+    commit(
+      { puts: [put("jobs", job.id, job), put("workers", worker.id, worker)] },
+      {
+        puts: [put("jobs", job.id, { ...job, phase: "starting", epoch: 1 as Epoch }), put("workers", worker.id, null)],
+      },
+    );
+    commit({ puts: [put("jobs", job.id, { ...job, phase: "running", epoch: 1 as Epoch })] });
+    const { rows } = reopen().load();
+    expect(rows.jobs).toEqual([{ ...job, phase: "running", epoch: 1 }]);
+    expect(rows.workers).toEqual([]);
+  });
+
+  it("loads only what has not ended, and still finds the rest", () => {
+    const live = aJob(1);
+    const ended = aJob(2, { phase: "succeeded", settled: true });
+    const attempts = [anAttempt(live.id, 1), anAttempt(live.id, 2), anAttempt(ended.id, 1)];
+    commit({
+      puts: [live, ended]
+        .map((job): Put => put("jobs", job.id, job))
+        .concat(attempts.map((row) => put("attempts", row.id, row))),
+    });
+    const { rows } = reopen().load();
+    expect(rows.jobs).toEqual([live]);
+    expect(rows.attempts).toEqual(attempts.slice(0, 2));
+    expect(store.job(ended.id)).toEqual({ job: ended, attempts: attempts.slice(2), standbys: [] });
+    expect(store.job(jobIdOf(3))).toBeUndefined();
+  });
+
+  it("orders attempts and standbys by number, and keeps those of similar ids apart", () => {
+    const job = aJob(1);
+    const longer = { ...aJob(2), id: `${job.id}0` as JobId };
+    const numbers = [1, 2, 9, 10, 11];
+    const attempts = numbers.map((n) => anAttempt(job.id, n));
+    const standbys = numbers.map((n) => aStandby(job.id, n));
+    commit({
+      puts: [
+        put("jobs", job.id, job),
+        put("jobs", longer.id, longer),
+        put("attempts", attemptId({ jobId: longer.id, replica: 0, epoch: 1 as Epoch }), anAttempt(longer.id, 1)),
+        ...attempts.toReversed().map((row) => put("attempts", row.id, row)),
+        ...standbys.toReversed().map((row) => put("standbys", row.id, row)),
+      ],
+    });
+    expect(store.job(job.id)).toEqual({ job, attempts, standbys });
+  });
+
+  it("pages jobs newest first, by account and phase", () => {
+    const other = "acc-other" as AccountId;
+    const jobs = Array.from({ length: 30 }, (_, n) =>
+      aJob(n + 1, { accountId: n % 3 === 0 ? other : ACCOUNT, phase: n % 2 === 0 ? "succeeded" : "queued" }),
+    );
+    commit({ puts: jobs.map((job) => put("jobs", job.id, job)) });
+    for (const filter of [
+      {},
+      { account: ACCOUNT },
+      { account: other, phase: "succeeded" as const },
+      { phase: "queued" as const },
+      { phase: "succeeded" as const },
+    ]) {
+      const expected = jobs
+        .filter(
+          (job) =>
+            (!("account" in filter) || job.accountId === filter.account) &&
+            (!("phase" in filter) || job.phase === filter.phase),
+        )
+        .toReversed();
+      expect(pages((before) => store.jobs({ ...filter, limit: 4, ...(before ? { before } : {}) }))).toEqual(expected);
+    }
+    expect(store.jobs({ phase: "failed", limit: 5 })).toEqual([]);
+  });
+
+  it("gives events in order, to those who may see them, after a number, of the channels asked for", () => {
+    const events = Array.from({ length: 40 }, (_, n) => anEvent(n + 1));
+    commit({ events: events.slice(0, 10) }, { events: events.slice(10, 25) });
+    commit({ events: events.slice(25) });
+    const stored = events.map((event) => ({ ...event, wallMs: WALL_MS }));
+    expect(reopen().events({ after: 0, limit: 100 })).toEqual(stored);
+    expect(store.events({ after: 12, limit: 5 })).toEqual(stored.slice(12, 17));
+    expect(store.events({ after: 3, limit: 100, jobId: jobIdOf(1) })).toEqual(
+      stored.filter((event) => event.seq > 3 && event.jobId === jobIdOf(1)),
+    );
+    for (const account of [ACCOUNT, PROVIDER]) {
+      const own = stored.filter((event) => event.accountId === account || event.providerId === account);
+      expect(store.events({ after: 5, limit: 4, account })).toEqual(own.filter((event) => event.seq > 5).slice(0, 4));
+      expect(store.events({ after: 0, limit: 100, account, channels: ["wallet", "system"] })).toEqual(
+        own.filter((event) => event.channel === "wallet"),
+      );
+      expect(store.events({ after: 0, limit: 100, account, jobId: jobIdOf(2) })).toEqual(
+        own.filter((event) => event.jobId === jobIdOf(2)),
+      );
+    }
+    expect(store.events({ after: 0, limit: 9, account: "acc-nobody" as AccountId })).toEqual([]);
+  });
+
+  it("pages transfers newest first, by account and job", () => {
+    const transfers = Array.from({ length: 20 }, (_, n) =>
+      aTransfer(n + 1, { jobId: n % 2 === 0 ? jobIdOf(n) : null }),
+    );
+    commit({ transfers: transfers.slice(0, 7) }, { transfers: transfers.slice(7) });
+    const newest = transfers.map((transfer) => ({ ...transfer, wallMs: WALL_MS })).toReversed();
+    const all = (filter: object) =>
+      pages((before) => store.transfers({ ...filter, limit: 3, ...(before ? { before } : {}) }));
+    expect(all({})).toEqual(newest);
+    expect(all({ accounts: ["customer:acc-1", "provider:acc-1"] })).toEqual(newest);
+    expect(all({ accounts: ["customer:acc-odd"] })).toEqual(newest.filter((row) => row.postings.length === 3));
+    expect(all({ accounts: [] })).toEqual([]);
+    expect(all({ jobId: jobIdOf(4) })).toEqual(newest.filter((row) => row.jobId === jobIdOf(4)));
+    expect(all({ jobId: jobIdOf(4), accounts: ["fee"] })).toEqual([]);
+  });
+
+  it("keeps logs in the order they came, and knows where each stream stands", () => {
+    const job = aJob(1);
+    const ended = aJob(2, { phase: "failed" });
+    const log = (
+      jobId: JobId,
+      epoch: number,
+      stream: LogRecord["stream"],
+      offset: number,
+      text: string,
+    ): LogRecord => ({
+      jobId,
+      replica: 0,
+      epoch: epoch as Epoch,
+      stream,
+      offset,
+      text,
+      time: "2026-01-01T00:00:00Z",
+    });
+    const logs = [
+      log(job.id, 1, "stdout", 0, "häßlich\n"),
+      log(ended.id, 1, "stdout", 0, "other"),
+      log(job.id, 1, "stderr", 5, "after a gap"),
+      log(job.id, 1, "stdout", 10, "more"),
+      log(job.id, 2, "marker", 0, "promoted"),
+      log(job.id, 2, "stdout", 0, "again"),
+    ];
+    commit({ puts: [put("jobs", job.id, job), put("jobs", ended.id, ended)], logs: logs.slice(0, 3) });
+    commit({ logs: logs.slice(3) });
+    const { logCursors, logBytes } = reopen().load();
+    expect(Object.fromEntries(logCursors)).toEqual({
+      [`${job.id}/0/1 stdout`]: 14,
+      [`${job.id}/0/1 stderr`]: 16,
+      [`${job.id}/0/2 stdout`]: 5,
+    });
+    expect(Object.fromEntries(logBytes)).toEqual({ [job.id]: 10 + 11 + 4 + 5 });
+    const own = store.logs({ jobId: job.id, after: 0, limit: 100 });
+    expect(own.map(({ id: _, ...rest }) => rest)).toEqual(logs.filter((row) => row.jobId === job.id));
+    expect(store.logs({ jobId: job.id, after: own[1]!.id, limit: 2 })).toEqual(own.slice(2, 4));
+  });
+
+  it("drops an escrow account that is empty again, and lists balances in the order asked for", () => {
+    const balance = (account: LedgerAccount, amount: bigint, currency = "USD"): Put =>
+      put("balances", `${account} ${currency}`, { account, currency, amount } satisfies BalanceRecord);
+    commit({
+      puts: [balance("escrow:job-1", 5n), balance("customer:a", 0n), balance("fee", 2n), balance("fee", 3n, "EUR")],
+    });
+    commit({ puts: [balance("escrow:job-1", 0n), balance("fee", 4n)] });
+    expect(store.load().rows.balances.map((row) => row.account)).toEqual(["customer:a", "fee", "fee"]);
+    const wanted: LedgerAccount[] = ["fee", "customer:a", "escrow:job-1"];
+    expect(store.balances(wanted).map((row) => `${row.account} ${row.amount} ${row.currency}`)).toEqual([
+      "fee 3 EUR",
+      "fee 4 USD",
+      "customer:a 0 USD",
+    ]);
+    expect(store.balances(wanted, "EUR")).toHaveLength(1);
+  });
+
+  it("audits: postings and balances sum to zero, and a balance that its postings do not explain is counted", () => {
+    const amount = (account: LedgerAccount, value: bigint): Put =>
+      put("balances", `${account} USD`, { account, currency: "USD", amount: value });
+    commit({
+      transfers: [aTransfer(1)],
+      puts: aTransfer(1).postings.map((posting) => amount(posting.account, posting.amount)),
+    });
+    expect(store.audit().get("USD")).toEqual({ postings: 0n, balances: 0n, mismatches: 0 });
+    commit({ puts: [amount("fee", 3n)] });
+    expect(store.audit().get("USD")).toEqual({ postings: 0n, balances: 3n, mismatches: 1 });
+  });
+
+  const bad: readonly { readonly what: string; readonly changes: Partial<Changes> }[] = [
+    { what: "postings that do not sum to zero", changes: { transfers: [aTransfer(5, { extra: 1n })] } },
+    { what: "a transfer a second time", changes: { transfers: [aTransfer(1)] } },
+    { what: "an event a second time", changes: { events: [anEvent(1)] } },
+    {
+      what: "a balance below zero",
+      changes: { puts: [put("balances", "customer:a USD", { account: "customer:a", currency: "USD", amount: -1n })] },
+    },
+  ];
+  it.each(bad)("refuses $what, and nothing of that batch happens", ({ changes }) => {
+    const first = aJob(1);
+    commit({ puts: [put("jobs", first.id, first)], events: [anEvent(1)], transfers: [aTransfer(1)], meta: metaOf(1) });
+    const before = store.load();
+    const second = aJob(2);
+    expect(() =>
+      commit(
+        { puts: [put("jobs", second.id, second)], events: [anEvent(2)], transfers: [aTransfer(2)], meta: metaOf(2) },
+        changes,
+      ),
+    ).toThrow();
+    expect(reopen().load()).toEqual(before);
+    expect(store.events({ after: 0, limit: 9 })).toHaveLength(1);
+    expect(store.transfers({ limit: 9 })).toHaveLength(1);
+    commit({
+      puts: [put("jobs", second.id, second)],
+      events: [anEvent(2)],
+      transfers: [aTransfer(2)],
+      meta: metaOf(2),
+    });
+    expect(store.load().rows.jobs).toEqual([first, second]);
+  });
+
+  it("remembers the clock of the last start", () => {
+    store.saveClock({ bootId: "a", offsetMs: 5 });
+    store.saveClock({ bootId: "b", offsetMs: -7 });
+    expect(reopen().clock()).toEqual({ bootId: "b", offsetMs: -7 });
+  });
+});
+
+it("both stores answer alike after any sequence of commits", () => {
+  const step = fc.record({
+    job: fc.integer({ min: 1, max: 6 }),
+    phase: fc.constantFrom("queued" as const, "running" as const, "succeeded" as const, "failed" as const),
+    epoch: fc.integer({ min: 1, max: 12 }),
+    remove: fc.boolean(),
+    newBatch: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+      const dir = mkdtempSync(join(tmpdir(), "qubix-store-"));
+      const [memory, sqlite] = [createMemoryStore(), openSqliteStore(dir)];
+      let seq = 0;
+      const ended = new Set<number>();
+      let batch: Changes[] = [];
+      for (const { job, phase, epoch, remove, newBatch } of steps) {
+        if (ended.has(job)) continue;
+        if (phase === "succeeded" || phase === "failed") ended.add(job);
+        const record = aJob(job, { phase });
+        const attempt = anAttempt(record.id, epoch);
+        seq += 1;
+        batch.push(
+          changesOf({
+            puts: [put("jobs", record.id, record), put("attempts", attempt.id, remove ? null : attempt)],
+            events: [anEvent(seq)],
+            transfers: [aTransfer(seq)],
+            meta: metaOf(seq),
+          }),
+        );
+        if (!newBatch) continue;
+        for (const store of [memory, sqlite]) store.commit(batch, WALL_MS);
+        batch = [];
+      }
+      expect(sqlite.load()).toEqual(memory.load());
+      expect(sqlite.jobs({ limit: 100 })).toEqual(memory.jobs({ limit: 100 }));
+      expect(sqlite.events({ after: 0, limit: 100, account: ACCOUNT })).toEqual(
+        memory.events({ after: 0, limit: 100, account: ACCOUNT }),
+      );
+      expect(sqlite.transfers({ limit: 100 })).toEqual(memory.transfers({ limit: 100 }));
+      sqlite.close();
+      rmSync(dir, { recursive: true, force: true });
+    }),
+    { numRuns: 30 },
+  );
+});
+
+function pages<T extends { readonly id: string }>(page: (before?: never) => readonly T[]): readonly T[] {
+  const items: T[] = [];
+  for (;;) {
+    const next = page(items.at(-1)?.id as never);
+    if (next.length === 0) return items;
+    items.push(...next);
+  }
+}
+
+function anEvent(seq: number): EventRecord {
+  return {
+    seq,
+    atMs: seq * 10,
+    channel: seq % 4 === 0 ? "wallet" : "jobs",
+    kind: "queued",
+    accountId: seq % 3 === 0 ? null : ACCOUNT,
+    providerId: seq % 5 === 0 ? PROVIDER : seq % 7 === 0 ? ACCOUNT : null,
+    jobId: seq % 2 === 0 ? jobIdOf(1) : seq % 9 === 0 ? null : jobIdOf(2),
+    workerId: null,
+    data: { amount: "12", nested: { text: '\u0000"' } },
+  };
+}
+
+function aTransfer(
+  n: number,
+  options: { readonly jobId?: JobId | null; readonly extra?: bigint } = {},
+): TransferRecord {
+  const odd: TransferRecord["postings"] = n % 4 === 1 ? [{ account: "customer:acc-odd", amount: 0n }] : [];
+  return {
+    id: `tr-${n}` as TransferId,
+    kind: "hold",
+    jobId: options.jobId ?? null,
+    currency: "USD",
+    postings: [
+      { account: "customer:acc-1", amount: 9_000_000_000_000_001n + (options.extra ?? 0n) },
+      { account: "external:ledger", amount: -9_000_000_000_000_001n },
+      ...odd,
+    ],
+    memo: "",
+    atMs: n,
+  };
+}

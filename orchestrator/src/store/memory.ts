@@ -1,0 +1,333 @@
+// The store in memory: for the simulator and for tests. The same promises as the durable one, short of surviving the process.
+import type { Currency, JobId, TransferId } from "@qubix/shared/domain";
+import { attemptId } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
+import type {
+  AttemptRecord,
+  BalanceRecord,
+  Changes,
+  JobRecord,
+  MetaRecord,
+  Put,
+  StandbyRecord,
+  TableName,
+  Tables,
+} from "../core/model.ts";
+import { auditSums, checkBalance, checkTransfer, hasEnded, isSpentEscrow, logTextBytes } from "./checks.ts";
+import type { ClockRecord, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "./port.ts";
+
+type TableMaps = { readonly [T in TableName]: Map<string, Tables[T]> };
+
+interface Data {
+  meta: MetaRecord | null;
+  clock: ClockRecord | null;
+  readonly tables: TableMaps;
+  /** Ascending. */
+  readonly jobIds: JobId[];
+  readonly liveJobs: Set<JobId>;
+  readonly attemptsOf: Map<JobId, Set<string>>;
+  readonly standbysOf: Map<JobId, Set<string>>;
+  readonly events: StoredEvent[];
+  readonly eventsOf: Map<JobId, StoredEvent[]>;
+  readonly transfers: StoredTransfer[];
+  readonly transferIndex: Map<TransferId, number>;
+  readonly logs: StoredLog[];
+  readonly logsOf: Map<JobId, StoredLog[]>;
+  readonly logCursors: Map<JobId, Map<string, number>>;
+  readonly logBytes: Map<JobId, number>;
+}
+
+/** Creates an empty store that lives as long as the object. */
+export function createMemoryStore(): Store {
+  const data = createData();
+  return {
+    load: () => load(data),
+    meta: () => data.meta,
+    commit: (batch, wallMs) => commit(data, batch, wallMs),
+    job: (id) => {
+      const job = data.tables.jobs.get(id);
+      return job && { job, attempts: attemptsOf(data, id), standbys: standbysOf(data, id) };
+    },
+    jobs: (filter) => listJobs(data, filter),
+    events: (filter) => listEvents(data, filter),
+    logs: ({ jobId, after, limit }) => {
+      const logs = data.logsOf.get(jobId) ?? [];
+      const from = firstAfter(logs, (log) => log.id, after);
+      return logs.slice(from, from + limit);
+    },
+    transfers: (filter) => listTransfers(data, filter),
+    balances: (accounts, currency) => listBalances(data, accounts, currency),
+    clock: () => data.clock,
+    saveClock: (clock) => {
+      data.clock = clock;
+    },
+    audit: () => audit(data),
+    close: () => {},
+  };
+}
+
+// ── Writing ──
+
+function commit(data: Data, batch: readonly Changes[], wallMs: number): void {
+  check(data, batch);
+  for (const changes of batch) {
+    for (const put of changes.puts) applyPut(data, put);
+    for (const event of changes.events) {
+      const stored = { ...event, wallMs };
+      data.events.push(stored);
+      if (event.jobId !== null) listOf(data.eventsOf, event.jobId).push(stored);
+    }
+    for (const transfer of changes.transfers) {
+      data.transferIndex.set(transfer.id, data.transfers.length);
+      data.transfers.push({ ...transfer, wallMs });
+    }
+    for (const log of changes.logs) applyLog(data, { ...log, id: data.logs.length + 1 });
+    data.meta = changes.meta;
+  }
+}
+
+/** All that could fail comes before the first change: a commit happens wholly or not at all. */
+function check(data: Data, batch: readonly Changes[]): void {
+  let seq = data.events.at(-1)?.seq ?? 0;
+  const newTransfers = new Set<TransferId>();
+  for (const changes of batch) {
+    for (const event of changes.events) {
+      assert(event.seq > seq, `event ${event.seq} comes after ${seq}`);
+      seq = event.seq;
+    }
+    for (const transfer of changes.transfers) {
+      checkTransfer(transfer);
+      assert(!data.transferIndex.has(transfer.id) && !newTransfers.has(transfer.id), `transfer ${transfer.id} repeats`);
+      newTransfers.add(transfer.id);
+    }
+    for (const put of changes.puts) {
+      if (put.table === "balances" && put.record !== null) checkBalance(put.record);
+    }
+  }
+}
+
+function applyPut(data: Data, put: Put): void {
+  switch (put.table) {
+    case "jobs":
+      applyJob(data, put.key as JobId, put.record);
+      return;
+    case "attempts":
+      applyOwned(data.tables.attempts, data.attemptsOf, put.key, put.record);
+      return;
+    case "standbys":
+      applyOwned(data.tables.standbys, data.standbysOf, put.key, put.record);
+      return;
+    case "balances": {
+      const spent = put.record !== null && isSpentEscrow(put.record.account, put.record.amount);
+      applyRow(data.tables.balances, put.key, spent ? null : put.record);
+      return;
+    }
+    default:
+      applyRow(data.tables[put.table] as Map<string, unknown>, put.key, put.record);
+  }
+}
+
+function applyRow<T>(rows: Map<string, T>, key: string, record: T | null): void {
+  if (record === null) rows.delete(key);
+  else rows.set(key, record);
+}
+
+function applyJob(data: Data, id: JobId, job: JobRecord | null): void {
+  if (job !== null && !data.tables.jobs.has(id)) {
+    const last = data.jobIds.at(-1);
+    data.jobIds.push(id);
+    if (last !== undefined && last > id) data.jobIds.sort();
+  }
+  if (job === null && data.tables.jobs.has(id)) data.jobIds.splice(data.jobIds.indexOf(id), 1);
+  applyRow(data.tables.jobs, id, job);
+  if (job === null || hasEnded(job.phase)) data.liveJobs.delete(id);
+  else data.liveJobs.add(id);
+}
+
+function applyOwned<T extends { readonly jobId: JobId }>(
+  rows: Map<string, T>,
+  owners: Map<JobId, Set<string>>,
+  key: string,
+  record: T | null,
+): void {
+  const jobId = (record ?? rows.get(key))?.jobId;
+  applyRow(rows, key, record);
+  if (jobId === undefined) return;
+  const owned = owners.get(jobId) ?? new Set();
+  if (record === null) owned.delete(key);
+  else owned.add(key);
+  owners.set(jobId, owned);
+}
+
+function applyLog(data: Data, log: StoredLog): void {
+  data.logs.push(log);
+  listOf(data.logsOf, log.jobId).push(log);
+  if (log.stream === "marker") return;
+  const bytes = logTextBytes(log);
+  const cursors = data.logCursors.get(log.jobId) ?? new Map<string, number>();
+  data.logCursors.set(log.jobId, cursors);
+  cursors.set(`${attemptId(log)} ${log.stream}`, log.offset + bytes);
+  data.logBytes.set(log.jobId, (data.logBytes.get(log.jobId) ?? 0) + bytes);
+}
+
+// ── Reading ──
+
+function load(data: Data): Snapshot {
+  const live = [...data.liveJobs].sort();
+  const logCursors = new Map<string, number>();
+  const logBytes = new Map<JobId, number>();
+  for (const id of live) {
+    for (const [key, next] of data.logCursors.get(id) ?? []) logCursors.set(key, next);
+    const bytes = data.logBytes.get(id);
+    if (bytes !== undefined) logBytes.set(id, bytes);
+  }
+  const { tables } = data;
+  return {
+    meta: data.meta,
+    rows: {
+      accounts: sorted(tables.accounts),
+      apiKeys: sorted(tables.apiKeys),
+      enrolments: sorted(tables.enrolments),
+      workers: sorted(tables.workers),
+      jobs: live.map((id) => tables.jobs.get(id) as JobRecord),
+      attempts: live.flatMap((id) => attemptsOf(data, id)),
+      standbys: live.flatMap((id) => standbysOf(data, id)),
+      uploads: sorted(tables.uploads),
+      idempotency: sorted(tables.idempotency),
+      balances: sorted(tables.balances),
+    },
+    logCursors,
+    logBytes,
+  };
+}
+
+function attemptsOf(data: Data, id: JobId): readonly AttemptRecord[] {
+  const keys = [...(data.attemptsOf.get(id) ?? [])];
+  const rows = keys.map((key) => data.tables.attempts.get(key) as AttemptRecord);
+  return rows.sort((a, b) => a.replica - b.replica || a.epoch - b.epoch);
+}
+
+function standbysOf(data: Data, id: JobId): readonly StandbyRecord[] {
+  const keys = [...(data.standbysOf.get(id) ?? [])];
+  const rows = keys.map((key) => data.tables.standbys.get(key) as StandbyRecord);
+  return rows.sort((a, b) => a.id.length - b.id.length || (a.id < b.id ? -1 : 1));
+}
+
+function listJobs(data: Data, filter: Parameters<Store["jobs"]>[0]): readonly JobRecord[] {
+  const found: JobRecord[] = [];
+  for (let at = data.jobIds.length - 1; at >= 0 && found.length < filter.limit; at--) {
+    const id = data.jobIds[at] as JobId;
+    if (filter.before !== undefined && id >= filter.before) continue;
+    const job = data.tables.jobs.get(id) as JobRecord;
+    if (filter.account !== undefined && job.accountId !== filter.account) continue;
+    if (filter.phase !== undefined && job.phase !== filter.phase) continue;
+    found.push(job);
+  }
+  return found;
+}
+
+function listEvents(data: Data, filter: Parameters<Store["events"]>[0]): readonly StoredEvent[] {
+  const events = filter.jobId === undefined ? data.events : (data.eventsOf.get(filter.jobId) ?? []);
+  const found: StoredEvent[] = [];
+  for (let at = firstAfter(events, (event) => event.seq, filter.after); at < events.length; at++) {
+    if (found.length >= filter.limit) break;
+    const event = events[at] as StoredEvent;
+    if (filter.channels && !filter.channels.includes(event.channel)) continue;
+    const { account } = filter;
+    if (account !== undefined && event.accountId !== account && event.providerId !== account) continue;
+    found.push(event);
+  }
+  return found;
+}
+
+function listTransfers(data: Data, filter: Parameters<Store["transfers"]>[0]): readonly StoredTransfer[] {
+  const found: StoredTransfer[] = [];
+  const before = filter.before === undefined ? undefined : (data.transferIndex.get(filter.before) ?? 0);
+  for (let at = (before ?? data.transfers.length) - 1; at >= 0 && found.length < filter.limit; at--) {
+    const transfer = data.transfers[at] as StoredTransfer;
+    if (filter.jobId !== undefined && transfer.jobId !== filter.jobId) continue;
+    const { accounts } = filter;
+    if (accounts && !transfer.postings.some((posting) => accounts.includes(posting.account))) continue;
+    found.push(transfer);
+  }
+  return found;
+}
+
+function listBalances(
+  data: Data,
+  accounts: Parameters<Store["balances"]>[0],
+  currency?: Currency,
+): readonly BalanceRecord[] {
+  const wanted = new Map(accounts.map((account, at) => [account as string, at]));
+  const found = [...data.tables.balances.values()].filter(
+    (row) => wanted.has(row.account) && (currency === undefined || row.currency === currency),
+  );
+  const rank = (row: BalanceRecord) => wanted.get(row.account) ?? 0;
+  return found.sort((a, b) => rank(a) - rank(b) || (a.currency < b.currency ? -1 : 1));
+}
+
+function audit(data: Data): ReturnType<Store["audit"]> {
+  const posted = data.transfers.flatMap(({ currency, postings }) =>
+    postings.map((posting) => ({ ...posting, currency })),
+  );
+  return auditSums(posted, [...data.tables.balances.values()]);
+}
+
+// ── Small things ──
+
+function createData(): Data {
+  const tables: TableMaps = {
+    accounts: new Map(),
+    apiKeys: new Map(),
+    enrolments: new Map(),
+    workers: new Map(),
+    jobs: new Map(),
+    attempts: new Map(),
+    standbys: new Map(),
+    uploads: new Map(),
+    idempotency: new Map(),
+    balances: new Map(),
+  };
+  return {
+    meta: null,
+    clock: null,
+    tables,
+    jobIds: [],
+    liveJobs: new Set(),
+    attemptsOf: new Map(),
+    standbysOf: new Map(),
+    events: [],
+    eventsOf: new Map(),
+    transfers: [],
+    transferIndex: new Map(),
+    logs: [],
+    logsOf: new Map(),
+    logCursors: new Map(),
+    logBytes: new Map(),
+  };
+}
+
+function listOf<K, V>(lists: Map<K, V[]>, key: K): V[] {
+  let list = lists.get(key);
+  if (list === undefined) {
+    list = [];
+    lists.set(key, list);
+  }
+  return list;
+}
+
+function sorted<T>(rows: ReadonlyMap<string, T>): readonly T[] {
+  return [...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, row]) => row);
+}
+
+/** Index of the first item whose number is above `after`; the numbers ascend. */
+function firstAfter<T>(items: readonly T[], numberOf: (item: T) => number, after: number): number {
+  let low = 0;
+  let high = items.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (numberOf(items[middle] as T) > after) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}

@@ -1,0 +1,127 @@
+// Records to the JSON of a row and back. JSON has no `bigint`: the fields that are amounts go as decimal strings, named here by hand because that is fast.
+// A new `bigint` field that is not named here makes JSON.stringify throw: it cannot be lost silently.
+import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
+import type { AttemptRecord, JobRecord, Settlement, StandbyRecord, WorkerRecord } from "../../core/model.ts";
+
+type Raw<T> = { readonly [K in keyof T]: T[K] extends bigint ? string : T[K] };
+
+/** Records without amounts. */
+export function encodePlain(record: unknown): string {
+  return JSON.stringify(record);
+}
+
+export function decodePlain<T>(data: string): T {
+  return JSON.parse(data) as T;
+}
+
+// ── Jobs: the specification apart ──
+
+export function encodeSpec(spec: JobSpec): string {
+  const { amount, currency } = spec.priceMaxPerHour;
+  return JSON.stringify({ ...spec, priceMaxPerHour: { amount: amount.toString(), currency } });
+}
+
+export function decodeSpec(data: string): JobSpec {
+  const spec = JSON.parse(data) as JobSpec;
+  return { ...spec, priceMaxPerHour: decodeMoney(spec.priceMaxPerHour) };
+}
+
+/** Without its specification. */
+export function encodeJob(job: JobRecord): string {
+  return JSON.stringify({
+    ...job,
+    spec: undefined,
+    rateMax: job.rateMax.toString(),
+    standbyRateMax: job.standbyRateMax.toString(),
+    settlement: encodeSettlement(job.settlement),
+  });
+}
+
+export function decodeJob(data: string, spec: JobSpec): JobRecord {
+  const raw = JSON.parse(data) as Raw<JobRecord>;
+  return {
+    ...raw,
+    spec,
+    rateMax: BigInt(raw.rateMax),
+    standbyRateMax: BigInt(raw.standbyRateMax),
+    settlement: decodeSettlement(raw.settlement),
+  };
+}
+
+function encodeSettlement(settlement: Settlement): unknown {
+  return {
+    ...settlement,
+    hold: settlement.hold.toString(),
+    gross: settlement.gross === null ? null : settlement.gross.toString(),
+    lines: settlement.lines.map((line) => ({ ...line, amount: line.amount.toString() })),
+  };
+}
+
+function decodeSettlement(raw: Settlement): Settlement {
+  return {
+    ...raw,
+    hold: BigInt(raw.hold),
+    gross: raw.gross === null ? null : BigInt(raw.gross),
+    lines: raw.lines.map((line) => ({ ...line, amount: BigInt(line.amount) })),
+  };
+}
+
+// ── Attempts, standbys ──
+
+export function encodeAttempt(record: AttemptRecord): string {
+  return JSON.stringify({ ...record, ratePerHour: record.ratePerHour.toString() });
+}
+
+export function decodeAttempt(data: string): AttemptRecord {
+  const raw = JSON.parse(data) as Raw<AttemptRecord>;
+  return { ...raw, ratePerHour: BigInt(raw.ratePerHour) };
+}
+
+export function encodeStandby(record: StandbyRecord): string {
+  return JSON.stringify({
+    ...record,
+    ratePerHour: record.ratePerHour.toString(),
+    fullRatePerHour: record.fullRatePerHour.toString(),
+  });
+}
+
+export function decodeStandby(data: string): StandbyRecord {
+  const raw = JSON.parse(data) as Raw<StandbyRecord>;
+  return { ...raw, ratePerHour: BigInt(raw.ratePerHour), fullRatePerHour: BigInt(raw.fullRatePerHour) };
+}
+
+// ── Workers ──
+
+export function encodeWorker(worker: WorkerRecord): string {
+  return JSON.stringify({ ...worker, offer: worker.offer && encodeOffer(worker.offer) });
+}
+
+export function decodeWorker(data: string): WorkerRecord {
+  const raw = JSON.parse(data) as WorkerRecord;
+  return { ...raw, offer: raw.offer && decodeOffer(raw.offer) };
+}
+
+function encodeOffer(offer: WorkerOffer): unknown {
+  return {
+    ...offer,
+    pricePerCpuHour: encodeMoney(offer.pricePerCpuHour),
+    ...(offer.pricePerGpuHour === undefined ? {} : { pricePerGpuHour: encodeMoney(offer.pricePerGpuHour) }),
+  };
+}
+
+function decodeOffer(raw: WorkerOffer): WorkerOffer {
+  return {
+    ...raw,
+    pricePerCpuHour: decodeMoney(raw.pricePerCpuHour),
+    ...(raw.pricePerGpuHour === undefined ? {} : { pricePerGpuHour: decodeMoney(raw.pricePerGpuHour) }),
+  };
+}
+
+function encodeMoney(money: { readonly amount: bigint; readonly currency: string }): unknown {
+  return { amount: money.amount.toString(), currency: money.currency };
+}
+
+/** Takes what JSON made of money: its amount is a string there. */
+function decodeMoney(raw: { readonly amount: bigint | string; readonly currency: string }) {
+  return { amount: BigInt(raw.amount), currency: raw.currency };
+}

@@ -1,0 +1,310 @@
+// The reading side of the SQLite store: each query of the port, by an index.
+import type BetterSqlite3 from "better-sqlite3";
+import type { Currency, JobId } from "@qubix/shared/domain";
+import type { JobSpec } from "@qubix/shared/protocol";
+import type {
+  AttemptRecord,
+  BalanceRecord,
+  JobRecord,
+  MetaRecord,
+  Posting,
+  StandbyRecord,
+  Tables,
+} from "../../core/model.ts";
+import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
+import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
+import { decodeAttempt, decodeJob, decodePlain, decodeSpec, decodeStandby, decodeWorker } from "./codec.ts";
+
+interface DataRow {
+  readonly data: string;
+}
+interface JobRow extends DataRow {
+  readonly spec: string;
+}
+interface EventRow {
+  readonly seq: number;
+  readonly at_ms: number;
+  readonly wall_ms: number;
+  readonly channel: StoredEvent["channel"];
+  readonly kind: string;
+  readonly account_id: StoredEvent["accountId"];
+  readonly provider_id: StoredEvent["providerId"];
+  readonly job_id: StoredEvent["jobId"];
+  readonly worker_id: StoredEvent["workerId"];
+  readonly data: string;
+}
+interface TransferRow {
+  readonly seq: number;
+  readonly id: StoredTransfer["id"];
+  readonly kind: StoredTransfer["kind"];
+  readonly job_id: StoredTransfer["jobId"];
+  readonly currency: Currency;
+  readonly memo: string;
+  readonly at_ms: number;
+  readonly wall_ms: number;
+}
+type Reader = Pick<Store, "load" | "meta" | "job" | "jobs" | "events" | "logs" | "transfers" | "balances" | "audit">;
+
+const JOB_COLUMNS = "jobs.data AS data, job_specs.data AS spec";
+const JOB_TABLES = "jobs JOIN job_specs ON job_specs.job_id = jobs.id";
+
+/** `onSpec` is told of every specification that was read for the core. */
+export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Reader {
+  const sql = createStatements(db);
+  const postingsOf = db
+    .prepare("SELECT account, amount FROM postings WHERE transfer_seq = ? ORDER BY n")
+    .safeIntegers();
+  const readJob = (row: JobRow): JobRecord => decodeJob(row.data, decodeSpec(row.spec));
+
+  return {
+    load: () => load(db, onSpec),
+    meta: () => readMeta(db),
+    job: (id) => {
+      const row = sql(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE jobs.id = ?`).get(id) as JobRow | undefined;
+      return row && { job: readJob(row), attempts: attemptsOf(sql, id), standbys: standbysOf(sql, id) };
+    },
+    jobs: (filter) => {
+      const { text, values } = jobsQuery(filter);
+      return (sql(text).all(...values, filter.limit) as JobRow[]).map(readJob);
+    },
+    events: (filter) => {
+      const { text, values } = eventsQuery(filter);
+      return (sql(text).all(...values) as EventRow[]).map(readEvent);
+    },
+    logs: ({ jobId, after, limit }) =>
+      sql(
+        `SELECT id, job_id AS jobId, replica, epoch, stream, offset, text, time FROM logs
+         WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?`,
+      ).all(jobId, after, limit) as StoredLog[],
+    transfers: (filter) => {
+      const { text, values } = transfersQuery(filter);
+      return (sql(text).all(...values) as TransferRow[]).map((row) =>
+        readTransfer(row, postingsOf.all(row.seq) as Posting[]),
+      );
+    },
+    balances: (accounts, currency) => {
+      const query = sql("SELECT account, currency, amount FROM balances WHERE account = ? ORDER BY currency");
+      const rows = accounts.flatMap((account) => query.safeIntegers().all(account) as BalanceRecord[]);
+      return currency === undefined ? rows : rows.filter((row) => row.currency === currency);
+    },
+    audit: () => audit(db),
+  };
+}
+
+// ── The snapshot ──
+
+function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snapshot {
+  const all = <T>(table: string, decode: (data: string) => T): readonly T[] =>
+    (db.prepare(`SELECT data FROM ${table} ORDER BY key`).all() as DataRow[]).map((row) => decode(row.data));
+  const sql = createStatements(db);
+  const live = db.prepare(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE ended_phase IS NULL ORDER BY jobs.id`).all();
+  const jobs = (live as JobRow[]).map((row) => {
+    const spec = decodeSpec(row.spec);
+    onSpec(spec);
+    return decodeJob(row.data, spec);
+  });
+  return {
+    meta: readMeta(db),
+    rows: {
+      accounts: all("accounts", decodePlain<Tables["accounts"]>),
+      apiKeys: all("api_keys", decodePlain<Tables["apiKeys"]>),
+      enrolments: all("enrolments", decodePlain<Tables["enrolments"]>),
+      workers: all("workers", decodeWorker),
+      jobs,
+      attempts: jobs.flatMap((job) => attemptsOf(sql, job.id)),
+      standbys: jobs.flatMap((job) => standbysOf(sql, job.id)),
+      uploads: all("uploads", decodePlain<Tables["uploads"]>),
+      idempotency: all("idempotency", decodePlain<Tables["idempotency"]>),
+      balances: db
+        .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
+        .safeIntegers()
+        .all() as BalanceRecord[],
+    },
+    ...logsOf(db, jobs),
+  };
+}
+
+function readMeta(db: BetterSqlite3.Database): MetaRecord | null {
+  const row = db.prepare("SELECT data FROM meta WHERE id = 1").get() as DataRow | undefined;
+  return row ? decodePlain<MetaRecord>(row.data) : null;
+}
+
+function logsOf(db: BetterSqlite3.Database, jobs: readonly JobRecord[]): Pick<Snapshot, "logCursors" | "logBytes"> {
+  const query = db.prepare(
+    "SELECT attempt_id, stream, next, bytes FROM log_cursors WHERE attempt_id > ? AND attempt_id < ?",
+  );
+  const logCursors = new Map<string, number>();
+  const logBytes = new Map<JobId, number>();
+  for (const { id } of jobs) {
+    const rows = query.all(...keysOf(id)) as { attempt_id: string; stream: string; next: number; bytes: number }[];
+    for (const row of rows) {
+      logCursors.set(`${row.attempt_id} ${row.stream}`, row.next);
+      logBytes.set(id, (logBytes.get(id) ?? 0) + row.bytes);
+    }
+  }
+  return { logCursors, logBytes };
+}
+
+function attemptsOf(sql: Sql, id: JobId): readonly AttemptRecord[] {
+  const rows = sql("SELECT data FROM attempts WHERE id > ? AND id < ?").all(...keysOf(id)) as DataRow[];
+  return rows.map((row) => decodeAttempt(row.data)).sort((a, b) => a.replica - b.replica || a.epoch - b.epoch);
+}
+
+function standbysOf(sql: Sql, id: JobId): readonly StandbyRecord[] {
+  const rows = sql("SELECT data FROM standbys WHERE id > ? AND id < ?").all(...keysOf(id)) as DataRow[];
+  return rows.map((row) => decodeStandby(row.data)).sort((a, b) => a.id.length - b.id.length || (a.id < b.id ? -1 : 1));
+}
+
+/** Everything that begins with `JOB/`: `0` is the character after `/`. */
+function keysOf(id: JobId): readonly [string, string] {
+  return [`${id}/`, `${id}0`];
+}
+
+// ── Lists ──
+
+interface Query {
+  readonly text: string;
+  readonly values: readonly (string | number)[];
+}
+
+/** Each combination goes by one index: by account, by phase of the ended, or over the few that have not ended. */
+function jobsQuery(filter: Parameters<Store["jobs"]>[0]): Query {
+  const conditions: string[] = [];
+  const values: (string | number)[] = [];
+  if (filter.phase !== undefined) {
+    conditions.push(
+      ...(hasEnded(filter.phase) ? ["ended_phase = ?"] : ["ended_phase IS NULL", "data ->> '$.phase' = ?"]),
+    );
+    values.push(filter.phase);
+  }
+  if (filter.account !== undefined) {
+    conditions.push("account_id = ?");
+    values.push(filter.account);
+  }
+  if (filter.before !== undefined) {
+    conditions.push("id < ?");
+    values.push(filter.before);
+  }
+  const where = conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`;
+  return {
+    text: `SELECT ${JOB_COLUMNS} FROM (SELECT id, data FROM jobs ${where} ORDER BY id DESC LIMIT ?) AS jobs
+           JOIN job_specs ON job_specs.job_id = jobs.id ORDER BY jobs.id DESC`,
+    values,
+  };
+}
+
+function eventsQuery(filter: Parameters<Store["events"]>[0]): Query {
+  const { account, jobId, channels, after, limit } = filter;
+  const part = (owner: string): Query => {
+    const conditions = [owner, "seq > ?"];
+    const values: (string | number)[] = owner === "TRUE" || account === undefined ? [after] : [account, after];
+    if (jobId !== undefined) {
+      conditions.push("job_id = ?");
+      values.push(jobId);
+    }
+    if (channels !== undefined) {
+      conditions.push(`channel IN (${channels.map(() => "?").join(", ")})`);
+      values.push(...channels);
+    }
+    values.push(limit);
+    return {
+      text: `SELECT * FROM (SELECT * FROM events WHERE ${conditions.join(" AND ")} ORDER BY seq LIMIT ?)`,
+      values,
+    };
+  };
+  if (account === undefined) return part("TRUE");
+  const consumer = part("account_id = ?");
+  const provider = part("provider_id = ?");
+  return {
+    text: `SELECT * FROM (${consumer.text} UNION ${provider.text}) ORDER BY seq LIMIT ?`,
+    values: [...consumer.values, ...provider.values, limit],
+  };
+}
+
+function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
+  const { accounts, jobId, before, limit } = filter;
+  const bound = before === undefined ? "" : "AND seq < coalesce((SELECT seq FROM transfers WHERE id = ?), 0)";
+  const boundValues = before === undefined ? [] : [before];
+  if (jobId !== undefined || accounts === undefined) {
+    const job = jobId === undefined ? "TRUE" : "job_id = ?";
+    const marks = (accounts ?? []).map(() => "?").join(", ");
+    const touching =
+      accounts === undefined
+        ? ""
+        : `AND EXISTS (SELECT 1 FROM postings WHERE transfer_seq = seq AND account IN (${marks}))`;
+    return {
+      text: `SELECT * FROM transfers WHERE ${job} ${bound} ${touching} ORDER BY seq DESC LIMIT ?`,
+      values: [...(jobId === undefined ? [] : [jobId]), ...boundValues, ...(accounts ?? []), limit],
+    };
+  }
+  if (accounts.length === 0) return { text: "SELECT * FROM transfers WHERE FALSE", values: [] };
+  const part = `SELECT * FROM (SELECT DISTINCT transfer_seq AS seq FROM postings WHERE account = ? ${bound.replace("AND seq", "AND transfer_seq")}
+                ORDER BY transfer_seq DESC LIMIT ?)`;
+  return {
+    text: `SELECT * FROM transfers WHERE seq IN (${accounts.map(() => part).join(" UNION ")}) ORDER BY seq DESC LIMIT ?`,
+    values: [...accounts.flatMap((account) => [account, ...boundValues, limit]), limit],
+  };
+}
+
+function readEvent(row: EventRow): StoredEvent {
+  return {
+    seq: row.seq,
+    atMs: row.at_ms,
+    wallMs: row.wall_ms,
+    channel: row.channel,
+    kind: row.kind,
+    accountId: row.account_id,
+    providerId: row.provider_id,
+    jobId: row.job_id,
+    workerId: row.worker_id,
+    data: decodePlain(row.data),
+  };
+}
+
+function readTransfer(row: TransferRow, postings: readonly Posting[]): StoredTransfer {
+  return {
+    id: row.id,
+    kind: row.kind,
+    jobId: row.job_id,
+    currency: row.currency,
+    postings,
+    memo: row.memo,
+    atMs: row.at_ms,
+    wallMs: row.wall_ms,
+  };
+}
+
+// ── Audit ──
+
+function audit(db: BetterSqlite3.Database): ReadonlyMap<Currency, AuditSum> {
+  const posted = db
+    .prepare(
+      `SELECT account, currency, sum(postings.amount) AS amount FROM postings
+       JOIN transfers ON transfers.seq = postings.transfer_seq GROUP BY account, currency`,
+    )
+    .safeIntegers()
+    .all() as AmountRow[];
+  const kept = db.prepare("SELECT account, currency, amount FROM balances").safeIntegers().all() as AmountRow[];
+  return auditSums(posted, kept);
+}
+
+// ── Statements ──
+
+type Sql = (text: string) => BetterSqlite3.Statement;
+
+/** Prepares each text once. The texts differ by which filters are set and how many accounts are named: few. */
+function createStatements(db: BetterSqlite3.Database): Sql {
+  const prepared = new Map<string, BetterSqlite3.Statement>();
+  return (text) => {
+    let statement = prepared.get(text);
+    if (statement === undefined) {
+      if (prepared.size >= STATEMENTS_MAX) prepared.clear();
+      statement = db.prepare(text);
+      prepared.set(text, statement);
+    }
+    return statement;
+  };
+}
+
+/** More than all combinations of filters the API makes; a bound against callers that name ever more accounts. */
+const STATEMENTS_MAX = 200;

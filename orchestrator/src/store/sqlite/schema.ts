@@ -1,0 +1,135 @@
+// The tables of the SQLite store and how a database of an older version becomes one of today's.
+import type BetterSqlite3 from "better-sqlite3";
+import { QubixError } from "@qubix/shared/runtime";
+
+/** "QBIX": marks the file as ours, so that a foreign database is refused instead of changed. */
+const APPLICATION_ID = 0x51424958;
+
+const appendOnly = (table: string) => `
+CREATE TRIGGER ${table}_no_update BEFORE UPDATE ON ${table} BEGIN SELECT RAISE(ABORT, '${table} is append-only'); END;
+CREATE TRIGGER ${table}_no_delete BEFORE DELETE ON ${table} BEGIN SELECT RAISE(ABORT, '${table} is append-only'); END;`;
+
+const keyed = (table: string) =>
+  `CREATE TABLE ${table} (key TEXT PRIMARY KEY, data TEXT NOT NULL CHECK (json_valid(data))) STRICT, WITHOUT ROWID;`;
+
+/** One string per version, never edited once released; the last one leads to the newest. */
+const MIGRATIONS: readonly string[] = [
+  `
+CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), data TEXT NOT NULL) STRICT;
+CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), boot_id TEXT NOT NULL, offset_ms INTEGER NOT NULL) STRICT;
+${["accounts", "api_keys", "enrolments", "workers", "uploads", "idempotency"].map(keyed).join("\n")}
+
+-- A job's specification never changes: it is written once, beside the record that changes often.
+CREATE TABLE job_specs (job_id TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID;
+-- ended_phase is null until the job ends: what happens to a living job touches no index.
+CREATE TABLE jobs (
+  id TEXT PRIMARY KEY,
+  account_id TEXT NOT NULL,
+  ended_phase TEXT CHECK (ended_phase IN ('succeeded','failed','cancelled')),
+  data TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX jobs_by_account ON jobs (account_id, id);
+CREATE INDEX jobs_live ON jobs (id) WHERE ended_phase IS NULL;
+CREATE INDEX jobs_ended ON jobs (ended_phase, id) WHERE ended_phase IS NOT NULL;
+CREATE INDEX jobs_ended_by_account ON jobs (account_id, ended_phase, id) WHERE ended_phase IS NOT NULL;
+
+-- Keys are JOB/REPLICA/EPOCH and JOB/sN: a job's own are a range of keys.
+CREATE TABLE attempts (id TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE standbys (id TEXT PRIMARY KEY, data TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE balances (
+  account TEXT NOT NULL,
+  currency TEXT NOT NULL,
+  amount INTEGER NOT NULL CHECK (amount >= 0 OR account LIKE 'external:%'),
+  PRIMARY KEY (account, currency)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE transfers (
+  seq INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL CHECK (kind IN ('deposit','hold','settlement')),
+  job_id TEXT,
+  currency TEXT NOT NULL,
+  memo TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  wall_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL;
+CREATE TABLE postings (
+  transfer_seq INTEGER NOT NULL REFERENCES transfers (seq),
+  n INTEGER NOT NULL CHECK (n >= 0),
+  account TEXT NOT NULL,
+  amount INTEGER NOT NULL,
+  PRIMARY KEY (transfer_seq, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX postings_by_account ON postings (account, transfer_seq);
+
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  wall_ms INTEGER NOT NULL,
+  channel TEXT NOT NULL CHECK (channel IN ('jobs','offers','workers','wallet','system')),
+  kind TEXT NOT NULL,
+  account_id TEXT,
+  provider_id TEXT,
+  job_id TEXT,
+  worker_id TEXT,
+  data TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_by_job ON events (job_id) WHERE job_id IS NOT NULL;
+CREATE INDEX events_by_account ON events (account_id) WHERE account_id IS NOT NULL;
+CREATE INDEX events_by_provider ON events (provider_id) WHERE provider_id IS NOT NULL;
+
+CREATE TABLE logs (
+  id INTEGER PRIMARY KEY,
+  job_id TEXT NOT NULL,
+  replica INTEGER NOT NULL,
+  epoch INTEGER NOT NULL,
+  stream TEXT NOT NULL CHECK (stream IN ('stdout','stderr','marker')),
+  offset INTEGER NOT NULL CHECK (offset >= 0),
+  text TEXT NOT NULL,
+  time TEXT NOT NULL
+) STRICT;
+CREATE INDEX logs_by_job ON logs (job_id);
+-- Where each stream stands and how much of it is kept, so that a start need not read the texts.
+CREATE TABLE log_cursors (
+  attempt_id TEXT NOT NULL,
+  stream TEXT NOT NULL,
+  next INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (attempt_id, stream)
+) STRICT, WITHOUT ROWID;
+${["transfers", "postings", "events"].map(appendOnly).join("")}`,
+];
+
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+/**
+ * Brings the database to {@link SCHEMA_VERSION}, in one transaction: after a crash it is either the old one or the new one.
+ * Throws `schema_newer` for a database that a later version made, `database_foreign` for one that is not ours; both stay untouched.
+ */
+export function migrate(db: BetterSqlite3.Database, path: string): void {
+  const version = db.pragma("user_version", { simple: true }) as number;
+  const application = db.pragma("application_id", { simple: true }) as number;
+  const tables = db.prepare("SELECT count(*) AS n FROM sqlite_schema").get() as { readonly n: number };
+  if (application !== APPLICATION_ID && tables.n > 0) {
+    throw new QubixError(
+      "database_foreign",
+      `${path} is a database, but not one of Qubix. Name another data directory.`,
+      { category: "user" },
+    );
+  }
+  if (version > SCHEMA_VERSION) {
+    throw new QubixError(
+      "schema_newer",
+      `${path} was written by a newer Qubix (schema ${version}; this program knows up to ${SCHEMA_VERSION}). Start the newer version, or name another data directory; nothing was changed.`,
+      { category: "user" },
+    );
+  }
+  if (version === SCHEMA_VERSION) return;
+  db.transaction(() => {
+    for (const sql of MIGRATIONS.slice(version)) db.exec(sql);
+    db.pragma(`application_id = ${APPLICATION_ID}`);
+    db.pragma(`user_version = ${SCHEMA_VERSION}`);
+  }).immediate();
+}

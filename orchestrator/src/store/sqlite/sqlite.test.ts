@@ -1,0 +1,137 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import BetterSqlite3 from "better-sqlite3";
+import type { TransferId } from "@qubix/shared/domain";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { changesOf } from "../testing/records.ts";
+import { DATABASE_FILE } from "./data-dir.ts";
+import { openSqliteStore } from "./index.ts";
+import { SCHEMA_VERSION } from "./schema.ts";
+
+const COMMIT_LOOP = fileURLToPath(new URL("../testing/commit-loop.ts", import.meta.url));
+
+describe("the data directory", () => {
+  let dir: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), "qubix-sqlite-"));
+  });
+  afterEach(() => {
+    rmSync(dir, { recursive: true, force: true });
+  });
+  const raw = () => new BetterSqlite3(join(dir, DATABASE_FILE));
+  const codeOf = (open: () => unknown): unknown => {
+    try {
+      open();
+    } catch (error) {
+      return (error as { readonly code?: unknown }).code;
+    }
+    return "opened";
+  };
+
+  it("is made with its parents, for its owner only, and is durable by default", () => {
+    const nested = join(dir, "a", "b");
+    const store = openSqliteStore(nested);
+    store.close();
+    store.close();
+    expect(codeOf(() => openSqliteStore(nested).close())).toBe("opened");
+  });
+
+  it("is open in one store at a time, and free again after it is closed", () => {
+    const first = openSqliteStore(dir);
+    expect(codeOf(() => openSqliteStore(dir))).toBe("data_dir_in_use");
+    first.close();
+    expect(codeOf(() => openSqliteStore(dir).close())).toBe("opened");
+  });
+
+  it("is refused when it cannot be written, is no database, another's database, or a newer one's", () => {
+    writeFileSync(join(dir, "file"), "");
+    expect(codeOf(() => openSqliteStore(join(dir, "file")))).toBe("data_dir_unusable");
+    writeFileSync(
+      join(dir, DATABASE_FILE),
+      "this is no database, but a text that is long enough to be one of them".repeat(100),
+    );
+    expect(codeOf(() => openSqliteStore(dir))).toBe("database_damaged");
+    rmSync(join(dir, DATABASE_FILE));
+    raw().exec("CREATE TABLE theirs (x)").close();
+    expect(codeOf(() => openSqliteStore(dir))).toBe("database_foreign");
+    rmSync(join(dir, DATABASE_FILE));
+    openSqliteStore(dir).close();
+    const db = raw();
+    db.pragma(`user_version = ${SCHEMA_VERSION + 1}`);
+    db.close();
+    expect(codeOf(() => openSqliteStore(dir))).toBe("schema_newer");
+  });
+
+  it("refuses in SQL itself to change or delete what is append-only, and a balance below zero", () => {
+    const store = openSqliteStore(dir);
+    const transfer = {
+      id: "tr-1" as TransferId,
+      kind: "deposit" as const,
+      jobId: null,
+      currency: "USD",
+      postings: [
+        { account: "fee" as const, amount: 1n },
+        { account: "external:ledger" as const, amount: -1n },
+      ],
+      memo: "",
+      atMs: 1,
+    };
+    const event = {
+      seq: 1,
+      atMs: 1,
+      channel: "jobs" as const,
+      kind: "k",
+      accountId: null,
+      providerId: null,
+      jobId: null,
+      workerId: null,
+      data: {},
+    };
+    store.commit([changesOf({ transfers: [transfer], events: [event] })], 1);
+    store.close();
+    const db = raw();
+    for (const sql of [
+      "UPDATE transfers SET memo = 'x'",
+      "DELETE FROM transfers",
+      "UPDATE postings SET amount = 2",
+      "DELETE FROM postings",
+      "UPDATE events SET kind = 'x'",
+      "DELETE FROM events",
+    ]) {
+      expect(() => db.exec(sql)).toThrow(/append-only/);
+    }
+    expect(() => db.exec("INSERT INTO balances VALUES ('customer:a', 'USD', -1)")).toThrow(/CHECK/);
+    db.close();
+  });
+
+  it("has every acknowledged commit, whole, after its program was killed in mid-commit", async () => {
+    for (const after of [1, 40, 150]) {
+      const child = spawn(process.execPath, ["--conditions=qubix-source", COMMIT_LOOP, dir], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      const exited = once(child, "exit");
+      let acknowledged = 0;
+      for await (const line of createInterface({ input: child.stdout })) {
+        acknowledged = Number(line);
+        if (acknowledged === after) child.kill("SIGKILL");
+      }
+      await exited;
+      const store = openSqliteStore(dir);
+      const committed = store.meta()?.clockMs ?? 0;
+      expect(committed / 1000).toBeGreaterThanOrEqual(acknowledged);
+      expect(acknowledged).toBeGreaterThanOrEqual(after);
+      const jobs = (committed / 1000) * 5;
+      expect(store.load().rows.jobs).toHaveLength(jobs);
+      expect(store.events({ after: 0, limit: 100_000 })).toHaveLength(jobs);
+      expect(store.transfers({ limit: 100_000 })).toHaveLength(jobs);
+      expect(store.audit().get("USD")?.postings).toBe(0n);
+      store.close();
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });
+});

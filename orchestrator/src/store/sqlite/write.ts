@@ -1,0 +1,274 @@
+// The writing side of the SQLite store: one transaction for all changes of a tick. A row that several steps changed is written once, as the last left it.
+import type BetterSqlite3 from "better-sqlite3";
+import { attemptId } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
+import type { JobSpec } from "@qubix/shared/protocol";
+import type {
+  BalanceRecord,
+  Changes,
+  EventRecord,
+  JobRecord,
+  LogRecord,
+  Put,
+  TableName,
+  Tables,
+  TransferRecord,
+} from "../../core/model.ts";
+import { checkBalance, checkTransfer, hasEnded, isSpentEscrow, logTextBytes } from "../checks.ts";
+import { encodeAttempt, encodeJob, encodePlain, encodeSpec, encodeStandby, encodeWorker } from "./codec.ts";
+
+type Value = string | number | bigint | null;
+/** The last record of every key of a batch, per table. */
+type Latest = { readonly [T in TableName]: Map<string, Tables[T] | null> };
+
+/** The plain tables, under their SQL names. */
+const KEYED_TABLES = {
+  accounts: "accounts",
+  apiKeys: "api_keys",
+  enrolments: "enrolments",
+  workers: "workers",
+  uploads: "uploads",
+  idempotency: "idempotency",
+} as const;
+type KeyedTable = keyof typeof KEYED_TABLES;
+/** Rows of one INSERT: beyond this the gain per row is small. */
+const ROWS_PER_INSERT = 8;
+
+export interface SqliteWriter {
+  commit(batch: readonly Changes[], wallMs: number): void;
+  /** These specifications are in the database already. */
+  knowSpec(spec: JobSpec): void;
+}
+
+/** Prepares every statement once. */
+export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
+  const statements = prepare(db);
+  const writtenSpecs = new WeakSet<JobSpec>();
+  let transferSeq = db.prepare("SELECT coalesce(max(seq), 0) AS n FROM transfers").get() as { n: number };
+
+  const write = (batch: readonly Changes[], wallMs: number, newSpecs: JobSpec[]): number => {
+    const latest = coalesce(batch);
+    for (const table of Object.keys(KEYED_TABLES) as KeyedTable[]) writeKeyed(statements, table, latest[table]);
+    for (const [id, job] of latest.jobs) writeJob(statements, id, job, writtenSpecs, newSpecs);
+    for (const [id, record] of latest.attempts) writeRow(statements.attempts, id, record && encodeAttempt(record));
+    for (const [id, record] of latest.standbys) writeRow(statements.standbys, id, record && encodeStandby(record));
+    for (const [key, record] of latest.balances) writeBalance(statements, key, record);
+    statements.events.run(batch.flatMap((changes) => changes.events.map((event) => eventRow(event, wallMs))));
+    const lastSeq = writeTransfers(statements, batch, wallMs, transferSeq.n);
+    for (const changes of batch) for (const log of changes.logs) writeLog(statements, log);
+    const meta = batch.at(-1)?.meta;
+    if (meta) statements.meta.run(encodePlain(meta));
+    return lastSeq;
+  };
+
+  return {
+    knowSpec: (spec) => writtenSpecs.add(spec),
+    commit(batch, wallMs) {
+      const newSpecs: JobSpec[] = [];
+      statements.begin.run();
+      try {
+        const lastSeq = write(batch, wallMs, newSpecs);
+        statements.commit.run();
+        transferSeq = { n: lastSeq };
+      } catch (error) {
+        if (db.inTransaction) statements.rollback.run();
+        throw error;
+      }
+      for (const spec of newSpecs) writtenSpecs.add(spec);
+    },
+  };
+}
+
+// ── Rows ──
+
+function coalesce(batch: readonly Changes[]): Latest {
+  const latest: Latest = {
+    accounts: new Map(),
+    apiKeys: new Map(),
+    enrolments: new Map(),
+    workers: new Map(),
+    jobs: new Map(),
+    attempts: new Map(),
+    standbys: new Map(),
+    uploads: new Map(),
+    idempotency: new Map(),
+    balances: new Map(),
+  };
+  for (const changes of batch) {
+    for (const put of changes.puts) keep(latest, put);
+  }
+  return latest;
+}
+
+function keep(latest: Latest, put: Put): void {
+  (latest[put.table] as Map<string, unknown>).set(put.key, put.record);
+}
+
+function writeKeyed<T extends KeyedTable>(
+  statements: Statements,
+  table: T,
+  rows: ReadonlyMap<string, Tables[T] | null>,
+): void {
+  for (const [key, record] of rows) {
+    if (record === null) statements.keyed[table].remove.run(key);
+    else statements.keyed[table].put.run(key, encodeKeyed(table, record));
+  }
+}
+
+function encodeKeyed(table: KeyedTable, record: Tables[KeyedTable]): string {
+  return table === "workers" ? encodeWorker(record as Tables["workers"]) : encodePlain(record);
+}
+
+function writeJob(
+  statements: Statements,
+  id: string,
+  job: JobRecord | null,
+  writtenSpecs: WeakSet<JobSpec>,
+  newSpecs: JobSpec[],
+): void {
+  if (job === null) {
+    statements.jobs.remove.run(id);
+    statements.specRemove.run(id);
+    return;
+  }
+  if (!writtenSpecs.has(job.spec)) {
+    statements.spec.run(id, encodeSpec(job.spec));
+    newSpecs.push(job.spec);
+  }
+  if (hasEnded(job.phase)) {
+    statements.jobs.end.run(id, job.accountId, job.phase, encodeJob(job));
+    return;
+  }
+  const { changes } = statements.jobs.put.run(id, job.accountId, encodeJob(job));
+  assert(changes === 1, `job ${id} has ended and cannot live again`);
+}
+
+function writeRow(statements: PutRemove, id: string, data: string | null): void {
+  if (data === null) statements.remove.run(id);
+  else statements.put.run(id, data);
+}
+
+function writeBalance(statements: Statements, key: string, record: BalanceRecord | null): void {
+  if (record !== null && !isSpentEscrow(record.account, record.amount)) {
+    checkBalance(record);
+    statements.balances.put.run(record.account, record.currency, record.amount);
+    return;
+  }
+  const space = key.indexOf(" ");
+  statements.balances.remove.run(key.slice(0, space), key.slice(space + 1));
+}
+
+function eventRow(event: EventRecord, wallMs: number): readonly Value[] {
+  const { seq, atMs, channel, kind, accountId, providerId, jobId, workerId, data } = event;
+  return [seq, atMs, wallMs, channel, kind, accountId, providerId, jobId, workerId, JSON.stringify(data)];
+}
+
+function writeTransfers(statements: Statements, batch: readonly Changes[], wallMs: number, lastSeq: number): number {
+  const rows: (readonly Value[])[] = [];
+  const postings: (readonly Value[])[] = [];
+  let seq = lastSeq;
+  for (const changes of batch) {
+    for (const transfer of changes.transfers) {
+      checkTransfer(transfer);
+      seq += 1;
+      rows.push(transferRow(transfer, seq, wallMs));
+      for (const [n, posting] of transfer.postings.entries()) postings.push([seq, n, posting.account, posting.amount]);
+    }
+  }
+  statements.transfers.run(rows);
+  statements.postings.run(postings);
+  return seq;
+}
+
+function transferRow(transfer: TransferRecord, seq: number, wallMs: number): readonly Value[] {
+  const { id, kind, jobId, currency, memo, atMs } = transfer;
+  return [seq, id, kind, jobId, currency, memo, atMs, wallMs];
+}
+
+function writeLog(statements: Statements, log: LogRecord): void {
+  statements.log.run(log.jobId, log.replica, log.epoch, log.stream, log.offset, log.text, log.time);
+  if (log.stream === "marker") return;
+  const bytes = logTextBytes(log);
+  statements.logCursor.run(attemptId(log), log.stream, log.offset + bytes, bytes);
+}
+
+// ── Statements ──
+
+interface PutRemove {
+  readonly put: BetterSqlite3.Statement;
+  readonly remove: BetterSqlite3.Statement;
+}
+
+type Statements = ReturnType<typeof prepare>;
+
+function prepare(db: BetterSqlite3.Database) {
+  const keyed = (table: string, key: string): PutRemove => ({
+    put: db.prepare(
+      `INSERT INTO ${table} (${key}, data) VALUES (?, ?) ON CONFLICT (${key}) DO UPDATE SET data = excluded.data`,
+    ),
+    remove: db.prepare(`DELETE FROM ${table} WHERE ${key} = ?`),
+  });
+  return {
+    begin: db.prepare("BEGIN IMMEDIATE"),
+    commit: db.prepare("COMMIT"),
+    rollback: db.prepare("ROLLBACK"),
+    meta: db.prepare("INSERT INTO meta (id, data) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET data = excluded.data"),
+    keyed: Object.fromEntries(
+      Object.entries(KEYED_TABLES).map(([table, name]) => [table, keyed(name, "key")]),
+    ) as Record<KeyedTable, PutRemove>,
+    spec: db.prepare("INSERT INTO job_specs (job_id, data) VALUES (?, ?) ON CONFLICT (job_id) DO NOTHING"),
+    specRemove: db.prepare("DELETE FROM job_specs WHERE job_id = ?"),
+    jobs: {
+      put: db.prepare(
+        `INSERT INTO jobs (id, account_id, data) VALUES (?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET data = excluded.data WHERE ended_phase IS NULL`,
+      ),
+      end: db.prepare(
+        `INSERT INTO jobs (id, account_id, ended_phase, data) VALUES (?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET ended_phase = excluded.ended_phase, data = excluded.data`,
+      ),
+      remove: db.prepare("DELETE FROM jobs WHERE id = ?"),
+    },
+    attempts: keyed("attempts", "id"),
+    standbys: keyed("standbys", "id"),
+    balances: {
+      put: db.prepare(
+        `INSERT INTO balances (account, currency, amount) VALUES (?, ?, ?)
+         ON CONFLICT (account, currency) DO UPDATE SET amount = excluded.amount`,
+      ),
+      remove: db.prepare("DELETE FROM balances WHERE account = ? AND currency = ?"),
+    },
+    events: inserter(
+      db,
+      "events (seq, at_ms, wall_ms, channel, kind, account_id, provider_id, job_id, worker_id, data)",
+      10,
+    ),
+    transfers: inserter(db, "transfers (seq, id, kind, job_id, currency, memo, at_ms, wall_ms)", 8),
+    postings: inserter(db, "postings (transfer_seq, n, account, amount)", 4),
+    log: db.prepare(
+      "INSERT INTO logs (job_id, replica, epoch, stream, offset, text, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    ),
+    logCursor: db.prepare(
+      `INSERT INTO log_cursors (attempt_id, stream, next, bytes) VALUES (?, ?, ?, ?)
+       ON CONFLICT (attempt_id, stream) DO UPDATE SET next = excluded.next, bytes = bytes + excluded.bytes`,
+    ),
+  };
+}
+
+/** Inserts rows several at a time while there are enough of them, then one by one. */
+function inserter(db: BetterSqlite3.Database, target: string, columns: number) {
+  const row = `(${Array.from({ length: columns }, () => "?").join(", ")})`;
+  const one = db.prepare(`INSERT INTO ${target} VALUES ${row}`);
+  const many = db.prepare(
+    `INSERT INTO ${target} VALUES ${Array.from({ length: ROWS_PER_INSERT }, () => row).join(", ")}`,
+  );
+  return {
+    run(rows: readonly (readonly Value[])[]): void {
+      let at = 0;
+      for (; at + ROWS_PER_INSERT <= rows.length; at += ROWS_PER_INSERT) {
+        many.run(...rows.slice(at, at + ROWS_PER_INSERT).flat());
+      }
+      for (; at < rows.length; at++) one.run(...(rows[at] as readonly Value[]));
+    },
+  };
+}

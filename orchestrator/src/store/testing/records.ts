@@ -1,0 +1,187 @@
+// Records for tests of the stores: complete, with every field that is odd to encode.
+import {
+  attemptId,
+  standbyId,
+  type AccountId,
+  type ChunkCid,
+  type Epoch,
+  type JobId,
+  type JobPhase,
+  type WorkerId,
+} from "@qubix/shared/domain";
+import { jobSpecSchema, workerOfferSchema, type TreeRef } from "@qubix/shared/protocol";
+import type {
+  AttemptRecord,
+  Changes,
+  JobRecord,
+  MetaRecord,
+  Put,
+  StandbyRecord,
+  TableName,
+  Tables,
+  WorkerRecord,
+} from "../../core/model.ts";
+
+export const ACCOUNT = "acc-1" as AccountId;
+export const PROVIDER = "acc-provider" as AccountId;
+
+export function jobIdOf(n: number): JobId {
+  return `job-${n.toString(36).padStart(6, "0")}-abcd` as JobId;
+}
+
+export function metaOf(n: number): MetaRecord {
+  return {
+    orchestratorId: "orc-test",
+    random: 4_294_967_295,
+    jobCount: n,
+    workerCount: n,
+    accountCount: n,
+    transferCount: n,
+    eventSeq: n,
+    clockMs: n * 1000,
+  };
+}
+
+/** Changes with everything empty but what is given. */
+export function changesOf(partial: Partial<Changes>): Changes {
+  return { puts: [], events: [], transfers: [], logs: [], meta: metaOf(0), ...partial };
+}
+
+export function put<T extends TableName>(table: T, key: string, record: Tables[T] | null): Put {
+  return { table, key, record } as Put;
+}
+
+export function aTree(n: number): TreeRef {
+  const cid = `bafkrei${n
+    .toString(32)
+    .padStart(52, "a")
+    .replaceAll(/[^a-z2-7]/g, "b")}` as ChunkCid;
+  return { manifestCid: cid, files: 3, bytes: 64, bytesMoved: 10 };
+}
+
+export function aJob(
+  n: number,
+  options: { readonly phase?: JobPhase; readonly accountId?: AccountId; readonly settled?: boolean } = {},
+): JobRecord {
+  const id = jobIdOf(n);
+  return {
+    id,
+    accountId: options.accountId ?? ACCOUNT,
+    spec: jobSpecSchema.parse({
+      name: `job ${n} "✓"`,
+      image: "docker.io/library/python:3.12",
+      command: ["python", "-c", "print('\\u0000')"],
+      priceMaxPerHour: { amount: "1250000", currency: "USD" },
+      durationMaxS: 60,
+    }),
+    phase: options.phase ?? "queued",
+    intent: null,
+    reason: null,
+    message: null,
+    epoch: 0,
+    standbysMade: 0,
+    standbyId: null,
+    retriesUsed: 0,
+    failoversUsed: 0,
+    troubledWorkers: ["wrk-1" as WorkerId],
+    creditedMs: 0,
+    workLostMs: 0,
+    checkpoints: [
+      {
+        jobId: id,
+        seq: 1,
+        parentSeq: 0,
+        epoch: 1 as Epoch,
+        workerId: "wrk-1" as WorkerId,
+        tree: aTree(n),
+        ranMs: 5,
+        progress: 0.25,
+        signature: "sig",
+        committedAtMs: 9,
+      },
+    ],
+    outputs: null,
+    inputs: [{ manifestCid: aTree(1).manifestCid, to: "/work/in" }],
+    currency: "USD",
+    rateMax: 123n,
+    standbyRateMax: 0n,
+    settlement: options.settled
+      ? {
+          phase: "settled",
+          hold: 9_007_199_254_740_993n,
+          gross: 7n,
+          lines: [{ account: "fee", role: "fee", amount: 7n, ms: 3 }],
+        }
+      : { phase: "held", hold: 20_834n, gross: null, lines: [] },
+    createdAtMs: n,
+    queuedAtMs: n,
+    startedAtMs: null,
+    endedAtMs: null,
+  };
+}
+
+const allocation = { gpuUuids: ["GPU-1"], cpuMilli: 1500, memoryMiB: 1024, diskMiB: 4096 };
+
+export function anAttempt(jobId: JobId, epoch: number): AttemptRecord {
+  const ref = { jobId, replica: 0, epoch: epoch as Epoch };
+  return {
+    ...ref,
+    id: attemptId(ref),
+    workerId: "wrk-1" as WorkerId,
+    providerId: PROVIDER,
+    phase: "running",
+    lease: "active",
+    allocation,
+    ratePerHour: 1_000_000n,
+    fromSeq: 0,
+    adoptedEpoch: 0,
+    baseRanMs: 0,
+    creditedMs: 0,
+    committed: false,
+    outcome: { kind: "failed", code: "exit_code", exitCode: 1, message: "no" },
+    workLostMs: 0,
+    assignedAtMs: 1,
+    startedAtMs: 2,
+    endedAtMs: null,
+  };
+}
+
+export function aStandby(jobId: JobId, n: number): StandbyRecord {
+  return {
+    id: standbyId(jobId, n),
+    jobId,
+    workerId: "wrk-2" as WorkerId,
+    providerId: PROVIDER,
+    phase: "ready",
+    lease: "active",
+    allocation,
+    ratePerHour: 250_000n,
+    fullRatePerHour: 1_000_000n,
+    checkpointSeq: 1,
+    reservedAtMs: 1,
+    readyAtMs: 2,
+    endedAtMs: null,
+    creditedMs: 0,
+  };
+}
+
+export function aWorker(n: number): WorkerRecord {
+  return {
+    id: `wrk-${n}` as WorkerId,
+    providerId: PROVIDER,
+    name: `worker ${n}`,
+    publicKey: "AAAA",
+    phase: "online",
+    sessionId: null,
+    offer: workerOfferSchema.parse({
+      gpus: [{ uuid: "GPU-1", model: "H200", memoryMiB: 141_000 }],
+      cpus: 1.5,
+      memoryMiB: 2048,
+      diskMiB: 100,
+      pricePerGpuHour: { amount: "2500000", currency: "USD" },
+      pricePerCpuHour: { amount: "100000", currency: "USD" },
+    }),
+    draining: false,
+    enrolledAtMs: 1,
+  };
+}

@@ -1,0 +1,86 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { chargeFor, feeOf, formatUnits, holdFor, splitByLargestRemainder } from "./money.ts";
+
+const rate = fc.bigInt({ min: 0n, max: 10_000_000_000n });
+
+describe("chargeFor", () => {
+  it("floors to whole micro-units", () => {
+    expect(chargeFor(3_600_000n, 1)).toBe(1n);
+    expect(chargeFor(3_599_999n, 1)).toBe(0n);
+    expect(chargeFor(600_000n, 3_600_000)).toBe(600_000n);
+  });
+  it("refuses negative and fractional time", () => {
+    expect(() => chargeFor(1n, -1)).toThrow(RangeError);
+    expect(() => chargeFor(1n, 0.5)).toThrow(RangeError);
+    expect(() => chargeFor(-1n, 1)).toThrow(RangeError);
+  });
+  it("never lets a part of the duration cost more than the hold", () => {
+    fc.assert(
+      fc.property(
+        rate,
+        fc.integer({ min: 1, max: 1_000_000 }),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (price, durationS, part) => {
+          const ms = Math.floor(durationS * 1000 * part);
+          expect(chargeFor(price, ms) <= holdFor(price, durationS)).toBe(true);
+        },
+      ),
+    );
+  });
+});
+
+describe("splitByLargestRemainder", () => {
+  it("gives sums that are exact and shares within one unit of their proportion", () => {
+    const claims = fc.uniqueArray(
+      fc.record({ id: fc.string({ minLength: 1 }), weight: fc.bigInt({ min: 0n, max: 1_000_000_000n }) }),
+      {
+        minLength: 1,
+        maxLength: 8,
+        selector: (claim) => claim.id,
+      },
+    );
+    fc.assert(
+      fc.property(fc.bigInt({ min: 0n, max: 1_000_000_000_000n }), claims, (total, list) => {
+        const weights = list.reduce((sum, claim) => sum + claim.weight, 0n);
+        fc.pre(weights > 0n);
+        const shares = splitByLargestRemainder(total, list);
+        expect([...shares.values()].reduce((sum, share) => sum + share, 0n)).toBe(total);
+        for (const claim of list) {
+          const exact = total * claim.weight;
+          const distance = (shares.get(claim.id) ?? -1n) * weights - exact;
+          expect(distance > -weights && distance <= weights).toBe(true);
+        }
+      }),
+    );
+  });
+  it("breaks ties by id", () => {
+    const shares = splitByLargestRemainder(1n, [
+      { id: "b", weight: 1n },
+      { id: "a", weight: 1n },
+    ]);
+    expect([...shares].sort()).toEqual([
+      ["a", 1n],
+      ["b", 0n],
+    ]);
+  });
+  it("refuses to split something among nobody", () => {
+    expect(() => splitByLargestRemainder(1n, [{ id: "a", weight: 0n }])).toThrow(RangeError);
+  });
+});
+
+describe("fee, hold and format", () => {
+  it("takes 5% rounded down", () => {
+    expect(feeOf(1_000n)).toBe(50n);
+    expect(feeOf(19n)).toBe(0n);
+  });
+  it("rounds the hold up", () => {
+    expect(holdFor(1n, 1)).toBe(1n);
+    expect(holdFor(3_600n, 7)).toBe(7n);
+  });
+  it("shows units for people", () => {
+    expect(formatUnits(1_250_000n)).toBe("1.25");
+    expect(formatUnits(-5n)).toBe("-0.000005");
+    expect(formatUnits(2_000_000n)).toBe("2.00");
+  });
+});

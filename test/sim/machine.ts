@@ -1,0 +1,222 @@
+// A provider's machine: its disk and its containers, which live on when the agent dies.
+import type { FolderEntry, ContainerFound, Slot, SlotId } from "@qubix/worker/core";
+import { attemptId, type AttemptRef, type WorkerId } from "@qubix/shared/domain";
+import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
+import { check, type ContainerTruth, type Monitor } from "./monitor.ts";
+import { advance, begin, type Program, type ProgramState, type Trees } from "./programs.ts";
+import type { World } from "./world.ts";
+
+interface Entry {
+  readonly key: string;
+  readonly state: ProgramState;
+  readonly ranMs: number;
+}
+
+interface Container {
+  readonly slotId: SlotId;
+  readonly program: Program;
+  readonly truth: ContainerTruth;
+  state: "created" | "running" | "exited";
+  /** What was unpacked for it, or its last milestone. */
+  at: ProgramState;
+  startedFrom: ProgramState;
+  exitCode: number | null;
+  oomKilled: boolean;
+  readonly entries: Entry[];
+}
+
+/** What a follower of a container is told. */
+export interface Follower {
+  entry(slotId: SlotId, entry: FolderEntry): void;
+  exited(slotId: SlotId, found: ContainerFound): void;
+}
+
+export interface Machine {
+  readonly workerId: WorkerId;
+  readonly journal: Map<SlotId, Slot>;
+  follower: Follower | null;
+  /** Makes the container and unpacks the checkpoint; the key of the unpacked entry. Called again: only what is missing. */
+  prepare(slotId: SlotId, run: RunSpec, checkpoint: CheckpointRef | null): string | null;
+  restore(slotId: SlotId, checkpoint: CheckpointRef): string | null;
+  /** True when it runs or has run. */
+  start(slotId: SlotId, attempt: AttemptRef): boolean;
+  /** The container's work counts for this attempt from now on. */
+  label(slotId: SlotId, attempt: AttemptRef): void;
+  /** Ends it as a signal does. */
+  kill(slotId: SlotId): void;
+  remove(slotId: SlotId): void;
+  entryState(slotId: SlotId, key: string): { readonly program: Program; readonly state: ProgramState } | undefined;
+  result(slotId: SlotId): { readonly program: Program; readonly state: ProgramState } | undefined;
+  found(slotId: SlotId): ContainerFound;
+  containers(): readonly SlotId[];
+  /** Power is lost: what ran is gone, what is on disk stays unless that is `wiped`. */
+  powerLoss(wiped: boolean): void;
+}
+
+const EXIT_BY_SIGNAL = 137;
+
+export function createMachine(
+  world: World,
+  monitor: Monitor,
+  trees: Trees,
+  programs: readonly Program[],
+  workerId: WorkerId,
+): Machine {
+  const containers = new Map<SlotId, Container>();
+  const journal = new Map<SlotId, Slot>();
+
+  function unpack(container: Container, checkpoint: CheckpointRef): string {
+    const state = trees.get(checkpoint.tree.manifestCid);
+    check(state !== undefined, () => `invariant 3: checkpoint ${checkpoint.seq} of ${container.slotId} is not whole`);
+    container.at = state;
+    const key = keyOf(container, state);
+    container.entries.length = 0;
+    container.entries.push({ key, state, ranMs: 0 });
+    return key;
+  }
+
+  function makeContainer(slotId: SlotId, run: RunSpec): Container {
+    const program = programs[Number(run.command[0])];
+    if (program === undefined) throw new Error(`no program ${run.command[0]}`);
+    const at = begin(program);
+    const truth = monitor.container(workerId);
+    const made: Container = {
+      slotId,
+      program,
+      truth,
+      state: "created",
+      at,
+      startedFrom: at,
+      exitCode: null,
+      oomKilled: false,
+      entries: [],
+    };
+    containers.set(slotId, made);
+    return made;
+  }
+
+  function run(container: Container): void {
+    const { program, at } = container;
+    const failsAt = program.failure !== null && program.runs <= program.failure.runs ? program.failure.atStep : null;
+    const nextEntry = (Math.floor(at.step / program.stepsPerEntry) + 1) * program.stepsPerEntry;
+    const stops = [program.steps, nextEntry, ...(failsAt !== null && failsAt > at.step ? [failsAt] : [])];
+    const step = Math.min(...stops);
+    world.after((step - at.step) * program.stepMs, () => {
+      if (container.state !== "running") return;
+      container.at = advance(program, at, step);
+      if (step === failsAt) return exit(container, program.failure?.kind === "oom" ? EXIT_BY_SIGNAL : 3);
+      if (step === program.steps) return exit(container, 0);
+      addEntry(container);
+      return run(container);
+    });
+  }
+
+  function addEntry(container: Container): void {
+    const entry = { key: keyOf(container, container.at), state: container.at, ranMs: ranMs(container) };
+    container.entries.push(entry);
+    tellEntry(container);
+  }
+
+  function tellEntry(container: Container): void {
+    const newest = newestOf(container);
+    if (newest !== null) machine.follower?.entry(container.slotId, newest);
+  }
+
+  function exit(container: Container, exitCode: number): void {
+    container.state = "exited";
+    container.exitCode = exitCode;
+    container.oomKilled = exitCode !== 0 && container.program.failure?.kind === "oom";
+    container.truth.endedAtMs = world.nowMs();
+    tellEntry(container);
+    machine.follower?.exited(container.slotId, machine.found(container.slotId));
+  }
+
+  function ranMs({ truth }: Container): number {
+    if (truth.startedAtMs === null) return 0;
+    return (truth.endedAtMs ?? world.nowMs()) - truth.startedAtMs;
+  }
+
+  const machine: Machine = {
+    workerId,
+    journal,
+    follower: null,
+    prepare(slotId, spec, checkpoint) {
+      const container = containers.get(slotId) ?? makeContainer(slotId, spec);
+      return checkpoint === null || container.state !== "created" ? null : unpack(container, checkpoint);
+    },
+    restore(slotId, checkpoint) {
+      const container = containers.get(slotId);
+      return container?.state === "created" ? unpack(container, checkpoint) : null;
+    },
+    start(slotId, attempt) {
+      const container = containers.get(slotId);
+      if (container === undefined) return false;
+      this.label(slotId, attempt);
+      if (container.state !== "created") return true;
+      container.state = "running";
+      container.startedFrom = container.at;
+      container.truth.startedAtMs = world.nowMs();
+      container.program.runs += 1;
+      run(container);
+      return true;
+    },
+    label(slotId, attempt) {
+      const attempts = containers.get(slotId)?.truth.attempts;
+      const id = attemptId(attempt);
+      if (attempts !== undefined && !attempts.includes(id)) attempts.push(id);
+    },
+    kill(slotId) {
+      const container = containers.get(slotId);
+      if (container?.state === "running") exit(container, EXIT_BY_SIGNAL);
+    },
+    remove(slotId) {
+      const container = containers.get(slotId);
+      if (container === undefined) return;
+      if (container.state === "running") container.truth.endedAtMs = world.nowMs();
+      container.state = "exited";
+      containers.delete(slotId);
+    },
+    entryState(slotId, key) {
+      const container = containers.get(slotId);
+      const entry = container?.entries.find((other) => other.key === key);
+      return container === undefined || entry === undefined
+        ? undefined
+        : { program: container.program, state: entry.state };
+    },
+    result(slotId) {
+      const container = containers.get(slotId);
+      return container === undefined ? undefined : { program: container.program, state: container.at };
+    },
+    found(slotId) {
+      const container = containers.get(slotId);
+      const state = container?.state ?? "absent";
+      return {
+        state,
+        exitCode: container?.exitCode ?? null,
+        oomKilled: container?.oomKilled ?? false,
+        diskExceeded: false,
+        ranMs: container === undefined ? 0 : ranMs(container),
+        newest: container === undefined || state === "created" ? null : newestOf(container),
+      };
+    },
+    containers: () => [...containers.keys()],
+    powerLoss(wiped) {
+      for (const { slotId, state } of containers.values()) {
+        if (wiped || state === "running") machine.remove(slotId);
+      }
+      if (wiped) journal.clear();
+    },
+  };
+  return machine;
+}
+
+function keyOf(container: Container, state: ProgramState): string {
+  return `${container.program.index}:${state.step}`;
+}
+
+function newestOf({ entries, program }: Container): FolderEntry | null {
+  const newest = entries.at(-1);
+  return newest === undefined
+    ? null
+    : { entry: newest.key, ranMs: newest.ranMs, progress: newest.state.step / program.steps };
+}

@@ -1,0 +1,146 @@
+// `npm run -s sim -- --seeds N [--seed S] [--json] [--trace] [--threads T]`: runs seeds S to S+N-1 and exits 1 when an invariant broke or too little was met.
+import { availableParallelism } from "node:os";
+import { parseArgs } from "node:util";
+import { Worker } from "node:worker_threads";
+import { add, createTotals, missingRows, SEEDS_FOR_COVERAGE, shortfalls, type Totals } from "./report.ts";
+import { runSeed, type SeedResult } from "./run.ts";
+
+const SEEDS_DEFAULT = 100;
+const THREADS_MAX = 2;
+/** Enough to see a pattern; the first one is what is looked into. */
+const BROKEN_SHOWN_MAX = 5;
+/** A run in which this many seeds broke has nothing more to tell. */
+const BROKEN_MAX = 20;
+
+interface Options {
+  readonly first: number;
+  readonly seeds: number;
+  readonly threads: number;
+  readonly isJson: boolean;
+  readonly isTraced: boolean;
+}
+
+async function main(): Promise<number> {
+  const options = readOptions();
+  const startedAt = performance.now();
+  const totals = createTotals();
+  if (options.isTraced) {
+    for (let n = 0; n < options.seeds; n += 1)
+      add(
+        totals,
+        runSeed(options.first + n, (line) => console.log(line)),
+      );
+  } else {
+    await runAll(options, totals);
+  }
+  return report(options, totals, (performance.now() - startedAt) / 1000);
+}
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      seeds: { type: "string" },
+      seed: { type: "string" },
+      threads: { type: "string" },
+      json: { type: "boolean", default: false },
+      trace: { type: "boolean", default: false },
+    },
+  });
+  const first = whole("seed", values.seed, 1);
+  const seeds = whole("seeds", values.seeds, values.seed === undefined ? SEEDS_DEFAULT : 1);
+  const threads = whole("threads", values.threads, Math.min(THREADS_MAX, availableParallelism()));
+  return { first, seeds, threads, isJson: values.json, isTraced: values.trace };
+}
+
+function whole(name: string, text: string | undefined, fallback: number): number {
+  const value = text === undefined ? fallback : Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) {
+    console.error(`sim: --${name} is a whole number of at least 1, not ${text}`);
+    process.exit(2);
+  }
+  return value;
+}
+
+/** Spreads the seeds over threads; results are added in the order of the seeds, so that the hash is that of the run. */
+async function runAll(options: Options, totals: Totals): Promise<void> {
+  const results = new Map<number, SeedResult>();
+  let next = options.first;
+  const end = options.first + options.seeds;
+  const threads = Math.min(options.threads, options.seeds);
+  await Promise.all(Array.from({ length: threads }, (_, thread) => runThread(thread, threads, options, take)));
+
+  function take(result: SeedResult): boolean {
+    results.set(result.seed, result);
+    for (let ready = results.get(next); ready !== undefined; ready = results.get(next)) {
+      results.delete(next);
+      add(totals, ready);
+      next += 1;
+    }
+    return next < end && totals.broken.length < BROKEN_MAX;
+  }
+}
+
+function runThread(
+  thread: number,
+  threads: number,
+  { first, seeds }: Options,
+  take: (result: SeedResult) => boolean,
+): Promise<void> {
+  const workerData = { first: first + thread, step: threads, end: first + seeds };
+  const worker = new Worker(new URL("./thread.ts", import.meta.url), { workerData });
+  return new Promise((resolve, reject) => {
+    worker.on("message", (batch: readonly SeedResult[]) => {
+      if (!batch.map(take).every(Boolean)) void worker.terminate();
+    });
+    worker.on("error", reject);
+    worker.on("exit", () => resolve());
+  });
+}
+
+function report(options: Options, totals: Totals, seconds: number): number {
+  const short = totals.broken.length === 0 ? shortfalls(totals) : [];
+  const isGood = totals.broken.length === 0 && short.length === 0;
+  if (options.isJson) console.log(JSON.stringify(summary(totals, seconds, short)));
+  else print(totals, seconds, short);
+  const first = totals.broken[0];
+  if (first !== undefined) {
+    console.log(`broken: seed ${first.seed}`);
+  } else if (!isGood) {
+    console.log(`too little was met in ${totals.seeds} seeds from seed ${options.first}`);
+  }
+  return isGood ? 0 : 1;
+}
+
+function summary(totals: Totals, seconds: number, short: readonly string[]): Record<string, unknown> {
+  const { seeds, counts, broken, jobsMin, workersMin } = totals;
+  return {
+    seeds,
+    seconds: Number(seconds.toFixed(1)),
+    hash: hashOf(totals),
+    jobsMin,
+    workersMin,
+    ...counts,
+    rowsMissing: missingRows(totals),
+    broken: broken.slice(0, BROKEN_SHOWN_MAX),
+    shortfalls: short,
+  };
+}
+
+function hashOf(totals: Totals): string {
+  return (totals.hash >>> 0).toString(16).padStart(8, "0");
+}
+
+function print(totals: Totals, seconds: number, short: readonly string[]): void {
+  const { seeds, counts, broken, jobsMin, workersMin } = totals;
+  console.log(`${seeds} seeds in ${seconds.toFixed(1)} s, hash ${hashOf(totals)}`);
+  console.log(`at least ${jobsMin} jobs and ${workersMin} workers in each`);
+  for (const [name, count] of Object.entries(counts)) console.log(`  ${name.padEnd(22)}${count}`);
+  console.log(`state table rows never fired: ${missingRows(totals).length}`);
+  for (const { seed, message } of broken.slice(0, BROKEN_SHOWN_MAX)) console.log(`seed ${seed}: ${message}`);
+  if (broken.length === 0) for (const text of short) console.log(text);
+  if (seeds < SEEDS_FOR_COVERAGE && broken.length === 0) {
+    console.log(`coverage is only demanded from ${SEEDS_FOR_COVERAGE} seeds on`);
+  }
+}
+
+process.exitCode = await main();

@@ -1,0 +1,347 @@
+// Watches everything that is committed, and everything that leaves the orchestrator, and breaks the run when an invariant does not hold.
+// It knows the truth that the orchestrator cannot know: when each simulated container really ran.
+import type {
+  Allocation,
+  AttemptRecord,
+  Changes,
+  CoreEvent,
+  JobRecord,
+  Put,
+  StandbyRecord,
+  StepResult,
+  TransferRecord,
+  WorkerRecord,
+} from "@qubix/orchestrator/core";
+import type { Store } from "@qubix/orchestrator/store";
+import { type AttemptId, type AttemptRef, attemptId, type JobId, type WorkerId } from "@qubix/shared/domain";
+import type { OrchestratorMessage } from "@qubix/shared/protocol";
+import { unreachable } from "@qubix/shared/runtime";
+import type { WorkerMessageBody } from "@qubix/worker/core";
+import { BrokenInvariant, type World } from "./world.ts";
+
+export interface Counts {
+  jobs: number;
+  succeeded: number;
+  failed: number;
+  cancelled: number;
+  promotions: number;
+  undos: number;
+  staleRefused: number;
+  failovers: number;
+  retries: number;
+  orchestratorRestarts: number;
+  agentRestarts: number;
+  failedCommits: number;
+  steps: number;
+}
+
+export function createCounts(): Counts {
+  return {
+    jobs: 0,
+    succeeded: 0,
+    failed: 0,
+    cancelled: 0,
+    promotions: 0,
+    undos: 0,
+    staleRefused: 0,
+    failovers: 0,
+    retries: 0,
+    orchestratorRestarts: 0,
+    agentRestarts: 0,
+    failedCommits: 0,
+    steps: 0,
+  };
+}
+
+/** One container's life, on the world's clock. */
+export interface ContainerTruth {
+  readonly workerId: WorkerId;
+  startedAtMs: number | null;
+  endedAtMs: number | null;
+  /** The attempts it ran for. */
+  readonly attempts: AttemptId[];
+}
+
+/** What was seen of an attempt or a standby: when its lease was committed, and when its end was. */
+export interface Seen<Row> {
+  row: Row;
+  readonly fromMs: number;
+  untilMs: number | null;
+  /** When its credit last grew. */
+  creditedAtMs: number;
+  /** Of a standby: when it was first ready. */
+  readyAtMs: number | null;
+}
+
+export interface Monitor {
+  readonly counts: Counts;
+  readonly fired: Set<string>;
+  readonly jobs: ReadonlyMap<JobId, JobRecord>;
+  readonly attempts: ReadonlyMap<string, Seen<AttemptRecord>>;
+  readonly standbys: ReadonlyMap<string, Seen<StandbyRecord>>;
+  readonly transfers: readonly TransferRecord[];
+  readonly containers: readonly ContainerTruth[];
+  stepped(event: CoreEvent, result: StepResult): void;
+  committed(batch: readonly Changes[], nowMs: number): void;
+  /** A message of the orchestrator reached a worker: what it says must be durable. `re`: what it answers. */
+  delivered(workerId: WorkerId, message: OrchestratorMessage, re: WorkerMessageBody | undefined): void;
+  container(workerId: WorkerId): ContainerTruth;
+}
+
+const ATTEMPT_ENDS: ReadonlySet<string> = new Set(["ended", "lost", "fenced"]);
+const STANDBY_ENDS: ReadonlySet<string> = new Set(["promoted", "released", "lost"]);
+const JOB_ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
+
+export function check(condition: boolean, message: () => string): asserts condition {
+  if (!condition) throw new BrokenInvariant(message());
+}
+
+export function createMonitor(world: World, store: Store): Monitor {
+  const jobs = new Map<JobId, JobRecord>();
+  const attempts = new Map<string, Seen<AttemptRecord>>();
+  const standbys = new Map<string, Seen<StandbyRecord>>();
+  const offered = new Map<WorkerId, Omit<Allocation, "gpuUuids">>();
+  const active = new Map<JobId, Set<string>>();
+  const holders = new Map<WorkerId, Map<string, AttemptRecord | StandbyRecord>>();
+  /** When each worker's last sign of life was read. */
+  const heard = new Map<WorkerId, number>();
+  let committedAtMs = 0;
+  const transfers: TransferRecord[] = [];
+  const containers: ContainerTruth[] = [];
+  const counts = createCounts();
+  const fired = new Set<string>();
+
+  function put(change: Put, nowMs: number, touched: Touched): void {
+    if (change.record === null) return;
+    switch (change.table) {
+      case "jobs":
+        putJob(change.record);
+        return;
+      case "attempts":
+        putAttempt(change.record, nowMs);
+        touched.workers.add(change.record.workerId);
+        touched.jobs.add(change.record.jobId);
+        return;
+      case "standbys":
+        putStandby(change.record, nowMs);
+        touched.workers.add(change.record.workerId);
+        return;
+      case "workers":
+        putWorker(change.record);
+        return;
+      case "balances":
+        check(change.record.amount >= 0n || change.record.account.startsWith("external:"), () => {
+          return `invariant 5: ${change.key} would be ${change.record?.amount}`;
+        });
+        return;
+      case "accounts":
+      case "apiKeys":
+      case "enrolments":
+      case "idempotency":
+      case "uploads":
+        return;
+      default:
+        unreachable(change);
+    }
+  }
+
+  function putJob(job: JobRecord): void {
+    const before = jobs.get(job.id);
+    if (before !== undefined) {
+      check(!JOB_ENDS.has(before.phase), () => `invariant 4: ${job.id} changed after its end as ${before.phase}`);
+      check(job.epoch >= before.epoch, () => `invariant 2: the epoch of ${job.id} fell`);
+      check(job.creditedMs >= before.creditedMs, () => `invariant 6: the credit of ${job.id} fell`);
+    }
+    jobs.set(job.id, job);
+    if (!JOB_ENDS.has(job.phase)) return;
+    check(job.settlement.phase === "settled", () => `invariant 5: ${job.id} ended without its settlement`);
+    if (job.phase === "succeeded") counts.succeeded += 1;
+    else if (job.phase === "failed") counts.failed += 1;
+    else counts.cancelled += 1;
+  }
+
+  function putAttempt(row: AttemptRecord, nowMs: number): void {
+    const before = attempts.get(row.id);
+    const isOver = ATTEMPT_ENDS.has(row.phase);
+    const of = setOf(active, row.jobId);
+    if (isOver) of.delete(row.id);
+    else of.add(row.id);
+    hold(row.workerId, row.id, isOver ? null : row);
+    if (before === undefined) {
+      const seen = { row, fromMs: nowMs, untilMs: isOver ? nowMs : null, creditedAtMs: nowMs, readyAtMs: null };
+      attempts.set(row.id, seen);
+      return;
+    }
+    check(row.creditedMs >= before.row.creditedMs, () => `invariant 6: the credit of ${row.id} fell`);
+    if (row.creditedMs > before.row.creditedMs) {
+      check(before.untilMs === null, () => `invariant 2: ${row.id} is credited after it was ${before.row.phase}`);
+      before.creditedAtMs = nowMs;
+    }
+    if (before.row.startedAtMs === null && row.startedAtMs !== null) checkBeginning(row);
+    before.row = row;
+    if (isOver) before.untilMs ??= nowMs;
+  }
+
+  /** Nothing can be committed between the assignment and the start, so it begins from the newest checkpoint there is. */
+  function checkBeginning(row: AttemptRecord): void {
+    if (row.adoptedEpoch !== 0) return;
+    const newest = jobs.get(row.jobId)?.checkpoints.at(-1)?.seq ?? 0;
+    check(row.fromSeq === newest, () => `${row.id} began from checkpoint ${row.fromSeq}, the newest is ${newest}`);
+  }
+
+  function putStandby(row: StandbyRecord, nowMs: number): void {
+    const isOver = STANDBY_ENDS.has(row.phase);
+    hold(row.workerId, row.id, isOver ? null : row);
+    const seen = standbys.get(row.id) ?? { row, fromMs: nowMs, untilMs: null, creditedAtMs: nowMs, readyAtMs: null };
+    standbys.set(row.id, seen);
+    check(row.creditedMs >= seen.row.creditedMs, () => `invariant 6: the credit of ${row.id} fell`);
+    if (row.creditedMs > seen.row.creditedMs) {
+      check(seen.untilMs === null, () => `invariant 6: ${row.id} is credited after it was ${seen.row.phase}`);
+    }
+    seen.row = row;
+    if (row.phase === "ready") seen.readyAtMs ??= nowMs;
+    if (!isOver) return;
+    seen.untilMs ??= nowMs;
+    if (row.phase !== "lost" || row.creditedMs === 0) return;
+    const provenMs = (heard.get(row.workerId) ?? 0) - (seen.readyAtMs ?? 0);
+    check(row.creditedMs <= provenMs, () => {
+      return `invariant 6: lost ${row.id} is credited ${row.creditedMs} ms, its worker was heard for ${provenMs} ms of them`;
+    });
+  }
+
+  function hold(workerId: WorkerId, id: string, row: AttemptRecord | StandbyRecord | null): void {
+    const held = holders.get(workerId) ?? new Map<string, AttemptRecord | StandbyRecord>();
+    holders.set(workerId, held);
+    if (row === null) held.delete(id);
+    else held.set(id, row);
+  }
+
+  /** What runs goes on when less is offered than before, so the most that was ever offered is the bound. */
+  function putWorker({ id, offer }: WorkerRecord): void {
+    const most = offered.get(id) ?? { cpuMilli: 0, memoryMiB: 0, diskMiB: 0 };
+    offered.set(id, {
+      cpuMilli: Math.max(most.cpuMilli, Math.round((offer?.cpus ?? 0) * 1000)),
+      memoryMiB: Math.max(most.memoryMiB, offer?.memoryMiB ?? 0),
+      diskMiB: Math.max(most.diskMiB, offer?.diskMiB ?? 0),
+    });
+  }
+
+  function checkWorker(workerId: WorkerId): void {
+    const most = offered.get(workerId);
+    if (most === undefined) return;
+    const gpus = new Set<string>();
+    let [cpuMilli, memoryMiB, diskMiB] = [0, 0, 0];
+    for (const { allocation } of holders.get(workerId)?.values() ?? []) {
+      cpuMilli += allocation.cpuMilli;
+      memoryMiB += allocation.memoryMiB;
+      diskMiB += allocation.diskMiB;
+      for (const uuid of allocation.gpuUuids) {
+        check(!gpus.has(uuid), () => `${uuid} of ${workerId} is given away twice`);
+        gpus.add(uuid);
+      }
+    }
+    const fits = cpuMilli <= most.cpuMilli && memoryMiB <= most.memoryMiB && diskMiB <= most.diskMiB;
+    check(fits, () => `${workerId} is oversubscribed: ${cpuMilli} mCPU, ${memoryMiB} MiB, ${diskMiB} MiB`);
+  }
+
+  function checkJob(jobId: JobId): void {
+    const job = jobs.get(jobId);
+    const of = active.get(jobId);
+    if (job === undefined || of === undefined) return;
+    check(of.size <= 1, () => `invariant 2: ${jobId} has ${of.size} active attempts: ${[...of].join(", ")}`);
+    for (const id of of) {
+      const epoch = attempts.get(id)?.row.epoch;
+      check(epoch === job.epoch, () => `invariant 2: ${id} is active while ${jobId} is at epoch ${job.epoch}`);
+      check(!JOB_ENDS.has(job.phase), () => `invariant 7: ${id} is active though ${jobId} has ended`);
+    }
+  }
+
+  function transferred(transfer: TransferRecord): void {
+    transfers.push(transfer);
+    const sum = transfer.postings.reduce((total, posting) => total + posting.amount, 0n);
+    check(sum === 0n, () => `invariant 5: ${transfer.id} sums to ${sum}`);
+  }
+
+  function durable(ref: AttemptRef): AttemptRecord | undefined {
+    return store.job(ref.jobId)?.attempts.find((row) => row.id === attemptId(ref));
+  }
+
+  return {
+    counts,
+    fired,
+    jobs,
+    attempts,
+    standbys,
+    transfers,
+    containers,
+    stepped(event, result) {
+      counts.steps += 1;
+      // After a restart the last commit is the last moment of which anything is known.
+      if (event.kind === "boot")
+        for (const id of offered.keys()) heard.set(id, Math.max(heard.get(id) ?? 0, committedAtMs));
+      if ("sessionId" in event && event.kind !== "worker.closed") heard.set(event.workerId, world.nowMs());
+      for (const row of result.fired) fired.add(row);
+      for (const { kind } of result.incidents) {
+        if (kind === "promotion") counts.promotions += 1;
+        else if (kind === "failover") counts.failovers += 1;
+        else if (kind === "undo") counts.undos += 1;
+        else counts.staleRefused += 1;
+      }
+    },
+    committed(batch, nowMs) {
+      committedAtMs = nowMs;
+      const touched: Touched = { workers: new Set(), jobs: new Set() };
+      for (const changes of batch) {
+        for (const change of changes.puts) put(change, nowMs, touched);
+        changes.transfers.forEach(transferred);
+        for (const log of changes.logs) {
+          check(log.stream === "marker" || log.epoch === jobs.get(log.jobId)?.epoch, () => {
+            return `invariant 2: a log line of ${log.jobId} epoch ${log.epoch} was taken at epoch ${jobs.get(log.jobId)?.epoch}`;
+          });
+        }
+        for (const { kind, jobId } of changes.events) {
+          if (jobId !== null) world.note(`${jobId} ${kind}`);
+        }
+      }
+      touched.workers.forEach(checkWorker);
+      touched.jobs.forEach(checkJob);
+    },
+    delivered(workerId, message, re) {
+      if (message.kind === "assign" || message.kind === "promote" || message.kind === "adopt") {
+        const row = durable(message.attempt);
+        check(row?.workerId === workerId, () => {
+          return `${message.kind} of ${attemptId(message.attempt)} reached ${workerId} and is not durable`;
+        });
+      }
+      if (message.kind !== "ack" || re === undefined) return;
+      if (re.kind === "ended") {
+        const row = durable(re.attempt);
+        check(row === undefined || ATTEMPT_ENDS.has(row.phase), () => {
+          return `the end of ${attemptId(re.attempt)} is acknowledged and not durable`;
+        });
+      } else if (re.kind === "checkpoint") {
+        const newest = store.job(re.attempt.jobId)?.job.checkpoints.at(-1)?.seq ?? 0;
+        check(newest >= re.seq, () => `checkpoint ${re.seq} of ${re.attempt.jobId} is acknowledged and not durable`);
+      }
+    },
+    container(workerId) {
+      const truth: ContainerTruth = { workerId, startedAtMs: null, endedAtMs: null, attempts: [] };
+      containers.push(truth);
+      return truth;
+    },
+  };
+}
+
+interface Touched {
+  readonly workers: Set<WorkerId>;
+  readonly jobs: Set<JobId>;
+}
+
+function setOf<K>(sets: Map<K, Set<string>>, key: K): Set<string> {
+  let set = sets.get(key);
+  if (set === undefined) {
+    set = new Set();
+    sets.set(key, set);
+  }
+  return set;
+}

@@ -1,0 +1,61 @@
+// The simulator over many seeds, its own promise (same seed, same run), and proof that it bites.
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { MUTANTS, runMutant } from "./mutants.ts";
+import { SEEDS_FOR_COVERAGE } from "./report.ts";
+import { runSeed } from "./run.ts";
+
+const MINUTES = 60_000;
+
+/** Seeds that once broke an invariant. */
+const PINNED: readonly number[] = [];
+
+function simulate(args: readonly string[]): Promise<{ readonly exitCode: number | null; readonly output: string }> {
+  const main = join(import.meta.dirname, "main.ts");
+  const child = spawn(process.execPath, ["--conditions=qubix-source", main, ...args]);
+  let output = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (exitCode) => resolve({ exitCode, output }));
+  });
+}
+
+describe("the simulator", () => {
+  it("replays a seed identically, and other seeds differ", () => {
+    const [first, again, other] = [runSeed(7), runSeed(7), runSeed(8)];
+    expect(again).toEqual(first);
+    expect(other.hash).not.toBe(first.hash);
+  });
+
+  it.each(PINNED)("seed %i, which once broke an invariant, holds", (seed) => {
+    expect(runSeed(seed).broken).toBeNull();
+  });
+
+  it(
+    `finds no broken invariant in ${SEEDS_FOR_COVERAGE} seeds, and meets every row and incident`,
+    async () => {
+      const { exitCode, output } = await simulate(["--seeds", String(SEEDS_FOR_COVERAGE)]);
+      expect(exitCode, output).toBe(0);
+    },
+    8 * MINUTES,
+  );
+});
+
+describe("a mutant is caught:", () => {
+  it.each(MUTANTS)(
+    "$name",
+    async (mutant) => {
+      const { exitCode, output } = await runMutant(mutant);
+      expect(exitCode, output).toBe(1);
+      expect(output.trimEnd().split("\n").at(-1)).toMatch(/^broken: seed \d+$/);
+    },
+    4 * MINUTES,
+  );
+});

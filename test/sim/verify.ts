@@ -1,0 +1,232 @@
+// The reckoning after the faults have stopped: every job has ended, with the right result, and every unit of money is where it belongs.
+import type { AttemptRecord, JobRecord, SettlementLine, StandbyRecord } from "@qubix/orchestrator/core";
+import type { Store } from "@qubix/orchestrator/store";
+import { attemptId, type JobId, type WorkerId } from "@qubix/shared/domain";
+import type { WorkerNode } from "./agent.ts";
+import type { Client } from "./client.ts";
+import { check, type ContainerTruth, type Monitor } from "./monitor.ts";
+import { resultOf, treeOf } from "./programs.ts";
+import type { Intent } from "./workload.ts";
+
+export interface Reckoning {
+  readonly store: Store;
+  readonly monitor: Monitor;
+  readonly client: Client;
+  readonly intents: readonly Intent[];
+  readonly workers: readonly WorkerNode[];
+  readonly liars: ReadonlySet<WorkerId>;
+}
+
+const MS_PER_HOUR = 3_600_000n;
+const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
+/** Why any job may fail; what else it may fail of lies in the job. */
+const OTHER_REASONS: ReadonlySet<string> = new Set(["failovers_exhausted"]);
+
+/** Checks all that only shows at the end. */
+export function reckon(of: Reckoning): void {
+  const { store, monitor, client, intents, workers } = of;
+  for (const [currency, sums] of store.audit()) {
+    check(sums.postings === 0n && sums.balances === 0n && sums.mismatches === 0, () => {
+      return `invariant 5: ${currency}: postings sum to ${sums.postings}, balances to ${sums.balances}, ${sums.mismatches} differ`;
+    });
+  }
+  check(monitor.jobs.size === client.accepted.size, () => {
+    return `invariant 1: ${client.accepted.size} jobs were accepted, ${monitor.jobs.size} exist`;
+  });
+  const containers = containersByJob(monitor);
+  for (const intent of intents) {
+    const jobId = client.accepted.get(intent.index);
+    if (intent.kind === "poor") {
+      const code = client.refused.get(intent.index);
+      check(code === "insufficient_funds", () => `a job without money was answered with ${code}`);
+      continue;
+    }
+    check(
+      jobId !== undefined,
+      () => `invariant 1: intent ${intent.index} was refused: ${client.refused.get(intent.index)}`,
+    );
+    const stored = store.job(jobId);
+    check(stored !== undefined, () => `invariant 1: accepted job ${jobId} is lost`);
+    reckonResult(of, intent, stored.job);
+    reckonRows(stored.job, stored.attempts, stored.standbys);
+    reckonMoney(of, stored.job, stored.attempts, stored.standbys);
+    reckonTime(of, stored.job, stored.attempts, containers.get(jobId) ?? []);
+    for (const standby of stored.standbys) reckonStandby(of, standby, stored.attempts);
+  }
+  for (const worker of workers) {
+    const left = worker.leftovers();
+    check(left.length === 0, () => `${worker.machine.workerId} still holds ${left.join(", ")}`);
+  }
+}
+
+// ── Invariants 4 and 7: results and ends ──
+
+function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): void {
+  check(ENDS.has(job.phase), () => `invariant 7: ${job.id} is still ${job.phase}`);
+  if (job.phase === "succeeded") {
+    const undisturbed = treeOf(intent.program, "outputs", resultOf(intent.program));
+    check(job.outputs?.manifestCid === undisturbed.manifestCid, () => {
+      return `invariant 4: the result of ${job.id} differs from that of an undisturbed run`;
+    });
+    check(intent.kind !== "unfit" && intent.kind !== "failing", () => `${job.id} cannot have succeeded`);
+    return;
+  }
+  if (job.phase === "cancelled") {
+    check(client.cancelled.has(job.id), () => `${job.id} was cancelled, and nobody asked for it`);
+    return;
+  }
+  const own: ReadonlySet<string | undefined> = new Set([
+    intent.program.failure?.kind,
+    intent.kind === "endless" ? "deadline" : undefined,
+    // Every machine is back long before queueS is over, but not every seed has a GPU.
+    intent.kind === "unfit" || job.spec.resources.gpus.count > 0 ? "no_offer" : undefined,
+  ]);
+  check(job.reason !== null && (OTHER_REASONS.has(job.reason) || own.has(job.reason)), () => {
+    return `${job.id} (${intent.kind}) failed with ${job.reason}: ${job.message}`;
+  });
+}
+
+function reckonRows(job: JobRecord, attempts: readonly AttemptRecord[], standbys: readonly StandbyRecord[]): void {
+  for (const { id, phase, lease } of attempts) {
+    check(["ended", "lost", "fenced"].includes(phase), () => `${id} of ended ${job.id} is ${phase}`);
+    check(lease !== "active", () => `the lease of ${id} is active after the end of its job`);
+  }
+  for (const { id, phase, lease } of standbys) {
+    check(["promoted", "released", "lost"].includes(phase), () => `${id} of ended ${job.id} is ${phase}`);
+    check(lease !== "active", () => `the lease of ${id} is active after the end of its job`);
+  }
+}
+
+// ── Invariant 5: money, reckoned again from the rows ──
+
+function reckonMoney(
+  { monitor }: Reckoning,
+  job: JobRecord,
+  attempts: readonly AttemptRecord[],
+  standbys: readonly StandbyRecord[],
+): void {
+  const { settlement, spec } = job;
+  const hold = (spec.priceMaxPerHour.amount * BigInt(spec.durationMaxS) + 3_599n) / 3_600n;
+  const posted = monitor.transfers.filter(({ jobId }) => jobId === job.id);
+  const kinds = posted.map(({ kind }) => kind).sort();
+  check(kinds.join() === "hold,settlement", () => `invariant 5: ${job.id} has the transfers ${kinds.join(", ")}`);
+  check(settlement.hold === hold, () => `invariant 5: the hold of ${job.id} is ${settlement.hold}, not ${hold}`);
+  const sum = total(settlement.lines);
+  check(sum === hold, () => `invariant 5: the lines of ${job.id} sum to ${sum}, its hold is ${hold}`);
+  check(
+    settlement.lines.every(({ amount }) => amount >= 0n),
+    () => `invariant 5: ${job.id} has a negative line`,
+  );
+  const charges = [...attempts, ...standbys].map((row) => (row.ratePerHour * BigInt(row.creditedMs)) / MS_PER_HOUR);
+  const gross = charges.reduce((all, charge) => all + charge, 0n);
+  check(settlement.gross === gross, () => `invariant 5: the gross of ${job.id} is ${settlement.gross}, not ${gross}`);
+  const fee = (gross * 500n) / 10_000n;
+  const byRole = (role: SettlementLine["role"]) => total(settlement.lines.filter((line) => line.role === role));
+  check(byRole("fee") === fee, () => `invariant 5: the fee of ${job.id} is ${byRole("fee")}, not ${fee}`);
+  check(byRole("refund") === hold - gross, () => `invariant 5: the refund of ${job.id} is ${byRole("refund")}`);
+  const shares = byRole("primary") + byRole("standby");
+  check(shares === gross - fee, () => `invariant 5: the shares of ${job.id} sum to ${shares}, not ${gross - fee}`);
+  const moved = posted.find(({ kind }) => kind === "settlement")?.postings ?? [];
+  for (const account of new Set(settlement.lines.map((line) => line.account))) {
+    const said = total(settlement.lines.filter((line) => line.account === account));
+    const done = total(moved.filter((posting) => posting.account === account));
+    check(said === done, () => `invariant 5: ${account} was promised ${said} for ${job.id} and posted ${done}`);
+  }
+}
+
+function total(lines: readonly { readonly amount: bigint }[]): bigint {
+  return lines.reduce((sum, { amount }) => sum + amount, 0n);
+}
+
+// ── Invariants 2 and 6: paid time, against the time containers truly ran within their leases ──
+
+function containersByJob(monitor: Monitor): ReadonlyMap<JobId, ContainerTruth[]> {
+  const byJob = new Map<JobId, ContainerTruth[]>();
+  for (const container of monitor.containers) {
+    const jobId = container.attempts[0]?.split("/")[0] as JobId | undefined;
+    if (jobId === undefined || container.startedAtMs === null) continue;
+    const list = byJob.get(jobId) ?? [];
+    byJob.set(jobId, list);
+    list.push(container);
+  }
+  return byJob;
+}
+
+function reckonTime(
+  { monitor, liars }: Reckoning,
+  job: JobRecord,
+  attempts: readonly AttemptRecord[],
+  containers: readonly ContainerTruth[],
+): void {
+  const credited = attempts.reduce((sum, { creditedMs }) => sum + creditedMs, 0);
+  check(credited === job.creditedMs, () => `${job.id} is credited ${job.creditedMs} ms, its attempts ${credited} ms`);
+  check(credited <= job.spec.durationMaxS * 1000, () => `invariant 6: ${job.id} is credited ${credited} ms`);
+  for (const attempt of attempts) {
+    const seen = monitor.attempts.get(attempt.id);
+    check(seen !== undefined, () => `${attempt.id} was never committed`);
+    // An adopted container's lease began with the attempt it was adopted from.
+    const leasedFromMs = firstOfContainer(monitor, attempt)?.fromMs ?? seen.fromMs;
+    const leasedMs = seen.creditedAtMs - leasedFromMs;
+    check(attempt.creditedMs <= leasedMs, () => {
+      return `invariant 6: ${attempt.id} is credited ${attempt.creditedMs} ms of a lease of ${leasedMs} ms`;
+    });
+  }
+  if (attempts.some(({ workerId }) => liars.has(workerId))) return;
+  const paid = containers
+    .map((container) => paidInterval(job, attempts, container, containers))
+    .filter(({ fromMs, untilMs }) => untilMs > fromMs)
+    .sort((a, b) => a.fromMs - b.fromMs);
+  paid.forEach((interval, at) => {
+    const before = paid[at - 1];
+    check(before === undefined || before.untilMs <= interval.fromMs, () => {
+      return `invariant 2: ${job.id} is credited twice from ${interval.fromMs} to ${before?.untilMs}`;
+    });
+  });
+}
+
+function firstOfContainer(monitor: Monitor, attempt: AttemptRecord): { readonly fromMs: number } | undefined {
+  let seen = monitor.attempts.get(attempt.id);
+  while (seen !== undefined && seen.row.adoptedEpoch !== 0) {
+    const { jobId, replica, adoptedEpoch } = seen.row;
+    seen = monitor.attempts.get(attemptId({ jobId, replica, epoch: adoptedEpoch }));
+  }
+  return seen;
+}
+
+/** The credited time of a container is the first part of its life. */
+function paidInterval(
+  job: JobRecord,
+  attempts: readonly AttemptRecord[],
+  container: ContainerTruth,
+  all: readonly ContainerTruth[],
+): { readonly fromMs: number; readonly untilMs: number } {
+  const fromMs = container.startedAtMs ?? 0;
+  // An attempt whose first container vanished before its start was known runs in the last one.
+  const own = attempts.filter(({ id }) => all.findLast((other) => other.attempts.includes(id)) === container);
+  const creditedMs = own.reduce((sum, attempt) => sum + attempt.creditedMs, 0);
+  const ranMs = (container.endedAtMs ?? Number.POSITIVE_INFINITY) - fromMs;
+  check(creditedMs <= ranMs, () => {
+    return `invariant 6: a container of ${job.id} is credited ${creditedMs} ms and ran ${ranMs} ms (${container.attempts.join(", ")})`;
+  });
+  return { fromMs, untilMs: fromMs + creditedMs };
+}
+
+function reckonStandby({ monitor }: Reckoning, standby: StandbyRecord, attempts: readonly AttemptRecord[]): void {
+  if (standby.creditedMs === 0) return;
+  const seen = monitor.standbys.get(standby.id);
+  const fromMs = seen?.readyAtMs ?? 0;
+  const untilMs = seen?.untilMs ?? 0;
+  check(standby.creditedMs <= untilMs - fromMs, () => {
+    return `invariant 6: ${standby.id} is credited ${standby.creditedMs} ms and was ready for ${untilMs - fromMs} ms`;
+  });
+  // It stands by for something: time in which no attempt of the job was active is not due.
+  let neededMs = 0;
+  for (const { id } of attempts) {
+    const attempt = monitor.attempts.get(id);
+    const endMs = Math.min(untilMs, attempt?.untilMs ?? untilMs);
+    neededMs += Math.max(0, endMs - Math.max(fromMs, attempt?.fromMs ?? untilMs));
+  }
+  check(standby.creditedMs <= neededMs, () => {
+    return `invariant 6: ${standby.id} is credited ${standby.creditedMs} ms and was needed for ${neededMs} ms`;
+  });
+}

@@ -1,0 +1,138 @@
+// Providers die; the job goes on under its id, from its newest whole checkpoint, and its result is that of an undisturbed run.
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import {
+  counterJob,
+  counterResult,
+  eventsOf,
+  logOf,
+  outputOf,
+  settled,
+  shellJob,
+  startTestNetwork,
+  type TestNetwork,
+  until,
+} from "./fixture.ts";
+
+const TICKS = 24;
+const TICK_S = 0.25;
+
+let network: TestNetwork;
+beforeEach(async () => {
+  network = await startTestNetwork(["anna", "bruno", "chiara"]);
+});
+afterEach(async () => {
+  await network.stop();
+});
+
+describe("the primary worker is killed with its container", () => {
+  it("with a hot standby: promoted, resumed, exact", async () => {
+    const { client } = network.consumer;
+    const { id } = await client.jobs.create(counterJob(TICKS, TICK_S, { standby: "hot" }));
+    const before = await until(client, id, (job) => job.standby?.phase === "ready" && (job.checkpoint?.seq ?? 0) >= 2);
+    const standbyWorker = before.standby?.workerId;
+    expect(network.worker(before.workerId).providerId).not.toBe(before.standby?.providerId);
+    await network.worker(before.workerId).die();
+    const job = await client.jobs.wait(id);
+    expect([job.phase, job.failoversUsed, job.retriesUsed, job.workerId]).toEqual(["succeeded", 1, 0, standbyWorker]);
+    expect(job.epoch).toBeGreaterThanOrEqual(2);
+    expect(await outputOf(client, id, "result.txt")).toBe(counterResult(TICKS));
+    const kinds = (await eventsOf(client, id)).map((event) => event.kind);
+    expect(kinds.indexOf("suspect")).toBeGreaterThan(0);
+    expect(kinds.indexOf("promoted")).toBeGreaterThan(kinds.indexOf("suspect"));
+    expect(settled(job).roles).toContain("standby");
+    expect(settled(job).sum).toBe(settled(job).hold);
+    const lines = await logOf(client, id);
+    expect(lines.some((line) => line.stream === "marker")).toBe(true);
+    expect(
+      lines
+        .filter((line) => line.epoch === 2)
+        .map((line) => line.text)
+        .join(""),
+    ).toContain("resume: from tick-");
+  });
+
+  it("with a cold standby: restarted elsewhere from the newest checkpoint", async () => {
+    const { client } = network.consumer;
+    const { id } = await client.jobs.create(counterJob(TICKS, TICK_S));
+    const before = await until(client, id, (job) => (job.checkpoint?.seq ?? 0) >= 2);
+    await network.worker(before.workerId).die();
+    const job = await client.jobs.wait(id);
+    expect([job.phase, job.failoversUsed]).toEqual(["succeeded", 1]);
+    expect(job.workerId).not.toBe(before.workerId);
+    expect(await outputOf(client, id, "result.txt")).toBe(counterResult(TICKS));
+    expect(settled(job).sum).toBe(settled(job).hold);
+  });
+
+  it("both providers, one after the other: a third finishes", async () => {
+    const { client } = network.consumer;
+    const { id } = await client.jobs.create(counterJob(TICKS, TICK_S, { standby: "hot" }));
+    const first = await until(client, id, (job) => job.standby?.phase === "ready" && job.checkpoint !== null);
+    await network.worker(first.workerId).die();
+    const second = await until(client, id, (job) => job.phase === "running" && job.workerId !== first.workerId);
+    await network.worker(second.workerId).die();
+    const job = await client.jobs.wait(id);
+    expect([job.phase, job.failoversUsed]).toEqual(["succeeded", 2]);
+    expect(new Set([first.workerId, second.workerId, job.workerId]).size).toBe(3);
+    expect(await outputOf(client, id, "result.txt")).toBe(counterResult(TICKS));
+  });
+
+  it("when nobody is left, the job waits, and goes on when the machine is back", async () => {
+    const { client } = network.consumer;
+    const [, bruno, chiara] = network.workers;
+    await bruno?.stop();
+    await chiara?.stop();
+    const { id } = await client.jobs.create(counterJob(TICKS, TICK_S));
+    const before = await until(client, id, (job) => job.checkpoint !== null);
+    await network.worker(before.workerId).die();
+    await until(client, id, (job) => job.phase === "queued");
+    await network.worker(before.workerId).start();
+    const job = await client.jobs.wait(id);
+    expect([job.phase, job.workerId]).toEqual(["succeeded", before.workerId]);
+    expect(await outputOf(client, id, "result.txt")).toBe(counterResult(TICKS));
+  });
+});
+
+describe("a checkpoint that is not whole", () => {
+  it("is never begun from", async () => {
+    const script = `
+      ls -A "$QUBIX_CHECKPOINT_DIR" | sed 's/^/found: /'
+      if [ -e "$QUBIX_CHECKPOINT_DIR/one" ]; then cp "$QUBIX_CHECKPOINT_DIR/one" /out/one; exit 0; fi
+      echo whole > "$QUBIX_CHECKPOINT_DIR/.one"; mv "$QUBIX_CHECKPOINT_DIR/.one" "$QUBIX_CHECKPOINT_DIR/one"
+      echo part > "$QUBIX_CHECKPOINT_DIR/.two"; echo part > "$QUBIX_CHECKPOINT_DIR/two.tmp"
+      sleep 60`;
+    const { client } = network.consumer;
+    const { id } = await client.jobs.create(shellJob(script, { standby: "hot" }));
+    const before = await until(client, id, (job) => job.checkpoint !== null && job.standby?.phase === "ready");
+    await network.worker(before.workerId).die();
+    const job = await client.jobs.wait(id);
+    expect(job.phase).toBe("succeeded");
+    expect(await outputOf(client, id, "one")).toBe("whole\n");
+    const found = (await logOf(client, id))
+      .flatMap((line) => line.text.split("\n"))
+      .filter((line) => line.startsWith("found: "));
+    expect(found).toEqual(["found: one"]);
+  });
+});
+
+describe("the agent alone is killed", () => {
+  it("finds its container again, and nothing is done twice", async () => {
+    const { client } = network.consumer;
+    const { id } = await client.jobs.create(
+      counterJob(TICKS, TICK_S, { placement: { workers: [network.workers[0]?.id ?? ""] } }),
+    );
+    const before = await until(client, id, (job) => job.checkpoint !== null);
+    const worker = network.worker(before.workerId);
+    const containers = await worker.containers();
+    await worker.program().kill();
+    expect(await worker.containers()).toEqual(containers);
+    await worker.start();
+    const job = await client.jobs.wait(id);
+    expect([job.phase, job.workerId]).toEqual(["succeeded", worker.id]);
+    expect(await outputOf(client, id, "result.txt")).toBe(counterResult(TICKS));
+    const text = (await logOf(client, id)).map((line) => line.text).join("");
+    expect(text).not.toContain("resume:");
+    expect([...text.matchAll(/^tick (\d+)\//gm)].map((match) => Number(match[1]))).toEqual(
+      Array.from({ length: TICKS }, (_, index) => index + 1),
+    );
+  });
+});
