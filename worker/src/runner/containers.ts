@@ -17,6 +17,11 @@ export interface ContainerView {
   readonly wallRanMs: number;
 }
 
+export interface EndedView extends ContainerView {
+  /** The Engine was out of reach for a time while the container ran. */
+  readonly engineLost: boolean;
+}
+
 /** Whose fault it is when a container cannot be made or started. */
 export type ContainerProblem = {
   readonly kind: "problem";
@@ -33,7 +38,7 @@ export interface Containers {
   /** Undefined where there is none. */
   inspect(slotId: SlotId): Promise<ContainerView | undefined>;
   /** Resolves when the container has ended, through restarts of the Engine; undefined when it is gone. */
-  ended(slotId: SlotId, signal: AbortSignal): Promise<ContainerView | undefined>;
+  ended(slotId: SlotId, signal: AbortSignal): Promise<EndedView | undefined>;
   /** The multiplexed log stream with time stamps; ends with the container. */
   logs(slotId: SlotId, since: string | undefined, signal: AbortSignal): Promise<Readable>;
   /** SIGTERM, then SIGKILL after `graceS`. */
@@ -102,15 +107,17 @@ export function createContainers(engine: Engine, workerId: string): Containers {
       }
     },
     async ended(slotId, signal) {
-      for (;;) {
+      for (let engineLost = false; ; ) {
         signal.throwIfAborted();
         try {
           await containerOf(slotId).wait({ condition: "not-running", abortSignal: signal });
           const view = await inspect(slotId);
-          if (view === undefined || view.state === "exited") return view;
+          if (view === undefined) return undefined;
+          if (view.state === "exited") return { ...view, engineLost };
         } catch (error) {
           signal.throwIfAborted();
           if ((error as { statusCode?: number }).statusCode === 404) return undefined;
+          engineLost = true;
         }
         await sleep(ENGINE_RETRY_MS, signal);
       }

@@ -130,6 +130,7 @@ describe("a job's folders", () => {
     const { entry } = await bench.event("entry");
     await first.ship(jobId, entry, 1, null);
     const { tree } = await bench.event("shipped");
+    await bench.event("exited");
     bench.events.length = 0;
     const second = bench.slot("s2");
     const next = attemptOf(JOB, 2);

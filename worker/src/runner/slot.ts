@@ -10,7 +10,7 @@ import { removeTree } from "../checkpoint/remove.ts";
 import { giveTo, type Owner } from "../checkpoint/unpack.ts";
 import type { ContainerFound, EntryKey, Measures, SlotId, WorkerCoreEvent } from "../core/index.ts";
 import type { BootClock } from "./boot-clock.ts";
-import type { Containers, ContainerView } from "./containers.ts";
+import type { Containers, EndedView } from "./containers.ts";
 import { createDiskWatch, type DiskWatch } from "./disk-watch.ts";
 import { type Engine, EngineError } from "./engine.ts";
 import { ensureImage, type ImagePolicy } from "./image.ts";
@@ -97,6 +97,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let measures: Measures | undefined;
   let running = false;
   let commandMissing = false;
+  let savedPosition: PumpPosition | null = null;
   const underWay = new Set<Promise<void>>();
 
   async function known(): Promise<SlotNotes> {
@@ -245,14 +246,24 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     emitExited(view);
   }
 
-  function emitExited(view: ContainerView | undefined): void {
-    if (commandMissing && view !== undefined && NOT_EXECUTED.includes(view.exitCode ?? 0)) {
+  function emitExited(view: EndedView | undefined): void {
+    const exitCode = view?.exitCode ?? null;
+    if (view === undefined) {
+      const message = "The container was deleted while it ran.";
+      return fail({ kind: "worker_failed", code: "lost_container", message });
+    }
+    if (view.engineLost && exitCode !== 0) {
+      // It was most likely taken down with the Engine: that is not the job's own failure.
+      const message = `The Docker Engine went away while the container ran, and it ended with exit code ${exitCode}.`;
+      return fail({ kind: "worker_failed", code: "docker_error", message });
+    }
+    if (commandMissing && NOT_EXECUTED.includes(exitCode ?? 0)) {
       const message =
         "The image has no such program, or it cannot be executed: look at the job's command and at its log.";
-      return fail({ kind: "failed", code: "start_failed", exitCode: view.exitCode, message });
+      return fail({ kind: "failed", code: "start_failed", exitCode, message });
     }
-    const exit = { exitCode: view?.exitCode ?? null, oomKilled: view?.oomKilled ?? false };
-    emit({ kind: "exited", slotId: id, ...exit, diskExceeded: notes?.diskExceeded ?? false, ranMs: ranMsNow() });
+    const diskExceeded = notes?.diskExceeded ?? false;
+    emit({ kind: "exited", slotId: id, exitCode, oomKilled: view.oomKilled, diskExceeded, ranMs: ranMsNow() });
   }
 
   /** Does what must be done, however often the Engine has to be asked. */
@@ -292,7 +303,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     async found() {
       const view = await containers.inspect(id);
       await known();
-      if (view === undefined) return { ...ABSENT, ranMs: notes?.ranMs ?? 0 };
+      // What a reboot of the machine ended did not end by itself.
+      const rebooted = notes?.started != null && notes.started.bootId !== clock.bootId && !notes.ended;
+      if (view === undefined || (rebooted && view.state === "exited")) return { ...ABSENT, ranMs: notes?.ranMs ?? 0 };
       const newest = (await listEntries(folders.checkpoint)).at(-1);
       // An end that nobody saw lies between the last time the container was seen running and now.
       if (view.state === "exited" && notes?.ended === false) {
@@ -350,10 +363,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
       pump?.relabel(attempt);
     },
-    stop: (graceS) =>
-      insist("stop a container", async () => {
-        if (running) await containers.stop(id, graceS);
-      }),
+    stop: (graceS) => insist("stop a container", () => containers.stop(id, graceS)),
     async ship(jobId, entry, ranMs, progress) {
       try {
         await tracked(async () => {
@@ -394,7 +404,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     closed: () => pump?.closed(),
     flushLogs: () => pump?.flush(),
     async measure(withStats) {
-      if (pump !== null && !life.signal.aborted) ports.positions.save(id, pump.position());
+      savePosition();
       if (!running) return;
       const ranMs = ranMsNow();
       note({ ranMs });
@@ -425,8 +435,18 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     lastCpu = { cpuMs: stats.cpuMs, atMs };
   }
 
+  /** Durable, so only when it has changed. */
+  function savePosition(): void {
+    if (pump === null || life.signal.aborted) return;
+    const position = pump.position();
+    const { cursor, offsets, epoch } = savedPosition ?? {};
+    if (position.cursor === cursor && position.offsets === offsets && position.epoch === epoch) return;
+    savedPosition = position;
+    ports.positions.save(id, position);
+  }
+
   function detach(): void {
-    if (pump !== null && !life.signal.aborted) ports.positions.save(id, pump.position());
+    savePosition();
     running = false;
     entries?.stop();
     disk?.stop();
