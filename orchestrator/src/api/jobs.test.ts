@@ -133,6 +133,8 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     ]);
     const again = (await call("POST /v1/jobs/batch", { jobs }, { headers })).body["results"] as typeof results;
     expect(again.map((result) => result.job?.id)).toEqual(results.map((result) => result.job?.id));
+    const other = await call("POST /v1/jobs/batch", { jobs: [...jobs, good] }, { headers });
+    expect(other.body).toMatchObject({ status: 409, code: "idempotency_key_reused" });
     expect((await call("GET /v1/jobs")).body.items).toHaveLength(2);
   });
 

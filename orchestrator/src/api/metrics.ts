@@ -56,10 +56,15 @@ function processLines(): readonly string[] {
 /** Since the last look. */
 function loopLines(loop: ReturnType<typeof monitorEventLoopDelay>): readonly string[] {
   return figureLines("qubix_event_loop_lag_", {
-    meanSeconds: Number.isNaN(loop.mean) ? 0 : loop.mean / NS_PER_S,
-    p99Seconds: loop.percentile(99) / NS_PER_S,
-    maxSeconds: loop.max / NS_PER_S,
+    meanSeconds: lagSeconds(loop.mean),
+    p99Seconds: lagSeconds(loop.percentile(99)),
+    maxSeconds: lagSeconds(loop.max),
   });
+}
+
+/** The histogram holds the time between two looks; what is beyond the time they are apart is lag. */
+function lagSeconds(betweenNs: number): number {
+  return Number.isNaN(betweenNs) ? 0 : Math.max(0, betweenNs / NS_PER_S - LOOP_RESOLUTION_MS / MS_PER_S);
 }
 
 function figureLines(prefix: string, figures: Readonly<Record<string, number>>): string[] {

@@ -137,11 +137,16 @@ async function prepareFolder(dataDir: string): Promise<void> {
 }
 
 async function checkStorage(dataDir: string): Promise<void> {
-  const { bavail, bsize } = await statfs(dataDir);
-  await access(dataDir, constants.W_OK);
-  if (bavail * bsize >= FREE_BYTES_MIN) return;
-  throw new QubixError("storage_full", "The disk of the data folder is full. The operator has to make room.", {
-    category: "platform",
-    status: 503,
-  });
+  try {
+    await access(dataDir, constants.W_OK);
+    const { bavail, bsize } = await statfs(dataDir);
+    if (bavail * bsize >= FREE_BYTES_MIN) return;
+  } catch (cause) {
+    throw storageError("storage_unusable", "The data folder cannot be written. The operator has to look at it.", cause);
+  }
+  throw storageError("storage_full", "The disk of the data folder is full. The operator has to make room.");
+}
+
+function storageError(code: string, message: string, cause?: unknown): QubixError {
+  return new QubixError(code, message, { category: "platform", status: 503, cause });
 }

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { JobId } from "@qubix/shared/domain";
 import {
+  BATCH_JOBS_MAX,
   batchRequestSchema,
   batchResultSchema,
   getJobQuerySchema,
@@ -12,6 +13,8 @@ import {
   pageOf,
   type JobView,
 } from "@qubix/shared/protocol";
+import { QubixError } from "@qubix/shared/runtime";
+import type { Actor, Idempotency } from "../../core/index.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, idempotencyOf, noValidator, parseSpec } from "../input.ts";
 import { findJob, lookUp, viewJob } from "../jobs.ts";
@@ -120,13 +123,34 @@ type BatchResult = { readonly job: JobView } | { readonly problem: ProblemDocume
 /** All of a batch reach the writer in one turn, so that one transaction serves them. */
 async function createBatch(ctx: ApiContext, request: FastifyRequest, jobs: readonly unknown[]) {
   const whole = idempotencyOf(request, BATCH_ROUTE).idempotency;
+  if (whole !== undefined) refuseReusedKey(ctx, actorOf(request), whole);
   const results = await Promise.all(
     jobs.map((value, index) => {
-      const idempotency = whole === undefined ? {} : { idempotency: { ...whole, key: `${whole.key} ${index}` } };
+      const idempotency = whole === undefined ? {} : { idempotency: { ...whole, key: itemKey(whole, index) } };
       return createOne(ctx, request, value, idempotency);
     }),
   );
   return { results };
+}
+
+/** Each job of a batch has a key of its own: a space cannot be part of a caller's. */
+function itemKey(whole: Idempotency, index: number): string {
+  return `${whole.key} ${index}`;
+}
+
+/** The bodies are compared whole, before any job of this one is made. */
+function refuseReusedKey(ctx: ApiContext, actor: Actor, whole: Idempotency): void {
+  const records = ctx.writer.state().rows.idempotency;
+  for (let index = 0; index < BATCH_JOBS_MAX; index += 1) {
+    const record = records.get(`${actor.accountId} ${whole.route} ${itemKey(whole, index)}`);
+    if (record === undefined || record.bodyHash === whole.bodyHash || ctx.writer.nowMs() >= record.expiresAtMs)
+      continue;
+    throw new QubixError(
+      "idempotency_key_reused",
+      "This Idempotency-Key was used within 24 hours with another batch. Use a new key for a new request.",
+      { category: "conflict", status: 409 },
+    );
+  }
 }
 
 async function createOne(
