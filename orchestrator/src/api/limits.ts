@@ -15,8 +15,9 @@ export const PARAM_LENGTH_MAX = 3 * 4096;
 export const WAITERS_MAX = 20_000;
 export const LOG_FOLLOWERS_MAX = 5_000;
 export const EVENT_SOCKETS_MAX = 2_000;
-/** Rows read from the store in one go while streaming: a few milliseconds of work. */
-export const LOG_ROWS_PER_READ = 200;
+/** Log lines read in one go: at 32 KiB each what waits for one slow reader stays below 2 MiB. */
+export const LOG_ROWS_PER_READ = 50;
+/** Events read in one go while a reader catches up: a few milliseconds of work. */
 export const EVENT_ROWS_PER_READ = 500;
 /** Unsent bytes after which an event socket's reader is too slow. */
 export const EVENT_BUFFER_BYTES_MAX = 4 * 1024 * 1024;
