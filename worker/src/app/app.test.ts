@@ -209,6 +209,8 @@ describe("qubix-worker", () => {
       code: 1,
       stderr: expect.stringContaining("is no URL"),
     });
+    const printed = await cli("start", "--data-dir", dir, "--region", "eu-west", "--print-config");
+    expect(JSON.parse(printed.stdout)).toMatchObject({ dataDir: dir, region: "eu-west", standbyPercent: 25 });
     orchestrator = await enrolled();
     const noDocker = await cli("start", "--data-dir", dir, "--docker-socket", join(dir, "no.sock"));
     expect(noDocker).toMatchObject({ code: 1, stderr: expect.stringContaining("Cannot reach the Docker Engine") });

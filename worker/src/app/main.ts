@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
-import { assertNodeVersion, createLogger, loadConfig, QubixError } from "@qubix/shared/runtime";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { assertNodeVersion, createLogger, loadConfig, QubixError, redactConfig } from "@qubix/shared/runtime";
 import { createAgent, type AgentStatus } from "./agent.ts";
 import { askAgent } from "./agent-socket.ts";
 import { startConfigSchema } from "./config.ts";
@@ -11,6 +11,8 @@ import { enrol, loadIdentity } from "./identity.ts";
 
 /** What SIGTERM may take; the bar is 10 s. */
 const STOP_TIMEOUT_MS = 8_000;
+
+type StartFlags = Record<string, unknown> & { readonly config?: string; readonly printConfig?: boolean };
 
 interface CommonFlags {
   readonly dataDir?: string;
@@ -30,10 +32,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description("joins a network with a one-time token")
     .option("--url <url>", "the orchestrator, e.g. https://qubix.example (QUBIX_URL)", parseUrl)
     .option("--token <token>", "a one-time enrolment token (QUBIX_TOKEN)")
-    .option("--name <name>", "what people call this worker", hostname())
+    .option("--name <name>", "what people call this worker (this machine's name; QUBIX_NAME)")
     .option("--data-dir <dir>", "where this worker keeps its key and journal (QUBIX_DATA_DIR)")
     .option("--json", "print one line of JSON")
-    .action((flags: CommonFlags & { url?: string; token?: string; name: string }) => runEnrol(flags));
+    .action((flags: CommonFlags & { url?: string; token?: string; name?: string }) => runEnrol(flags));
 
   program
     .command("start")
@@ -51,10 +53,11 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--registry <host>", "a registry to pull from, instead of the default list; repeatable", collect)
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
     .option("--config <file>", "settings as JSON; flags and QUBIX_* variables win")
+    .option("--print-config", "print the settings that hold, and end")
     .option("--json", "print one line of JSON when ready")
     .option("--log-level <level>", "trace, debug, info, warn, error or silent (info)")
     .addHelpText("after", "\nEvery flag can be a variable: QUBIX_DATA_DIR, QUBIX_PRICE_PER_CPU_HOUR, …")
-    .action(async (flags: Record<string, unknown> & { config?: string }) => {
+    .action(async (flags: StartFlags) => {
       exitCode = await runStart(flags);
     });
 
@@ -87,7 +90,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function runEnrol(flags: CommonFlags & { url?: string; token?: string; name: string }): Promise<void> {
+async function runEnrol(flags: CommonFlags & { url?: string; token?: string; name?: string }): Promise<void> {
   const url = flags.url ?? process.env["QUBIX_URL"];
   const token = flags.token ?? process.env["QUBIX_TOKEN"];
   if (url === undefined || token === undefined) {
@@ -96,15 +99,22 @@ async function runEnrol(flags: CommonFlags & { url?: string; token?: string; nam
     });
   }
   const dataDir = dataDirOf(flags);
-  const identity = await enrol({ url: parseUrl(url), token, name: flags.name, dataDir });
+  const name = flags.name ?? process.env["QUBIX_NAME"] ?? hostname();
+  const identity = await enrol({ url: parseUrl(url), token, name, dataDir });
   const line = `Enrolled as ${identity.workerId} (${identity.name}). Start it with: qubix-worker start --data-dir ${dataDir}`;
   print(flags.json === true ? JSON.stringify({ event: "enrolled", ...identity }) : line);
 }
 
 /** Works until a signal or a fatal error; resolves with the exit code. */
-async function runStart(flags: Record<string, unknown> & { config?: string }): Promise<number> {
+async function runStart(flags: StartFlags): Promise<number> {
   const config = loadConfig(startConfigSchema, { flags, env: process.env, file: flags.config });
   const dataDir = resolve(config.dataDir);
+  if (flags.printConfig === true) {
+    print(JSON.stringify(redactConfig({ ...config, dataDir }), null, 2));
+    return 0;
+  }
+  // A job's user reads what the agent writes for it; what is secret has a mode of its own.
+  process.umask(0o022);
   const { identity, key } = loadIdentity(dataDir);
   const logger = createLogger("qubix-worker", config.logLevel);
   let end: (code: number) => void = () => undefined;
@@ -180,7 +190,7 @@ function collect(value: string, before: string[] | undefined): string[] {
 }
 
 function reportFailure(error: unknown): number {
-  if (error instanceof QubixError) {
+  if (error instanceof QubixError || error instanceof CommanderError) {
     process.stderr.write(`qubix-worker: ${error.message}\n`);
   } else {
     process.stderr.write(`qubix-worker: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);

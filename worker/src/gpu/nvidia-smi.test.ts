@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { offerOf } from "./machine.ts";
 import { detectGpus, parseGpus } from "./nvidia-smi.ts";
+import { parseGpuUse } from "./usage.ts";
 
 const TWO_CARDS = `GPU-5f7f4e2b-9f3e-4c64-9a39-2c3a8f1b6d10, NVIDIA GeForce RTX 4090, 24564, 550.54.14, 8.9
 GPU-0b9ad1c1-52a5-1f21-6d33-3c1bdf3f6e77, NVIDIA GeForce RTX 3090, 24576, 550.54.14, 8.6
@@ -106,5 +107,17 @@ describe("an offer", () => {
     expect(offerOf(machine, cards, terms, false).gpus).toHaveLength(0);
     const priced = { ...terms, pricePerGpuHour: { amount: 1n, currency: "USD" } };
     expect(offerOf(machine, cards, priced, false).gpus).toHaveLength(2);
+  });
+});
+
+describe("what GPUs are doing", () => {
+  it("is the mean and the sum over the job's own cards", () => {
+    const csv = "GPU-a, 90, 1000\nGPU-b, 10, 500\nGPU-c, 50, 9\n";
+    expect(parseGpuUse(csv, ["GPU-a", "GPU-b"])).toEqual({ gpuPercent: 50, gpuMemoryMiB: 1500 });
+  });
+
+  it("is unknown where the driver does not say", () => {
+    expect(parseGpuUse("GPU-a, [N/A], [N/A]\n", ["GPU-a"])).toBeUndefined();
+    expect(parseGpuUse("", ["GPU-a"])).toBeUndefined();
   });
 });

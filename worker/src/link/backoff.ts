@@ -5,8 +5,8 @@ const FIRST_MS = 200;
 /** During the first minute: the bar for being reconciled after a restart of the orchestrator is 10 s. */
 const EARLY_MAX_MS = 2_000;
 const EARLY_FOR_MS = 60_000;
-/** Later: an orchestrator that is away for long is not met by its whole fleet at once. */
-const LATE_MAX_MS = 15_000;
+/** Later: an orchestrator that is away for long is not met by its whole fleet at once, and still has it back within the bar. */
+const LATE_MAX_MS = 8_000;
 
 export interface Backoff {
   /** How long to wait before the next try, in milliseconds. */

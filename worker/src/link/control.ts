@@ -127,16 +127,8 @@ export function createControlLink(ports: ControlPorts): ControlLink {
       logger.warn({ event: "message_unknown" }, "the orchestrator sent something this version does not know");
       return;
     }
-    switch (message.kind) {
-      case "ack":
-      case "refused":
-        return answer(own, message, events);
-      case "challenge":
-      case "welcome":
-        return;
-      default:
-        return events.order(message);
-    }
+    if (message.kind === "ack" || message.kind === "refused") answer(own, message, events);
+    else if (message.kind !== "challenge" && message.kind !== "welcome") events.order(message);
   }
 
   function answer(own: Session, message: Extract<OrchestratorMessage, { re: number }>, events: ControlEvents): void {

@@ -220,7 +220,7 @@ const USER_FILE_BYTES_MAX = MIB;
 async function readFileOf(engine: Engine, container: Docker.Container, path: string): Promise<string> {
   try {
     return await engine.call(`read ${path} of the image`, LOOK_TIMEOUT_MS, async (signal) => {
-      const stream = (await container.getArchive({ path, abortSignal: signal } as { path: string })) as Readable;
+      const stream = (await container.getArchive({ path, abortSignal: signal })) as Readable;
       const parts: Buffer[] = [];
       let bytes = 0;
       for await (const part of stream as AsyncIterable<Buffer>) {

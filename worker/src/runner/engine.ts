@@ -29,7 +29,7 @@ export interface Engine {
 export function createEngine(socketPath: string): Engine {
   // A fresh connection per call costs little on a Unix socket, and cannot be one that a restarted daemon has forgotten.
   const options = { socketPath, host: undefined, timeout: 0, agent: new Agent({ keepAlive: false }) };
-  const docker = new Docker(options as unknown as Docker.DockerOptions);
+  const docker = new Docker(options);
   return { docker, call: (what, timeoutMs, run) => callEngine(socketPath, what, timeoutMs, run) };
 }
 

@@ -88,8 +88,7 @@ export function createRunner(ports: SlotPorts, config: SlotConfig): Runner {
           if (slot !== undefined) carryOut("follow", runner.follow(effect.attempt, slot.run));
           return;
         case "relabel":
-          if (slot?.attempt != null) runner.relabel({ ...slot.attempt, epoch: effect.epoch });
-          return;
+          return relabel(runner, effect, slot);
         case "stop":
           return carryOut("stop", runner.stop(effect.graceS));
         case "ship":
@@ -134,4 +133,9 @@ export function createRunner(ports: SlotPorts, config: SlotConfig): Runner {
       for (const runner of runners.values()) runner.detach();
     },
   };
+}
+
+function relabel(runner: SlotRunner, effect: Extract<SlotEffect, { kind: "relabel" }>, slot: Slot | undefined): void {
+  const attempt = slot?.attempt ?? null;
+  if (attempt !== null) runner.relabel({ ...attempt, epoch: effect.epoch });
 }

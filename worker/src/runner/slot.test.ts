@@ -120,6 +120,16 @@ describe("a job's folders", () => {
       .toContain("not in the outputs, because they are links or devices: link");
   });
 
+  it("may hold no more outputs than are kept", async () => {
+    const slot = bench.slot("s1");
+    const run = shell("truncate -s 17G /out/huge");
+    await slot.prepare(jobId, run, null);
+    await slot.start(ATTEMPT, run);
+    await bench.event("exited");
+    await slot.collect(jobId, run);
+    expect((await bench.event("failed")).outcome).toMatchObject({ kind: "failed", code: "output_exceeded" });
+  });
+
   it("hold the checkpoint, owned by its user, when a successor starts", async () => {
     const first = bench.slot("s1");
     const run = shell(

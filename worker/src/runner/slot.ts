@@ -9,6 +9,7 @@ import { createEntryWatch, type EntryWatch, listEntries, removeOlder } from "../
 import { removeTree } from "../checkpoint/remove.ts";
 import { giveTo, type Owner } from "../checkpoint/unpack.ts";
 import type { ContainerFound, EntryKey, Measures, SlotId, WorkerCoreEvent } from "../core/index.ts";
+import { measureGpus } from "../gpu/usage.ts";
 import type { BootClock } from "./boot-clock.ts";
 import type { Containers, EndedView } from "./containers.ts";
 import { createDiskWatch, type DiskWatch } from "./disk-watch.ts";
@@ -95,6 +96,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let disk: DiskWatch | null = null;
   let lastCpu: { readonly cpuMs: number; readonly atMs: number } | null = null;
   let measures: Measures | undefined;
+  let gpuUuids: readonly string[] = [];
   let running = false;
   let commandMissing = false;
   let savedPosition: PumpPosition | null = null;
@@ -209,6 +211,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   function accompany(attempt: AttemptRef, run: RunSpec): void {
     if (life.signal.aborted || running) return;
     running = true;
+    ({ gpuUuids } = run);
     const logs = makePump(attempt);
     follower = followLogs(openLogs, logs, life.signal, (message) => {
       // The container's init says so itself when it cannot run the job's command.
@@ -268,9 +271,11 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
 
   /** Does what must be done, however often the Engine has to be asked. */
   async function insist(what: string, work: () => Promise<void>, evenWhenOver = false): Promise<void> {
-    while (evenWhenOver || !life.signal.aborted) {
+    for (;;) {
+      if (life.signal.aborted && !evenWhenOver) return;
       try {
-        return await work();
+        await work();
+        return;
       } catch (error) {
         logger.error({ event: "docker_failed", what, err: error }, "Docker did not do it; trying again");
         await new Promise((resolve) => setTimeout(resolve, INSIST_MS));
@@ -304,7 +309,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       const view = await containers.inspect(id);
       await known();
       // What a reboot of the machine ended did not end by itself.
-      const rebooted = notes?.started != null && notes.started.bootId !== clock.bootId && !notes.ended;
+      const started = notes?.started ?? null;
+      const rebooted = started !== null && started.bootId !== clock.bootId && notes?.ended === false;
       if (view === undefined || (rebooted && view.state === "exited")) return { ...ABSENT, ranMs: notes?.ranMs ?? 0 };
       const newest = (await listEntries(folders.checkpoint)).at(-1);
       // An end that nobody saw lies between the last time the container was seen running and now.
@@ -423,7 +429,10 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   };
 
   async function measureUse(): Promise<void> {
-    const stats = await containers.stats(id);
+    const [stats, gpus] = await Promise.all([
+      containers.stats(id),
+      gpuUuids.length === 0 ? undefined : measureGpus(gpuUuids),
+    ]);
     if (stats === undefined) return;
     const atMs = clock.nowMs();
     const spanMs = lastCpu === null ? 0 : atMs - lastCpu.atMs;
@@ -431,6 +440,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     measures = {
       memoryMiB: stats.memoryMiB,
       ...(cpuPercent === undefined ? {} : { cpuPercent: Math.max(0, Math.round(cpuPercent * 10) / 10) }),
+      ...gpus,
     };
     lastCpu = { cpuMs: stats.cpuMs, atMs };
   }
