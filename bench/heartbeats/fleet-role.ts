@@ -9,6 +9,7 @@ import { serveRole } from "../harness/roles.ts";
 /** Connections being opened at a time: enough to be quick, few enough not to overrun the listen queue. */
 const OPENING_MAX = 100;
 const TICK_MS = 10;
+const SLOTS = HEARTBEAT_IDLE_MS / TICK_MS;
 
 interface Line {
   readonly socket: WebSocket;
@@ -17,6 +18,8 @@ interface Line {
 
 let enrolled: readonly EnrolledWorker[] = [];
 let lines: Line[] = [];
+/** The lines that speak in each tick of an interval. */
+let slots: Line[][] = [];
 let answers = 0;
 let closed = 0;
 let beating: NodeJS.Timeout | undefined;
@@ -35,31 +38,23 @@ const handlers = {
     admin.close();
     return (monotonicMs() - begun) / 1000;
   },
-  /** Connects every enrolled worker, through authentication and hello where `greet`; returns the seconds it took. */
+  /** Connects every enrolled worker, through authentication and hello where `greet`, and lets it send a heartbeat each interval from then on; returns the seconds it took. */
   async connect(input: { readonly url: string; readonly greet: boolean; readonly count: number }): Promise<number> {
     const begun = monotonicMs();
     [answers, closed, lines] = [0, 0, []];
+    slots = Array.from({ length: SLOTS }, () => []);
+    beating = beat();
     let opened = 0;
     const openNext = async () => {
       while (opened < input.count) {
         const worker = enrolled[opened++];
-        lines.push(await open(input.url, input.greet ? worker : undefined));
+        const line = await open(input.url, input.greet ? worker : undefined);
+        slots[lines.length % SLOTS]?.push(line);
+        lines.push(line);
       }
     };
     await Promise.all(Array.from({ length: OPENING_MAX }, openNext));
     return (monotonicMs() - begun) / 1000;
-  },
-  /** Begins to send one heartbeat per worker and interval. */
-  beat(): void {
-    const begun = monotonicMs();
-    let sent = 0;
-    beating = setInterval(() => {
-      const due = Math.floor(((monotonicMs() - begun) / HEARTBEAT_IDLE_MS) * lines.length);
-      for (; sent < due; sent++) {
-        const line = lines[sent % lines.length];
-        line?.socket.send(`{"msg":${line.messages++},"kind":"heartbeat"}`);
-      }
-    }, TICK_MS);
   },
   /** Heartbeats answered and connections lost since the connections were opened. */
   count(): { readonly answers: number; readonly closed: number } {
@@ -71,6 +66,7 @@ const handlers = {
       lines.map(
         ({ socket }) =>
           new Promise<void>((resolve) => {
+            if (socket.readyState === WebSocket.CLOSED) return resolve();
             socket.once("close", () => resolve());
             socket.terminate();
           }),
@@ -79,6 +75,18 @@ const handlers = {
   },
 };
 export type FleetRole = typeof handlers;
+
+function beat(): NodeJS.Timeout {
+  const begun = monotonicMs();
+  let slot = 0;
+  return setInterval(() => {
+    for (const due = (monotonicMs() - begun) / TICK_MS; slot < due; slot++) {
+      for (const line of slots[slot % SLOTS] ?? []) {
+        line.socket.send(`{"msg":${line.messages++},"kind":"heartbeat"}`);
+      }
+    }
+  }, TICK_MS);
+}
 
 /** Resolves when the hello is acknowledged; without a worker, when the socket is open. */
 function open(url: string, worker: EnrolledWorker | undefined): Promise<Line> {

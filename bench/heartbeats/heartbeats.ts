@@ -72,7 +72,6 @@ async function measureBare(
 }
 
 async function measure(fleet: Role<FleetRole>, pid: number, seconds: number) {
-  await fleet.beat();
   // One round first, so that every worker has been heard and what greeting cost is not counted.
   await sleepMs(Math.max(REST_MS, HEARTBEAT_S * 1000));
   const before = await fleet.count();
