@@ -179,6 +179,21 @@ describe("the writer", () => {
     expect(names()).toEqual(["a3"]);
   });
 
+  it("waits longer and longer while commits fail one after the other, so that it does not spin", async () => {
+    await writer.submit(account("a1"));
+    failures = 1_000;
+    const event = account("a2");
+    expect(await codeOf(writer.submit(event))).toBe("commit_failed");
+    for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve));
+    await codeOf(writer.submit(event));
+    for (let n = 0; n < 200; n++) await new Promise((resolve) => setImmediate(resolve));
+    expect(1_000 - failures).toBeLessThanOrEqual(3);
+    failures = 0;
+    await expect.poll(() => writer.healthy(), { timeout: 10_000 }).toBe(true);
+    expect((await writer.submit(account("a3"))).kind).toBe("account");
+    expect(names()).toEqual(["a1", "a3"]);
+  });
+
   it("steps a due timer by itself", async () => {
     const reply = (await writer.submit({ ...account("provider"), role: "provider" } as CoreEvent)) as Reply & {
       kind: "account";

@@ -24,8 +24,9 @@ const TIMER_LATE_MS_MAX = 1_000;
 const TIMER_RETRY_MS = 1_000;
 /** Node's timers take 31 bits; there is no harm in looking once an hour. */
 const TIMER_MS_MAX = 3_600_000;
-/** Between attempts to bring memory back after a failed commit. */
+/** Between attempts to bring memory back, when that failed or commits fail one after the other. The first time there is no wait. */
 const REBUILD_RETRY_MS = 500;
+const REBUILD_RETRY_MS_MAX = 10_000;
 const RETRY_AFTER_S = 1;
 
 /** The core as the writer uses it. */
@@ -89,6 +90,8 @@ export function createWriter(ports: WriterPorts): Writer {
   let timerNotBeforeMs = 0;
   let dispatchLeft = false;
   let rebuildTimer: NodeJS.Timeout | undefined;
+  /** Since the last commit that worked. */
+  let failuresInRow = 0;
   const eventListeners = new Set<(events: readonly StoredEvent[]) => void>();
   const logListeners = new Set<(jobIds: ReadonlySet<JobId>) => void>();
   const counts = {
@@ -247,6 +250,7 @@ export function createWriter(ports: WriterPorts): Writer {
       fail(batch, error);
       return false;
     }
+    failuresInRow = 0;
     counts.commits += 1;
     counts.commitMsLast = performance.now() - startMs;
     counts.commitMsTotal += counts.commitMsLast;
@@ -259,7 +263,15 @@ export function createWriter(ports: WriterPorts): Writer {
     logger.error({ event: "commit_failed", err: cause }, "the store did not take a transaction");
     for (const { pending } of batch.answers) pending.reject(commitFailed(cause));
     phase = "failed";
-    rebuild();
+    if (failuresInRow === 0) rebuild();
+    else rebuildLater();
+    failuresInRow += 1;
+  };
+
+  const rebuildLater = (): void => {
+    dropQueue(commitFailed(undefined));
+    const waitMs = Math.min(REBUILD_RETRY_MS * 2 ** failuresInRow, REBUILD_RETRY_MS_MAX);
+    rebuildTimer = setTimeout(rebuild, waitMs);
   };
 
   /** As after a restart: memory from the store, sessions closed so that workers reconcile. Tried again until it works. */
@@ -270,8 +282,8 @@ export function createWriter(ports: WriterPorts): Writer {
       boot(undefined);
     } catch (error) {
       logger.error({ event: "rebuild_failed", err: error }, "memory could not be rebuilt yet");
-      dropQueue(commitFailed(error));
-      rebuildTimer = setTimeout(rebuild, REBUILD_RETRY_MS);
+      rebuildLater();
+      failuresInRow += 1;
       return;
     }
     phase = "running";

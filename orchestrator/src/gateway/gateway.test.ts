@@ -253,6 +253,21 @@ describe("the worker gateway", () => {
       expect(Math.max(...parts.map((part) => part.length))).toBeLessThanOrEqual(BULK_FRAME_BYTES_MAX);
     });
 
+    it("stores everything of a sender that waits for nothing", async () => {
+      const count = 40;
+      const chunks = Array.from({ length: count }, (_, n) => Buffer.alloc(1024 * 1024, `chunk ${n} `));
+      for (const [req, bytes] of chunks.entries()) {
+        bulk.send({ kind: "put", req, jobId, cid: cidOf(bytes), stored: bytes.length });
+        for (let at = 0; at < bytes.length; at += BULK_FRAME_BYTES_MAX) {
+          bulk.ws.send(bytes.subarray(at, at + BULK_FRAME_BYTES_MAX));
+        }
+      }
+      const stored = new Set<unknown>();
+      while (stored.size < count) stored.add((await bulk.next("stored")).req);
+      control.send({ kind: "heartbeat", msg: 60 });
+      expect(await control.next("ack")).toMatchObject({ re: 60 });
+    });
+
     it("refuses wrong bytes, unknown chunks, and jobs the worker does not hold, and goes on", async () => {
       const bytes = Buffer.from("bytes");
       const cid = cidOf(bytes);

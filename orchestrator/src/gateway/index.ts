@@ -53,6 +53,7 @@ export function createWorkerGateway(
     control: createServer(CONTROL_FRAME_BYTES_MAX),
     bulk: createServer(BULK_TEXT_BYTES_MAX),
   };
+  const budget = { unstored: 0 };
   const sockets = new Set<WebSocket>();
   const sessions = new Map<WorkerId, ControlSession>();
   const bulkSockets = new Map<WorkerId, Set<WebSocket>>();
@@ -136,7 +137,7 @@ export function createWorkerGateway(
       own.delete(ws);
       if (own.size === 0 && bulkSockets.get(workerId) === own) bulkSockets.delete(workerId);
     });
-    serveBulk(sessionPorts, { ws, workerId, nowMs, onHeard: () => heard(workerId) });
+    serveBulk(sessionPorts, { ws, budget, workerId, nowMs, onHeard: () => heard(workerId) });
     ws.send(JSON.stringify(welcome(newSessionId(), name, config)));
   };
 
