@@ -1,12 +1,10 @@
 // The single writer as the rest of the orchestrator sees it: events go in, committed state comes out, effects are carried out after the commit.
 import type { AccountId, ApiKeyId, JobId, SessionId, WorkerId } from "@qubix/shared/domain";
 import type { OrchestratorMessage, TreeRef } from "@qubix/shared/protocol";
-import type { CoreEvent, Reply } from "../core/events.ts";
-import type { TransferRecord } from "../core/model.ts";
+import type { CoreEvent, CoreState, Reply, TransferRecord } from "../core/index.ts";
 import type { Store, StoredEvent } from "../store/port.ts";
 
-/** What the core keeps in memory; read it with the functions of `core/`. */
-export type CoreState = unknown;
+export type { CoreState } from "../core/index.ts";
 
 /** Carries effects out. Each call is quick and never throws; slow work is queued behind it. */
 export interface EffectSink {

@@ -16,14 +16,17 @@ const TICK_EVENTS_MAX = 512;
 const TICK_MS_MAX = 4;
 /** Placements of one tick; the rest goes on in the next. */
 const TICK_DISPATCHES_MAX = 256;
+/** Heartbeats wait this long for company: a large fleet's then share ticks, and nothing they renew is that close to its end. */
+const VOLATILE_DELAY_MS = 5;
 /** A due timer waits for the queued events (they may be the very heartbeats it would miss), but not for longer than this. */
 const TIMER_LATE_MS_MAX = 1_000;
 /** After a timer step that threw, so that it cannot spin. */
 const TIMER_RETRY_MS = 1_000;
 /** Node's timers take 31 bits; there is no harm in looking once an hour. */
 const TIMER_MS_MAX = 3_600_000;
-/** Between attempts to bring memory back after a failed commit. */
+/** Between attempts to bring memory back, when that failed or commits fail one after the other. The first time there is no wait. */
 const REBUILD_RETRY_MS = 500;
+const REBUILD_RETRY_MS_MAX = 10_000;
 const RETRY_AFTER_S = 1;
 
 /** The core as the writer uses it. */
@@ -81,11 +84,14 @@ export function createWriter(ports: WriterPorts): Writer {
   let events: CoreEvent[] = [];
   let pendings: (Pending | null)[] = [];
   let immediate: NodeJS.Immediate | undefined;
+  let delayed: NodeJS.Timeout | undefined;
   let timer: NodeJS.Timeout | undefined;
   let timerAtMs = Number.POSITIVE_INFINITY;
   let timerNotBeforeMs = 0;
   let dispatchLeft = false;
   let rebuildTimer: NodeJS.Timeout | undefined;
+  /** Since the last commit that worked. */
+  let failuresInRow = 0;
   const eventListeners = new Set<(events: readonly StoredEvent[]) => void>();
   const logListeners = new Set<(jobIds: ReadonlySet<JobId>) => void>();
   const counts = {
@@ -127,15 +133,23 @@ export function createWriter(ports: WriterPorts): Writer {
     immediate ??= setImmediate(onImmediate);
   };
 
+  const wakeSoon = (): void => {
+    if (immediate === undefined) delayed ??= setTimeout(onImmediate, VOLATILE_DELAY_MS);
+  };
+
   const onImmediate = (): void => {
+    clearImmediate(immediate);
+    clearTimeout(delayed);
     immediate = undefined;
+    delayed = undefined;
     if (phase === "running") tick();
   };
 
   const enqueue = (event: CoreEvent, pending: Pending | null): void => {
     events.push(event);
     pendings.push(pending);
-    wake();
+    if (pending === null) wakeSoon();
+    else wake();
   };
 
   // ── One tick ──
@@ -151,6 +165,14 @@ export function createWriter(ports: WriterPorts): Writer {
     for (const { pending, reply } of batch.answers) pending.resolve(reply);
     if (events.length > 0 || dispatchLeft) wake();
     arm();
+  };
+
+  /** A commit that fails on the way ends it: what is left is refused. */
+  const finishQueue = (): void => {
+    while (events.length > 0) {
+      if (phase !== "running") return;
+      tick();
+    }
   };
 
   const stepQueued = (batch: Batch, nowMs: number): void => {
@@ -228,6 +250,7 @@ export function createWriter(ports: WriterPorts): Writer {
       fail(batch, error);
       return false;
     }
+    failuresInRow = 0;
     counts.commits += 1;
     counts.commitMsLast = performance.now() - startMs;
     counts.commitMsTotal += counts.commitMsLast;
@@ -240,7 +263,15 @@ export function createWriter(ports: WriterPorts): Writer {
     logger.error({ event: "commit_failed", err: cause }, "the store did not take a transaction");
     for (const { pending } of batch.answers) pending.reject(commitFailed(cause));
     phase = "failed";
-    rebuild();
+    if (failuresInRow === 0) rebuild();
+    else rebuildLater();
+    failuresInRow += 1;
+  };
+
+  const rebuildLater = (): void => {
+    dropQueue(commitFailed(undefined));
+    const waitMs = Math.min(REBUILD_RETRY_MS * 2 ** failuresInRow, REBUILD_RETRY_MS_MAX);
+    rebuildTimer = setTimeout(rebuild, waitMs);
   };
 
   /** As after a restart: memory from the store, sessions closed so that workers reconcile. Tried again until it works. */
@@ -251,8 +282,8 @@ export function createWriter(ports: WriterPorts): Writer {
       boot(undefined);
     } catch (error) {
       logger.error({ event: "rebuild_failed", err: error }, "memory could not be rebuilt yet");
-      dropQueue(commitFailed(error));
-      rebuildTimer = setTimeout(rebuild, REBUILD_RETRY_MS);
+      rebuildLater();
+      failuresInRow += 1;
       return;
     }
     phase = "running";
@@ -334,12 +365,14 @@ export function createWriter(ports: WriterPorts): Writer {
       return { firstStart };
     },
     async stop() {
-      while (phase === "running" && events.length > 0) tick();
+      finishQueue();
       const wasFailed = phase === "failed";
       phase = "stopped";
       if (wasFailed) dropQueue(commitFailed(undefined));
       clearImmediate(immediate);
+      clearTimeout(delayed);
       immediate = undefined;
+      delayed = undefined;
       clearTimeout(timer);
       clearTimeout(rebuildTimer);
     },

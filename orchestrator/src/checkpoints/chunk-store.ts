@@ -14,6 +14,8 @@ import { openReferences } from "./references.ts";
 export const PIN_MS = 3_600_000;
 /** How often files without a reference are looked for. */
 const SWEEP_MS = PIN_MS;
+/** Files deleted in one turn of the event loop. */
+const DELETIONS_PER_TURN = 16;
 /** Files looked at between two turns of the event loop: some milliseconds. */
 const FILES_PER_TURN = 256;
 
@@ -33,6 +35,11 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
   /** Trees between `admitTree` and `settleTree`: how often, and what they have. */
   const admitted = new Map<string, { count: number; cids: readonly ChunkCid[] }>();
   const acceptedUploads = new Set<string>();
+  /** Chunks that nothing referred to when they were put here. */
+  const doomed: { readonly accountId: AccountId; readonly cid: ChunkCid }[] = [];
+  let deleting: NodeJS.Immediate | undefined;
+  /** The trees of earlier starts were compared with the records. */
+  let olderChecked = false;
   let sweeping: Promise<void> | undefined;
   let sweepTimer: NodeJS.Timeout | undefined;
   let phase: "new" | "running" | "stopped" = "new";
@@ -114,9 +121,23 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
   const reconsider = (accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid): void => {
     const key = treeKey(accountId, holder, manifestCid);
     if (admitted.has(key) || acceptedUploads.has(key) || owners.uses(accountId, holder, manifestCid)) return;
-    for (const cid of references.remove({ accountId, holder, manifestCid })) {
-      if (!pins.has(accountId, cid)) files.remove(accountId, cid);
+    for (const cid of references.remove({ accountId, holder, manifestCid })) doomed.push({ accountId, cid });
+    if (doomed.length > 0) deleting ??= setImmediate(deleteSome);
+  };
+
+  /** A few at a time, so that the writer never waits for it. What came to be needed meanwhile is spared; after a crash the sweep finds the rest. */
+  const deleteSome = (): void => {
+    deleting = undefined;
+    try {
+      for (const { accountId, cid } of doomed.splice(0, DELETIONS_PER_TURN)) deleteUnneeded(accountId, cid);
+    } catch (error) {
+      logger.error({ event: "chunk_not_deleted", err: error }, "left to the sweep");
     }
+    if (doomed.length > 0) deleting = setImmediate(deleteSome);
+  };
+
+  const deleteUnneeded = (accountId: AccountId, cid: ChunkCid): void => {
+    if (!references.has(accountId, cid) && !pins.has(accountId, cid)) files.remove(accountId, cid);
   };
 
   // ── Start: what a crash left ──
@@ -135,15 +156,16 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
 
   const sweep = async (): Promise<void> => {
     let looked = 0;
-    for (const { accountId, holder, manifestCid } of references.older()) {
+    for (const { accountId, holder, manifestCid } of olderChecked ? [] : references.older()) {
       if (phase !== "running") return;
       reconsider(accountId, holder, manifestCid);
       looked += 1;
       if (looked % FILES_PER_TURN === 0) await nextTurn();
     }
+    olderChecked = true;
     for await (const { accountId, cid } of files.olderThan(PIN_MS)) {
       if (phase !== "running") return;
-      if (!references.has(accountId, cid) && !pins.has(accountId, cid)) files.remove(accountId, cid);
+      deleteUnneeded(accountId, cid);
     }
     pins.purge();
   };
@@ -172,6 +194,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
       if (phase === "stopped") return;
       phase = "stopped";
       clearTimeout(sweepTimer);
+      clearImmediate(deleting);
       await sweeping;
       references.close();
     },

@@ -70,7 +70,15 @@ export function openReferences(root: string): References {
     fresh,
     complete: () => db.pragma(`user_version = ${SCHEMA_VERSION}`),
     add,
-    remove,
+    remove: (tree) => {
+      // A removal that a power cut undoes is found again at the next start: no need to wait for the disk.
+      db.pragma("synchronous = NORMAL");
+      try {
+        return remove(tree);
+      } finally {
+        db.pragma("synchronous = FULL");
+      }
+    },
     has,
     older: () =>
       db

@@ -11,8 +11,15 @@ import {
 import { QubixError } from "@qubix/shared/runtime";
 import { closeSocket } from "./closing.ts";
 import { parseJson, readFrame } from "./frames.ts";
-import { BULK_HEARD_MS, BULK_REQUESTS_MAX, BULK_UNSTORED_BYTES_MAX, CLOSE_CODES } from "./limits.ts";
-import type { GatewayPorts } from "./port.ts";
+import {
+  BULK_HEARD_MS,
+  BULK_REQUESTS_MAX,
+  BULK_UNSTORED_BYTES_MAX,
+  BULK_UNSTORED_BYTES_TOTAL_MAX,
+  CLOSE_CODES,
+  RATE_PAUSE_MS,
+} from "./limits.ts";
+import type { SessionPorts } from "./port.ts";
 
 type Put = BulkRequest & { readonly kind: "put" };
 type Get = BulkRequest & { readonly kind: "get" };
@@ -25,7 +32,13 @@ interface Incoming {
   received: number;
 }
 
+/** Shared by all bulk sockets. */
+export interface BulkBudget {
+  unstored: number;
+}
+
 export interface BulkOptions {
+  readonly budget: BulkBudget;
   readonly ws: WebSocket;
   readonly workerId: WorkerId;
   readonly nowMs: () => number;
@@ -34,14 +47,15 @@ export interface BulkOptions {
 }
 
 /** Takes over an authenticated bulk socket. */
-export function serveBulk(ports: Pick<GatewayPorts, "fleet" | "chunks" | "logger">, options: BulkOptions): void {
+export function serveBulk(ports: Pick<SessionPorts, "fleet" | "chunks" | "logger">, options: BulkOptions): void {
   const { fleet, chunks, logger } = ports;
-  const { ws, workerId, nowMs, onHeard } = options;
+  const { ws, workerId, budget, nowMs, onHeard } = options;
   const gets: Get[] = [];
   let getting = false;
   let incoming: Incoming | undefined;
   let unstored = 0;
   let open = 0;
+  let paused = false;
   let heardAtMs = Number.NEGATIVE_INFINITY;
 
   const send = (response: BulkResponse): void => {
@@ -62,13 +76,35 @@ export function serveBulk(ports: Pick<GatewayPorts, "fleet" | "chunks" | "logger
   /** Counts a request until its work is done, and stops reading while there are too many or too much. */
   const track = (req: number, work: Promise<void>): void => {
     open += 1;
-    if (open >= BULK_REQUESTS_MAX) ws.pause();
+    if (full()) pause();
     void work
       .catch((error: unknown) => refuse(req, error))
       .finally(() => {
         open -= 1;
-        if (open < BULK_REQUESTS_MAX && unstored < BULK_UNSTORED_BYTES_MAX && ws.readyState === ws.OPEN) ws.resume();
+        resume();
       });
+  };
+
+  const full = (): boolean =>
+    open >= BULK_REQUESTS_MAX ||
+    unstored >= BULK_UNSTORED_BYTES_MAX ||
+    budget.unstored >= BULK_UNSTORED_BYTES_TOTAL_MAX;
+
+  const pause = (): void => {
+    if (paused) return;
+    paused = true;
+    ws.pause();
+    // Others may be what fills the common budget: look again without work of our own.
+    setTimeout(recheck, RATE_PAUSE_MS).unref();
+  };
+  const recheck = (): void => {
+    resume();
+    if (paused && ws.readyState === ws.OPEN) setTimeout(recheck, RATE_PAUSE_MS).unref();
+  };
+  const resume = (): void => {
+    if (!paused || full()) return;
+    paused = false;
+    if (ws.readyState === ws.OPEN) ws.resume();
   };
 
   // ── Requests ──
@@ -84,6 +120,7 @@ export function serveBulk(ports: Pick<GatewayPorts, "fleet" | "chunks" | "logger
       send({ kind: "stored", req: request.req });
     } finally {
       unstored -= request.stored;
+      budget.unstored -= request.stored;
     }
   };
 
@@ -143,7 +180,7 @@ export function serveBulk(ports: Pick<GatewayPorts, "fleet" | "chunks" | "logger
     const whole = incoming;
     incoming = undefined;
     unstored += whole.request.stored;
-    if (unstored >= BULK_UNSTORED_BYTES_MAX) ws.pause();
+    budget.unstored += whole.request.stored;
     track(whole.request.req, store(whole));
   };
 
@@ -158,8 +195,14 @@ export function serveBulk(ports: Pick<GatewayPorts, "fleet" | "chunks" | "logger
       heardAtMs = now;
       onHeard();
     }
-    if (isBinary) onBinary(data as Buffer);
-    else onText(data);
+    try {
+      if (isBinary) onBinary(data as Buffer);
+      else onText(data);
+    } catch (error) {
+      // While memory is rebuilt nobody knows who holds what.
+      logger.warn({ event: "bulk_not_served", workerId, err: error }, "disconnected");
+      closeSocket(ws, CLOSE_CODES.tryLater, "the orchestrator is not ready, try again later");
+    }
   });
   ws.once("close", () => {
     gets.length = 0;

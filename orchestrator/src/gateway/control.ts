@@ -14,7 +14,7 @@ import {
   QUEUED_MESSAGES_MAX,
   RATE_PAUSE_MS,
 } from "./limits.ts";
-import type { GatewayPorts } from "./port.ts";
+import type { SessionPorts } from "./port.ts";
 import { proveTree, treeOf } from "./trees.ts";
 
 export interface ControlSession {
@@ -38,7 +38,7 @@ export interface ControlOptions {
 }
 
 /** Takes over an authenticated socket. */
-export function createControlSession(ports: GatewayPorts, options: ControlOptions): ControlSession {
+export function createControlSession(ports: SessionPorts, options: ControlOptions): ControlSession {
   const { writer, logger } = ports;
   const { ws, stream, workerId, sessionId, nowMs, onClosed } = options;
   const waiting: WorkerMessage[] = [];

@@ -43,7 +43,14 @@ export function authenticate(ws: WebSocket, purpose: SocketPurpose, options: Han
     options.authTimeoutMs,
   );
   const onMessage = (data: RawData, isBinary: boolean): void => {
-    const value = parseJson(data, isBinary);
+    try {
+      judge(parseJson(data, isBinary));
+    } catch {
+      // While memory is rebuilt there is nothing to look a worker up in.
+      refuse(CLOSE_CODES.tryLater, "the orchestrator is not ready, try again later");
+    }
+  };
+  const judge = (value: unknown): void => {
     const version = versionOf(value);
     if (version !== undefined && version !== PROTOCOL_VERSION) {
       return refuse(

@@ -7,6 +7,7 @@ import { AUTH_TIMEOUT_MS, CONTROL_FRAME_BYTES_MAX, type OrchestratorMessage } fr
 import { serveBulk } from "./bulk.ts";
 import { closeSocket } from "./closing.ts";
 import { createControlSession, type ControlSession } from "./control.ts";
+import { createFleet } from "./fleet.ts";
 import { authenticate, newSessionId, type SocketPurpose } from "./handshake.ts";
 import {
   BULK_SOCKETS_PER_WORKER_MAX,
@@ -35,7 +36,7 @@ export interface WorkerGateway {
   /** Closes every socket, so that both sides reconcile. */
   reset(): void;
   /** Sockets by kind, for /metrics. */
-  counts(): { readonly control: number; readonly bulk: number; readonly unauthenticated: number };
+  gauges(): Readonly<Record<"worker_sockets" | "worker_bulk_sockets" | "worker_sockets_unauthenticated", number>>;
   /** Closes all sockets (1001) and takes no more. Called again: does nothing. */
   stop(): Promise<void>;
 }
@@ -45,11 +46,14 @@ export function createWorkerGateway(
   ports: GatewayPorts,
   config: GatewayConfig = DEFAULT_GATEWAY_CONFIG,
 ): WorkerGateway {
-  const { writer, fleet, logger } = ports;
+  const { writer, logger } = ports;
+  const fleet = createFleet(writer);
+  const sessionPorts = { ...ports, fleet };
   const servers = {
     control: createServer(CONTROL_FRAME_BYTES_MAX),
     bulk: createServer(BULK_TEXT_BYTES_MAX),
   };
+  const budget = { unstored: 0 };
   const sockets = new Set<WebSocket>();
   const sessions = new Map<WorkerId, ControlSession>();
   const bulkSockets = new Map<WorkerId, Set<WebSocket>>();
@@ -66,7 +70,7 @@ export function createWorkerGateway(
     ws.on("error", (error) => logger.debug({ event: "worker_socket_error", err: error }, "socket error"));
     authenticate(ws, purpose, {
       fleet,
-      orchestratorId: ports.orchestratorId(),
+      orchestratorId: ports.orchestratorId,
       authTimeoutMs: config.authTimeoutMs,
       onDone: () => {
         unauthenticated -= 1;
@@ -84,7 +88,7 @@ export function createWorkerGateway(
   const openControl = (ws: WebSocket, stream: Duplex, workerId: WorkerId, name: string): void => {
     const sessionId = newSessionId();
     const older = sessions.get(workerId);
-    const session = createControlSession(ports, {
+    const session = createControlSession(sessionPorts, {
       ws,
       stream,
       workerId,
@@ -133,7 +137,7 @@ export function createWorkerGateway(
       own.delete(ws);
       if (own.size === 0 && bulkSockets.get(workerId) === own) bulkSockets.delete(workerId);
     });
-    serveBulk(ports, { ws, workerId, nowMs, onHeard: () => heard(workerId) });
+    serveBulk(sessionPorts, { ws, budget, workerId, nowMs, onHeard: () => heard(workerId) });
     ws.send(JSON.stringify(welcome(newSessionId(), name, config)));
   };
 
@@ -177,10 +181,10 @@ export function createWorkerGateway(
       corked.clear();
     },
     reset: () => closeAll(CLOSE_CODES.tryLater, "the orchestrator starts anew, reconnect"),
-    counts: () => ({
-      control: sessions.size,
-      bulk: [...bulkSockets.values()].reduce((sum, own) => sum + own.size, 0),
-      unauthenticated,
+    gauges: () => ({
+      worker_sockets: sessions.size,
+      worker_bulk_sockets: [...bulkSockets.values()].reduce((sum, own) => sum + own.size, 0),
+      worker_sockets_unauthenticated: unauthenticated,
     }),
     async stop() {
       if (stopped) return;

@@ -20,6 +20,8 @@ export const BULK_SOCKETS_PER_WORKER_MAX = 4;
 export const BULK_REQUESTS_MAX = 256;
 /** Received bytes that are not durable yet, per bulk socket; beyond it is not read. Twice the sender's window: it is never reached by a good one. */
 export const BULK_UNSTORED_BYTES_MAX = 2 * BULK_WINDOW_BYTES_MAX;
+/** The same over all bulk sockets: what the orchestrator's memory can spare. */
+export const BULK_UNSTORED_BYTES_TOTAL_MAX = 512 * 1024 * 1024;
 /** Signs of life from a bulk socket are passed on this often. */
 export const BULK_HEARD_MS = 500;
 /** A socket that does not answer the closing handshake is cut. */

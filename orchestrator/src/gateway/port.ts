@@ -2,12 +2,14 @@
 import type { AccountId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { Logger } from "@qubix/shared/runtime";
 import type { ChunkStore } from "../checkpoints/index.ts";
-import type { CoreEvent, Reply } from "../core/events.ts";
+import type { CoreEvent, CoreState, Reply } from "../core/index.ts";
 
 /** The writer, as far as workers are concerned. */
 export interface EventWriter {
   submit(event: CoreEvent): Promise<Reply>;
   submitVolatile(event: CoreEvent): void;
+  /** The committed state; throws while there is none. */
+  state(): CoreState;
 }
 
 /** What is committed about workers and what they hold. */
@@ -20,10 +22,14 @@ export interface Fleet {
 
 export interface GatewayPorts {
   readonly writer: EventWriter;
-  readonly fleet: Fleet;
   readonly chunks: ChunkStore;
   readonly logger: Logger;
-  readonly orchestratorId: () => string;
+  readonly orchestratorId: string;
+}
+
+/** The ports with what is read of the writer's state, for the parts of the gateway. */
+export interface SessionPorts extends GatewayPorts {
+  readonly fleet: Fleet;
 }
 
 export interface GatewayConfig {

@@ -2,7 +2,7 @@
 import type { AccountId, WorkerId } from "@qubix/shared/domain";
 import { checkpointText, OUTPUT_BYTES_PER_JOB_MAX, type TreeRef, type WorkerMessage } from "@qubix/shared/protocol";
 import type { TreeVerdict } from "../checkpoints/index.ts";
-import type { GatewayPorts } from "./port.ts";
+import type { SessionPorts } from "./port.ts";
 import { verifySignature } from "./signatures.ts";
 
 /** A message with its tree proven, to be passed on; `settle` is called when the core has answered. */
@@ -22,7 +22,7 @@ export function treeOf(message: WorkerMessage): TreeRef | null {
  * Outputs that are not whole become a failure of the worker, so that the job goes on elsewhere; a checkpoint that is not is refused.
  */
 export async function proveTree(
-  { fleet, chunks }: Pick<GatewayPorts, "fleet" | "chunks">,
+  { fleet, chunks }: Pick<SessionPorts, "fleet" | "chunks">,
   workerId: WorkerId,
   message: WorkerMessage & { readonly kind: "checkpoint" | "ended" },
   tree: TreeRef,
@@ -49,7 +49,7 @@ export async function proveTree(
 }
 
 function admit(
-  chunks: GatewayPorts["chunks"],
+  chunks: SessionPorts["chunks"],
   owner: AccountId,
   message: WorkerMessage & { readonly kind: "checkpoint" | "ended" },
   tree: TreeRef,

@@ -122,7 +122,12 @@ function applyPut(data: Data, put: Put): void {
       applyRow(data.tables.balances, put.key, spent ? null : put.record);
       return;
     }
-    default:
+    case "accounts":
+    case "apiKeys":
+    case "enrolments":
+    case "workers":
+    case "uploads":
+    case "idempotency":
       applyRow(data.tables[put.table] as Map<string, unknown>, put.key, put.record);
   }
 }

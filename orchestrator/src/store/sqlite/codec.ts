@@ -1,8 +1,16 @@
 // Records to the JSON of a row and back. JSON has no `bigint`: the fields that are amounts go as decimal strings, named here by hand because that is fast.
 // A new `bigint` field that is not named here makes JSON.stringify throw: it cannot be lost silently.
 import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
-import type { AttemptRecord, JobRecord, Settlement, StandbyRecord, WorkerRecord } from "../../core/model.ts";
+import type {
+  AttemptRecord,
+  JobRecord,
+  Settlement,
+  SettlementLine,
+  StandbyRecord,
+  WorkerRecord,
+} from "../../core/model.ts";
 
+/** As JSON has it: amounts are strings. */
 type Raw<T> = { readonly [K in keyof T]: T[K] extends bigint ? string : T[K] };
 
 /** Records without amounts. */
@@ -10,8 +18,9 @@ export function encodePlain(record: unknown): string {
   return JSON.stringify(record);
 }
 
-export function decodePlain<T>(data: string): T {
-  return JSON.parse(data) as T;
+/** Of records that {@link encodePlain} wrote; the caller names their type. */
+export function decodePlain(data: string): unknown {
+  return JSON.parse(data);
 }
 
 // ── Jobs: the specification apart ──
@@ -38,7 +47,7 @@ export function encodeJob(job: JobRecord): string {
 }
 
 export function decodeJob(data: string, spec: JobSpec): JobRecord {
-  const raw = JSON.parse(data) as Raw<JobRecord>;
+  const raw = JSON.parse(data) as Raw<Omit<JobRecord, "settlement">> & { readonly settlement: RawSettlement };
   return {
     ...raw,
     spec,
@@ -47,6 +56,12 @@ export function decodeJob(data: string, spec: JobSpec): JobRecord {
     settlement: decodeSettlement(raw.settlement),
   };
 }
+
+type RawSettlement = Omit<Settlement, "hold" | "gross" | "lines"> & {
+  readonly hold: string;
+  readonly gross: string | null;
+  readonly lines: readonly Raw<SettlementLine>[];
+};
 
 function encodeSettlement(settlement: Settlement): unknown {
   return {
@@ -57,7 +72,7 @@ function encodeSettlement(settlement: Settlement): unknown {
   };
 }
 
-function decodeSettlement(raw: Settlement): Settlement {
+function decodeSettlement(raw: RawSettlement): Settlement {
   return {
     ...raw,
     hold: BigInt(raw.hold),

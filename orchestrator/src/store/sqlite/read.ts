@@ -9,6 +9,7 @@ import type {
   MetaRecord,
   Posting,
   StandbyRecord,
+  TableName,
   Tables,
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
@@ -94,8 +95,9 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
 // ── The snapshot ──
 
 function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snapshot {
-  const all = <T>(table: string, decode: (data: string) => T): readonly T[] =>
-    (db.prepare(`SELECT data FROM ${table} ORDER BY key`).all() as DataRow[]).map((row) => decode(row.data));
+  const all = (table: string): readonly string[] =>
+    db.prepare(`SELECT data FROM ${table} ORDER BY key`).pluck().all() as string[];
+  const plain = <T extends TableName>(table: string) => all(table).map((data) => decodePlain(data) as Tables[T]);
   const sql = createStatements(db);
   const live = db.prepare(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE ended_phase IS NULL ORDER BY jobs.id`).all();
   const jobs = (live as JobRow[]).map((row) => {
@@ -106,15 +108,15 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
   return {
     meta: readMeta(db),
     rows: {
-      accounts: all("accounts", decodePlain<Tables["accounts"]>),
-      apiKeys: all("api_keys", decodePlain<Tables["apiKeys"]>),
-      enrolments: all("enrolments", decodePlain<Tables["enrolments"]>),
-      workers: all("workers", decodeWorker),
+      accounts: plain<"accounts">("accounts"),
+      apiKeys: plain<"apiKeys">("api_keys"),
+      enrolments: plain<"enrolments">("enrolments"),
+      workers: all("workers").map(decodeWorker),
       jobs,
       attempts: jobs.flatMap((job) => attemptsOf(sql, job.id)),
       standbys: jobs.flatMap((job) => standbysOf(sql, job.id)),
-      uploads: all("uploads", decodePlain<Tables["uploads"]>),
-      idempotency: all("idempotency", decodePlain<Tables["idempotency"]>),
+      uploads: plain<"uploads">("uploads"),
+      idempotency: plain<"idempotency">("idempotency"),
       balances: db
         .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
         .safeIntegers()
@@ -126,7 +128,7 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
 
 function readMeta(db: BetterSqlite3.Database): MetaRecord | null {
   const row = db.prepare("SELECT data FROM meta WHERE id = 1").get() as DataRow | undefined;
-  return row ? decodePlain<MetaRecord>(row.data) : null;
+  return row ? (decodePlain(row.data) as MetaRecord) : null;
 }
 
 function logsOf(db: BetterSqlite3.Database, jobs: readonly JobRecord[]): Pick<Snapshot, "logCursors" | "logBytes"> {
@@ -257,7 +259,7 @@ function readEvent(row: EventRow): StoredEvent {
     providerId: row.provider_id,
     jobId: row.job_id,
     workerId: row.worker_id,
-    data: decodePlain(row.data),
+    data: decodePlain(row.data) as StoredEvent["data"],
   };
 }
 

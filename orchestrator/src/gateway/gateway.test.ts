@@ -1,0 +1,391 @@
+import { once } from "node:events";
+import { connect as connectTcp } from "node:net";
+import { WebSocket } from "ws";
+import { BULK_FRAME_BYTES_MAX, checkpointText, CONTROL_FRAME_BYTES_MAX } from "@qubix/shared/protocol";
+import type { Epoch, JobId } from "@qubix/shared/domain";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { cidOf } from "../checkpoints/index.ts";
+import { buildTree, type BuiltTree } from "../checkpoints/testing/trees.ts";
+import { CLOSE_CODES } from "./index.ts";
+import { QUEUED_MESSAGES_MAX } from "./limits.ts";
+import {
+  authenticateAs,
+  connect,
+  connectBulk,
+  dial,
+  OFFER,
+  startRig,
+  type Identity,
+  type Message,
+  type Peer,
+  type Rig,
+} from "./testing/rig.ts";
+
+const AUTH_TIMEOUT_MS = 300;
+
+describe("the worker gateway", () => {
+  let rig: Rig;
+  let ann: Identity;
+  beforeEach(async () => {
+    rig = await startRig({ authTimeoutMs: AUTH_TIMEOUT_MS });
+    ann = await rig.enrol("ann");
+  });
+  afterEach(() => rig.stop());
+
+  const worker = () => rig.store.load().rows.workers.find((row) => row.id === ann.workerId);
+
+  describe("authentication", () => {
+    it("welcomes a worker with its key, and the core takes its hello", async () => {
+      await connect(rig, ann);
+      expect(worker()).toMatchObject({ phase: "online", offer: { cpus: 4 } });
+      expect(rig.gateway.gauges()).toEqual({
+        worker_sockets: 1,
+        worker_bulk_sockets: 0,
+        worker_sockets_unauthenticated: 0,
+      });
+    });
+
+    it.each([
+      [
+        "another key",
+        CLOSE_CODES.wrongKey,
+        /not by the key/,
+        async (): Promise<Record<string, unknown>> => ({ signature: (await rig.enrol("bob")).sign("x") }),
+      ],
+      ["a signature that is none", CLOSE_CODES.wrongKey, /not by the key/, async () => ({ signature: "AAAA" })],
+      [
+        "another protocol",
+        CLOSE_CODES.protocolVersion,
+        /protocol 1, the worker 7/,
+        async () => ({ protocol: 7, more: true }),
+      ],
+      ["an unknown worker", CLOSE_CODES.unknownWorker, /not enrolled/, async () => ({ workerId: "wrk-nobody" })],
+      ["a field too many", CLOSE_CODES.malformed, /more/, async () => ({ more: true })],
+      ["another kind of message", CLOSE_CODES.malformed, /kind/, async () => ({ kind: "hello" })],
+    ])("closes on %s and says why", async (_, code, reason, replaced) => {
+      const peer = await dial(rig, "/v1/worker");
+      await authenticateAs(peer, "control", ann, await replaced());
+      expect(await peer.closed).toEqual({ code, reason: expect.stringMatching(reason) });
+      expect(worker()?.sessionId).toBeNull();
+    });
+
+    it("does not take a signature for one socket on the other", async () => {
+      const peer = await dial(rig, "/v1/worker/bulk");
+      await authenticateAs(peer, "control", ann);
+      expect((await peer.closed).code).toBe(CLOSE_CODES.wrongKey);
+    });
+
+    it("closes what never authenticates, and what never finishes its request", async () => {
+      const silent = await dial(rig, "/v1/worker");
+      expect((await silent.closed).code).toBe(CLOSE_CODES.authTimeout);
+      expect(rig.gateway.gauges().worker_sockets_unauthenticated).toBe(0);
+    });
+
+    it("leaves other paths to others", async () => {
+      const ws = new WebSocket(`${rig.url}/v1/other`);
+      const [error] = (await once(ws, "error")) as [Error];
+      expect(error.message).toMatch(/hang up|ECONNRESET/);
+    });
+
+    it("survives a peer that cuts the line in the middle of everything", async () => {
+      const { port } = new URL(rig.url.replace("ws:", "http:"));
+      const socket = connectTcp(Number(port), "127.0.0.1");
+      await once(socket, "connect");
+      socket.write("GET /v1/worker HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
+      socket.destroy();
+      const peer = await dial(rig, "/v1/worker");
+      peer.ws.terminate();
+      const greeted = await connect(rig, ann);
+      greeted.ws.terminate();
+      await expect.poll(() => worker()?.phase).toBe("suspect");
+    });
+  });
+
+  describe("the control socket", () => {
+    it("closes on a malformed message with the first wrong field, and nothing else ends", async () => {
+      const other = await connect(rig, await rig.enrol("bob"));
+      for (const [text, why] of [
+        ["not json", /JSON/],
+        ['{"kind":"heartbeat","msg":-1}', /msg/],
+        ['{"kind":"heartbeat","msg":1,"more":1}', /more/],
+        ['{"kind":"nonsense","msg":1}', /kind/],
+        ['{"kind":"started","msg":1,"attempt":{"jobId":"x"},"fromSeq":0}', /attempt\.jobId/],
+      ] as const) {
+        const peer = await connect(rig, ann);
+        peer.ws.send(text);
+        expect(await peer.closed).toEqual({ code: CLOSE_CODES.malformed, reason: expect.stringMatching(why) });
+      }
+      const binary = await connect(rig, ann);
+      binary.ws.send(Buffer.from("{}"));
+      expect((await binary.closed).code).toBe(CLOSE_CODES.malformed);
+      other.send({ kind: "heartbeat", msg: 5 });
+      expect(await other.next("ack")).toMatchObject({ re: 5 });
+    });
+
+    it("closes on a frame beyond the bound", async () => {
+      const peer = await connect(rig, ann);
+      peer.ws.send(" ".repeat(CONTROL_FRAME_BYTES_MAX + 1));
+      expect((await peer.closed).code).toBe(1009);
+      await expect.poll(() => worker()?.phase).toBe("suspect");
+    });
+
+    it("acknowledges heartbeats, with and without attempts", async () => {
+      const peer = await connect(rig, ann);
+      const attempt = { jobId: "job-1", replica: 0, epoch: 1 };
+      peer.send({ kind: "heartbeat", msg: 1 });
+      peer.send({ kind: "heartbeat", msg: 2, attempts: [{ attempt, ranMs: 1, progress: null }] });
+      expect(await peer.next("ack")).toMatchObject({ re: 1 });
+      expect(await peer.next("ack")).toMatchObject({ re: 2 });
+    });
+
+    it("lets the newest connection of a worker replace the one before, which is not its end", async () => {
+      const first = await connect(rig, ann);
+      const second = await connect(rig, ann);
+      expect(await first.closed).toMatchObject({ code: CLOSE_CODES.replaced });
+      second.send({ kind: "heartbeat", msg: 9 });
+      expect(await second.next("ack")).toMatchObject({ re: 9 });
+      expect(worker()?.phase).toBe("online");
+      expect(rig.gateway.gauges().worker_sockets).toBe(1);
+    });
+
+    it("keeps the order of what one worker says, and everything of a burst", async () => {
+      const peer = await connect(rig, ann);
+      const count = 3 * QUEUED_MESSAGES_MAX;
+      for (let msg = 1; msg <= count; msg++)
+        peer.send({ kind: "offer", msg, offer: { ...OFFER, cpus: 1 + (msg % 2) } });
+      const seen: unknown[] = [];
+      while (seen.length < count) seen.push((await peer.next("ack")).re);
+      expect(seen).toEqual(Array.from({ length: count }, (_, n) => n + 1));
+    });
+
+    it("closes its sockets when a commit failed, and takes the workers back", async () => {
+      const peer = await connect(rig, ann);
+      rig.failCommits = 1;
+      peer.send({ kind: "offer", msg: 1, offer: { ...OFFER, cpus: 1 } });
+      expect((await peer.closed).code).toBe(CLOSE_CODES.tryLater);
+      await connect(rig, ann);
+      expect(worker()).toMatchObject({ phase: "online", offer: { cpus: 4 } });
+    });
+
+    it("ends what a slow reader lets pile up", async () => {
+      const peer = await connect(rig, ann);
+      const sessionId = worker()!.sessionId!;
+      peer.ws.pause();
+      const large = "x".repeat(1_000_000);
+      for (let n = 0; n < 30; n++) {
+        rig.gateway.send(ann.workerId, sessionId, { kind: "refused", re: n, code: "test", message: large });
+        rig.gateway.flush();
+      }
+      await expect.poll(() => rig.gateway.gauges().worker_sockets).toBe(0);
+      peer.ws.resume();
+      await peer.closed;
+    });
+
+    it("says goodbye when it stops", async () => {
+      const peer = await connect(rig, ann);
+      await rig.gateway.stop();
+      await rig.gateway.stop();
+      expect((await peer.closed).code).toBe(CLOSE_CODES.goingAway);
+      const ws = new WebSocket(`${rig.url}/v1/worker`);
+      const [error] = (await once(ws, "error")) as [Error];
+      expect(error.message).toMatch(/503/);
+    });
+  });
+
+  describe("with a job", () => {
+    let control: Peer;
+    let bulk: Peer;
+    let jobId: JobId;
+    const attempt = () => ({ jobId, replica: 0, epoch: 1 as Epoch });
+    const job = () => rig.store.job(jobId)?.job;
+
+    beforeEach(async () => {
+      control = await connect(rig, ann);
+      bulk = await connectBulk(rig, ann);
+      jobId = await rig.submitJob();
+      expect(await control.next("assign")).toMatchObject({ attempt: attempt() });
+      control.send({ kind: "started", msg: 1, attempt: attempt(), fromSeq: 0 });
+      await control.next("ack");
+    });
+
+    const put = async (cid: string, bytes: Buffer, id = jobId): Promise<Message> => {
+      bulk.send({ kind: "put", req: 1, jobId: id, cid, stored: bytes.length });
+      for (let at = 0; at < bytes.length; at += BULK_FRAME_BYTES_MAX) {
+        bulk.ws.send(bytes.subarray(at, at + BULK_FRAME_BYTES_MAX));
+      }
+      return answer();
+    };
+    const answer = async (): Promise<Message> => {
+      await expect.poll(() => bulk.inbox.length).toBeGreaterThan(0);
+      return bulk.inbox.shift() as Message;
+    };
+    const uploadTree = async (tree: BuiltTree): Promise<void> => {
+      for (const { cid, bytes } of tree.chunks) expect(await put(cid, bytes)).toEqual({ kind: "stored", req: 1 });
+    };
+    const checkpoint = (tree: BuiltTree, replaced: object = {}) => {
+      const body = {
+        kind: "checkpoint",
+        msg: 2,
+        attempt: attempt(),
+        seq: 1,
+        parentSeq: 0,
+        tree: tree.ref,
+        ranMs: 10,
+        progress: 0.5,
+      };
+      const signature = ann.sign(checkpointText(body));
+      control.send({ ...body, signature, ...replaced });
+    };
+
+    it("stores chunks that are what they say, tells which are missing, and gives them back", async () => {
+      const bytes = Buffer.alloc(3 * BULK_FRAME_BYTES_MAX + 5, "chunk");
+      const cid = cidOf(bytes);
+      bulk.send({ kind: "have", req: 7, jobId, cids: [cid] });
+      expect(await answer()).toEqual({ kind: "missing", req: 7, cids: [cid] });
+      expect(await put(cid, bytes)).toEqual({ kind: "stored", req: 1 });
+      bulk.send({ kind: "have", req: 8, jobId, cids: [cid] });
+      expect(await answer()).toEqual({ kind: "missing", req: 8, cids: [] });
+      bulk.send({ kind: "get", req: 9, jobId, cid });
+      expect(await bulk.next("data")).toEqual({ kind: "data", req: 9, stored: bytes.length });
+      const parts: Buffer[] = [];
+      while (Buffer.concat(parts).length < bytes.length) parts.push(await bulk.nextBytes());
+      expect(Buffer.concat(parts).equals(bytes)).toBe(true);
+      expect(Math.max(...parts.map((part) => part.length))).toBeLessThanOrEqual(BULK_FRAME_BYTES_MAX);
+    });
+
+    it("stores everything of a sender that waits for nothing", async () => {
+      const count = 40;
+      const chunks = Array.from({ length: count }, (_, n) => Buffer.alloc(1024 * 1024, `chunk ${n} `));
+      for (const [req, bytes] of chunks.entries()) {
+        bulk.send({ kind: "put", req, jobId, cid: cidOf(bytes), stored: bytes.length });
+        for (let at = 0; at < bytes.length; at += BULK_FRAME_BYTES_MAX) {
+          bulk.ws.send(bytes.subarray(at, at + BULK_FRAME_BYTES_MAX));
+        }
+      }
+      const stored = new Set<unknown>();
+      while (stored.size < count) stored.add((await bulk.next("stored")).req);
+      control.send({ kind: "heartbeat", msg: 60 });
+      expect(await control.next("ack")).toMatchObject({ re: 60 });
+    });
+
+    it("refuses wrong bytes, unknown chunks, and jobs the worker does not hold, and goes on", async () => {
+      const bytes = Buffer.from("bytes");
+      const cid = cidOf(bytes);
+      expect(await put(cidOf(Buffer.from("others")), bytes)).toMatchObject({ kind: "refused", code: "chunk_mismatch" });
+      expect(await put(cid, bytes, "job-none" as JobId)).toMatchObject({ kind: "refused", code: "not_held" });
+      bulk.send({ kind: "get", req: 2, jobId, cid });
+      expect(await answer()).toMatchObject({ kind: "refused", req: 2, code: "chunk_unknown" });
+      bulk.send({ kind: "have", req: 3, jobId: "job-none", cids: [cid] });
+      expect(await answer()).toMatchObject({ kind: "refused", req: 3, code: "not_held" });
+      expect(await put(cid, bytes)).toMatchObject({ kind: "stored" });
+    });
+
+    it("does not give one worker what it does not hold", async () => {
+      const bytes = Buffer.from("bytes");
+      await put(cidOf(bytes), bytes);
+      const other = await connectBulk(rig, await rig.enrol("bob"));
+      other.send({ kind: "get", req: 1, jobId, cid: cidOf(bytes) });
+      expect(await other.next("refused")).toMatchObject({ code: "not_held" });
+    });
+
+    it.each([
+      ["bytes without a put", (peer: Peer) => peer.ws.send(Buffer.from("x"))],
+      [
+        "a text in the middle of a chunk",
+        (peer: Peer) => {
+          peer.send({ kind: "put", req: 1, jobId, cid: cidOf(Buffer.from("x")), stored: 10 });
+          peer.send({ kind: "have", req: 2, jobId, cids: [] });
+        },
+      ],
+      [
+        "more bytes than were named",
+        (peer: Peer) => {
+          peer.send({ kind: "put", req: 1, jobId, cid: cidOf(Buffer.from("x")), stored: 1 });
+          peer.ws.send(Buffer.from("xyz"));
+        },
+      ],
+      [
+        "too large a frame",
+        (peer: Peer) => {
+          peer.send({ kind: "put", req: 1, jobId, cid: cidOf(Buffer.from("x")), stored: BULK_FRAME_BYTES_MAX * 2 });
+          peer.ws.send(Buffer.alloc(BULK_FRAME_BYTES_MAX + 1));
+        },
+      ],
+      ["an unknown request", (peer: Peer) => peer.send({ kind: "delete", req: 1 })],
+    ])("closes the bulk socket on %s; the control socket goes on", async (_, act) => {
+      act(bulk);
+      expect((await bulk.closed).code).toBe(CLOSE_CODES.malformed);
+      control.send({ kind: "heartbeat", msg: 50 });
+      expect(await control.next("ack")).toMatchObject({ re: 50 });
+    });
+
+    it("passes a checkpoint on when its signature is right and all of it is durable", async () => {
+      const tree = buildTree({ "state.bin": "step 10" });
+      await uploadTree(tree);
+      checkpoint(tree);
+      expect(await control.next("ack")).toMatchObject({ re: 2 });
+      expect(job()?.checkpoints).toMatchObject([{ seq: 1, tree: tree.ref }]);
+      checkpoint(tree);
+      expect(await control.next("ack")).toMatchObject({ re: 2 });
+    });
+
+    it("refuses a checkpoint that another signed, that is not whole, or not as large as it says", async () => {
+      const tree = buildTree({ a: "one", b: "two" });
+      await put(tree.chunks.at(-1)!.cid, tree.chunks.at(-1)!.bytes);
+      checkpoint(tree);
+      expect(await control.next("refused")).toMatchObject({ re: 2, code: "chunks_missing" });
+      await uploadTree(tree);
+      checkpoint(tree, { signature: ann.sign("something else") });
+      expect(await control.next("refused")).toMatchObject({ code: "signature_invalid" });
+      checkpoint(tree, { tree: { ...tree.ref, bytes: 1 } });
+      expect(await control.next("refused")).toMatchObject({ code: "tree_invalid" });
+      expect(job()?.checkpoints).toEqual([]);
+      checkpoint(tree);
+      expect(await control.next("ack")).toMatchObject({ re: 2 });
+    });
+
+    it("passes an end on after the checkpoint that was sent before it", async () => {
+      const tree = buildTree({ a: "one" });
+      await uploadTree(tree);
+      checkpoint(tree);
+      const outcome = { kind: "failed", code: "exit_code", exitCode: 1, message: "no" };
+      control.send({ kind: "ended", msg: 3, attempt: attempt(), ranMs: 20, outcome });
+      expect(await control.next("ack")).toMatchObject({ re: 2 });
+      expect(await control.next("ack")).toMatchObject({ re: 3 });
+      expect(job()?.checkpoints).toHaveLength(1);
+    });
+
+    it("takes a result with its outputs, and keeps them", async () => {
+      const tree = buildTree({ "model.bin": "weights" });
+      await uploadTree(tree);
+      control.send({
+        kind: "ended",
+        msg: 4,
+        attempt: attempt(),
+        ranMs: 5,
+        outcome: { kind: "succeeded", outputs: tree.ref },
+      });
+      expect(await control.next("ack")).toMatchObject({ re: 4 });
+      expect(job()).toMatchObject({ phase: "succeeded", outputs: tree.ref });
+      const { accountId } = job()!;
+      const manifest = await rig.chunks.readManifest(accountId, tree.ref.manifestCid);
+      const parts: Uint8Array[] = [];
+      for await (const part of rig.chunks.openFile(accountId, manifest, "model.bin")) parts.push(part);
+      expect(Buffer.concat(parts).toString()).toBe("weights");
+    });
+
+    it("counts a result whose outputs are not here as the worker's failure: the job goes on", async () => {
+      const tree = buildTree({ "model.bin": "weights" });
+      control.send({
+        kind: "ended",
+        msg: 4,
+        attempt: attempt(),
+        ranMs: 5,
+        outcome: { kind: "succeeded", outputs: tree.ref },
+      });
+      expect(await control.next("ack")).toMatchObject({ re: 4 });
+      expect(job()).toMatchObject({ outputs: null, failoversUsed: 1 });
+      expect(job()?.phase).not.toBe("succeeded");
+    });
+  });
+});
