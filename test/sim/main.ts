@@ -37,19 +37,29 @@ async function main(): Promise<number> {
 }
 
 function readOptions(): Options {
-  const { values } = parseArgs({
-    options: {
-      seeds: { type: "string" },
-      seed: { type: "string" },
-      threads: { type: "string" },
-      json: { type: "boolean", default: false },
-      trace: { type: "boolean", default: false },
-    },
-  });
+  const { values } = parse();
   const first = whole("seed", values.seed, 1);
   const seeds = whole("seeds", values.seeds, values.seed === undefined ? SEEDS_DEFAULT : 1);
   const threads = whole("threads", values.threads, Math.min(THREADS_MAX, availableParallelism()));
   return { first, seeds, threads, isJson: values.json, isTraced: values.trace };
+}
+
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        seeds: { type: "string" },
+        seed: { type: "string" },
+        threads: { type: "string" },
+        json: { type: "boolean", default: false },
+        trace: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    console.error(`sim: ${error instanceof Error ? error.message : String(error)}`);
+    console.error("usage: npm run -s sim -- [--seeds N] [--seed S] [--json] [--trace] [--threads T]");
+    return process.exit(2);
+  }
 }
 
 function whole(name: string, text: string | undefined, fallback: number): number {
