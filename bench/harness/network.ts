@@ -117,8 +117,10 @@ export async function enrolWorkers(admin: Api, providerId: string, count: number
   return workers;
 }
 
-/** The value of a metric of `GET /metrics`, by its name without labels; `undefined` when there is none. */
-export async function metric(api: Api, name: string): Promise<number | undefined> {
-  const line = (await api.text("/metrics")).split("\n").find((text) => text.startsWith(`${name} `));
-  return line === undefined ? undefined : Number(line.slice(name.length + 1));
+/** The figures of `GET /metrics` that bear no labels, by name. The event loop's lag is counted from one call to the next. */
+export async function metrics(api: Api): Promise<ReadonlyMap<string, number>> {
+  const lines = (await api.text("/metrics")).split("\n").map((line) => line.split(" "));
+  return new Map(
+    lines.flatMap(([name, value]) => (name === undefined || value === undefined ? [] : [[name, Number(value)]])),
+  );
 }
