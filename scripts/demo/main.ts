@@ -35,7 +35,7 @@ const STEP_TIMEOUT_MS = 240_000;
 const POLL_MS = 100;
 
 const { values: flags } = parseArgs({ options: { exit: { type: "boolean", default: false } } });
-const stayUp = !flags.exit && process.stdin.isTTY === true && process.stdout.isTTY === true;
+const stayUp = !flags.exit && process.stdin.isTTY && process.stdout.isTTY;
 const folder = mkdtempSync(join(ROOT, ".qubix-quickstart-"));
 
 let network: Network | undefined;

@@ -2,7 +2,7 @@
 import type { EventView, JobView } from "@qubix/client/sdk";
 import { formatUnits } from "@qubix/shared/domain";
 
-const colours = process.stdout.isTTY === true && process.env["NO_COLOR"] === undefined;
+const colours = process.stdout.isTTY && process.env["NO_COLOR"] === undefined;
 
 export function title(text: string): void {
   process.stdout.write(`\n${paint("1", text)}\n`);

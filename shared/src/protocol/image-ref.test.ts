@@ -25,7 +25,7 @@ describe("parseImageRef", () => {
     "-a",
     "a@sha256:short",
     "../x",
-    `${"a".repeat(300)}`,
+    "a".repeat(300),
     "a/b\n",
     "http://x/y",
   ])("refuses %j", (text) => {

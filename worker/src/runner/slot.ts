@@ -98,7 +98,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let measures: Measures | undefined;
   let gpuUuids: readonly string[] = [];
   let running = false;
-  let commandMissing = false;
+  /** What the container's init said when it could not run the job's command, e.g. `exec /no/such/program failed: No such file or directory`. */
+  let execFailure: string | null = null;
   let savedPosition: PumpPosition | null = null;
   const underWay = new Set<Promise<void>>();
 
@@ -215,7 +216,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const logs = makePump(attempt);
     follower = followLogs(openLogs, logs, life.signal, (message) => {
       // The container's init says so itself when it cannot run the job's command.
-      if (message.stream === "stderr" && message.bytes.indexOf("[FATAL tini") === 0) commandMissing = true;
+      if (message.stream === "stderr") execFailure ??= execFailureIn(message.bytes);
     });
     void waitForEnd(logs, follower).catch((error: unknown) => {
       if (!life.signal.aborted) fail(outcomeOfError("docker_error", error));
@@ -260,9 +261,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       const message = `The Docker Engine went away while the container ran, and it ended with exit code ${exitCode}.`;
       return fail({ kind: "worker_failed", code: "docker_error", message });
     }
-    if (commandMissing && NOT_EXECUTED.includes(exitCode ?? 0)) {
-      const message =
-        "The image has no such program, or it cannot be executed: look at the job's command and at its log.";
+    if (execFailure !== null && NOT_EXECUTED.includes(exitCode ?? 0)) {
+      const message = `The job's command is not in the image, or cannot be executed (${execFailure}).`;
       return fail({ kind: "failed", code: "start_failed", exitCode, message });
     }
     const diskExceeded = notes?.diskExceeded ?? false;
@@ -463,6 +463,11 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     life.abort();
     pump?.stop();
   }
+}
+
+/** The words of tini (Docker's init), which says itself when it cannot run the command; null for any other line. */
+function execFailureIn(bytes: Buffer): string | null {
+  return /^\[FATAL tini[^\]]*\] (.{1,500})/.exec(bytes.toString())?.[1] ?? null;
 }
 
 /** A shell's exit codes for a command that is not there or cannot be executed. */
