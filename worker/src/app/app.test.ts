@@ -226,9 +226,9 @@ describe("qubix-worker", () => {
     const first = await start();
     const attempt = attemptOf("job-a");
     const script = `
-      for i in $(seq 1 40); do
+      for i in $(seq 1 120); do
         echo line $i; echo $i > $QUBIX_CHECKPOINT_DIR/.n; mv $QUBIX_CHECKPOINT_DIR/.n $QUBIX_CHECKPOINT_DIR/n; sleep 0.1
-      done; echo 40 > /out/n`;
+      done; echo 120 > /out/n`;
     orchestrator.send({ kind: "assign", attempt, run: shell(script), checkpoint: null });
     await expect.poll(() => said("checkpoint").length, { timeout: 15_000 }).toBeGreaterThan(0);
     const status = JSON.parse((await cli("status", "--data-dir", dir, "--json")).stdout) as Record<string, unknown>;
@@ -241,20 +241,20 @@ describe("qubix-worker", () => {
     await start();
     await expect.poll(() => said("hello")).toHaveLength(2);
     expect(said("hello")[1]?.attempts).toMatchObject([{ attempt, phase: "running" }]);
-    await expect.poll(() => said("ended").length, { timeout: 20_000 }).toBeGreaterThan(0);
-    expect(said("ended")[0]?.outcome).toMatchObject({ kind: "succeeded", outputs: { files: 1, bytes: 3 } });
+    await expect.poll(() => said("ended").length, { timeout: 40_000 }).toBeGreaterThan(0);
+    expect(said("ended")[0]?.outcome).toMatchObject({ kind: "succeeded", outputs: { files: 1, bytes: 4 } });
     // As the orchestrator keeps it: what overlaps is there already.
     let log = "";
     for (const { offset, text } of said("log").toSorted((a, b) => a.offset - b.offset)) {
       log += text.slice(Math.max(0, log.length - offset));
     }
-    expect(log).toBe(Array.from({ length: 40 }, (_, i) => `line ${i + 1}\n`).join(""));
+    expect(log).toBe(Array.from({ length: 120 }, (_, i) => `line ${i + 1}\n`).join(""));
     const seqs = said("checkpoint").map((checkpoint) => checkpoint.seq);
     expect(seqs).toEqual(seqs.toSorted((a, b) => a - b));
     // Acknowledged: nothing of it is left.
     await expect.poll(() => containers.list()).toEqual([]);
     await expect.poll(() => readdir(join(dir, "slots"))).toEqual([]);
-  }, 60_000);
+  }, 90_000);
 
   it("stops at SIGTERM and leaves the job running, and can be drained", async () => {
     orchestrator = await enrolled();

@@ -34,6 +34,7 @@ const OFFER = {
 };
 const ASSIGN_WAIT_MS = 5_000;
 const LOOK_MS = 2;
+const ALIVE_MS = 500;
 
 /** Enrols with a token made by `provider`, connects and says hello. `inbox` is where the writer's sink puts what it sends. */
 export async function driveWorker(
@@ -60,6 +61,9 @@ export async function driveWorker(
   };
   await writer.submit({ kind: "worker.opened", workerId: id, sessionId });
   await say({ kind: "hello", offer: OFFER, attempts: [], standbys: [] });
+  // Alive until it is closed: a slow machine must not make it look silent. A writer that has stopped hears nothing more.
+  const alive = setInterval(() => writer.submitVolatile({ kind: "worker.heard", workerId: id, sessionId }), ALIVE_MS);
+  alive.unref();
   return {
     id,
     received,
@@ -89,7 +93,10 @@ export async function driveWorker(
       await say({ kind: "exited", attempt, ranMs: 2 });
       await say({ kind: "ended", attempt, ranMs: 2, outcome: { kind: "succeeded", outputs } });
     },
-    close: async () => void (await writer.submit({ kind: "worker.closed", workerId: id, sessionId })),
+    close: async () => {
+      clearInterval(alive);
+      await writer.submit({ kind: "worker.closed", workerId: id, sessionId });
+    },
   };
 }
 
