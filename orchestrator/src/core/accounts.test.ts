@@ -1,4 +1,4 @@
-import type { AccountId, ApiKeyId, EnrolmentId, JobId } from "@qubix/shared/domain";
+import { type AccountId, AMOUNT_MAX, type ApiKeyId, type EnrolmentId, type JobId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import { balanceOf, findAccount, findApiKey, liveJob } from "./reads.ts";
 import { ADMIN, Network, specOf, treeOf } from "./testing/kit.ts";
@@ -28,6 +28,14 @@ describe("accounts and keys", () => {
       forbidden,
     );
     expect(balanceOf(net.state, `customer:${accountId}`, "USD")).toBe(1_000_000n);
+  });
+
+  test("a balance stays within what a 64-bit column and a request can name", () => {
+    const net = new Network();
+    const actor = net.account("consumer", 1n);
+    expect(net.deposit(actor, AMOUNT_MAX)).toMatchObject({ refusal: { status: 422, code: "amount_too_large" } });
+    expect(net.deposit(actor, 0n)).toMatchObject({ refusal: { status: 422, code: "amount_not_positive" } });
+    expect(net.balance(`customer:${actor.accountId}`)).toBe(1_000_000n);
   });
 
   test("a key belongs to an account that exists", () => {

@@ -1,8 +1,8 @@
 // Accounts, API keys, enrolments, deposits, uploads: who may do what, and the requests that are seen twice.
-import type { AccountId, TransferId } from "@qubix/shared/domain";
+import { type AccountId, AMOUNT_MAX, formatUnits, type TransferId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { Actor, CoreEvent, Idempotency } from "./events.ts";
-import { transfer } from "./ledger.ts";
+import { balanceOf, transfer } from "./ledger.ts";
 import type { AccountRecord, EnrolmentRecord, WorkerRecord } from "./model.ts";
 import { newAccountId, newWorkerId } from "./random.ts";
 import { deadlineKey } from "./silence.ts";
@@ -138,6 +138,10 @@ export function deposit(state: CoreState, event: Event<"deposit">): void {
     return;
   }
   const { accountId, amount, currency, reference } = event;
+  if (balanceOf(state, `customer:${accountId}`, currency) + amount > AMOUNT_MAX) {
+    const message = `An account holds at most ${formatUnits(AMOUNT_MAX)} ${currency}. Deposit less.`;
+    return refuse(state, 422, "amount_too_large", message);
+  }
   const transferId = transfer(state, {
     kind: "deposit",
     jobId: null,

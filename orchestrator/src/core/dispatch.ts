@@ -2,7 +2,7 @@
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
 import type { JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
-import { block, nextWaiting, noteServed, unblockFor } from "./queue.ts";
+import { block, nextWaiting, noteServed, offerCandidate, type Signature } from "./queue.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
 import { reserveStandby } from "./standbys.ts";
 import type { CoreState, Machine } from "./state.ts";
@@ -18,8 +18,8 @@ export function dispatch(state: CoreState): void {
   const { ix, volatile } = state;
   volatile.dispatchPending = false;
   for (const machine of refreshMarket(ix.market)) {
-    unblockFor(ix.queue, machine);
-    unblockStandbys(state, machine);
+    offerCandidate(ix.queue, machine);
+    offerStandbyCandidate(state, machine);
   }
   const budget = { left: state.config.dispatchTriesMax };
   if (placeStandby(state, budget) || placeJob(state, budget)) return;
@@ -29,13 +29,13 @@ export function dispatch(state: CoreState): void {
 /** True when something was placed, or said. */
 function placeStandby(state: CoreState, budget: { left: number }): boolean {
   const { openStandbys, blockedStandbys, standbyNoted } = state.volatile;
-  for (const jobId of openStandbys) {
+  for (const [jobId, among] of openStandbys) {
     if (budget.left <= 0) return false;
     budget.left -= 1;
     state.step.handling = standbyPlacing(jobId);
     const job = jobOf(state, jobId);
     if (standbyMayBeSought(state, job)) {
-      const found = findStandby(state, job, budget);
+      const found = findStandby(state, job, among, budget);
       if (found !== undefined) {
         standbyNoted.delete(jobId);
         reserveStandby(state, job, found.machine.id, found.rates);
@@ -67,7 +67,12 @@ interface FoundStandby {
 }
 
 /** On another worker than the job's, of another provider where there is one; last of all where it went wrong before. */
-function findStandby(state: CoreState, job: JobRecord, budget: { left: number }): FoundStandby | undefined {
+function findStandby(
+  state: CoreState,
+  job: JobRecord,
+  among: ReadonlySet<Machine> | null,
+  budget: { left: number },
+): FoundStandby | undefined {
   const primary = currentAttempt(state, job);
   const request = standbyRequest(job);
   const { machine, looked } = findOffer(
@@ -81,6 +86,7 @@ function findStandby(state: CoreState, job: JobRecord, budget: { left: number })
         (other.worker.providerId === primary?.providerId ? 1 : 0) + (job.troubledWorkers.includes(other.id) ? 2 : 0),
     },
     state.config.preferenceScanMax,
+    among,
   );
   budget.left -= triesFor(looked);
   const rates = machine === undefined ? undefined : ratesFor(job, machine, request);
@@ -96,15 +102,18 @@ function ratesFor(job: JobRecord, machine: Machine, request: OfferRequest): Stan
   return standbyRatesAt(machine, request, job, job.spec.priceMaxPerHour.amount);
 }
 
-function unblockStandbys(state: CoreState, machine: Machine): void {
+/** This machine gained capacity: standbys that found no offer before are sought there again, and there alone. */
+function offerStandbyCandidate(state: CoreState, machine: Machine): void {
   const { openStandbys, blockedStandbys } = state.volatile;
   for (const [jobId, request] of blockedStandbys) {
     if (!admits(machine, request)) continue;
     const job = jobOf(state, jobId);
-    if (!standbyMayBeSought(state, job)) continue;
-    if (currentAttempt(state, job)?.workerId === machine.id) continue;
+    if (!standbyMayBeSought(state, job) || currentAttempt(state, job)?.workerId === machine.id) continue;
     blockedStandbys.delete(jobId);
-    openStandbys.add(jobId);
+    openStandbys.set(jobId, new Set([machine]));
+  }
+  for (const [jobId, among] of openStandbys) {
+    if (among !== null && admits(machine, standbyRequest(jobOf(state, jobId)))) among.add(machine);
   }
 }
 
@@ -116,7 +125,7 @@ function placeJob(state: CoreState, budget: { left: number }): boolean {
     if (next === undefined) return false;
     state.step.handling = jobPlacing(next.waiting.jobId);
     const job = jobOf(state, next.waiting.jobId);
-    const found = findPlace(state, job, next.line.signature.request, budget);
+    const found = findPlace(state, job, next.line.signature, budget);
     if (found === undefined) {
       block(ix.queue, next.line.signature);
       continue;
@@ -131,7 +140,7 @@ function placeJob(state: CoreState, budget: { left: number }): boolean {
 function findPlace(
   state: CoreState,
   job: JobRecord,
-  request: OfferRequest,
+  { request, candidates }: Signature,
   budget: { left: number },
 ): { readonly machine: Machine; readonly ratePerHour: bigint } | undefined {
   const standby = liveStandby(state, job);
@@ -146,6 +155,7 @@ function findPlace(
       rank: (other) => (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 1 : 0),
     },
     state.config.preferenceScanMax,
+    candidates,
   );
   budget.left -= triesFor(looked);
   const offer = machine?.worker.offer;

@@ -180,7 +180,7 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
   const wants = after !== undefined && wantsStandby(after);
   if (wants && !wanted) {
     ix.wantedStandbys.add(id);
-    state.volatile.openStandbys.add(id);
+    state.volatile.openStandbys.set(id, null);
   } else if (wanted && !wants) {
     ix.wantedStandbys.delete(id);
     state.volatile.openStandbys.delete(id);

@@ -109,7 +109,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
     volatile: {
       live: new Map(),
       logs: new Map(),
-      openStandbys: new Set(),
+      openStandbys: new Map(),
       blockedStandbys: new Map(),
       standbyNoted: new Set(),
       standbyFailures: new Map(),

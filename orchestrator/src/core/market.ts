@@ -90,7 +90,7 @@ export interface Match {
   readonly looked: number;
 }
 
-/** The cheapest offer of the lowest rank, then the least loaded, if there is one. The market must be fresh. */
+/** The cheapest offer of the lowest rank, then the least loaded, if there is one. `among`: no other machine need be looked at. The market must be fresh. */
 export function findOffer(
   market: Market,
   machines: ReadonlyMap<WorkerId, Machine>,
@@ -98,9 +98,10 @@ export function findOffer(
   request: OfferRequest,
   preference: OfferPreference,
   preferenceScanMax: number,
+  among: Iterable<Machine> | null,
 ): Match {
   const search = new Search(request, preference, preferenceScanMax);
-  const named = namedCandidates(machines, workersByImage, request);
+  const named = among ?? namedCandidates(machines, workersByImage, request);
   if (named !== undefined) {
     for (const machine of named)
       search.consider(machine, unitPrice(machine, request) ?? Infinity, machineLoad(machine));

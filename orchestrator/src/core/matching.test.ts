@@ -137,7 +137,7 @@ describe("a match", () => {
             const anyone = { refuses: () => false, rank: () => 0 };
             if (job.phase === "queued") {
               expect([...machines.values()].some((machine) => admits(machine, request))).toBe(false);
-              expect(findOffer(index, machines, workersByImage, request, anyone, 10).machine).toBeUndefined();
+              expect(findOffer(index, machines, workersByImage, request, anyone, 10, null).machine).toBeUndefined();
               continue;
             }
             // Cheaper ones that would have fitted must not exist: everything that still fits costs at least as much.

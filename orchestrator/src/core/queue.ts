@@ -1,6 +1,7 @@
 // Jobs that wait for a place, fair between consumers: whoever uses the smallest dominant share goes first, then who was served longest ago; within
 // one consumer first come, first served, and who had a place before goes before. Jobs that ask for the same thing share a signature: when one of them finds no offer
-// the signature is blocked, for everybody, until a machine that could take it gains capacity.
+// the signature is blocked, for everybody, until a machine that could take it gains capacity; from then on only such machines are looked at,
+// because it is known that no other fits.
 import type { AccountId, JobId } from "@qubix/shared/domain";
 import { type OfferRequest, admits } from "./market.ts";
 import type { Machine, Usage } from "./state.ts";
@@ -11,7 +12,8 @@ export interface JobQueue {
   /** Accounts with a job whose signature is not blocked. */
   readonly open: Set<AccountLine>;
   readonly signatures: Map<string, Signature>;
-  readonly blocked: Set<Signature>;
+  /** Signatures that once found no offer: they have candidates, and wait for some while they have none. */
+  readonly narrowed: Set<Signature>;
   size: number;
   /** Counts how often anyone was served. */
   served: number;
@@ -21,6 +23,8 @@ export interface Signature {
   readonly key: string;
   readonly request: OfferRequest;
   readonly lines: Set<SignatureLine>;
+  /** No machine outside of these fits; `null` where that is not known yet. */
+  candidates: Set<Machine> | null;
 }
 
 /** One consumer's jobs. */
@@ -50,7 +54,7 @@ export interface Waiting {
 const CUT_AT = 1_024;
 
 export function createJobQueue(): JobQueue {
-  return { accounts: new Map(), open: new Set(), signatures: new Map(), blocked: new Set(), size: 0, served: 0 };
+  return { accounts: new Map(), open: new Set(), signatures: new Map(), narrowed: new Set(), size: 0, served: 0 };
 }
 
 /** The order of a job in its line. */
@@ -67,7 +71,7 @@ export function enqueue(
 ): void {
   let signature = queue.signatures.get(key);
   if (signature === undefined) {
-    queue.signatures.set(key, (signature = { key, request: request(), lines: new Set() }));
+    queue.signatures.set(key, (signature = { key, request: request(), lines: new Set(), candidates: null }));
   }
   let account = queue.accounts.get(accountId);
   if (account === undefined) {
@@ -78,7 +82,7 @@ export function enqueue(
     line = { account, signature, waiting: [], head: 0 };
     account.lines.set(signature, line);
     signature.lines.add(line);
-    if (!queue.blocked.has(signature)) openLine(queue, line);
+    if (!isBlocked(signature)) openLine(queue, line);
   }
   line.waiting.splice(positionIn(line, waiting.order), 0, waiting);
   queue.size += 1;
@@ -107,7 +111,7 @@ export function dequeue(queue: JobQueue, accountId: AccountId, key: string, wait
   signature.lines.delete(line);
   if (signature.lines.size === 0) {
     queue.signatures.delete(key);
-    queue.blocked.delete(signature);
+    queue.narrowed.delete(signature);
   }
 }
 
@@ -117,6 +121,16 @@ export function nextWaiting(
   usage: ReadonlyMap<AccountId, Usage>,
   totals: Usage,
 ): { readonly line: SignatureLine; readonly waiting: Waiting } | undefined {
+  while (queue.open.size > 0) {
+    const account = neediest(queue, usage, totals);
+    const line = account === undefined ? undefined : firstLine(queue, account);
+    const waiting = line?.waiting[line.head];
+    if (line !== undefined && waiting !== undefined) return { line, waiting };
+  }
+  return undefined;
+}
+
+function neediest(queue: JobQueue, usage: ReadonlyMap<AccountId, Usage>, totals: Usage): AccountLine | undefined {
   let chosen: AccountLine | undefined;
   let chosenShare = Infinity;
   for (const account of queue.open) {
@@ -126,12 +140,27 @@ export function nextWaiting(
       chosenShare = share;
     }
   }
+  return chosen;
+}
+
+/** The consumer's oldest job that may find an offer. Signatures whose candidates are taken by now are blocked on the way. */
+function firstLine(queue: JobQueue, account: AccountLine): SignatureLine | undefined {
   let first: SignatureLine | undefined;
-  for (const line of chosen?.open ?? []) {
-    if (first === undefined || orderOf(line) < orderOf(first)) first = line;
+  for (const line of account.open) {
+    if (first !== undefined && orderOf(first) < orderOf(line)) continue;
+    if (mayFit(line.signature)) first = line;
+    else block(queue, line.signature);
   }
-  const waiting = first?.waiting[first.head];
-  return first === undefined || waiting === undefined ? undefined : { line: first, waiting };
+  return first;
+}
+
+function mayFit({ candidates, request }: Signature): boolean {
+  if (candidates === null) return true;
+  for (const machine of candidates) {
+    if (admits(machine, request)) return true;
+    candidates.delete(machine);
+  }
+  return false;
 }
 
 /** Remembers that the consumer got something, to break ties. */
@@ -140,18 +169,26 @@ export function noteServed(queue: JobQueue, account: AccountLine): void {
   account.servedAt = queue.served;
 }
 
+/** No offer fits it now: it waits for a machine that gains capacity. */
 export function block(queue: JobQueue, signature: Signature): void {
-  queue.blocked.add(signature);
+  signature.candidates = new Set();
+  queue.narrowed.add(signature);
   for (const line of signature.lines) closeLine(queue, line);
 }
 
-/** Opens the signatures that could now be placed on this machine. */
-export function unblockFor(queue: JobQueue, machine: Machine): void {
-  for (const signature of queue.blocked) {
-    if (!admits(machine, signature.request)) continue;
-    queue.blocked.delete(signature);
+/** This machine gained capacity: it is a candidate for whatever it could take. */
+export function offerCandidate(queue: JobQueue, machine: Machine): void {
+  for (const signature of queue.narrowed) {
+    const { candidates } = signature;
+    if (candidates === null || candidates.has(machine) || !admits(machine, signature.request)) continue;
+    candidates.add(machine);
+    if (candidates.size > 1) continue;
     for (const line of signature.lines) openLine(queue, line);
   }
+}
+
+function isBlocked({ candidates }: Signature): boolean {
+  return candidates !== null && candidates.size === 0;
 }
 
 /** The largest part of anything that the consumer has in use. */

@@ -124,7 +124,7 @@ export function counts(state: CoreState): Counts {
     jobs: Object.fromEntries([...ix.jobsByPhase].filter(([, count]) => count > 0)),
     workers: Object.fromEntries(ix.workersByPhase),
     queued: ix.queue.size,
-    blockedSignatures: ix.queue.blocked.size,
+    blockedSignatures: [...ix.queue.narrowed].filter(({ candidates }) => candidates?.size === 0).length,
     standbysWanted: ix.wantedStandbys.size,
     deadlines: state.deadlines.size,
     counters: { ...state.volatile.counters },

@@ -135,8 +135,8 @@ export interface Counters {
 export interface Volatile {
   readonly live: Map<AttemptId, LiveAttempt>;
   readonly logs: Map<JobId, JobLogs>;
-  /** Of the wanted standbys: those to be looked for, and those for which there was no offer until capacity is gained. */
-  readonly openStandbys: Set<JobId>;
+  /** Of the wanted standbys: those to be looked for, where it is known with the machines beside which none fits; and those for which there was no offer until capacity is gained. */
+  readonly openStandbys: Map<JobId, Set<Machine> | null>;
   readonly blockedStandbys: Map<JobId, OfferRequest>;
   /** `standby_unavailable` was said. */
   readonly standbyNoted: Set<JobId>;

@@ -91,7 +91,7 @@ function onStopDue(state: CoreState, id: JobId): void {
 
 function onStandbyRetryDue(state: CoreState, id: JobId): void {
   if (!state.volatile.blockedStandbys.delete(id)) return;
-  state.volatile.openStandbys.add(id);
+  state.volatile.openStandbys.set(id, null);
   state.volatile.dispatchPending = true;
 }
 
