@@ -267,6 +267,17 @@ describe("after the agent's own crash", () => {
     await expect.poll(() => bench.log()).toBe("a\nb\n");
   });
 
+  it("one that was killed from outside meanwhile is lost, not failed", async () => {
+    const run = shell("sleep 60");
+    const before = bench.slot("s1");
+    await before.prepare(jobId, run, null);
+    await before.start(ATTEMPT, run);
+    before.detach();
+    await bench.containers.kill("s1");
+    await expect.poll(async () => (await bench.containers.inspect("s1"))?.state).toBe("exited");
+    expect((await bench.slot("s1").found()).state).toBe("absent");
+  });
+
   it("nothing is left after a removal", async () => {
     const run = shell("sleep 60");
     const slot = bench.slot("s1");
