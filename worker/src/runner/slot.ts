@@ -379,9 +379,15 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     async ship(jobId, entry, ranMs, progress) {
       try {
         await tracked(async () => {
+          const begunMs = performance.now();
           const tree = await shipEntry(folders, entry, ports.chunks(jobId), life.signal, tellJob);
-          if (tree === undefined) emit({ kind: "shipFailed", slotId: id, entry });
-          else emit({ kind: "shipped", slotId: id, entry, tree, ranMs, progress });
+          if (tree === undefined) return emit({ kind: "shipFailed", slotId: id, entry });
+          const tookMs = Math.round(performance.now() - begunMs);
+          logger.info(
+            { event: "checkpoint_shipped", bytes: tree.bytes, bytesMoved: tree.bytesMoved, tookMs },
+            "shipped",
+          );
+          emit({ kind: "shipped", slotId: id, entry, tree, ranMs, progress });
         });
       } catch (error) {
         if (life.signal.aborted) return;
