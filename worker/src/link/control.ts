@@ -11,12 +11,17 @@ import {
   type LinkIdentity,
   openSocket,
   parseOrchestratorMessage,
+  REPLACED,
   type Welcome,
 } from "./handshake.ts";
 
 /** A session without a frame for this many heartbeats is dead: TCP alone would notice minutes later, or never. */
 const SILENT_HEARTBEATS_MAX = 3;
 const WATCH_EVERY_MS = 250;
+/** A session that ends sooner does not count as one: an orchestrator that lets go at once is not asked again at once. */
+const SESSION_STEADY_MS = 5_000;
+/** Two agents with one identity would take each other's place for ever; this slows them down. */
+const REPLACED_PAUSE_MS = 5_000;
 /** Bytes that wait to leave. A line that is this far behind is better opened anew. */
 const OUTBOX_BYTES_MAX = 16 * 1024 * 1024;
 /** Messages whose answer is awaited; the oldest is forgotten beyond this, and said again at the next session if it matters. */
@@ -77,22 +82,24 @@ export function createControlLink(ports: ControlPorts): ControlLink {
     const backoff = createBackoff(() => ports.random());
     while (!signal.aborted) {
       try {
-        await openSocket(identity, "control", signal, (socket, welcome) => {
-          backoff.reset();
-          return hold(socket, welcome, events, signal);
-        });
+        const heldMs = await openSocket(identity, "control", signal, (socket, welcome) =>
+          hold(socket, welcome, events, signal),
+        );
+        if (heldMs >= SESSION_STEADY_MS) backoff.reset();
       } catch (error) {
         if (signal.aborted) return;
         const problem = toProblem(error);
         logger.debug({ event: "link_failed", err: problem }, "no session");
         events.failed(problem, isFinal(problem));
+        if (problem.code === REPLACED) await sleep(REPLACED_PAUSE_MS, undefined, { signal }).catch(() => undefined);
       }
       await sleep(backoff.next(), undefined, { signal }).catch(() => undefined);
     }
   }
 
-  /** One session, from its welcome to its end. */
-  function hold(socket: WebSocket, welcome: Welcome, events: ControlEvents, signal: AbortSignal): Promise<void> {
+  /** One session, from its welcome to its end; resolves with how long it lasted, in milliseconds. */
+  function hold(socket: WebSocket, welcome: Welcome, events: ControlEvents, signal: AbortSignal): Promise<number> {
+    const begunMs = performance.now();
     return new Promise((resolve, reject) => {
       const own: Session = { socket, unanswered: new Map(), logs: [], nextMsg: 1, heardAtMs: performance.now() };
       const watch = watchdog(own, ports);
@@ -112,8 +119,8 @@ export function createControlLink(ports: ControlPorts): ControlLink {
         logger.info({ event: "session_closed", code, reason: reason.toString("utf8") }, "session closed");
         events.closed();
         const problem = closeError(code, reason.toString("utf8"));
-        if (isFinal(problem)) reject(problem);
-        else resolve();
+        if (isFinal(problem) || problem.code === REPLACED) reject(problem);
+        else resolve(performance.now() - begunMs);
       });
       session = own;
       logger.info({ event: "session_opened", sessionId: welcome.sessionId }, "session opened");

