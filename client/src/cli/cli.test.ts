@@ -4,11 +4,16 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { SessionId } from "@qubix/shared/domain";
+import { HEARTBEAT_BUSY_MS } from "@qubix/shared/protocol";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { DrivenWorker } from "../../../orchestrator/src/api/testing/driven-worker.ts";
 import { startTestApi, type TestAccount, type TestApi } from "../../../orchestrator/src/api/testing/test-api.ts";
 import { createNodeClient, type NodeClient } from "../node/http-client.ts";
 import { uploadPath } from "../node/upload.ts";
+
+// Each test starts programs, on a machine that may be busy with others.
+vi.setConfig({ testTimeout: 120_000 });
 
 const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
 const SPEC = ["--image", "docker.io/library/busybox:1", "--price-max", "0.10/h", "--duration", "1h"];
@@ -19,14 +24,21 @@ let consumer: TestAccount;
 let client: NodeClient;
 let worker: DrivenWorker;
 let folder: string;
+/** Without them the worker would be lost while programs start. */
+let signsOfLife: NodeJS.Timeout;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "qubix-cli-"));
   api = await startTestApi();
   consumer = await api.account("consumer", CREDIT);
   worker = await api.worker(await api.account("provider"), "anna");
   client = createNodeClient({ url: api.url, apiKey: consumer.key });
+  signsOfLife = setInterval(() => {
+    const { id: workerId } = worker;
+    void api.writer.submit({ kind: "worker.heard", workerId, sessionId: `ses-${workerId}` as SessionId });
+  }, HEARTBEAT_BUSY_MS);
 });
 afterAll(async () => {
+  clearInterval(signsOfLife);
   client.close();
   await api.stop();
   await rm(folder, { recursive: true });
@@ -142,6 +154,7 @@ describe("a job", () => {
     const tree = await api.treeOfUpload((await uploadPath(client, join(folder, "result"))).id);
     const to = join(folder, "fetched");
     const run = start(["run", ...SPEC, "--logs", "--output-dir", to, "--", "train"]);
+    await run.saw("queued");
     const attempt = await worker.nextAssign();
     await worker.start(attempt);
     await worker.log(attempt, "step 1\n");
@@ -184,6 +197,7 @@ describe("a job", () => {
 
   test("that fails: exit code 1, the reason, and where to look", async () => {
     const run = start(["run", ...SPEC, "--retries", "0", "--wait", "--", "false"]);
+    await run.saw("queued");
     const attempt = await worker.nextAssign();
     await worker.start(attempt);
     await worker.say({ kind: "exited", attempt, ranMs: 5 });
@@ -196,6 +210,7 @@ describe("a job", () => {
 
   test("waited for with --json: events and the job, a line each", async () => {
     const run = start(["run", ...SPEC, "--wait", "--json", "--", "true"]);
+    await run.saw("queued");
     const attempt = await worker.nextAssign();
     await worker.start(attempt);
     await worker.end(attempt, null);
@@ -211,6 +226,7 @@ describe("a job", () => {
 
   test("goes on when who waits for it leaves", async () => {
     const run = start(["run", ...SPEC, "--wait", "--", "sleep"]);
+    await run.saw("queued");
     const attempt = await worker.nextAssign();
     await run.saw("matched");
     run.interrupt();

@@ -11,6 +11,7 @@ import type { EventChannel, EventsFrame, EventView } from "./types.ts";
 const BUFFERED_FRAMES_MAX = 2_000;
 /** Connections lost in a row before it is given up; at the longest back-off this is about a minute. */
 const CONNECT_TRIES_MAX = 20;
+const UPGRADE_REQUIRED = 426;
 /** A close with these codes is the server's last word: the same again would be answered alike. */
 const FATAL_CLOSE_CODES: readonly number[] = [1002, 1003, 1007, 1008];
 
@@ -60,6 +61,7 @@ export async function* subscribe(
     if (end === null) continue;
     failures = connection.opened() ? 1 : failures + 1;
     throwIfFinal(deps.requester.baseUrl, end, failures);
+    if (!connection.opened() && end.status === undefined) await throwIfRefused(deps.requester, after, options);
     options.onReconnect?.(end);
     const stopped = await sleep(backoffMs(failures, deps.random()), options.signal).then(
       () => false,
@@ -97,7 +99,7 @@ function connect(deps: EventsDeps, after: number | undefined, options: Subscribe
     socket.close();
     notify();
   };
-  const socket: Socket = deps.openSocket(urlOf(deps.requester.baseUrl, after, options), deps.requester.apiKey, {
+  const socket: Socket = deps.openSocket(urlOf(deps.requester, pathOf(after, options)), deps.requester.apiKey, {
     onOpen: () => {
       wasOpened = true;
     },
@@ -135,14 +137,18 @@ function connect(deps: EventsDeps, after: number | undefined, options: Subscribe
   };
 }
 
-function urlOf(baseUrl: string, after: number | undefined, options: SubscribeOptions): string {
+function urlOf(requester: Requester, path: string): string {
+  return `${requester.baseUrl.replace(/^http/, "ws")}${path}`;
+}
+
+function pathOf(after: number | undefined, options: SubscribeOptions): string {
   const query = new URLSearchParams();
   if (after !== undefined) query.set("after", String(after));
   if (options.channels !== undefined) query.set("channels", options.channels.join(","));
   if (options.kinds !== undefined) query.set("kinds", options.kinds.join(","));
   if (options.jobId !== undefined) query.set("jobId", options.jobId);
   const text = query.toString();
-  return `${baseUrl.replace(/^http/, "ws")}/v1/events${text === "" ? "" : `?${text}`}`;
+  return `/v1/events${text === "" ? "" : `?${text}`}`;
 }
 
 /** Anything that is not a frame of events is a later addition, and passed over. */
@@ -153,6 +159,22 @@ function parseFrame(text: string): EventsFrame | undefined {
     return isFrame ? (value as EventsFrame) : undefined;
   } catch {
     return undefined;
+  }
+}
+
+/** A standard WebSocket does not tell why it was refused: the same question as a plain request does. */
+async function throwIfRefused(
+  requester: Requester,
+  after: number | undefined,
+  options: SubscribeOptions,
+): Promise<void> {
+  const path = pathOf(after, options);
+  try {
+    await requester.json({ method: "GET", path, idempotent: false, signal: options.signal });
+  } catch (error) {
+    if (!(error instanceof QubixError) || error.retryable || error.status >= 500) return;
+    // 426: all is well but that it came without a socket.
+    if (error.status !== UPGRADE_REQUIRED) throw error;
   }
 }
 
