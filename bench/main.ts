@@ -36,6 +36,10 @@ async function main(): Promise<number> {
   const stop = () => void cleanup.run().then(() => process.exit(1));
   process.once("SIGINT", stop);
   process.once("SIGTERM", stop);
+  process.once("uncaughtException", (error) => {
+    console.error(error);
+    stop();
+  });
   const benches: Readonly<Record<string, () => Promise<void>>> = {
     dispatch: () =>
       runDispatch(report, cleanup, {

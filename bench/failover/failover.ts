@@ -29,7 +29,7 @@ interface Run {
   readonly firstStepMs: number;
   readonly toSuspectMs: number;
   readonly toPromotedMs: number;
-  readonly toRunningMs: number;
+  readonly toStartedMs: number;
   readonly toStepMs: number;
 }
 
@@ -96,14 +96,14 @@ async function failOnce(report: Report, consumer: Consumer, fleet: Fleet): Promi
     await fleet.restart(before.workerId);
     const suspectMs = timeline.suspectWallMs - killedAtWallMs;
     const promotedMs = timeline.promotedMs - timeline.suspectMs;
-    const runningMs = timeline.runningMs - timeline.promotedMs;
+    const startedMs = timeline.startedMs - timeline.promotedMs;
     const firstStepMs = step.atMs - killedAtMs;
     return {
       firstStepMs,
       toSuspectMs: suspectMs,
       toPromotedMs: promotedMs,
-      toRunningMs: runningMs,
-      toStepMs: firstStepMs - suspectMs - promotedMs - runningMs,
+      toStartedMs: startedMs,
+      toStepMs: firstStepMs - suspectMs - promotedMs - startedMs,
     };
   } finally {
     logs.close();
@@ -173,12 +173,12 @@ async function timelineAfter(api: Api, jobId: string, epoch: number) {
   };
   const suspect = find("suspect");
   const promoted = find("promoted", suspect.seq);
-  const running = find("running", promoted.seq);
+  const started = find("started", promoted.seq);
   return {
     suspectWallMs: Date.parse(suspect.time),
     suspectMs: suspect.clockMs,
     promotedMs: promoted.clockMs,
-    runningMs: running.clockMs,
+    startedMs: started.clockMs,
   };
 }
 
@@ -199,8 +199,8 @@ function printRows(
   const parts = {
     "kill->suspect p50": runs.map((run) => run.toSuspectMs),
     "suspect->promoted p50": runs.map((run) => run.toPromotedMs),
-    "promoted->running p50": runs.map((run) => run.toRunningMs),
-    "running->first step p50": runs.map((run) => run.toStepMs),
+    "promoted->started p50": runs.map((run) => run.toStartedMs),
+    "started->first step p50": runs.map((run) => run.toStepMs),
   };
   for (const [metric, values] of Object.entries(parts)) row("qubix", metric, values, 50);
   row(
