@@ -14,6 +14,7 @@ import { sendStandbyCheckpoint } from "./standbys.ts";
 import type { CoreState, Machine } from "./state.ts";
 import {
   attemptsOf,
+  countUp,
   currentAttempt,
   effect,
   emitJob,
@@ -53,7 +54,7 @@ export function ack(state: CoreState, machine: Machine, message: WorkerMessage):
 
 /** Says no to a word of a stale attempt, and fences it. */
 export function refuseStale(state: CoreState, machine: Machine, message: WorkerMessage, ref: AttemptRef): void {
-  state.volatile.counters.staleRefused += 1;
+  countUp(state, "staleRefused");
   noteIncident(state, "stale_refused", ref);
   send(state, machine.id, {
     kind: "refused",

@@ -14,6 +14,7 @@ import { consumeStandby, loseStandby } from "./standbys.ts";
 import type { CoreState, Machine } from "./state.ts";
 import {
   attemptsOf,
+  countUp,
   currentAttempt,
   emitJob,
   fire,
@@ -81,8 +82,8 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
     troubledWorkers: withTroubled(state, job, gone),
     ...(setback.budget === "retries" ? { retriesUsed: retriesUsed + 1 } : { failoversUsed: failoversUsed + 1 }),
   });
-  if (setback.budget === "retries") state.volatile.counters.retries += 1;
-  else state.volatile.counters.failovers += 1;
+  if (setback.budget === "retries") countUp(state, "retries");
+  else countUp(state, "failovers");
   if (setback.budget === "failovers") noteIncident(state, "failover", refOf(gone));
   const standby = liveStandby(state, next);
   if (standby !== undefined && canPromote(state, standby)) {
@@ -117,7 +118,7 @@ export function promote(
     ratePerHour: standby.fullRatePerHour,
   });
   const { epoch, workerId, fromSeq } = placed.attempt;
-  state.volatile.counters.promotions += 1;
+  countUp(state, "promotions");
   noteIncident(state, "promotion", refOf(placed.attempt));
   emitJob(
     state,
@@ -219,7 +220,7 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   if (running.startedAtMs === null) patchJob(state, running, { startedAtMs: started.startedAtMs });
   armDuration(state, running, started);
-  state.volatile.counters.undos += 1;
+  countUp(state, "undos");
   noteIncident(state, "undo", refOf(started));
   const { epoch, workerId } = started;
   const fencedEpoch = successor !== undefined && successor.id !== lost.id ? successor.epoch : null;

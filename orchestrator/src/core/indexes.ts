@@ -170,8 +170,9 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
     if (after !== undefined) count(ix.jobsByPhase, after.phase, 1);
   }
   const id = (after ?? before)?.id as JobId;
-  const waitedBefore = before?.phase === "queued";
-  const waitsAfter = after?.phase === "queued";
+  const queues = !state.volatile.setAside.has(id);
+  const waitedBefore = queues && before?.phase === "queued";
+  const waitsAfter = queues && after?.phase === "queued";
   if (waitedBefore !== waitsAfter || (waitsAfter && before !== undefined && queueKeysDiffer(before, after))) {
     if (waitedBefore) takeFromQueue(ix.queue, before);
     if (waitsAfter) addToQueue(ix.queue, after);

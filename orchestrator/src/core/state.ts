@@ -132,15 +132,23 @@ export interface Counters {
   heartbeats: number;
 }
 
+export interface StandbyFailure {
+  /** In a row. */
+  readonly count: number;
+  readonly retryAtMs: number;
+}
+
 export interface Volatile {
   readonly live: Map<AttemptId, LiveAttempt>;
   readonly logs: Map<JobId, JobLogs>;
   /** Of the wanted standbys: those to be looked for, where it is known with the machines beside which none fits; and those for which there was no offer until capacity is gained. */
   readonly openStandbys: Map<JobId, Set<Machine> | null>;
   readonly blockedStandbys: Map<JobId, OfferRequest>;
+  /** Jobs that could not be placed because of a fault: until their deadline they are in no queue, whatever phase they come to. */
+  readonly setAside: Set<JobId>;
   /** `standby_unavailable` was said. */
   readonly standbyNoted: Set<JobId>;
-  readonly standbyFailures: Map<JobId, { readonly count: number; readonly retryAtMs: number }>;
+  readonly standbyFailures: Map<JobId, StandbyFailure>;
   /** Explanations of a moment ago: many jobs end for the same reason at once. */
   readonly explained: { atMs: number; looked: number; readonly texts: Map<string, string> };
   /** A dispatch met its bound and has more to do. */
@@ -161,9 +169,7 @@ export interface StepScratch {
   reply: Reply;
   /** Jobs that ended: they leave memory when the step is done. */
   ended: JobId[];
-  /** Deadlines taken out of the heap. */
-  popped: { readonly key: string; readonly atMs: number }[];
-  /** The key being handled. */
+  /** The deadline being handled, or what is being placed. */
   handling: string | null;
   /** The last written meta record. */
   meta: MetaRecord;
