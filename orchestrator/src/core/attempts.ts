@@ -6,12 +6,13 @@ import { carryOn, closeAttempt, endByIntent, type Setback } from "./failover.ts"
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
 import { leaseEnd } from "./leases.ts";
+import type { Machine } from "./machine.ts";
 import { credit } from "./metering.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { sendStandbyCheckpoint } from "./standbys.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import {
   attemptsOf,
   countUp,

@@ -1,11 +1,12 @@
 // Places one thing per step: a wanted standby, else the waiting job whose turn it is. What finds no offer is blocked until capacity that could matter is gained.
+import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
 import type { JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { block, nextWaiting, noteServed, offerCandidate, type Signature } from "./queue.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
 import { reserveStandby } from "./standbys.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import { currentAttempt, emitJob, jobOf, liveStandby } from "./tables.ts";
 import { addToQueue, requestOf, takeFromQueue } from "./indexes.ts";
 import { deadlineKey } from "./silence.ts";

@@ -5,13 +5,14 @@ import { assert } from "@qubix/shared/runtime";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
+import type { Machine } from "./machine.ts";
 import { MS_PER_S } from "./metering.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { consumeStandby, loseStandby } from "./standbys.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import {
   attemptsOf,
   countUp,

@@ -2,6 +2,7 @@
 import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
 import { imageKey, parseImageRef } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
+import type { Machine, Usage } from "./machine.ts";
 import { createMarket, type OfferRequest } from "./market.ts";
 import type {
   Allocation,
@@ -16,7 +17,7 @@ import type {
 } from "./model.ts";
 import { createJobQueue, dequeue, enqueue, type JobQueue, waitingOf } from "./queue.ts";
 import { needsOf } from "./resources.ts";
-import type { CoreState, Indexes, JobLinks, Machine, Usage } from "./state.ts";
+import type { CoreState, Indexes, JobLinks } from "./state.ts";
 
 export function createIndexes(): Indexes {
   return {

@@ -5,10 +5,11 @@ import type { JournalAttempt, JournalStandby, WorkerMessage } from "@qubix/share
 import { ack, sendStop } from "./attempts.ts";
 import { canUndo, loseAttempt, placeOnStandby, promotedStandbyOn, undo } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
+import type { Machine } from "./machine.ts";
 import type { AttemptRecord, StandbyRecord } from "./model.ts";
 import { newestCheckpoint, sendAssign, sendPromote } from "./placing.ts";
 import { loseStandby, sendPrepare, sendStandbyCheckpoint, standbyPrepared } from "./standbys.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import { jobOf, refOf, send } from "./tables.ts";
 import { attemptsOn, onGreeted } from "./workers.ts";
 

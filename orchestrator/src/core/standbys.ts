@@ -2,12 +2,13 @@
 import { standbyId, standbyTable, type StandbyEvent } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
+import type { Machine } from "./machine.ts";
 import { presentUntilMs, standbyCreditMs } from "./metering.ts";
 import type { JobRecord, StandbyRecord } from "./model.ts";
 import { allocate, checkpointRefOf, newestCheckpoint, runSpecOf } from "./placing.ts";
 import { needsOf, type StandbyRates } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
-import type { CoreState, Machine, StandbyFailure } from "./state.ts";
+import type { CoreState, StandbyFailure } from "./state.ts";
 import { emitJob, fire, liveStandby, machineOf, patchJob, put, send } from "./tables.ts";
 
 /** Reserves a machine that fits for a hot job. */

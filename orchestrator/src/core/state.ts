@@ -1,8 +1,9 @@
 // What the core holds in memory: the tables (the state proper), indexes that are functions of the tables, and volatile facts that no row is written for.
-import type { AccountId, AttemptId, JobId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
+import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
 import type { CoreConfig } from "./config.ts";
 import type { DeadlineHeap } from "./deadline-heap.ts";
 import type { Effect, Incident, Reply } from "./events.ts";
+import type { Machine, Usage } from "./machine.ts";
 import type { Market, OfferRequest } from "./market.ts";
 import type {
   EnrolmentRecord,
@@ -13,7 +14,6 @@ import type {
   TableName,
   Tables,
   TransferRecord,
-  WorkerRecord,
 } from "./model.ts";
 import type { JobQueue } from "./queue.ts";
 
@@ -55,43 +55,6 @@ export interface Indexes {
 export interface JobLinks {
   readonly attempts: Set<AttemptId>;
   readonly standbys: Set<StandbyId>;
-}
-
-export interface Usage {
-  gpus: number;
-  cpuMilli: number;
-  memoryMiB: number;
-}
-
-/** A worker with what is taken of it, and when it was heard. */
-export interface Machine {
-  readonly id: WorkerId;
-  worker: WorkerRecord;
-  /** Active attempts and live standbys. */
-  readonly attempts: Set<AttemptId>;
-  readonly standbys: Set<StandbyId>;
-  /** How many of the attempts belong to hot jobs. */
-  hotAttempts: number;
-  usedCpuMilli: number;
-  usedMemoryMiB: number;
-  usedDiskMiB: number;
-  readonly usedGpus: Set<string>;
-  /** Of the offer, in whole thousandths. */
-  cpuMilli: number;
-  images: ReadonlySet<string>;
-  /** Capacity or willingness grew since blocked jobs were last judged. */
-  gained: boolean;
-  // Volatile from here on.
-  /** Last sign of life. */
-  heardMs: number;
-  /** Silence is not counted from before this: it had a slower heartbeat, or we had just started. */
-  countFromMs: number;
-  /** The session whose `hello` was taken; nothing is sent to any other. */
-  greeted: SessionId | null;
-  /** It is suspect because its socket closed (or we restarted), and is lost at this time. */
-  lostAtMs: number | null;
-  /** Silence was excused once because we were late ourselves. */
-  excused: boolean;
 }
 
 /** What the last heartbeat said of an attempt. */

@@ -14,8 +14,9 @@ import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { assert, type ErrorCategory } from "@qubix/shared/runtime";
 import type { Effect, Incident, Refusal } from "./events.ts";
 import { reindex } from "./indexes.ts";
+import type { Machine } from "./machine.ts";
 import type { AttemptRecord, EventChannel, JobRecord, Put, StandbyRecord, TableName, Tables } from "./model.ts";
-import type { CoreState, Counters, JobLogs, Machine } from "./state.ts";
+import type { CoreState, Counters, JobLogs } from "./state.ts";
 
 /** Replaces a row, or removes it with `null`. */
 export function put<T extends TableName>(state: CoreState, table: T, key: string, record: Tables[T] | null): void {

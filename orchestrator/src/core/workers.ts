@@ -2,10 +2,11 @@
 import { type SessionId, type WorkerEvent, type WorkerId, workerSessionTable } from "@qubix/shared/domain";
 import type { WorkerOffer } from "@qubix/shared/protocol";
 import { canPromote, loseAttempt, placeOnStandby } from "./failover.ts";
+import type { Machine } from "./machine.ts";
 import { loseStandby } from "./standbys.ts";
 import type { AttemptRecord, WorkerRecord } from "./model.ts";
 import { silenceLimits, silentSinceMs, watch } from "./silence.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import { countUp, effect, emit, emitJob, fire, jobOf, liveStandby, put } from "./tables.ts";
 import type { Deadline } from "./deadline-heap.ts";
 import { deadlineKey } from "./silence.ts";
