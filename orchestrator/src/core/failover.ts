@@ -187,7 +187,7 @@ function exhausted(job: JobRecord, setback: Setback): { event: "failed"; reason:
 
 // ── Undo ──
 
-/** Whether a lost attempt whose container still runs can go on in place of what followed it. */
+/** Whether a lost attempt whose container still runs, or has its result, can go on in place of what followed it. */
 export function canUndo(state: CoreState, job: JobRecord, lost: AttemptRecord): boolean {
   if (lost.phase !== "lost" || job.intent !== null) return false;
   if (job.phase !== "queued" && job.phase !== "starting" && job.phase !== "running") return false;
