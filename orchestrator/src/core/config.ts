@@ -45,6 +45,8 @@ export interface CoreConfig {
   readonly faultRetryMs: number;
   /** Signatures or standbys without an offer that one dispatch may meet before it yields. */
   readonly dispatchTriesMax: number;
+  /** Blocked signatures that one dispatch may judge for machines that gained capacity: about a millisecond. */
+  readonly judgementsPerStepMax: number;
   /** Offers looked at beyond the first that fits, in search of one of another provider or without trouble. */
   readonly preferenceScanMax: number;
   /** Registries images may come from. */
@@ -72,6 +74,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   deadlinesPerStepMax: 256,
   faultRetryMs: 5_000,
   dispatchTriesMax: 256,
+  judgementsPerStepMax: 2_048,
   preferenceScanMax: 256,
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

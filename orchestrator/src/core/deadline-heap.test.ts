@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { DeadlineHeap } from "./deadline-heap.ts";
-import { newJobId, nextRandom } from "./random.ts";
+import { jobNumber, newJobId, nextRandom } from "./random.ts";
 
 test("gives deadlines in order, each key once, as a plain map with transactions would", () => {
   const action = fc.record({
@@ -61,6 +61,7 @@ test("ids sort by creation and come from the seed alone", () => {
   const ids = (from: ReturnType<typeof source>) => Array.from({ length: 100 }, () => newJobId(from));
   const made = ids(source());
   expect(made).toEqual(made.toSorted());
+  expect(made.map(jobNumber)).toEqual(made.map((_, n) => n + 1));
   expect(new Set(made.map((id) => id.slice(-6))).size).toBeGreaterThan(90);
   expect(ids(source())).toEqual(made);
   expect(nextRandom({ random: 1 })).toBe(nextRandom({ random: 1 }));

@@ -1,5 +1,6 @@
-// Deadlines as a binary heap, earliest first. Each key has one deadline; scheduling it again moves it, and the older entry is skipped when it surfaces. What changed since
+// Deadlines in a heap, earliest first. Each key has one deadline; scheduling it again moves it, and the older entry is skipped when it surfaces. What changed since
 // the last `commit` can be rolled back, so that a step that throws loses no deadline.
+import { Heap } from "./heap.ts";
 
 export interface Deadline {
   readonly key: string;
@@ -10,7 +11,7 @@ export interface Deadline {
 const STALE_ENTRIES_SLACK = 4_096;
 
 export class DeadlineHeap {
-  #entries: Deadline[] = [];
+  readonly #entries = new Heap<Deadline>(before);
   readonly #current = new Map<string, number>();
   /** Of the keys that changed since the last commit: what they had then. */
   readonly #before = new Map<string, number | undefined>();
@@ -68,15 +69,15 @@ export class DeadlineHeap {
   /** The earliest time; `null` for none. */
   nextMs(): number | null {
     this.#dropStale();
-    return this.#entries[0]?.atMs ?? null;
+    return this.#entries.first?.atMs ?? null;
   }
 
   /** Takes out the earliest deadline that is due. */
   pop(nowMs: number): Deadline | undefined {
     this.#dropStale();
-    const first = this.#entries[0];
+    const { first } = this.#entries;
     if (first === undefined || first.atMs > nowMs) return undefined;
-    this.#removeFirst();
+    this.#entries.removeFirst();
     this.#remember(first.key);
     this.#current.delete(first.key);
     return first;
@@ -87,52 +88,24 @@ export class DeadlineHeap {
   }
 
   #dropStale(): void {
-    for (let first = this.#entries[0]; first !== undefined; first = this.#entries[0]) {
+    const entries = this.#entries;
+    for (let first = entries.first; first !== undefined; first = entries.first) {
       if (this.#current.get(first.key) === first.atMs) return;
-      this.#removeFirst();
+      entries.removeFirst();
     }
   }
 
   #push(entry: Deadline): void {
-    if (this.#entries.length > 2 * this.#current.size + STALE_ENTRIES_SLACK) this.#sweep();
-    const entries = this.#entries;
-    let at = entries.length;
-    entries.push(entry);
-    while (at > 0) {
-      const up = (at - 1) >> 1;
-      const parent = entries[up] as Deadline;
-      if (before(parent, entry)) break;
-      entries[at] = parent;
-      at = up;
-    }
-    entries[at] = entry;
+    if (this.#entries.size > 2 * this.#current.size + STALE_ENTRIES_SLACK) this.#sweep();
+    this.#entries.push(entry);
   }
 
   #sweep(): void {
-    const live = [...this.#current].map(([key, atMs]) => ({ key, atMs }));
-    // A sorted array is a heap.
-    this.#entries = live.toSorted((a, b) => (a.atMs === b.atMs ? (a.key < b.key ? -1 : 1) : a.atMs - b.atMs));
-  }
-
-  #removeFirst(): void {
-    const entries = this.#entries;
-    const last = entries.pop();
-    if (last === undefined || entries.length === 0) return;
-    let at = 0;
-    for (;;) {
-      let down = 2 * at + 1;
-      if (down >= entries.length) break;
-      if (down + 1 < entries.length && before(entries[down + 1] as Deadline, entries[down] as Deadline)) down += 1;
-      const child = entries[down] as Deadline;
-      if (before(last, child)) break;
-      entries[at] = child;
-      at = down;
-    }
-    entries[at] = last;
+    this.#entries.reset([...this.#current].map(([key, atMs]) => ({ key, atMs })));
   }
 }
 
 /** Ties are broken by key, so that a run replays identically. */
 function before(a: Deadline, b: Deadline): boolean {
-  return a.atMs < b.atMs || (a.atMs === b.atMs && a.key <= b.key);
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.key < b.key);
 }

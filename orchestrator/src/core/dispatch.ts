@@ -3,7 +3,7 @@ import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
 import type { JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
-import { block, nextWaiting, noteServed, offerCandidate, type Signature } from "./queue.ts";
+import { block, noteServed, offerCandidate, type Signature, turns } from "./queue.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
 import { reserveStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
@@ -18,13 +18,41 @@ const OFFERS_PER_TRY = 64;
 export function dispatch(state: CoreState): void {
   const { ix, volatile } = state;
   volatile.dispatchPending = false;
-  for (const machine of refreshMarket(ix.market)) {
-    offerCandidate(ix.queue, machine);
-    offerStandbyCandidate(state, machine);
+  for (const machine of refreshMarket(ix.market)) volatile.gained.add(machine);
+  const judged = judgeGained(state);
+  // As long as some of the waiting are not judged, none is served: those who are judged first must not always be first.
+  if (judged === "half") {
+    volatile.dispatchPending = true;
+    return;
   }
   const budget = { left: state.config.dispatchTriesMax };
-  if (placeStandby(state, budget) || placeJob(state, budget)) return;
-  volatile.dispatchPending = budget.left <= 0;
+  const placed = placeStandby(state, budget) || placeJob(state, budget);
+  volatile.dispatchPending = judged === "some" || (!placed && budget.left <= 0);
+}
+
+/** Judges what waits for each machine that gained capacity, up to a bound per step. `half`: one machine is not through; `some`: others are left. */
+function judgeGained(state: CoreState): "all" | "some" | "half" {
+  const { volatile, ix } = state;
+  const { judgementsPerStepMax } = state.config;
+  let left = judgementsPerStepMax;
+  for (;;) {
+    if (volatile.judging === null) {
+      const [machine] = volatile.gained;
+      if (machine === undefined) return "all";
+      // Not begun where it cannot be finished, so that there is time to serve somebody in between.
+      if (left < judgementsPerStepMax && left < ix.queue.narrowed.size) return "some";
+      volatile.gained.delete(machine);
+      volatile.judging = { machine, rest: ix.queue.narrowed.values() };
+      offerStandbyCandidate(state, machine);
+    }
+    const { machine, rest } = volatile.judging;
+    for (let next = rest.next(); next.done !== true; next = rest.next()) {
+      offerCandidate(ix.queue, next.value, machine);
+      left -= 1;
+      if (left <= 0) return "half";
+    }
+    volatile.judging = null;
+  }
 }
 
 /** True when something was placed, or said. */
@@ -122,12 +150,11 @@ function offerStandbyCandidate(state: CoreState, machine: Machine): void {
 /** True when a job was placed. */
 function placeJob(state: CoreState, budget: { left: number }): boolean {
   const { ix } = state;
-  for (; budget.left > 0; budget.left -= 1) {
-    const next = nextWaiting(ix.queue, ix.usage, ix.totals);
-    if (next === undefined) return false;
+  for (const next of turns(ix.queue, ix.usage, ix.totals, budget)) {
     state.step.handling = jobPlacing(next.waiting.jobId);
     const job = jobOf(state, next.waiting.jobId);
     const found = findPlace(state, job, next.line.signature, budget);
+    budget.left -= 1;
     if (found === undefined) {
       block(ix.queue, next.line.signature);
       continue;

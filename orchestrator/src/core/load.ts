@@ -111,6 +111,8 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       logs: new Map(),
       openStandbys: new Map(),
       blockedStandbys: new Map(),
+      gained: new Set(),
+      judging: null,
       setAside: new Set(),
       standbyNoted: new Set(),
       standbyFailures: new Map(),

@@ -200,6 +200,28 @@ describe("fair share", () => {
     expect(net.job(waits).phase).toBe("queued");
   });
 
+  test("keeps to the order when several things happen before the next dispatch", () => {
+    const { net, provider, consumer } = market();
+    const worker = net.worker(provider, "one", offerOf({ cpus: 1 }));
+    const create = (memoryMiB: number): JobId => {
+      const { reply } = net.step({ kind: "job.create", actor: consumer, spec: specOf({ resources: { memoryMiB } }) });
+      if (reply.kind !== "job") throw new Error("refused");
+      return reply.jobId;
+    };
+    const [first, second, third] = [create(64), create(65), create(64)];
+    net.step({ kind: "job.cancel", actor: consumer, jobId: first });
+    net.dispatch();
+    expect(net.attempt(second).workerId).toBe(worker);
+    // The one that loses its place goes before the one of the same kind that came meanwhile.
+    const fourth = create(65);
+    const ended = { kind: "ended", msg: 99, attempt: refOf(net.attempt(second)), ranMs: 0 } as const;
+    const message = { ...ended, outcome: { kind: "stopped" } } as const;
+    net.step({ kind: "worker.message", workerId: worker, sessionId: net.sessionOf(worker), message });
+    net.dispatch();
+    expect(net.attempt(second)).toMatchObject({ epoch: 2, workerId: worker });
+    expect([third, fourth].map((id) => net.job(id).phase)).toEqual(["queued", "queued"]);
+  });
+
   test("serves consumers in turn", () => {
     const { net, provider, consumer } = market();
     const others = [consumer, net.account("consumer", 100n), net.account("consumer", 100n)];
@@ -208,6 +230,99 @@ describe("fair share", () => {
     net.worker(provider, "late", offerOf({ cpus }));
     const running = jobs.map((ids) => ids.filter((id) => net.job(id).phase === "starting").length);
     expect(running).toEqual([2, 2, 2]);
+  });
+});
+
+describe("many different requests", () => {
+  const job = fc.record({
+    consumer: fc.nat(3),
+    cpus: fc.integer({ min: 1, max: 4 }),
+    memoryMiB: fc.integer({ min: 64, max: 68 }),
+  });
+  const action = fc.oneof(
+    { weight: 3, arbitrary: job },
+    { weight: 2, arbitrary: fc.record({ ends: fc.nat(10) }) },
+    { weight: 1, arbitrary: fc.record({ cancels: fc.nat(50) }) },
+  );
+
+  test("are served in the same order however little is done per step", () => {
+    fc.assert(
+      fc.property(fc.array(action, { maxLength: 80 }), (actions) => {
+        const [atOnce, bitByBit] = [{}, { judgementsPerStepMax: 3, dispatchTriesMax: 0.25 }].map((config) => {
+          const net = new Network(config);
+          const consumers = Array.from({ length: 4 }, () => net.account("consumer", 1_000n));
+          const provider = net.account("provider");
+          net.worker(provider, "one", offerOf({ cpus: 4 }));
+          net.worker(provider, "two", offerOf({ cpus: 5 }));
+          for (const what of actions) {
+            const jobs = [...net.state.rows.jobs.values()];
+            const placed = jobs.filter(({ phase }) => phase === "starting");
+            if ("consumer" in what) {
+              const { cpus, memoryMiB } = what;
+              const consumer = consumers[what.consumer];
+              if (consumer !== undefined) net.submit(consumer, { resources: { cpus, memoryMiB } });
+            } else if ("ends" in what) {
+              const ended = placed[what.ends % placed.length];
+              if (ended !== undefined) end(net, ended.id);
+            } else {
+              const job = jobs[what.cancels % jobs.length];
+              const actor = { accountId: job?.accountId ?? provider.accountId, role: "consumer" } as const;
+              if (job !== undefined) net.do({ kind: "job.cancel", actor, jobId: job.id });
+            }
+          }
+          expectOldestFirst(net);
+          return net.kept.events
+            .filter(({ kind }) => kind === "matched")
+            .map(({ jobId, workerId }) => [jobId, workerId]);
+        });
+        expect(bitByBit).toEqual(atOnce);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  /** Nobody is served before an older job of the same consumer that needs no more. */
+  function expectOldestFirst(net: Network): void {
+    const waiting = new Map<JobId, ReturnType<Network["job"]>>();
+    for (const { kind, jobId } of net.kept.events) {
+      if (jobId === null) continue;
+      if (kind === "queued") waiting.set(jobId, net.job(jobId));
+      else waiting.delete(jobId);
+      if (kind !== "matched") continue;
+      const { accountId, spec } = net.job(jobId);
+      const passed = [...waiting.values()].filter((job) => {
+        const { cpus, memoryMiB } = job.spec.resources;
+        const isSmaller = cpus <= spec.resources.cpus && memoryMiB <= spec.resources.memoryMiB;
+        return job.accountId === accountId && job.id < jobId && isSmaller;
+      });
+      expect(passed).toEqual([]);
+    }
+  }
+
+  test("do not make a step longer than its bounds", () => {
+    const { net, provider, consumer } = market();
+    net.worker(provider, "one", offerOf({ cpus: 1, memoryMiB: 100_000 }));
+    const first = net.submit(consumer, { durationMaxS: 60 });
+    for (let n = 0; n < 400; n += 1) net.submit(consumer, { durationMaxS: 60, resources: { memoryMiB: 64 + n } });
+    Object.assign(net.config, { judgementsPerStepMax: 50, dispatchTriesMax: 10 });
+    const attempt = net.attempt(first);
+    const outcome = { kind: "succeeded", outputs: null } as const;
+    const sessionId = net.sessionOf(attempt.workerId);
+    const message = { kind: "ended", msg: 1_000_000, attempt: refOf(attempt), ranMs: 0, outcome } as const;
+    net.step({ kind: "worker.message", workerId: attempt.workerId, sessionId, message });
+    const { queue } = net.state.ix;
+    const open = () => [...queue.accounts.values()].reduce((sum, account) => sum + account.open.size, 0);
+    const opened: number[] = [];
+    for (let before = 0; ; before = open()) {
+      const { changed } = net.step({ kind: "dispatch" });
+      opened.push(open() - before);
+      if (!changed && !net.state.volatile.dispatchPending) break;
+    }
+    expect(Math.max(...opened)).toBe(50);
+    // A try is eight looks.
+    expect(Math.min(...opened)).toBe(-80);
+    expect(open()).toBe(0);
+    expect(net.state.ix.jobsByPhase.get("starting")).toBe(1);
   });
 });
 

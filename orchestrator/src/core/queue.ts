@@ -3,8 +3,10 @@
 // the signature is blocked, for everybody, until a machine that could take it gains capacity; from then on only such machines are looked at,
 // because it is known that no other fits.
 import type { AccountId, JobId } from "@qubix/shared/domain";
+import { Heap } from "./heap.ts";
 import type { Machine, Usage } from "./machine.ts";
 import { type OfferRequest, admits } from "./market.ts";
+import { JOB_NUMBERS, jobNumber } from "./random.ts";
 
 export interface JobQueue {
   /** All consumers who ever waited since the start: bounded by the accounts there are. */
@@ -32,6 +34,8 @@ export interface AccountLine {
   readonly accountId: AccountId;
   readonly lines: Map<Signature, SignatureLine>;
   readonly open: Set<SignatureLine>;
+  /** The open ones, oldest first; and others, which are skipped when they surface. */
+  readonly byOrder: Heap<OrderedLine>;
   servedAt: number;
 }
 
@@ -44,14 +48,24 @@ export interface SignatureLine {
   head: number;
 }
 
+/** A line as it stood when its first job was this one. */
+interface OrderedLine {
+  readonly order: number;
+  readonly line: SignatureLine;
+}
+
 export interface Waiting {
   readonly jobId: JobId;
   /** Sorts those that had a place before the others, then by creation. */
-  readonly order: string;
+  readonly order: number;
 }
 
 /** Gone entries at the front of a line are cut off in pieces of this many. */
 const CUT_AT = 1_024;
+/** Entries of lines that are closed or moved on may make up half of an account's heap, and this many more, before they are swept out. */
+const STALE_LINES_SLACK = 64;
+/** To look at a line costs so much of a try: a step stays short with thousands of different requests too. */
+const LOOK_COST = 1 / 8;
 
 export function createJobQueue(): JobQueue {
   return { accounts: new Map(), open: new Set(), signatures: new Map(), narrowed: new Set(), size: 0, served: 0 };
@@ -59,7 +73,7 @@ export function createJobQueue(): JobQueue {
 
 /** The order of a job in its line. */
 export function waitingOf(jobId: JobId, placedBefore: boolean): Waiting {
-  return { jobId, order: `${placedBefore ? 0 : 1}${jobId}` };
+  return { jobId, order: jobNumber(jobId) - (placedBefore ? JOB_NUMBERS : 0) };
 }
 
 export function enqueue(
@@ -75,17 +89,19 @@ export function enqueue(
   }
   let account = queue.accounts.get(accountId);
   if (account === undefined) {
-    queue.accounts.set(accountId, (account = { accountId, lines: new Map(), open: new Set(), servedAt: 0 }));
+    const byOrder = new Heap<OrderedLine>((a, b) => a.order < b.order);
+    queue.accounts.set(accountId, (account = { accountId, lines: new Map(), open: new Set(), byOrder, servedAt: 0 }));
   }
   let line = account.lines.get(signature);
   if (line === undefined) {
     line = { account, signature, waiting: [], head: 0 };
     account.lines.set(signature, line);
     signature.lines.add(line);
-    if (!isBlocked(signature)) openLine(queue, line);
   }
-  line.waiting.splice(positionIn(line, waiting.order), 0, waiting);
+  const at = positionIn(line, waiting.order);
+  line.waiting.splice(at, 0, waiting);
   queue.size += 1;
+  if (at === line.head && !isBlocked(signature)) openLine(queue, line);
 }
 
 export function dequeue(queue: JobQueue, accountId: AccountId, key: string, waiting: Waiting): void {
@@ -105,7 +121,10 @@ export function dequeue(queue: JobQueue, accountId: AccountId, key: string, wait
   } else {
     line.waiting.splice(at, 1);
   }
-  if (line.head < line.waiting.length) return;
+  if (line.head < line.waiting.length) {
+    if (account.open.has(line)) openLine(queue, line);
+    return;
+  }
   closeLine(queue, line);
   account.lines.delete(signature);
   signature.lines.delete(line);
@@ -115,43 +134,60 @@ export function dequeue(queue: JobQueue, accountId: AccountId, key: string, wait
   }
 }
 
-/** Whose turn it is among those who may find an offer. */
-export function nextWaiting(
+/**
+ * Whose turn it is, one after the other, among those who may find an offer. Whoever got one is to be noted with {@link noteServed}, and the rest
+ * asked for anew; whoever did not is to be blocked. Ends early when the budget is used up.
+ */
+export function* turns(
   queue: JobQueue,
   usage: ReadonlyMap<AccountId, Usage>,
   totals: Usage,
-): { readonly line: SignatureLine; readonly waiting: Waiting } | undefined {
-  while (queue.open.size > 0) {
-    const account = neediest(queue, usage, totals);
-    const line = account === undefined ? undefined : firstLine(queue, account);
+  budget: { left: number },
+): Iterable<Turn> {
+  const accounts = [...queue.open].map((account) => ({
+    account,
+    share: dominantShare(usage.get(account.accountId), totals),
+  }));
+  const neediest = new Heap(isNeedier, accounts);
+  for (let next = neediest.first; next !== undefined && budget.left > 0; next = neediest.first) {
+    const line = queue.open.has(next.account) ? firstLine(queue, next.account, budget) : undefined;
     const waiting = line?.waiting[line.head];
-    if (line !== undefined && waiting !== undefined) return { line, waiting };
+    if (line !== undefined && waiting !== undefined) yield { line, waiting };
+    else neediest.removeFirst();
   }
-  return undefined;
 }
 
-function neediest(queue: JobQueue, usage: ReadonlyMap<AccountId, Usage>, totals: Usage): AccountLine | undefined {
-  let chosen: AccountLine | undefined;
-  let chosenShare = Infinity;
-  for (const account of queue.open) {
-    const share = dominantShare(usage.get(account.accountId), totals);
-    if (chosen === undefined || share < chosenShare || (share === chosenShare && servedBefore(account, chosen))) {
-      chosen = account;
-      chosenShare = share;
-    }
-  }
-  return chosen;
+export interface Turn {
+  readonly line: SignatureLine;
+  readonly waiting: Waiting;
+}
+
+interface Claimant {
+  readonly account: AccountLine;
+  /** Of what there is, it has so much. */
+  readonly share: number;
+}
+
+function isNeedier(a: Claimant, b: Claimant): boolean {
+  return a.share < b.share || (a.share === b.share && servedBefore(a.account, b.account));
 }
 
 /** The consumer's oldest job that may find an offer. Signatures whose candidates are taken by now are blocked on the way. */
-function firstLine(queue: JobQueue, account: AccountLine): SignatureLine | undefined {
-  let first: SignatureLine | undefined;
-  for (const line of account.open) {
-    if (first !== undefined && orderOf(first) < orderOf(line)) continue;
-    if (mayFit(line.signature)) first = line;
-    else block(queue, line.signature);
+function firstLine(
+  queue: JobQueue,
+  { open, byOrder }: AccountLine,
+  budget: { left: number },
+): SignatureLine | undefined {
+  for (let first = byOrder.first; first !== undefined && budget.left > 0; first = byOrder.first) {
+    const { line, order } = first;
+    if (open.has(line) && orderOf(line) === order) {
+      if (mayFit(line.signature)) return line;
+      block(queue, line.signature);
+    }
+    byOrder.removeFirst();
+    budget.left -= LOOK_COST;
   }
-  return first;
+  return undefined;
 }
 
 function mayFit({ candidates, request }: Signature): boolean {
@@ -171,20 +207,19 @@ export function noteServed(queue: JobQueue, account: AccountLine): void {
 
 /** No offer fits it now: it waits for a machine that gains capacity. */
 export function block(queue: JobQueue, signature: Signature): void {
-  signature.candidates = new Set();
+  if (signature.candidates === null) signature.candidates = new Set();
+  else if (signature.candidates.size > 0) signature.candidates.clear();
   queue.narrowed.add(signature);
   for (const line of signature.lines) closeLine(queue, line);
 }
 
-/** This machine gained capacity: it is a candidate for whatever it could take. */
-export function offerCandidate(queue: JobQueue, machine: Machine): void {
-  for (const signature of queue.narrowed) {
-    const { candidates } = signature;
-    if (candidates === null || candidates.has(machine) || !admits(machine, signature.request)) continue;
-    candidates.add(machine);
-    if (candidates.size > 1) continue;
-    for (const line of signature.lines) openLine(queue, line);
-  }
+/** This machine gained capacity: it is a candidate for the signature if it could take it. */
+export function offerCandidate(queue: JobQueue, signature: Signature, machine: Machine): void {
+  const { candidates } = signature;
+  if (candidates === null || candidates.has(machine) || !admits(machine, signature.request)) return;
+  candidates.add(machine);
+  if (candidates.size > 1) return;
+  for (const line of signature.lines) openLine(queue, line);
 }
 
 function isBlocked({ candidates }: Signature): boolean {
@@ -209,13 +244,18 @@ function servedBefore(a: AccountLine, b: AccountLine): boolean {
   return a.servedAt < b.servedAt || (a.servedAt === b.servedAt && a.accountId < b.accountId);
 }
 
-function orderOf(line: SignatureLine): string {
-  return line.waiting[line.head]?.order ?? "";
+function orderOf(line: SignatureLine): number {
+  return line.waiting[line.head]?.order ?? Infinity;
 }
 
+/** Opens a line, or moves an open one to where its first job belongs. */
 function openLine(queue: JobQueue, line: SignatureLine): void {
-  line.account.open.add(line);
+  const { open, byOrder } = line.account;
+  open.add(line);
   queue.open.add(line.account);
+  if (byOrder.size > 2 * open.size + STALE_LINES_SLACK) {
+    byOrder.reset([...open].map((other) => ({ order: orderOf(other), line: other })));
+  } else byOrder.push({ order: orderOf(line), line });
 }
 
 function closeLine(queue: JobQueue, line: SignatureLine): void {
@@ -223,7 +263,7 @@ function closeLine(queue: JobQueue, line: SignatureLine): void {
   if (line.account.open.size === 0) queue.open.delete(line.account);
 }
 
-function positionIn(line: SignatureLine, order: string): number {
+function positionIn(line: SignatureLine, order: number): number {
   const { waiting } = line;
   let low = line.head;
   let high = waiting.length;

@@ -14,6 +14,7 @@ const LETTERS = "abcdefghijklmnopqrstuvwxyz234567";
 /** Digits of base 36: 36^8 is 2.8 million million. */
 const COUNTER_DIGITS = 8;
 const SUFFIX_LETTERS = 6;
+export const JOB_NUMBERS = 36 ** COUNTER_DIGITS;
 
 /** The next 32 random bits; advances `source.random`. */
 export function nextRandom(source: { random: number }): number {
@@ -27,6 +28,11 @@ export function nextRandom(source: { random: number }): number {
 export function newJobId(source: IdSource): JobId {
   source.jobCount += 1;
   return `job-${counter(source.jobCount)}-${letters(source)}` as JobId;
+}
+
+/** Jobs count from 1 in the order of their creation; less than {@link JOB_NUMBERS}. */
+export function jobNumber(id: JobId): number {
+  return Number.parseInt(id.slice("job-".length, "job-".length + COUNTER_DIGITS), 36);
 }
 
 export function newWorkerId(source: IdSource): WorkerId {

@@ -15,7 +15,7 @@ import type {
   Tables,
   TransferRecord,
 } from "./model.ts";
-import type { JobQueue } from "./queue.ts";
+import type { JobQueue, Signature } from "./queue.ts";
 
 export interface CoreState {
   readonly config: CoreConfig;
@@ -107,6 +107,9 @@ export interface Volatile {
   /** Of the wanted standbys: those to be looked for, where it is known with the machines beside which none fits; and those for which there was no offer until capacity is gained. */
   readonly openStandbys: Map<JobId, Set<Machine> | null>;
   readonly blockedStandbys: Map<JobId, OfferRequest>;
+  /** Machines that gained capacity since blocked signatures were judged for them; and the one that is at it, with the signatures that are left. */
+  readonly gained: Set<Machine>;
+  judging: { readonly machine: Machine; readonly rest: Iterator<Signature> } | null;
   /** Jobs that could not be placed because of a fault: until their deadline they are in no queue, whatever phase they come to. */
   readonly setAside: Set<JobId>;
   /** `standby_unavailable` was said. */

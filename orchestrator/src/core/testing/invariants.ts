@@ -10,6 +10,7 @@ export function checkInvariants(state: CoreState): void {
   checkMoney(state);
   checkCapacity(state);
   checkJobs(state);
+  checkQueue(state);
 }
 
 function checkMoney(state: CoreState): void {
@@ -43,6 +44,17 @@ function checkCapacity(state: CoreState): void {
     assert(new Set(sum.gpus).size === sum.gpus.length, `a GPU of ${machine.id} is taken twice`);
     assert(machine.usedGpus.size === sum.gpus.length, `GPUs of ${machine.id} are wrong`);
     assert(machine.attempts.size + machine.standbys.size === sum.load, `load of ${machine.id} is wrong`);
+  }
+}
+
+/** Each open line is found at the place of its first job. */
+function checkQueue({ ix: { queue } }: CoreState): void {
+  for (const { accountId, open, byOrder } of queue.accounts.values()) {
+    for (const line of open) {
+      const order = line.waiting[line.head]?.order;
+      const found = byOrder.entries.some((entry) => entry.line === line && entry.order === order);
+      assert(found, `a line of ${accountId} is open and would never be served`);
+    }
   }
 }
 

@@ -151,7 +151,7 @@ export class Network {
   }
 
   dispatch(): void {
-    while (this.step({ kind: "dispatch" }).changed);
+    while (this.step({ kind: "dispatch" }).changed || this.state.volatile.dispatchPending);
   }
 
   /** Lets time pass, with heartbeats of those who send them, and handles what becomes due. */
