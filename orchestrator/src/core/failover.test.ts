@@ -67,7 +67,7 @@ describe("a hot standby", () => {
   test("that is not heard when the job has to wait is given up, and told so on its open session", () => {
     const { net, id, primary, second, standbyId } = hot();
     net.silence(second);
-    net.pass(2_500);
+    net.pass(4_000);
     const attempt = net.attempt(id);
     const outcome = { kind: "failed", code: "exit_code", exitCode: 1, message: "exited with 1" } as const;
     net.say(primary, { kind: "ended", attempt: refOf(attempt), ranMs: 2_000, outcome });
