@@ -2,8 +2,8 @@
 // Woken in the same turn as the commit, so that nobody polls.
 import type { JobId } from "@qubix/shared/domain";
 import { QubixError } from "@qubix/shared/runtime";
+import type { Writer } from "../app/writer-port.ts";
 import type { StoredEvent } from "../store/port.ts";
-import type { ApiWriter } from "./context.ts";
 import { LOG_FOLLOWERS_MAX, WAITERS_MAX } from "./limits.ts";
 
 /** Event kinds with which a job ends. */
@@ -22,7 +22,7 @@ export interface Watch {
   stopped(): boolean;
 }
 
-export function createWatch(writer: Pick<ApiWriter, "onEvents" | "onLogs">): Watch {
+export function createWatch(writer: Pick<Writer, "onEvents" | "onLogs">): Watch {
   const waiters = new Map<JobId, Set<() => void>>();
   const followers = new Map<JobId, Set<() => void>>();
   const listeners = new Set<(events: readonly StoredEvent[]) => void>();

@@ -6,14 +6,16 @@ import { carryOn, closeAttempt, endByIntent, type Setback } from "./failover.ts"
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
 import { leaseEnd } from "./leases.ts";
+import type { Machine } from "./machine.ts";
 import { credit } from "./metering.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { sendStandbyCheckpoint } from "./standbys.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import {
   attemptsOf,
+  countUp,
   currentAttempt,
   effect,
   emitJob,
@@ -53,7 +55,7 @@ export function ack(state: CoreState, machine: Machine, message: WorkerMessage):
 
 /** Says no to a word of a stale attempt, and fences it. */
 export function refuseStale(state: CoreState, machine: Machine, message: WorkerMessage, ref: AttemptRef): void {
-  state.volatile.counters.staleRefused += 1;
+  countUp(state, "staleRefused");
   noteIncident(state, "stale_refused", ref);
   send(state, machine.id, {
     kind: "refused",

@@ -3,16 +3,17 @@ import { expect, test } from "vitest";
 import { DeadlineHeap } from "./deadline-heap.ts";
 import { newJobId, nextRandom } from "./random.ts";
 
-test("gives deadlines in order, each key once, as a plain map would", () => {
+test("gives deadlines in order, each key once, as a plain map with transactions would", () => {
   const action = fc.record({
-    what: fc.constantFrom("set", "setNoLater", "clear", "pop"),
+    what: fc.constantFrom("set", "setNoLater", "clear", "pop", "commit", "rollBack"),
     key: fc.constantFrom("a", "b", "c", "d", "e"),
     atMs: fc.nat(50),
   });
   fc.assert(
     fc.property(fc.array(action, { maxLength: 200 }), (actions) => {
       const heap = new DeadlineHeap();
-      const model = new Map<string, number>();
+      let model = new Map<string, number>();
+      let committed = new Map<string, number>();
       for (const { what, key, atMs } of actions) {
         if (what === "set") {
           heap.set(key, atMs);
@@ -23,6 +24,12 @@ test("gives deadlines in order, each key once, as a plain map would", () => {
         } else if (what === "clear") {
           heap.clear(key);
           model.delete(key);
+        } else if (what === "commit") {
+          heap.commit();
+          committed = new Map(model);
+        } else if (what === "rollBack") {
+          heap.rollBack();
+          model = new Map(committed);
         } else {
           const due = heap.pop(atMs);
           const least = Math.min(...model.values());
@@ -31,6 +38,7 @@ test("gives deadlines in order, each key once, as a plain map would", () => {
           if (due !== undefined) model.delete(due.key);
         }
         expect(heap.nextMs()).toBe(model.size === 0 ? null : Math.min(...model.values()));
+        expect(new Map(heap.all())).toEqual(model);
         expect(heap.size).toBe(model.size);
       }
     }),

@@ -1,4 +1,5 @@
-// Deadlines as a binary heap, earliest first. Each key has one deadline; scheduling it again moves it, and the older entry is skipped when it surfaces.
+// Deadlines as a binary heap, earliest first. Each key has one deadline; scheduling it again moves it, and the older entry is skipped when it surfaces. What changed since
+// the last `commit` can be rolled back, so that a step that throws loses no deadline.
 
 export interface Deadline {
   readonly key: string;
@@ -11,6 +12,8 @@ const STALE_ENTRIES_SLACK = 4_096;
 export class DeadlineHeap {
   #entries: Deadline[] = [];
   readonly #current = new Map<string, number>();
+  /** Of the keys that changed since the last commit: what they had then. */
+  readonly #before = new Map<string, number | undefined>();
 
   get size(): number {
     return this.#current.size;
@@ -23,6 +26,7 @@ export class DeadlineHeap {
   /** Sets the key's deadline, whatever it was. */
   set(key: string, atMs: number): void {
     if (this.#current.get(key) === atMs) return;
+    this.#remember(key);
     this.#current.set(key, atMs);
     this.#push({ key, atMs });
   }
@@ -34,7 +38,31 @@ export class DeadlineHeap {
   }
 
   clear(key: string): void {
+    if (!this.#current.has(key)) return;
+    this.#remember(key);
     this.#current.delete(key);
+  }
+
+  /** What was set, cleared and popped stays so. */
+  commit(): void {
+    if (this.#before.size > 0) this.#before.clear();
+  }
+
+  /** Every key has the deadline that it had at the last commit. */
+  rollBack(): void {
+    for (const [key, atMs] of this.#before) {
+      if (atMs === undefined) this.#current.delete(key);
+      else if (this.#current.get(key) !== atMs) {
+        this.#current.set(key, atMs);
+        this.#push({ key, atMs });
+      }
+    }
+    this.#before.clear();
+  }
+
+  /** By key, as they stand. */
+  all(): ReadonlyMap<string, number> {
+    return this.#current;
   }
 
   /** The earliest time; `null` for none. */
@@ -49,8 +77,13 @@ export class DeadlineHeap {
     const first = this.#entries[0];
     if (first === undefined || first.atMs > nowMs) return undefined;
     this.#removeFirst();
+    this.#remember(first.key);
     this.#current.delete(first.key);
     return first;
+  }
+
+  #remember(key: string): void {
+    if (!this.#before.has(key)) this.#before.set(key, this.#current.get(key));
   }
 
   #dropStale(): void {

@@ -1,11 +1,12 @@
 // Places one thing per step: a wanted standby, else the waiting job whose turn it is. What finds no offer is blocked until capacity that could matter is gained.
+import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
 import type { JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { block, nextWaiting, noteServed, offerCandidate, type Signature } from "./queue.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
 import { reserveStandby } from "./standbys.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import { currentAttempt, emitJob, jobOf, liveStandby } from "./tables.ts";
 import { addToQueue, requestOf, takeFromQueue } from "./indexes.ts";
 import { deadlineKey } from "./silence.ts";
@@ -42,11 +43,12 @@ function placeStandby(state: CoreState, budget: { left: number }): boolean {
         return true;
       }
     }
+    const noted = standbyNoted.has(jobId);
+    if (!noted) emitJob(state, job, "standby_unavailable", { message: STANDBY_UNAVAILABLE });
     openStandbys.delete(jobId);
     blockedStandbys.set(jobId, standbyRequest(job));
-    if (standbyNoted.has(jobId)) continue;
+    if (noted) continue;
     standbyNoted.add(jobId);
-    emitJob(state, job, "standby_unavailable", { message: STANDBY_UNAVAILABLE });
     return true;
   }
   return false;
@@ -167,7 +169,7 @@ function triesFor(looked: number): number {
   return Math.floor(looked / OFFERS_PER_TRY);
 }
 
-// ── What cannot be placed because of a bug ──
+// ── What threw ──
 
 const JOB_PLACING = "place-job:";
 const STANDBY_PLACING = "place-standby:";
@@ -180,29 +182,38 @@ function standbyPlacing(id: JobId): string {
   return `${STANDBY_PLACING}${id}`;
 }
 
-/** Placing threw: what was being placed is set aside for a while, so that the others go on. Not undone. */
+/** A step threw, and was undone: what it was handling is left for a while, so that the others go on. */
 export function setAside(state: CoreState, handling: string): void {
   const atMs = state.nowMs + state.config.faultRetryMs;
-  if (handling.startsWith(STANDBY_PLACING)) {
-    const jobId = handling.slice(STANDBY_PLACING.length) as JobId;
-    const job = state.rows.jobs.get(jobId);
-    if (job === undefined || !state.volatile.openStandbys.delete(jobId)) return;
-    state.volatile.blockedStandbys.set(jobId, standbyRequest(job));
-    state.volatile.standbyFailures.set(jobId, { count: 1, retryAtMs: atMs });
-    state.deadlines.set(deadlineKey.standbyRetry(jobId), atMs);
-  } else if (handling.startsWith(JOB_PLACING)) {
-    const job = state.rows.jobs.get(handling.slice(JOB_PLACING.length));
-    if (job?.phase !== "queued") return;
-    takeFromQueue(state.ix.queue, job);
-    state.deadlines.set(deadlineKey.requeue(job.id), atMs);
-  }
+  if (handling.startsWith(STANDBY_PLACING))
+    setStandbyAside(state, handling.slice(STANDBY_PLACING.length) as JobId, atMs);
+  else if (handling.startsWith(JOB_PLACING)) setJobAside(state, handling.slice(JOB_PLACING.length) as JobId, atMs);
+  else state.deadlines.set(handling, atMs);
+}
+
+function setStandbyAside(state: CoreState, jobId: JobId, atMs: number): void {
+  const { openStandbys, blockedStandbys, standbyFailures } = state.volatile;
+  const job = state.rows.jobs.get(jobId);
+  if (job === undefined || !openStandbys.delete(jobId)) return;
+  blockedStandbys.set(jobId, standbyRequest(job));
+  standbyFailures.set(jobId, { count: 1, retryAtMs: atMs });
+  state.deadlines.set(deadlineKey.standbyRetry(jobId), atMs);
+  state.volatile.dispatchPending = true;
+}
+
+function setJobAside(state: CoreState, jobId: JobId, atMs: number): void {
+  const job = state.rows.jobs.get(jobId);
+  if (job?.phase !== "queued") return;
+  takeFromQueue(state.ix.queue, job);
+  state.volatile.setAside.add(jobId);
+  state.deadlines.set(deadlineKey.requeue(jobId), atMs);
+  state.volatile.dispatchPending = true;
 }
 
 /** A job that was set aside waits again. */
 export function putBack(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
-  if (job?.phase !== "queued") return;
-  takeFromQueue(state.ix.queue, job);
+  if (!state.volatile.setAside.delete(id) || job?.phase !== "queued") return;
   addToQueue(state.ix.queue, job);
   state.volatile.dispatchPending = true;
 }

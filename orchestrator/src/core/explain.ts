@@ -3,10 +3,11 @@
 import { type AccountId, chargeFor, formatUnits, holdFor } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
 import { localImageKey, signatureKey } from "./indexes.ts";
+import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
 import { type OfferRequest, isOpen } from "./market.ts";
 import { gpuFits, needsOf, pickGpus, rateOf, standbyRatesAt } from "./resources.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 
 export interface Explanation {
   readonly hold: bigint;

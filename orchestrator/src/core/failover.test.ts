@@ -45,11 +45,19 @@ function finish(net: Network, id: JobId, ranMs: number): void {
   net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs, outcome });
 }
 
-const running = (net: Network, id: JobId, epoch: number, ranMs: number) => {
+const running = (net: Network, id: JobId, epoch: number, ranMs: number) => journal(net, id, epoch, ranMs, "running");
+
+const journal = (
+  net: Network,
+  id: JobId,
+  epoch: number,
+  ranMs: number,
+  phase: "preparing" | "running" | "exited" | "ended",
+) => {
   const attempt = net.attempts(id).find((one) => one.epoch === epoch);
   if (attempt === undefined) throw new Error(`no attempt ${epoch}`);
   return {
-    attempts: [{ attempt: refOf(attempt), phase: "running" as const, ranMs, checkpointSeq: 0, progress: null }],
+    attempts: [{ attempt: refOf(attempt), phase, ranMs, checkpointSeq: 0, progress: null }],
     standbys: [],
   };
 };
@@ -88,6 +96,21 @@ describe("a hot standby", () => {
     expect(net.event(id, "promoted")).toMatchObject({ epoch: 2, fromSeq: 1, workerId: second, why: "worker_closed" });
     expect(net.job(id).workLostMs).toBeGreaterThanOrEqual(4_000);
     expect(net.job(id).workLostMs).toBeLessThanOrEqual(5_500);
+  });
+
+  test("on a worker that is silent is released: it may be heard again in the same session", () => {
+    const { net, id, primary, second, standbyId } = hot();
+    net.pass(10_000);
+    const session = net.sessionOf(second);
+    net.silence(second);
+    net.pass(4_000);
+    const outcome = { kind: "failed", code: "exit_code", exitCode: 3, message: "" } as const;
+    net.say(primary, { kind: "ended", attempt: refOf(net.attempt(id)), ranMs: 14_000, outcome });
+    expect(net.timeline(id)).toContain("standby_lost");
+    expect(net.last(second, "release")).toMatchObject({ standbyId });
+    net.beating.set(second, session);
+    net.pass(1_000);
+    expect(net.job(id).standbyId).not.toBe(standbyId);
   });
 
   test("is promoted within 2.8 s of silence, and not before 2 s", () => {
@@ -253,6 +276,38 @@ describe("an undo", () => {
     net.connect(primary, offerOf(), running(net, id, 1, 11_500));
     expect(net.job(id)).toMatchObject({ epoch: 2, phase: "running" });
     expect(net.last(primary, "fence")).toMatchObject({ attempt: { epoch: 1 } });
+  });
+
+  test("takes the result of an attempt that ended with success meanwhile", () => {
+    const { net, id, primary, second } = hot();
+    net.pass(10_000);
+    net.close(primary);
+    run(net, id, second);
+    net.pass(500);
+    net.connect(primary, offerOf(), journal(net, id, 1, 10_200, "exited"));
+    expect(net.last(primary, "adopt")).toMatchObject({ attempt: { epoch: 3 }, from: 1 });
+    expect(net.last(second, "fence")).toMatchObject({ attempt: { epoch: 2 } });
+    net.say(primary, { kind: "exited", attempt: refOf(net.attempt(id)), ranMs: 10_200 });
+    finish(net, id, 10_200);
+    expect(net.job(id)).toMatchObject({ phase: "succeeded", epoch: 3, creditedMs: 10_200, failoversUsed: 0 });
+  });
+
+  test.each(["ended", "preparing"] as const)("is not made for an attempt that is %s, and no retry is used", (phase) => {
+    const { net, id, primary, second } = hot();
+    net.pass(10_000);
+    const lost = refOf(net.attempt(id));
+    net.close(primary);
+    run(net, id, second);
+    net.pass(500);
+    net.connect(primary, offerOf(), journal(net, id, 1, 10_200, phase));
+    const outcome = { kind: "failed", code: "exit_code", exitCode: 3, message: "" } as const;
+    net.say(primary, { kind: "ended", attempt: lost, ranMs: 10_200, outcome });
+    expect(net.last(primary, "refused")).toMatchObject({ code: "stale_epoch" });
+    expect(net.last(primary, "fence")).toMatchObject({ attempt: { epoch: 1 } });
+    expect(net.job(id)).toMatchObject({ phase: "running", epoch: 2, retriesUsed: 0, failoversUsed: 1 });
+    expect(net.timeline(id)).not.toContain("undone");
+    finish(net, id, 20_000);
+    expect(net.job(id)).toMatchObject({ phase: "succeeded", epoch: 2, retriesUsed: 0 });
   });
 
   test("works for a job that waits again", () => {

@@ -5,15 +5,17 @@ import { assert } from "@qubix/shared/runtime";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
+import type { Machine } from "./machine.ts";
 import { MS_PER_S } from "./metering.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { consumeStandby, loseStandby } from "./standbys.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import {
   attemptsOf,
+  countUp,
   currentAttempt,
   emitJob,
   fire,
@@ -81,8 +83,8 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
     troubledWorkers: withTroubled(state, job, gone),
     ...(setback.budget === "retries" ? { retriesUsed: retriesUsed + 1 } : { failoversUsed: failoversUsed + 1 }),
   });
-  if (setback.budget === "retries") state.volatile.counters.retries += 1;
-  else state.volatile.counters.failovers += 1;
+  if (setback.budget === "retries") countUp(state, "retries");
+  else countUp(state, "failovers");
   if (setback.budget === "failovers") noteIncident(state, "failover", refOf(gone));
   const standby = liveStandby(state, next);
   if (standby !== undefined && canPromote(state, standby)) {
@@ -117,7 +119,7 @@ export function promote(
     ratePerHour: standby.fullRatePerHour,
   });
   const { epoch, workerId, fromSeq } = placed.attempt;
-  state.volatile.counters.promotions += 1;
+  countUp(state, "promotions");
   noteIncident(state, "promotion", refOf(placed.attempt));
   emitJob(
     state,
@@ -140,9 +142,7 @@ export function placeOnStandby(state: CoreState, job: JobRecord): void {
 }
 
 function requeue(state: CoreState, job: JobRecord, standby: StandbyRecord | undefined, what: Interruption): void {
-  // A standby that is ready on a worker we do not hear is no help, and is not paid while nothing runs.
-  const kept =
-    standby !== undefined && standby.phase === "ready" ? loseStandby(state, job, standby, "revoked", "not_heard") : job;
+  const kept = standby !== undefined && standby.phase === "ready" ? leaveStandby(state, job, standby) : job;
   const phase = fire(state, jobTable, kept.phase, "interrupted");
   assert(phase !== undefined, `job ${job.id} cannot wait again in phase ${kept.phase}`);
   const waiting = patchJob(state, kept, { phase, queuedAtMs: state.nowMs });
@@ -157,6 +157,14 @@ function requeue(state: CoreState, job: JobRecord, standby: StandbyRecord | unde
     from ?? undefined,
   );
   markLog(state, waiting, `-- attempt ${waiting.epoch} is over (${why}), to go on from ${checkpointName(fromSeq)} --`);
+}
+
+/** A standby that is ready on a worker we do not hear is no help, and is not paid while nothing runs. */
+function leaveStandby(state: CoreState, job: JobRecord, standby: StandbyRecord): JobRecord {
+  const without = loseStandby(state, job, standby, "revoked", "not_heard");
+  // It may be heard again in the same session, with no hello to sort this out.
+  send(state, standby.workerId, { kind: "release", standbyId: standby.id });
+  return without;
 }
 
 /** Sets the deadline by which a waiting job must have found an offer. */
@@ -185,7 +193,7 @@ function exhausted(job: JobRecord, setback: Setback): { event: "failed"; reason:
 
 // ── Undo ──
 
-/** Whether a lost attempt whose container still runs can go on in place of what followed it. */
+/** Whether a lost attempt whose container still runs, or has its result, can go on in place of what followed it. */
 export function canUndo(state: CoreState, job: JobRecord, lost: AttemptRecord): boolean {
   if (lost.phase !== "lost" || job.intent !== null) return false;
   if (job.phase !== "queued" && job.phase !== "starting" && job.phase !== "running") return false;
@@ -219,7 +227,7 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   if (running.startedAtMs === null) patchJob(state, running, { startedAtMs: started.startedAtMs });
   armDuration(state, running, started);
-  state.volatile.counters.undos += 1;
+  countUp(state, "undos");
   noteIncident(state, "undo", refOf(started));
   const { epoch, workerId } = started;
   const fencedEpoch = successor !== undefined && successor.id !== lost.id ? successor.epoch : null;

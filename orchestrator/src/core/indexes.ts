@@ -2,6 +2,7 @@
 import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
 import { imageKey, parseImageRef } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
+import type { Machine, Usage } from "./machine.ts";
 import { createMarket, type OfferRequest } from "./market.ts";
 import type {
   Allocation,
@@ -16,7 +17,7 @@ import type {
 } from "./model.ts";
 import { createJobQueue, dequeue, enqueue, type JobQueue, waitingOf } from "./queue.ts";
 import { needsOf } from "./resources.ts";
-import type { CoreState, Indexes, JobLinks, Machine, Usage } from "./state.ts";
+import type { CoreState, Indexes, JobLinks } from "./state.ts";
 
 export function createIndexes(): Indexes {
   return {
@@ -170,8 +171,9 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
     if (after !== undefined) count(ix.jobsByPhase, after.phase, 1);
   }
   const id = (after ?? before)?.id as JobId;
-  const waitedBefore = before?.phase === "queued";
-  const waitsAfter = after?.phase === "queued";
+  const queues = !state.volatile.setAside.has(id);
+  const waitedBefore = queues && before?.phase === "queued";
+  const waitsAfter = queues && after?.phase === "queued";
   if (waitedBefore !== waitsAfter || (waitsAfter && before !== undefined && queueKeysDiffer(before, after))) {
     if (waitedBefore) takeFromQueue(ix.queue, before);
     if (waitsAfter) addToQueue(ix.queue, after);

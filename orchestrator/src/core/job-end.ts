@@ -6,7 +6,7 @@ import type { JobRecord } from "./model.ts";
 import { deadlineKey } from "./silence.ts";
 import { releaseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
-import { attemptsOf, emitJob, fire, patchJob } from "./tables.ts";
+import { attemptsOf, countUp, emitJob, fire, patchJob } from "./tables.ts";
 import { isActiveAttempt } from "./indexes.ts";
 
 export interface JobEnd {
@@ -27,16 +27,11 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   const { epoch, creditedMs, workLostMs } = ended;
   emitJob(state, ended, end.event, { reason: end.reason, message: end.message, epoch, creditedMs, workLostMs });
   settle(state, ended);
-  count(state, end.event);
+  countUp(state, COUNTERS[end.event]);
   state.deadlines.clear(deadlineKey.queue(job.id));
   state.deadlines.clear(deadlineKey.stop(job.id));
   state.deadlines.clear(deadlineKey.standbyRetry(job.id));
   state.step.ended.push(job.id);
 }
 
-function count(state: CoreState, event: JobEnd["event"]): void {
-  const { counters } = state.volatile;
-  if (event === "completed") counters.jobsSucceeded += 1;
-  else if (event === "failed") counters.jobsFailed += 1;
-  else counters.jobsCancelled += 1;
-}
+const COUNTERS = { completed: "jobsSucceeded", failed: "jobsFailed", cancelled: "jobsCancelled" } as const;

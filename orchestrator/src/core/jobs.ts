@@ -10,7 +10,7 @@ import { balanceOf, transfer } from "./ledger.ts";
 import type { JobRecord, WorkerRecord } from "./model.ts";
 import { newJobId } from "./random.ts";
 import type { CoreState } from "./state.ts";
-import { emit, emitJob, patchJob, put, refusal, refuse } from "./tables.ts";
+import { countUp, emit, emitJob, patchJob, put, refusal, refuse } from "./tables.ts";
 import { reportWorker } from "./workers.ts";
 
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
@@ -157,7 +157,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, inputs: JobRecord
   });
   put(state, "jobs", id, job);
   armQueue(state, job);
-  state.volatile.counters.jobsCreated += 1;
+  countUp(state, "jobsCreated");
   emitJob(state, job, "queued", spec.name === undefined ? {} : { name: spec.name });
   emit(state, {
     channel: "wallet",

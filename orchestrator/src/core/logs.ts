@@ -2,8 +2,9 @@
 import { attemptId } from "@qubix/shared/domain";
 import type { WorkerMessage } from "@qubix/shared/protocol";
 import { currentOf, refuseStale } from "./attempts.ts";
+import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import { logsOf, markLog } from "./tables.ts";
 
 /** Keeps what is new of it. A gap is kept as such: the text stands at the offset the worker gave. */

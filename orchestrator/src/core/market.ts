@@ -3,8 +3,8 @@
 // so that its cost does not grow with the fleet.
 import type { WorkerId } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
+import type { Machine } from "./machine.ts";
 import { type Needs, fits, gpuModelMatches, rateOf } from "./resources.ts";
-import type { Machine } from "./state.ts";
 
 export interface Market {
   readonly cpu: Map<string, OfferClass>;

@@ -6,10 +6,11 @@ import { ack, onCheckpoint, onEnded, onExited, onStarted } from "./attempts.ts";
 import { placeOnStandby } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { onLog } from "./logs.ts";
+import type { Machine } from "./machine.ts";
 import type { StandbyRecord } from "./model.ts";
 import { onHello } from "./reconcile.ts";
 import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
-import type { CoreState, LiveAttempt, Machine } from "./state.ts";
+import type { CoreState, LiveAttempt } from "./state.ts";
 import { fire, jobOf, patchJob, send } from "./tables.ts";
 import { onHeard, onOffer } from "./workers.ts";
 

@@ -2,8 +2,9 @@
 import { chargeFor, type Claim, feeOf, settlementTable, splitByLargestRemainder } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { transfer } from "./ledger.ts";
+import type { Machine } from "./machine.ts";
 import type { AttemptRecord, JobRecord, LedgerAccount, Posting, SettlementLine, StandbyRecord } from "./model.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import { attemptsOf, emit, emitJob, fire, put, standbysOf } from "./tables.ts";
 
 export const MS_PER_S = 1_000;

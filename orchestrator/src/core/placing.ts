@@ -2,10 +2,11 @@
 import { attemptId, attemptTable, jobTable, type JobEvent, nextEpoch } from "@qubix/shared/domain";
 import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
+import type { Machine } from "./machine.ts";
 import type { Allocation, AttemptRecord, CheckpointRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { type Needs, needsOf, pickGpus } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import { emitJob, fire, machineOf, patchJob, put, refOf, send } from "./tables.ts";
 
 export interface Place {

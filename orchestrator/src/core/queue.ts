@@ -3,8 +3,8 @@
 // the signature is blocked, for everybody, until a machine that could take it gains capacity; from then on only such machines are looked at,
 // because it is known that no other fits.
 import type { AccountId, JobId } from "@qubix/shared/domain";
+import type { Machine, Usage } from "./machine.ts";
 import { type OfferRequest, admits } from "./market.ts";
-import type { Machine, Usage } from "./state.ts";
 
 export interface JobQueue {
   /** All consumers who ever waited since the start: bounded by the accounts there are. */

@@ -5,10 +5,11 @@ import type { JournalAttempt, JournalStandby, WorkerMessage } from "@qubix/share
 import { ack, sendStop } from "./attempts.ts";
 import { canUndo, loseAttempt, placeOnStandby, promotedStandbyOn, undo } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
+import type { Machine } from "./machine.ts";
 import type { AttemptRecord, StandbyRecord } from "./model.ts";
 import { newestCheckpoint, sendAssign, sendPromote } from "./placing.ts";
 import { loseStandby, sendPrepare, sendStandbyCheckpoint, standbyPrepared } from "./standbys.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 import { jobOf, refOf, send } from "./tables.ts";
 import { attemptsOn, onGreeted } from "./workers.ts";
 
@@ -38,13 +39,17 @@ function judgeListed(state: CoreState, machine: Machine, entry: JournalAttempt):
   if (attempt !== undefined && attempt.workerId === machine.id) {
     if (isActiveAttempt(attempt)) return;
     const job = jobOf(state, attempt.jobId);
-    const alive = entry.phase === "running" || entry.phase === "exited";
     // Told to adopt below, where the new attempt is found to be missing.
-    if (alive && canUndo(state, job, attempt)) return undo(state, job, attempt);
+    if (goesOn(entry) && canUndo(state, job, attempt)) return undo(state, job, attempt);
     if (adoptedOn(state, machine, attempt) !== undefined) return;
   }
   // An end that waits to be acknowledged is sent again by the worker itself, and answered then.
   if (entry.phase !== "ended") send(state, machine.id, { kind: "fence", attempt: { ...entry.attempt } });
+}
+
+/** Still works, or has its result at hand. To bring back one that ended otherwise would only have it fail again, at the cost of a retry. */
+function goesOn({ phase }: JournalAttempt): boolean {
+  return phase === "running" || phase === "exited";
 }
 
 /** The active attempt that was told to adopt this one. */

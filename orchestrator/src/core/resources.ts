@@ -1,7 +1,7 @@
 // What a job needs, what a worker has, whether it fits, and what it would cost an hour.
 import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
+import type { Machine } from "./machine.ts";
 import type { Allocation } from "./model.ts";
-import type { Machine } from "./state.ts";
 
 export interface Needs {
   readonly gpus: number;

@@ -1,9 +1,10 @@
 // How long each worker may be silent, and the deadlines that notice it. A heartbeat only moves a number; the deadline looks at it when it is due.
 import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { SilenceLimits } from "./config.ts";
+import type { Machine } from "./machine.ts";
 import { machineLoad } from "./market.ts";
 import type { AttemptRecord, JobRecord } from "./model.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState } from "./state.ts";
 
 /** Names of deadlines: a letter that says what is due, and the id it concerns. */
 export const deadlineKey = {

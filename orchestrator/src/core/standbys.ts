@@ -2,12 +2,13 @@
 import { standbyId, standbyTable, type StandbyEvent } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
+import type { Machine } from "./machine.ts";
 import { presentUntilMs, standbyCreditMs } from "./metering.ts";
 import type { JobRecord, StandbyRecord } from "./model.ts";
 import { allocate, checkpointRefOf, newestCheckpoint, runSpecOf } from "./placing.ts";
 import { needsOf, type StandbyRates } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
-import type { CoreState, Machine } from "./state.ts";
+import type { CoreState, StandbyFailure } from "./state.ts";
 import { emitJob, fire, liveStandby, machineOf, patchJob, put, send } from "./tables.ts";
 
 /** Reserves a machine that fits for a hot job. */
@@ -75,7 +76,7 @@ export function standbyPrepared(state: CoreState, job: JobRecord, standby: Stand
     return;
   }
   put(state, "standbys", standby.id, { ...standby, phase, checkpointSeq: seq, readyAtMs: state.nowMs });
-  state.volatile.standbyFailures.delete(job.id);
+  setFailure(state, job, undefined);
   emitJob(
     state,
     job,
@@ -119,8 +120,20 @@ export function noteStandbyFailure(state: CoreState, job: JobRecord): void {
   const { standbyRetryMs, standbyRetryMsMax } = state.config;
   const count = (state.volatile.standbyFailures.get(job.id)?.count ?? 0) + 1;
   const retryAtMs = state.nowMs + Math.min(standbyRetryMsMax, standbyRetryMs * 2 ** Math.min(count - 1, 20));
-  state.volatile.standbyFailures.set(job.id, { count, retryAtMs });
+  setFailure(state, job, { count, retryAtMs });
   state.deadlines.set(deadlineKey.standbyRetry(job.id), retryAtMs);
+}
+
+/** Undone with the step: without its deadline a failure would keep the job from a standby for ever. */
+function setFailure(state: CoreState, { id }: JobRecord, failure: StandbyFailure | undefined): void {
+  const { standbyFailures } = state.volatile;
+  const before = standbyFailures.get(id);
+  if (before === failure) return;
+  state.step.undo.push(
+    () => void (before === undefined ? standbyFailures.delete(id) : standbyFailures.set(id, before)),
+  );
+  if (failure === undefined) standbyFailures.delete(id);
+  else standbyFailures.set(id, failure);
 }
 
 function endStandby(

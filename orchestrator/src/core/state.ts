@@ -1,8 +1,9 @@
 // What the core holds in memory: the tables (the state proper), indexes that are functions of the tables, and volatile facts that no row is written for.
-import type { AccountId, AttemptId, JobId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
+import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
 import type { CoreConfig } from "./config.ts";
 import type { DeadlineHeap } from "./deadline-heap.ts";
 import type { Effect, Incident, Reply } from "./events.ts";
+import type { Machine, Usage } from "./machine.ts";
 import type { Market, OfferRequest } from "./market.ts";
 import type {
   EnrolmentRecord,
@@ -13,7 +14,6 @@ import type {
   TableName,
   Tables,
   TransferRecord,
-  WorkerRecord,
 } from "./model.ts";
 import type { JobQueue } from "./queue.ts";
 
@@ -57,43 +57,6 @@ export interface JobLinks {
   readonly standbys: Set<StandbyId>;
 }
 
-export interface Usage {
-  gpus: number;
-  cpuMilli: number;
-  memoryMiB: number;
-}
-
-/** A worker with what is taken of it, and when it was heard. */
-export interface Machine {
-  readonly id: WorkerId;
-  worker: WorkerRecord;
-  /** Active attempts and live standbys. */
-  readonly attempts: Set<AttemptId>;
-  readonly standbys: Set<StandbyId>;
-  /** How many of the attempts belong to hot jobs. */
-  hotAttempts: number;
-  usedCpuMilli: number;
-  usedMemoryMiB: number;
-  usedDiskMiB: number;
-  readonly usedGpus: Set<string>;
-  /** Of the offer, in whole thousandths. */
-  cpuMilli: number;
-  images: ReadonlySet<string>;
-  /** Capacity or willingness grew since blocked jobs were last judged. */
-  gained: boolean;
-  // Volatile from here on.
-  /** Last sign of life. */
-  heardMs: number;
-  /** Silence is not counted from before this: it had a slower heartbeat, or we had just started. */
-  countFromMs: number;
-  /** The session whose `hello` was taken; nothing is sent to any other. */
-  greeted: SessionId | null;
-  /** It is suspect because its socket closed (or we restarted), and is lost at this time. */
-  lostAtMs: number | null;
-  /** Silence was excused once because we were late ourselves. */
-  excused: boolean;
-}
-
 /** What the last heartbeat said of an attempt. */
 export interface LiveAttempt {
   ranMs: number;
@@ -132,15 +95,23 @@ export interface Counters {
   heartbeats: number;
 }
 
+export interface StandbyFailure {
+  /** In a row. */
+  readonly count: number;
+  readonly retryAtMs: number;
+}
+
 export interface Volatile {
   readonly live: Map<AttemptId, LiveAttempt>;
   readonly logs: Map<JobId, JobLogs>;
   /** Of the wanted standbys: those to be looked for, where it is known with the machines beside which none fits; and those for which there was no offer until capacity is gained. */
   readonly openStandbys: Map<JobId, Set<Machine> | null>;
   readonly blockedStandbys: Map<JobId, OfferRequest>;
+  /** Jobs that could not be placed because of a fault: until their deadline they are in no queue, whatever phase they come to. */
+  readonly setAside: Set<JobId>;
   /** `standby_unavailable` was said. */
   readonly standbyNoted: Set<JobId>;
-  readonly standbyFailures: Map<JobId, { readonly count: number; readonly retryAtMs: number }>;
+  readonly standbyFailures: Map<JobId, StandbyFailure>;
   /** Explanations of a moment ago: many jobs end for the same reason at once. */
   readonly explained: { atMs: number; looked: number; readonly texts: Map<string, string> };
   /** A dispatch met its bound and has more to do. */
@@ -161,9 +132,7 @@ export interface StepScratch {
   reply: Reply;
   /** Jobs that ended: they leave memory when the step is done. */
   ended: JobId[];
-  /** Deadlines taken out of the heap. */
-  popped: { readonly key: string; readonly atMs: number }[];
-  /** The key being handled. */
+  /** The deadline being handled, or what is being placed. */
   handling: string | null;
   /** The last written meta record. */
   meta: MetaRecord;

@@ -26,8 +26,8 @@ const NO_TRANSFERS: readonly TransferRecord[] = [];
 const NO_LOGS: readonly LogRecord[] = [];
 
 /**
- * Advances the state by one event at `nowMs` (never less than before). What is volatile (signs of life, what heartbeats said, blocked
- * signatures) is not undone by a throw: it is true all the same.
+ * Advances the state by one event at `nowMs` (never less than before). A throw undoes rows, indexes, deadlines, counters and ids; not signs of
+ * life, what heartbeats said and which signatures are blocked: those are true all the same.
  */
 export function step(state: CoreState, nowMs: number, event: CoreEvent): StepResult {
   state.nowMs = Math.max(state.nowMs, nowMs);
@@ -139,23 +139,22 @@ function evict(state: CoreState, jobId: StepEnded): void {
   state.volatile.logs.delete(jobId);
   state.volatile.standbyNoted.delete(jobId);
   state.volatile.standbyFailures.delete(jobId);
+  state.volatile.setAside.delete(jobId);
 }
 type StepEnded = CoreState["step"]["ended"][number];
 
 function rollBack(state: CoreState): void {
   const { step: scratch } = state;
   for (let undo = scratch.undo.pop(); undo !== undefined; undo = scratch.undo.pop()) undo();
+  state.deadlines.rollBack();
+  // What threw is tried again later, so that it does not keep the others from their turn.
   if (scratch.handling !== null) setAside(state, scratch.handling);
-  for (const { key, atMs } of scratch.popped) {
-    // What threw is tried again later, so that it does not keep the others from their turn.
-    const culprit = key === scratch.handling;
-    state.deadlines.set(key, culprit ? state.nowMs + state.config.faultRetryMs : atMs);
-  }
   reset(state);
 }
 
 function reset(state: CoreState): void {
   const { step: scratch } = state;
+  state.deadlines.commit();
   if (scratch.undo.length > 0) scratch.undo.length = 0;
   if (scratch.touched.size > 0) scratch.touched.clear();
   if (scratch.events.length > 0) scratch.events = [];
@@ -165,7 +164,6 @@ function reset(state: CoreState): void {
   if (scratch.fired.length > 0) scratch.fired = [];
   if (scratch.incidents.length > 0) scratch.incidents = [];
   if (scratch.ended.length > 0) scratch.ended = [];
-  if (scratch.popped.length > 0) scratch.popped = [];
   scratch.reply = NO_REPLY;
   scratch.handling = null;
 }

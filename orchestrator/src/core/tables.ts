@@ -14,8 +14,9 @@ import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { assert, type ErrorCategory } from "@qubix/shared/runtime";
 import type { Effect, Incident, Refusal } from "./events.ts";
 import { reindex } from "./indexes.ts";
+import type { Machine } from "./machine.ts";
 import type { AttemptRecord, EventChannel, JobRecord, Put, StandbyRecord, TableName, Tables } from "./model.ts";
-import type { CoreState, JobLogs, Machine } from "./state.ts";
+import type { CoreState, Counters, JobLogs } from "./state.ts";
 
 /** Replaces a row, or removes it with `null`. */
 export function put<T extends TableName>(state: CoreState, table: T, key: string, record: Tables[T] | null): void {
@@ -119,6 +120,15 @@ export function send(state: CoreState, workerId: WorkerId, message: Orchestrator
   const { sessionId } = machine.worker;
   if (sessionId === null || machine.greeted !== sessionId) return;
   state.step.effects.push({ kind: "send", workerId, sessionId, message });
+}
+
+/** Counts what happened; undone with the step. */
+export function countUp(state: CoreState, what: keyof Counters): void {
+  const { counters } = state.volatile;
+  counters[what] += 1;
+  state.step.undo.push(() => {
+    counters[what] -= 1;
+  });
 }
 
 export function noteIncident(state: CoreState, kind: Incident["kind"], attempt: AttemptRef): void {

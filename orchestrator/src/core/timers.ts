@@ -18,7 +18,6 @@ export function onTimer(state: CoreState): void {
   for (let handled = 0; handled < state.config.deadlinesPerStepMax; handled += 1) {
     const due = state.deadlines.pop(state.nowMs);
     if (due === undefined) return;
-    state.step.popped.push(due);
     state.step.handling = due.key;
     handle(state, due);
   }

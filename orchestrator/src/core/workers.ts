@@ -2,11 +2,12 @@
 import { type SessionId, type WorkerEvent, type WorkerId, workerSessionTable } from "@qubix/shared/domain";
 import type { WorkerOffer } from "@qubix/shared/protocol";
 import { canPromote, loseAttempt, placeOnStandby } from "./failover.ts";
+import type { Machine } from "./machine.ts";
 import { loseStandby } from "./standbys.ts";
 import type { AttemptRecord, WorkerRecord } from "./model.ts";
 import { silenceLimits, silentSinceMs, watch } from "./silence.ts";
-import type { CoreState, Machine } from "./state.ts";
-import { effect, emit, emitJob, fire, jobOf, liveStandby, put } from "./tables.ts";
+import type { CoreState } from "./state.ts";
+import { countUp, effect, emit, emitJob, fire, jobOf, liveStandby, put } from "./tables.ts";
 import type { Deadline } from "./deadline-heap.ts";
 import { deadlineKey } from "./silence.ts";
 
@@ -62,7 +63,7 @@ export function onHeard(state: CoreState, machine: Machine): void {
 export function onGreeted(state: CoreState, machine: Machine, sessionId: SessionId, offer: WorkerOffer): void {
   const { worker } = machine;
   const phase = fire(state, workerSessionTable, worker.phase, "opened") ?? worker.phase;
-  machine.greeted = sessionId;
+  greet(state, machine, sessionId);
   machine.heardMs = state.nowMs;
   machine.countFromMs = state.nowMs;
   machine.lostAtMs = null;
@@ -72,6 +73,15 @@ export function onGreeted(state: CoreState, machine: Machine, sessionId: Session
   if (next.phase !== worker.phase) reportWorker(state, machine, "worker_online", {});
   if (next.offer !== worker.offer) reportOffer(state, machine);
   watch(state, machine);
+}
+
+/** Undone with the step: a session whose hello was not reconciled gets no answer, and so comes back with another. */
+function greet(state: CoreState, machine: Machine, sessionId: SessionId): void {
+  const before = machine.greeted;
+  state.step.undo.push(() => {
+    machine.greeted = before;
+  });
+  machine.greeted = sessionId;
 }
 
 /** What it offers changed. */
@@ -140,7 +150,7 @@ function expire(state: CoreState, machine: Machine): void {
   put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
   machine.greeted = null;
   machine.lostAtMs = null;
-  state.volatile.counters.workersLost += 1;
+  countUp(state, "workersLost");
   reportWorker(state, machine, "worker_lost", { silentMs: state.nowMs - machine.heardMs });
   for (const id of machine.standbys) {
     const standby = state.rows.standbys.get(id);

@@ -114,6 +114,7 @@ export type EndOutcome = z.output<typeof endOutcome>;
 /** What a worker's journal says of an attempt, in `hello`. `end` waits here until it is acknowledged. */
 export const journalAttemptSchema = z.strictObject({
   attempt: attemptRefSchema,
+  /** `exited`: with success, its outputs are being collected. `ended`: how it ended is certain, and is told until it is answered. */
   phase: z.enum(["preparing", "running", "exited", "ended"]),
   /** Milliseconds the container has run, on the worker's monotonic clock. */
   ranMs: ms,

@@ -29,9 +29,10 @@ export function helloOf(state: WorkerState, nowMs: number): Hello {
   return { kind: "hello", offer: state.offer, attempts, standbys };
 }
 
+/** `exited` is a success whose outputs are being collected. A failure is certain, and so `ended`, while its last checkpoint is still being shipped. */
 function journalPhase(slot: Slot): JournalAttempt["phase"] {
   if (slot.phase === "running") return "running";
-  if (slot.phase === "collecting") return "exited";
+  if (slot.phase === "collecting") return slot.end === null ? "exited" : "ended";
   return slot.phase === "ended" ? "ended" : "preparing";
 }
 

@@ -287,6 +287,14 @@ describe("after a crash of the agent", () => {
   it("a container that ended meanwhile is collected", () => {
     const bench = restarted(running(), found({ state: "exited", exitCode: 0, ranMs: 9_000 }));
     expect(slotOf(bench)).toMatchObject({ phase: "collecting", ranMs: 9_000, end: null });
+    expect(helloOf(bench.state, 0).attempts).toMatchObject([{ phase: "exited" }]);
+  });
+
+  it("a container that failed meanwhile has ended, while its last checkpoint is still to be shipped", () => {
+    const newest = { entry: "a", ranMs: 8_000, progress: null };
+    const bench = restarted(running(), found({ state: "exited", exitCode: 3, ranMs: 9_000, newest }));
+    expect(slotOf(bench)).toMatchObject({ phase: "collecting", end: { outcome: { code: "exit_code" } } });
+    expect(helloOf(bench.state, 0).attempts).toMatchObject([{ phase: "ended", ranMs: 9_000 }]);
   });
 
   it("a container that is gone is the worker's failure", () => {

@@ -2,6 +2,7 @@
 import { assert } from "@qubix/shared/runtime";
 import { isActiveAttempt, isLiveStandby } from "../indexes.ts";
 import { deadlineKey } from "../silence.ts";
+import type { JobRecord } from "../model.ts";
 import type { CoreState } from "../state.ts";
 
 /** Throws when the state contradicts itself. */
@@ -45,6 +46,22 @@ function checkCapacity(state: CoreState): void {
   }
 }
 
+/** Invariant 7: whatever a job waits for, a deadline bounds it. */
+function checkDeadlines(state: CoreState, job: JobRecord): void {
+  const has = (key: string): boolean => state.deadlines.atMs(key) !== undefined;
+  if (job.phase === "queued") assert(has(deadlineKey.queue(job.id)), `${job.id} waits for ever`);
+  else if (job.intent !== null) assert(has(deadlineKey.stop(job.id)), `${job.id} stops for ever`);
+  for (const attempt of state.rows.attempts.values()) {
+    if (attempt.jobId !== job.id || !isActiveAttempt(attempt)) continue;
+    const key = attempt.phase === "running" ? deadlineKey.duration(attempt.id) : deadlineKey.attempt(attempt.id);
+    assert(has(key) || job.intent !== null, `${attempt.id} is ${attempt.phase} for ever`);
+  }
+  for (const machine of state.ix.machines.values()) {
+    if (machine.worker.phase !== "offline")
+      assert(has(deadlineKey.worker(machine.id)), `${machine.id} may be silent for ever`);
+  }
+}
+
 interface AllocationLike {
   readonly gpuUuids: readonly string[];
   readonly cpuMilli: number;
@@ -56,7 +73,12 @@ function checkJobs(state: CoreState): void {
   let queued = 0;
   for (const job of state.rows.jobs.values()) {
     assert(job.endedAtMs === null, `${job.id} ended and is in memory`);
-    const setAside = state.deadlines.atMs(deadlineKey.requeue(job.id)) !== undefined;
+    const setAside = state.volatile.setAside.has(job.id);
+    assert(
+      !setAside || state.deadlines.atMs(deadlineKey.requeue(job.id)) !== undefined,
+      `${job.id} is set aside for ever`,
+    );
+    checkDeadlines(state, job);
     if (job.phase === "queued" && !setAside) queued += 1;
     const attempts = [...state.rows.attempts.values()].filter((attempt) => attempt.jobId === job.id);
     const active = attempts.filter(isActiveAttempt);
