@@ -122,6 +122,14 @@ export function noteStandbyFailure(state: CoreState, job: JobRecord): void {
   state.deadlines.set(deadlineKey.standbyRetry(job.id), retryAtMs);
 }
 
+/** After a promotion: the new attempt gets machine and network to itself until its container runs. */
+export function deferStandby(state: CoreState, job: JobRecord): void {
+  const count = state.volatile.standbyFailures.get(job.id)?.count ?? 0;
+  const retryAtMs = state.nowMs + state.config.standbyAfterPromotionMs;
+  state.volatile.standbyFailures.set(job.id, { count, retryAtMs });
+  state.deadlines.set(deadlineKey.standbyRetry(job.id), retryAtMs);
+}
+
 function endStandby(
   state: CoreState,
   job: JobRecord,
