@@ -65,6 +65,17 @@ describe("a hot standby", () => {
     expect(net.last(second, "standby.checkpoint")).toMatchObject({ standbyId, checkpoint: { seq: 1, epoch: 1 } });
   });
 
+  test("that is not heard when the job has to wait is given up, and told so on its open session", () => {
+    const { net, id, primary, second, standbyId } = hot();
+    net.silence(second);
+    net.pass(4_000);
+    const attempt = net.attempt(id);
+    const outcome = { kind: "failed", code: "exit_code", exitCode: 1, message: "exited with 1" } as const;
+    net.say(primary, { kind: "ended", attempt: refOf(attempt), ranMs: 2_000, outcome });
+    expect(net.event(id, "standby_lost")).toMatchObject({ standbyId, why: "not_heard" });
+    expect(net.last(second, "release")).toMatchObject({ standbyId });
+  });
+
   test("is promoted in the step in which the primary's socket closes", () => {
     const { net, id, primary, second, standbyId } = hot();
     net.pass(30_000);

@@ -94,7 +94,7 @@ export function releaseStandby(state: CoreState, job: JobRecord): JobRecord {
   return patchJob(state, job, { standbyId: null });
 }
 
-/** Its worker is gone, or could not prepare it; another is wanted. */
+/** Its worker is gone, not heard, or could not prepare it; another is wanted. A worker that is still there lets go of it. */
 export function loseStandby(
   state: CoreState,
   job: JobRecord,
@@ -104,6 +104,7 @@ export function loseStandby(
 ): JobRecord {
   endStandby(state, job, standby, "lost", lease);
   emitJob(state, job, "standby_lost", { standbyId: standby.id, workerId: standby.workerId, why }, standby);
+  send(state, standby.workerId, { kind: "release", standbyId: standby.id });
   return patchJob(state, job, { standbyId: null });
 }
 
