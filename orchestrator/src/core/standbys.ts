@@ -124,6 +124,14 @@ export function noteStandbyFailure(state: CoreState, job: JobRecord): void {
   state.deadlines.set(deadlineKey.standbyRetry(job.id), retryAtMs);
 }
 
+/** After a promotion: the new attempt gets machine and network to itself until its container runs. */
+export function deferStandby(state: CoreState, job: JobRecord): void {
+  const count = state.volatile.standbyFailures.get(job.id)?.count ?? 0;
+  const retryAtMs = state.nowMs + state.config.standbyAfterPromotionMs;
+  setFailure(state, job, { count, retryAtMs });
+  state.deadlines.set(deadlineKey.standbyRetry(job.id), retryAtMs);
+}
+
 /** Undone with the step: without its deadline a failure would keep the job from a standby for ever. */
 function setFailure(state: CoreState, { id }: JobRecord, failure: StandbyFailure | undefined): void {
   const { standbyFailures } = state.volatile;
