@@ -19,6 +19,8 @@ const IMAGE = "qubix/train:local";
 const WORKERS = 3;
 const CHECKPOINT_INTERVAL_S = 3;
 const COMMITS_BEFORE_KILL = 2;
+/** Two intervals: some kills fall into the writing or the upload of a later checkpoint. */
+const KILL_WITHIN_S = 2 * CHECKPOINT_INTERVAL_S;
 const READY_TIMEOUT_MS = 90_000;
 const STEP_TIMEOUT_MS = 60_000;
 const END_TIMEOUT_MS = 60_000;
@@ -76,7 +78,7 @@ async function failOnce(report: Report, consumer: Consumer, fleet: Fleet): Promi
     await waitFor("checkpoints committed and standby ready", READY_TIMEOUT_MS, async () =>
       isReady(await jobNow()) ? true : undefined,
     );
-    await sleepMs(Math.random() * CHECKPOINT_INTERVAL_S * 1000);
+    await sleepMs(Math.random() * KILL_WITHIN_S * 1000);
     const before = await jobNow();
     if (!isReady(before) || before.workerId === null) throw new Error(`${id} is not ready any more: ${before.phase}`);
     const containerPid = await fleet.containerPid(before.workerId);

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createHash } from "node:crypto";
-import type { Client, EventView, JobSpec, JobView } from "@qubix/client/sdk";
+import type { Client, JobSpec, JobView } from "@qubix/client/sdk";
 import { parse } from "yaml";
 import { type Network, startNetwork } from "../lib/network.ts";
 import { sleep } from "../lib/processes.ts";
-import { check, failed, say, showSettlement, showTimeline, title } from "./show.ts";
+import { check, failed, say, showSettlement, tell, title } from "./show.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const WORKERS = ["anna", "bruno", "chiara"];
@@ -50,6 +50,8 @@ try {
   if (process.exitCode === undefined || process.exitCode === 0) rmSync(folder, { recursive: true, force: true });
   else say(`the logs are in ${folder}/logs`);
 }
+// After a signal the demonstration still waits for answers that nobody will give.
+process.exit();
 
 async function demonstrate(): Promise<void> {
   title("A network on this machine");
@@ -71,6 +73,8 @@ async function demonstrate(): Promise<void> {
     `job ${job.id} runs on ${nameOf(disturbed.workerId)}; its standby on ${nameOf(disturbed.standby?.workerId ?? null)} is ready`,
   );
   say(`job ${control.id} is the same without a fault`);
+  say(`the timeline of ${job.id}:`);
+  const story = awaitedLater(tell(consumer.client.jobs.followEvents(job.id), named));
 
   const atKill = await until(
     consumer.client,
@@ -82,23 +86,17 @@ async function demonstrate(): Promise<void> {
   title(
     `At ${Math.round((atKill.progress ?? 0) * 100)}%: kill -9 of worker ${primary.name} (process ${primary.program().pid}) and of its container`,
   );
-  const from = await lastEvent(consumer.client, job.id);
-  const steps = firstLineAfterPromotion(consumer.client, job.id);
+  const step = awaitedLater(firstStepAfter(consumer.client, job.id, atKill.epoch));
   const killedAt = await primary.die();
-  const { at: steppedAt, text } = await steps;
+  const { at: steppedAt, text } = await step;
   const ended = await consumer.client.jobs.wait(job.id);
   const reference = await consumer.client.jobs.wait(control.id);
+  await story;
 
-  title("What happened");
-  const events: EventView[] = [];
-  for await (const event of consumer.client.jobs.eventsAll(job.id)) events.push(event);
-  showTimeline(
-    events.filter((event) => event.seq > from),
-    nameOf,
-  );
-  say(`first step of the standby: "${text.trim()}", ${((steppedAt - killedAt) / 1000).toFixed(2)} s after the kill`);
+  title("What it cost");
+  say(`without progress: ${((steppedAt - killedAt) / 1000).toFixed(2)} s, from the kill to "${text}"`);
   say(
-    `work thrown away: ${(ended.workLostMs / 1000).toFixed(1)} s of container time; checkpoints each ${spec.checkpoint?.intervalS ?? 30} s`,
+    `work lost: ${(ended.workLostMs / 1000).toFixed(1)} s of container time, with a checkpoint each ${spec.checkpoint?.intervalS ?? 30} s`,
   );
 
   title("What was promised, and held");
@@ -137,18 +135,12 @@ async function until(client: Client, id: string, reached: (view: JobView) => boo
   }
 }
 
-async function lastEvent(client: Client, id: string): Promise<number> {
-  let seq = 0;
-  for await (const event of client.jobs.eventsAll(id)) seq = event.seq;
-  return seq;
-}
-
-/** When the first line of a later epoch that tells a step arrives through the log, and which. */
-async function firstLineAfterPromotion(
+/** When the first line of an epoch after this one tells a step through the log, and which. */
+async function firstStepAfter(
   client: Client,
   id: string,
+  epoch: number,
 ): Promise<{ readonly at: number; readonly text: string }> {
-  const { epoch } = await client.jobs.get(id);
   for await (const line of client.jobs.logs(id, { follow: true })) {
     if (line.epoch > epoch && line.stream === "stdout" && /^step /m.test(line.text)) {
       return { at: performance.now(), text: /^step .*$/m.exec(line.text)?.[0] ?? line.text };
@@ -170,6 +162,17 @@ function nameOf(workerId: string | null): string {
   return network?.workers.find((worker) => worker.id === workerId)?.name ?? workerId ?? "nobody";
 }
 
+/** For a promise that is awaited further down: if it fails before, the process must live on to clean up. */
+function awaitedLater<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
+}
+
+/** Workers by their names. */
+function named(text: string): string {
+  return (network?.workers ?? []).reduce((line, worker) => line.replaceAll(worker.id, worker.name), text);
+}
+
 async function stay(running: Network): Promise<void> {
   const consumer = await running.addConsumer("You", CREDIT);
   title("The network stays up. In another terminal:");
@@ -183,8 +186,12 @@ async function stay(running: Network): Promise<void> {
 
 function onSignal(): Promise<void> {
   return new Promise((resolve) => {
+    let stopping = false;
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.once(signal, () => {
+      // Told again it goes on stopping: what it started must not be left behind.
+      process.on(signal, () => {
+        if (stopping) return;
+        stopping = true;
         say(`${signal}: stopping everything`);
         if (!stayUp) process.exitCode = 1;
         resolve();

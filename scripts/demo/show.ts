@@ -1,11 +1,11 @@
 // How the demonstration speaks: plain lines, colour only on a terminal.
+import { colorsFor, createTimelineFormatter, isStory } from "@qubix/client/cli";
 import type { EventView, JobView } from "@qubix/client/sdk";
-import { formatUnits } from "@qubix/shared/domain";
 
-const colours = process.stdout.isTTY && process.env["NO_COLOR"] === undefined;
+const colors = colorsFor(process.env, process.stdout.isTTY, true);
 
 export function title(text: string): void {
-  process.stdout.write(`\n${paint("1", text)}\n`);
+  process.stdout.write(`\n${colors.bold(text)}\n`);
 }
 
 export function say(text: string): void {
@@ -13,29 +13,19 @@ export function say(text: string): void {
 }
 
 export function check(held: boolean, text: string): void {
-  process.stdout.write(`  ${held ? paint("32", "held") : paint("31", "BROKEN")}  ${text}\n`);
+  process.stdout.write(`  ${held ? colors.green("held") : colors.red("BROKEN")}  ${text}\n`);
   if (!held) process.exitCode = 1;
 }
 
 export function failed(text: string): void {
-  process.stderr.write(`${paint("31", "quickstart failed:")} ${text}\n`);
+  process.stderr.write(`${colors.red("quickstart failed:")} ${text}\n`);
   process.exitCode = 1;
 }
 
-/** One line an event: milliseconds since the first, what, and the figures that belong to it. */
-export function showTimeline(events: readonly EventView[], nameOf: (workerId: string | null) => string): void {
-  const start = events[0]?.clockMs ?? 0;
-  for (const event of events) {
-    const after = `+${((event.clockMs - start) / 1000).toFixed(2)} s`.padStart(10);
-    const where = event.workerId === null ? "" : ` on ${nameOf(event.workerId)}`;
-    const figures = Object.entries(event.data)
-      .filter(([, value]) => ["string", "number"].includes(typeof value) && String(value).length < 60)
-      .map(([key, value]) => `${key} ${String(value)}`)
-      .join(", ");
-    process.stdout.write(
-      `  ${after}  ${paint("36", event.kind)}${where}${figures === "" ? "" : paint("2", `  ${figures}`)}\n`,
-    );
-  }
+/** Prints the story of a job as it happens, with the workers' names in place of their ids. */
+export async function tell(events: AsyncIterable<EventView>, named: (text: string) => string): Promise<void> {
+  const timeline = createTimelineFormatter("USD", colors);
+  for await (const event of events) if (isStory(event)) say(named(timeline.line(event)));
 }
 
 /** The settlement as a table with its sum. True when the lines add up to the hold. */
@@ -47,15 +37,16 @@ export function showSettlement(job: JobView, nameOf: (workerId: string | null) =
     const who = line.workerId === undefined ? "" : ` ${nameOf(line.workerId)}`;
     const time = line.ms === undefined ? "" : `${(line.ms / 1000).toFixed(3)} s`;
     process.stdout.write(
-      `    ${`${line.role}${who}`.padEnd(20)} ${time.padStart(12)} ${formatUnits(BigInt(line.amount.amount)).padStart(12)} ${line.amount.currency}\n`,
+      `    ${`${line.role}${who}`.padEnd(20)} ${time.padStart(12)} ${units(BigInt(line.amount.amount)).padStart(12)} ${line.amount.currency}\n`,
     );
   }
   process.stdout.write(
-    `    ${"sum".padEnd(20)} ${"".padStart(12)} ${formatUnits(sum).padStart(12)} ${hold.currency}   held: ${formatUnits(BigInt(hold.amount))}\n`,
+    `    ${"sum".padEnd(20)} ${"".padStart(12)} ${units(sum).padStart(12)} ${hold.currency}   held: ${units(BigInt(hold.amount))}\n`,
   );
   return phase === "settled" && sum === BigInt(hold.amount);
 }
 
-function paint(code: string, text: string): string {
-  return colours ? `\u001b[${code}m${text}\u001b[0m` : text;
+/** Micro-units with all six places, so that a column lines up. */
+function units(amount: bigint): string {
+  return `${amount / 1_000_000n}.${(amount % 1_000_000n).toString().padStart(6, "0")}`;
 }

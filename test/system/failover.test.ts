@@ -1,4 +1,6 @@
 // Providers die; the job goes on under its id, from its newest whole checkpoint, and its result is that of an undisturbed run.
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import {
   counterJob,
@@ -136,3 +138,50 @@ describe("the agent alone is killed", () => {
     );
   });
 });
+
+describe("the worker falls silent with its socket open", () => {
+  it("with a hot standby: promoted by silence alone, and fenced when it is back", async () => {
+    const { client } = network.consumer;
+    const { id } = await client.jobs.create(counterJob(TICKS, TICK_S, { standby: "hot" }));
+    const before = await until(client, id, (job) => job.standby?.phase === "ready" && job.checkpoint !== null);
+    const silent = network.worker(before.workerId);
+    process.kill(silent.program().pid, "SIGSTOP");
+    try {
+      const job = await client.jobs.wait(id);
+      expect([job.phase, job.failoversUsed, job.workerId]).toEqual(["succeeded", 1, before.standby?.workerId]);
+      expect(await outputOf(client, id, "result.txt")).toBe(counterResult(TICKS));
+      const suspect = (await eventsOf(client, id)).find((event) => event.kind === "suspect");
+      expect(suspect?.data).toMatchObject({ why: "silent" });
+      expect(await slotsOf(silent.dataDir)).toHaveLength(1);
+    } finally {
+      process.kill(silent.program().pid, "SIGCONT");
+    }
+    // Told that its epoch is over, it lets go of everything.
+    await expect.poll(() => slotsOf(silent.dataDir), { timeout: 20_000 }).toEqual([]);
+  });
+
+  it("and comes back before anybody took over: its container goes on, nothing is charged twice", async () => {
+    const { client } = network.consumer;
+    const only = network.workers[0];
+    if (only === undefined) throw new Error("the network has no worker");
+    const { id } = await client.jobs.create(counterJob(60, TICK_S, { placement: { workers: [only.id] } }));
+    await until(client, id, (job) => job.checkpoint !== null);
+    process.kill(only.program().pid, "SIGSTOP");
+    try {
+      await until(client, id, (job) => job.phase === "queued");
+    } finally {
+      process.kill(only.program().pid, "SIGCONT");
+    }
+    const job = await client.jobs.wait(id);
+    expect([job.phase, job.workerId, job.epoch, job.failoversUsed]).toEqual(["succeeded", only.id, 2, 0]);
+    expect((await eventsOf(client, id)).map((event) => event.kind)).toContain("undone");
+    expect((await logOf(client, id)).map((line) => line.text).join("")).not.toContain("resume:");
+    expect(await outputOf(client, id, "result.txt")).toBe(counterResult(60));
+    expect(settled(job).sum).toBe(settled(job).hold);
+  });
+});
+
+/** The folders of the containers that a worker still has something of. */
+function slotsOf(dataDir: string): Promise<string[]> {
+  return readdir(join(dataDir, "slots"));
+}

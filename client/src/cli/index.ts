@@ -5,6 +5,8 @@ import type { Io } from "./io.ts";
 import { createProgram, type Runner } from "./program.ts";
 import type { GlobalOptions } from "./session.ts";
 
+export { colorsFor } from "./colors.ts";
+export { createTimelineFormatter, isStory, type TimelineFormatter } from "./format/timeline.ts";
 export type { Io, TextStream } from "./io.ts";
 
 const VERSION = "0.1.0";

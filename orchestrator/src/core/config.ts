@@ -31,6 +31,8 @@ export interface CoreConfig {
   /** After a standby could not be prepared, the next is tried no sooner; doubles each time. */
   readonly standbyRetryMs: number;
   readonly standbyRetryMsMax: number;
+  /** After a promotion the next standby is sought this much later: fetching and unpacking must not slow the start that everybody waits for. */
+  readonly standbyAfterPromotionMs: number;
   /** Bounds the standbys one job reserves in its life. */
   readonly standbysPerJobMax: number;
   /** The newest of the workers on which a job went wrong, chosen last. */
@@ -66,6 +68,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   stopMarginMs: 30_000,
   standbyRetryMs: 10_000,
   standbyRetryMsMax: 300_000,
+  standbyAfterPromotionMs: 2_000,
   standbysPerJobMax: 1_000,
   troubledWorkersMax: 10,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,

@@ -71,11 +71,11 @@ function placeStandby(state: CoreState, budget: { left: number }): boolean {
         return true;
       }
     }
-    const noted = standbyNoted.has(jobId);
-    if (!noted) emitJob(state, job, "standby_unavailable", { message: STANDBY_UNAVAILABLE });
+    const quiet = standbyNoted.has(jobId) || standbyIsDeferred(state, jobId);
+    if (!quiet) emitJob(state, job, "standby_unavailable", { message: STANDBY_UNAVAILABLE });
     openStandbys.delete(jobId);
     blockedStandbys.set(jobId, standbyRequest(job));
-    if (noted) continue;
+    if (quiet) continue;
     standbyNoted.add(jobId);
     return true;
   }
@@ -86,9 +86,13 @@ const STANDBY_UNAVAILABLE =
   "No other worker fits and keeps the job within priceMaxPerHour: it runs without a standby until one does.";
 
 function standbyMayBeSought(state: CoreState, job: JobRecord): boolean {
-  const failure = state.volatile.standbyFailures.get(job.id);
-  if (job.standbysMade >= state.config.standbysPerJobMax) return false;
-  return failure === undefined || state.nowMs >= failure.retryAtMs;
+  return job.standbysMade < state.config.standbysPerJobMax && !standbyIsDeferred(state, job.id);
+}
+
+/** After a failure or a promotion; a timer seeks again. */
+function standbyIsDeferred(state: CoreState, jobId: JobId): boolean {
+  const failure = state.volatile.standbyFailures.get(jobId);
+  return failure !== undefined && state.nowMs < failure.retryAtMs;
 }
 
 interface FoundStandby {

@@ -1,5 +1,6 @@
 import type { JobId, WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
+import { DEFAULT_CORE_CONFIG } from "./config.ts";
 import { Network, offerOf, refOf, type specOf, treeOf } from "./testing/kit.ts";
 
 /** A hot job that runs on `primary`, its standby ready on `second`, with one more worker idle. */
@@ -72,6 +73,17 @@ describe("a hot standby", () => {
     expect(net.last(second, "standby.checkpoint")).toMatchObject({ standbyId, checkpoint: { seq: 1, epoch: 1 } });
   });
 
+  test("that is not heard when the job has to wait is given up, and told so on its open session", () => {
+    const { net, id, primary, second, standbyId } = hot();
+    net.silence(second);
+    net.pass(4_000);
+    const attempt = net.attempt(id);
+    const outcome = { kind: "failed", code: "exit_code", exitCode: 1, message: "exited with 1" } as const;
+    net.say(primary, { kind: "ended", attempt: refOf(attempt), ranMs: 2_000, outcome });
+    expect(net.event(id, "standby_lost")).toMatchObject({ standbyId, why: "not_heard" });
+    expect(net.last(second, "release")).toMatchObject({ standbyId });
+  });
+
   test("is promoted in the step in which the primary's socket closes", () => {
     const { net, id, primary, second, standbyId } = hot();
     net.pass(30_000);
@@ -122,10 +134,14 @@ describe("a hot standby", () => {
     save(net, id, 1, 60_000);
     net.close(primary);
     run(net, id, second);
+    // Not before the promoted container has had machine and network to itself.
+    expect(net.job(id).standbyId).toBeNull();
+    net.pass(DEFAULT_CORE_CONFIG.standbyAfterPromotionMs);
     const next = net.standby(id);
     expect(next).toMatchObject({ phase: "preparing" });
     expect(next?.workerId).not.toBe(second);
-    net.pass(30_000);
+    expect(net.timeline(id)).not.toContain("standby_unavailable");
+    net.pass(28_000);
     finish(net, id, 30_000);
     const job = net.job(id);
     expect(job).toMatchObject({ phase: "succeeded", creditedMs: 90_000 });

@@ -11,7 +11,7 @@ import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
-import { consumeStandby, loseStandby } from "./standbys.ts";
+import { consumeStandby, deferStandby, loseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import {
   attemptsOf,
@@ -118,6 +118,7 @@ export function promote(
     allocation: standby.allocation,
     ratePerHour: standby.fullRatePerHour,
   });
+  deferStandby(state, placed.job);
   const { epoch, workerId, fromSeq } = placed.attempt;
   countUp(state, "promotions");
   noteIncident(state, "promotion", refOf(placed.attempt));

@@ -92,7 +92,6 @@ function onStandbyFailed(state: CoreState, machine: Machine, message: Message<"s
   patchJob(state, without, {
     troubledWorkers: [...others, machine.id].slice(-state.config.troubledWorkersMax),
   });
-  send(state, machine.id, { kind: "release", standbyId: standby.id });
 }
 
 function liveStandbyOn(state: CoreState, machine: Machine, id: StandbyRecord["id"]): StandbyRecord | undefined {

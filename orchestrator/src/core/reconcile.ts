@@ -109,7 +109,7 @@ function reconcileStandby(state: CoreState, standby: StandbyRecord, entry: Journ
   if (entry === undefined || (standby.phase === "ready" && entry.phase === "preparing")) {
     if (standby.phase === "preparing") return sendPrepare(state, job, standby);
     loseStandby(state, job, standby, "revoked", "lost_container");
-    return send(state, standby.workerId, { kind: "release", standbyId: standby.id });
+    return;
   }
   const newest = newestCheckpoint(job)?.seq ?? 0;
   if (entry.checkpointSeq < newest) sendStandbyCheckpoint(state, job);

@@ -95,7 +95,7 @@ export function releaseStandby(state: CoreState, job: JobRecord): JobRecord {
   return patchJob(state, job, { standbyId: null });
 }
 
-/** Its worker is gone, or could not prepare it; another is wanted. */
+/** Its worker is gone, not heard, or could not prepare it; another is wanted. A worker that is still there lets go of it. */
 export function loseStandby(
   state: CoreState,
   job: JobRecord,
@@ -105,6 +105,7 @@ export function loseStandby(
 ): JobRecord {
   endStandby(state, job, standby, "lost", lease);
   emitJob(state, job, "standby_lost", { standbyId: standby.id, workerId: standby.workerId, why }, standby);
+  send(state, standby.workerId, { kind: "release", standbyId: standby.id });
   return patchJob(state, job, { standbyId: null });
 }
 
@@ -119,6 +120,14 @@ export function noteStandbyFailure(state: CoreState, job: JobRecord): void {
   const { standbyRetryMs, standbyRetryMsMax } = state.config;
   const count = (state.volatile.standbyFailures.get(job.id)?.count ?? 0) + 1;
   const retryAtMs = state.nowMs + Math.min(standbyRetryMsMax, standbyRetryMs * 2 ** Math.min(count - 1, 20));
+  setFailure(state, job, { count, retryAtMs });
+  state.deadlines.set(deadlineKey.standbyRetry(job.id), retryAtMs);
+}
+
+/** After a promotion: the new attempt gets machine and network to itself until its container runs. */
+export function deferStandby(state: CoreState, job: JobRecord): void {
+  const count = state.volatile.standbyFailures.get(job.id)?.count ?? 0;
+  const retryAtMs = state.nowMs + state.config.standbyAfterPromotionMs;
   setFailure(state, job, { count, retryAtMs });
   state.deadlines.set(deadlineKey.standbyRetry(job.id), retryAtMs);
 }
