@@ -99,21 +99,6 @@ describe("a hot standby", () => {
     expect(net.job(id).workLostMs).toBeLessThanOrEqual(5_500);
   });
 
-  test("on a worker that is silent is released: it may be heard again in the same session", () => {
-    const { net, id, primary, second, standbyId } = hot();
-    net.pass(10_000);
-    const session = net.sessionOf(second);
-    net.silence(second);
-    net.pass(4_000);
-    const outcome = { kind: "failed", code: "exit_code", exitCode: 3, message: "" } as const;
-    net.say(primary, { kind: "ended", attempt: refOf(net.attempt(id)), ranMs: 14_000, outcome });
-    expect(net.timeline(id)).toContain("standby_lost");
-    expect(net.last(second, "release")).toMatchObject({ standbyId });
-    net.beating.set(second, session);
-    net.pass(1_000);
-    expect(net.job(id).standbyId).not.toBe(standbyId);
-  });
-
   test("is promoted within 2.8 s of silence, and not before 2 s", () => {
     const { net, id, primary } = hot();
     net.pass(10_000);

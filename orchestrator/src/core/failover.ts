@@ -143,7 +143,9 @@ export function placeOnStandby(state: CoreState, job: JobRecord): void {
 }
 
 function requeue(state: CoreState, job: JobRecord, standby: StandbyRecord | undefined, what: Interruption): void {
-  const kept = standby !== undefined && standby.phase === "ready" ? leaveStandby(state, job, standby) : job;
+  // A standby that is ready on a worker we do not hear is no help, and is not paid while nothing runs.
+  const kept =
+    standby !== undefined && standby.phase === "ready" ? loseStandby(state, job, standby, "revoked", "not_heard") : job;
   const phase = fire(state, jobTable, kept.phase, "interrupted");
   assert(phase !== undefined, `job ${job.id} cannot wait again in phase ${kept.phase}`);
   const waiting = patchJob(state, kept, { phase, queuedAtMs: state.nowMs });
@@ -158,14 +160,6 @@ function requeue(state: CoreState, job: JobRecord, standby: StandbyRecord | unde
     from ?? undefined,
   );
   markLog(state, waiting, `-- attempt ${waiting.epoch} is over (${why}), to go on from ${checkpointName(fromSeq)} --`);
-}
-
-/** A standby that is ready on a worker we do not hear is no help, and is not paid while nothing runs. */
-function leaveStandby(state: CoreState, job: JobRecord, standby: StandbyRecord): JobRecord {
-  const without = loseStandby(state, job, standby, "revoked", "not_heard");
-  // It may be heard again in the same session, with no hello to sort this out.
-  send(state, standby.workerId, { kind: "release", standbyId: standby.id });
-  return without;
 }
 
 /** Sets the deadline by which a waiting job must have found an offer. */
