@@ -36,6 +36,17 @@ describe("specifications", () => {
     ["no object", "[]", 422, "invalid_request"],
     ["an unknown field", JSON.stringify({ ...shellJob("true"), surprise: 1 }), 422, "invalid_request"],
     ["odd characters in a name", JSON.stringify(shellJob("true", { name: "a\u0000b" })), 422, "invalid_request"],
+    ["NUL for a program", JSON.stringify(shellJob("true", { env: { A: "\u0000" } })), 422, "invalid_request"],
+    [
+      "more text than one message to a worker carries",
+      JSON.stringify(
+        shellJob("true", {
+          env: Object.fromEntries(Array.from({ length: 30 }, (_, n) => [`A${n}`, "x".repeat(32_000)])),
+        }),
+      ),
+      422,
+      "invalid_request",
+    ],
     ["a bad image reference", JSON.stringify({ ...shellJob("true"), image: "http://x y" }), 422, "invalid_request"],
     ["impossible figures", JSON.stringify({ ...shellJob("true"), durationMaxS: -1 }), 422, "invalid_request"],
     [

@@ -122,6 +122,8 @@ function fieldErrors(issue: z.core.$ZodIssue, where: string): readonly FieldErro
     const nested = issue.errors.find((errors) => errors.length > 0)?.[0];
     if (nested !== undefined) return [{ path, message: nested.message }];
   }
+  if (issue.code === "invalid_key" && issue.issues[0] !== undefined)
+    return [{ path, message: issue.issues[0].message }];
   return [{ path: path.replace(/\.$/, ""), message: missing(issue) ? "is required" : issue.message }];
 }
 

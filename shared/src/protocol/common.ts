@@ -67,13 +67,12 @@ export function toWireMoney(amount: bigint, currency: string): WireMoney {
   return { amount: amount.toString(), currency };
 }
 
-/** Names people give: 1 to 100 characters, no control characters. */
+/** Names people give: 1 to 100 characters on one line, none that control a terminal or turn the writing direction of what stands around them. */
 export const nameSchema = z
   .string()
   .min(1)
   .max(100)
-  // eslint-disable-next-line no-control-regex
-  .regex(/^[^\u0000-\u001f\u007f]+$/, "a name has no control characters");
+  .regex(/^[^\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]*$/u, "a name has no control characters");
 
 /** A region as the worker's owner names it, e.g. `eu-west`. */
 export const regionSchema = z

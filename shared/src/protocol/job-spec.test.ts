@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { CONTROL_FRAME_BYTES_MAX } from "./limits.ts";
 import { jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
 
 const least = { image: "qubix/tiny:local", priceMaxPerHour: { amount: "600000", currency: "USD" }, durationMaxS: 60 };
@@ -50,12 +51,36 @@ describe("job specification", () => {
     [{ ...least, env: { "bad name": "x" } }, "env.bad name"],
     [{ ...least, outputs: ["/etc/passwd"] }, "outputs.0"],
     [{ ...least, outputs: ["/out/../etc"] }, "outputs.0"],
+    [{ ...least, env: { A: "a\u0000b" } }, "env.A"],
+    [{ ...least, env: { A: "\ud800" } }, "env.A"],
+    [{ ...least, command: ["a\u0000b"] }, "command.0"],
     [{ ...least, name: "a\u0000b" }, "name"],
+    [{ ...least, name: "a\nb" }, "name"],
+    [{ ...least, name: "\u202egnp.exe" }, "name"],
+    [{ ...least, name: "" }, "name"],
+    [{ ...least, inputs: [{ upload: "upl-1", to: "/" }] }, "inputs.0.to"],
+    [{ ...least, inputs: [{ upload: "upl-1", to: "/proc/self" }] }, "inputs.0.to"],
+    [{ ...least, inputs: [{ upload: "upl-1", to: "/work" }] }, "inputs.0.to"],
+    [{ ...least, inputs: [{ upload: "upl-1", to: "/data//x/" }] }, "inputs.0.to"],
+    [{ ...least, inputs: ["/a", "/b", "/a"].map((to) => ({ upload: "upl-1", to })) }, "inputs"],
+    [{ ...least, inputs: ["/a/b", "/a-b", "/a"].map((to) => ({ upload: "upl-1", to })) }, "inputs"],
     [{ ...least, surprise: true }, ""],
     [{ ...least, command: "sh -c" }, "command"],
     [{ ...least, inputs: [{ to: "/work" }] }, "inputs.0"],
   ])("refuses %j and names the field", (spec, path) => {
     expect(pathsOf(spec)).toContain(path);
+  });
+  it("takes names, texts and places in any language", () => {
+    const inputs = ["/data", "/data-2", "/work/données"].map((to) => ({ upload: "upl-1", to }));
+    const spec = { name: "😀 ñ 日本", env: { A: "line 1\nline 2 😀" }, command: ["", "\u0001"], inputs };
+    expect(jobSpecSchema.parse({ ...least, ...spec })).toMatchObject(spec);
+  });
+  it("always fits one control message", () => {
+    const env = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, n) => [`A${n}`, worst]));
+    const worst = "\u0001".repeat(21_000);
+    const spec = jobSpecSchema.parse({ ...least, env: env(3) });
+    expect(JSON.stringify(spec.env).length).toBeLessThan(CONTROL_FRAME_BYTES_MAX / 2);
+    expect(jobSpecSchema.safeParse({ ...least, env: env(4) }).error?.issues[0]?.message).toContain("input");
   });
   it("names what no part of the network does yet", () => {
     const spec = jobSpecSchema.parse({

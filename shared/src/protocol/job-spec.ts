@@ -7,13 +7,41 @@ const ENV_COUNT_MAX = 200;
 const ENV_VALUE_LENGTH_MAX = 32_768;
 const COMMAND_PARTS_MAX = 500;
 const COMMAND_PART_LENGTH_MAX = 32_768;
+/**
+ * Characters of command, environment, inputs and outputs together. They travel in one control message (at most 1 MiB, where a character takes
+ * up to 6 bytes), and a worker may be sent many of those at once. Larger data is an input.
+ */
+const TEXT_LENGTH_MAX = 65_536;
 const DAY_S = 86_400;
 
-const containerPath = z
+/** What a program can be given, and JSON can carry: no NUL, no half of a surrogate pair. */
+const programText = z
   .string()
+  .regex(/^[^\0\p{Surrogate}]*$/u, "text for a program is Unicode without NUL characters; bytes go into an input");
+
+const containerPath = programText
   .max(1024)
-  .regex(/^\/[^\u0000]*$/, "a path inside the container begins with /")
+  .regex(/^\//, "a path inside the container begins with /")
   .refine((path) => !path.split("/").includes(".."), "a path may not contain ..");
+
+/** Where the agent or the container's runtime put things of their own; below the first four an input may lie. */
+const OWN_FOLDERS = ["/work", "/out", "/tmp", "/run"];
+const OWN_TREES = ["/proc", "/sys", "/dev", "/qubix", "/run/secrets"];
+
+const inputPath = containerPath
+  .refine(
+    (path) =>
+      path !== "/" &&
+      !path
+        .slice(1)
+        .split("/")
+        .some((part) => part === "" || part === "."),
+    "an input lies at a plain path, e.g. /data, without . or doubled or final /",
+  )
+  .refine(
+    (path) => !OWN_FOLDERS.includes(path) && !OWN_TREES.some((tree) => path === tree || path.startsWith(`${tree}/`)),
+    "this place is taken: put the input elsewhere, e.g. at /data or /work/data",
+  );
 
 const outputPattern = containerPath.refine(
   (path) => path === "/out" || path.startsWith("/out/"),
@@ -23,7 +51,7 @@ const outputPattern = containerPath.refine(
 const envSchema = z
   .record(
     z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "an environment variable is letters, digits and _"),
-    z.string().max(ENV_VALUE_LENGTH_MAX),
+    programText.max(ENV_VALUE_LENGTH_MAX),
   )
   .refine((env) => Object.keys(env).length <= ENV_COUNT_MAX, `at most ${ENV_COUNT_MAX} variables`)
   .refine(
@@ -58,7 +86,7 @@ export const placementSchema = z.strictObject({
 });
 
 export const inputSchema = z
-  .strictObject({ upload: z.string().max(200).optional(), url: z.string().max(4096).optional(), to: containerPath })
+  .strictObject({ upload: z.string().max(200).optional(), url: z.string().max(4096).optional(), to: inputPath })
   .refine((input) => (input.upload === undefined) !== (input.url === undefined), "an input has either upload or url");
 
 export const jobSpecSchema = z
@@ -70,10 +98,17 @@ export const jobSpecSchema = z
         (text) => parseImageRef(text) !== undefined,
         "not an image reference, e.g. docker.io/library/python:3.12",
       ),
-    command: z.array(z.string().max(COMMAND_PART_LENGTH_MAX)).max(COMMAND_PARTS_MAX).default([]),
+    command: z.array(programText.max(COMMAND_PART_LENGTH_MAX)).max(COMMAND_PARTS_MAX).default([]),
     env: envSchema.default({}),
     secrets: z.record(z.string(), z.string()).default({}),
-    inputs: z.array(inputSchema).max(100).default([]),
+    inputs: z
+      .array(inputSchema)
+      .max(100)
+      .refine(
+        (inputs) => !nested(inputs.map(({ to }) => to)),
+        "two inputs lie at the same place, or one inside another",
+      )
+      .default([]),
     outputs: z.array(outputPattern).max(100).default(["/out/**"]),
     resources: resourcesSchema.prefault({}),
     checkpoint: z
@@ -105,6 +140,10 @@ export const jobSpecSchema = z
     failoversMax: z.number().int().min(0).max(1000).default(10),
     stallAfterS: z.number().int().min(1).max(DAY_S).default(300),
   })
+  .refine(
+    (spec) => textLength(spec) <= TEXT_LENGTH_MAX,
+    `command, env, inputs and outputs are at most ${TEXT_LENGTH_MAX} characters together; larger data is an input (qubix run --input)`,
+  )
   .transform((spec) => ({
     ...spec,
     failover: spec.failover ?? (spec.network === "egress" ? ("exclusive" as const) : ("speculative" as const)),
@@ -114,6 +153,26 @@ export const jobSpecSchema = z
 export type JobSpec = z.output<typeof jobSpecSchema>;
 /** What a person or program may write. */
 export type JobSpecInput = z.input<typeof jobSpecSchema>;
+
+function textLength(spec: {
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly inputs: readonly { readonly to: string }[];
+  readonly outputs: readonly string[];
+}): number {
+  let length = 0;
+  for (const part of spec.command) length += part.length;
+  for (const [key, value] of Object.entries(spec.env)) length += key.length + value.length;
+  for (const { to } of spec.inputs) length += to.length;
+  for (const pattern of spec.outputs) length += pattern.length;
+  return length;
+}
+
+/** With a closing slash, a path sorts right before what lies inside it. */
+function nested(paths: readonly string[]): boolean {
+  const sorted = paths.map((path) => `${path}/`).sort();
+  return sorted.some((path, index) => sorted[index + 1]?.startsWith(path) ?? false);
+}
 
 /** What the specification may name in future but no part of the network does yet; each answers 422 `not_available`. */
 export function unavailableFeatures(spec: JobSpec): readonly string[] {
