@@ -89,11 +89,12 @@ function isWithin(path: string, folder: string): boolean {
   return trimmed === "" || path.replace(/^\/+/, "") === trimmed || path.replace(/^\/+/, "").startsWith(`${trimmed}/`);
 }
 
-/** Joins a path of the server's to a folder of ours; refuses what would lie outside. */
+/** Joins a path of the server's to a folder of ours; refuses what would lie outside. Where `\` parts no names it is a letter like any other. */
 export function safeJoin(folder: string, path: string): string {
   const root = resolve(folder);
   const file = resolve(join(root, path));
-  if (path.includes("\u0000") || path.includes("\\") || !file.startsWith(root.endsWith(sep) ? root : root + sep)) {
+  const parted = sep !== "/" && path.includes(sep);
+  if (path.includes("\u0000") || parted || !file.startsWith(root.endsWith(sep) ? root : root + sep)) {
     throw new QubixError("path_unsafe", `The output path ${JSON.stringify(path)} would lie outside of ${folder}.`, {
       category: "platform",
     });

@@ -172,7 +172,8 @@ const FAILURE_TEXT: {
   exit_code: ({ exitCode }) => `The container ended with exit code ${exitCode ?? "unknown"}: its logs say why`,
   oom: () => "The container used more memory than memoryMiB allows and was killed: ask for more, or use less",
   disk_exceeded: () => "The container wrote more than diskMiB allows and was stopped: ask for more, or write less",
-  output_exceeded: () => "Its outputs are larger than the network takes: narrow the output patterns",
+  output_exceeded: () =>
+    "Its outputs are not what the network takes: write less or otherwise, or narrow the output patterns",
   start_failed: () => "The container could not be started: check the command and the image",
   image_not_found: () => "The image was not found: check its name and tag, and that it is public",
 };

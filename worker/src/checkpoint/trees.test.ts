@@ -90,6 +90,17 @@ describe("a tree", () => {
     await expect(shipTree(join(dir, "tree"), walked, chunks, never)).rejects.toMatchObject({ code: "file_vanished" });
   });
 
+  it("has names in UTF-8 that fit a path, or is the job's own fault", async () => {
+    await writeFile(join(dir, "\ufffd"), "a name like any other");
+    expect((await walkTree(dir, "", () => true)).entries.map((entry) => entry.path)).toEqual(["\ufffd"]);
+    await writeFile(Buffer.concat([Buffer.from(join(dir, "bad")), Buffer.from([0xff])]), "x");
+    await expect(walkTree(dir, "", () => true)).rejects.toMatchObject({ code: "tree_misnamed", category: "user" });
+    const long = `mkdir -p "$0" && cd "$0" && for n in $(seq 20); do d=$(printf %0250d $n); mkdir "$d" && cd -P "$d"; done`;
+    await promisify(execFile)("sh", ["-c", long, join(dir, "long")]);
+    await expect(walkTree(dir, "long", () => true)).rejects.toMatchObject({ code: "tree_too_large" });
+    await removeTree(join(dir, "long"));
+  });
+
   it("is not taken while it changes", async () => {
     await writeFile(join(dir, "a"), Buffer.alloc(2 * 1024 * 1024, 1));
     const walked = await walkTree(dir, "", () => true);

@@ -28,7 +28,8 @@ const PERMISSIONS = 0o777;
 
 /**
  * Lists `start` (a name in `root`, or "" for all of it). `keep` decides which files are taken; folders are kept when something in them is, or when `keep` takes them.
- * Throws `tree_too_large` beyond {@link MANIFEST_ENTRIES_MAX} entries or {@link DEPTH_MAX} levels; errors of the file system as they are.
+ * Throws `tree_too_large` beyond {@link MANIFEST_ENTRIES_MAX} entries, {@link DEPTH_MAX} levels or the longest path, `tree_misnamed` for a name that is not UTF-8;
+ * errors of the file system as they are.
  */
 export async function walkTree(root: string, start: string, keep: (path: string) => boolean): Promise<Walked> {
   const entries: WalkedEntry[] = [];
@@ -38,7 +39,9 @@ export async function walkTree(root: string, start: string, keep: (path: string)
   return { entries, skipped };
 
   async function visit(path: string, depth: number): Promise<boolean> {
-    const stat = await lstat(join(root, path));
+    const stat = await lstat(join(root, path)).catch((error: unknown) => {
+      throw unfit(path, error) ?? error;
+    });
     if (stat.isFile()) {
       if (!keep(path)) return false;
       add({ kind: "file", path, mode: stat.mode & PERMISSIONS, bytes: stat.size });
@@ -66,6 +69,16 @@ export async function walkTree(root: string, start: string, keep: (path: string)
     if (entries.length >= MANIFEST_ENTRIES_MAX) throw tooLarge(`more than ${MANIFEST_ENTRIES_MAX} files and folders`);
     entries.push(entry);
   }
+}
+
+/** What a name that the job chose did to a look at it; undefined when it was something else. */
+function unfit(path: string, error: unknown): QubixError | undefined {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ENAMETOOLONG") return tooLarge("a path longer than the file system takes");
+  // Bytes that are not UTF-8 come as replacement characters, and so cannot be found again.
+  if (code !== "ENOENT" || !path.includes("\ufffd")) return undefined;
+  const message = `The name ${JSON.stringify(path)} is not UTF-8; rename it, or pack it into an archive.`;
+  return new QubixError("tree_misnamed", message, { category: "user", cause: error });
 }
 
 function tooLarge(what: string): QubixError {

@@ -23,7 +23,14 @@ export function problemOutcome(problem: ContainerProblem): EndOutcome {
 }
 
 export function outcomeOfError(code: WorkerFault, error: unknown): EndOutcome {
-  return { kind: "worker_failed", code, message: clip(error instanceof Error ? error.message : String(error)) };
+  return { kind: "worker_failed", code, message: clip(toldAbroad(error)) };
+}
+
+/** The consumer reads it: an error of the file system goes without the provider's paths, which stand in the worker's log. */
+function toldAbroad(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { path, syscall, code } = error as NodeJS.ErrnoException;
+  return path === undefined ? error.message : `the worker's disk: ${syscall ?? "access"} failed (${code ?? "unknown"})`;
 }
 
 function clip(text: string): string {

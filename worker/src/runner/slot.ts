@@ -300,7 +300,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         return emit({ kind: "outputs", slotId: id, tree });
       } catch (error) {
         life.signal.throwIfAborted();
-        if (error instanceof QubixError && (error.code === "tree_too_large" || error.code === "output_exceeded")) {
+        if (isJobsOwn(error)) {
           return fail({ kind: "failed", code: "output_exceeded", exitCode: 0, message: error.message });
         }
         if (tries >= COLLECT_TRIES) throw error;
@@ -392,7 +392,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       } catch (error) {
         if (life.signal.aborted) return;
         logger.warn({ event: "ship_failed", entry, err: error }, "a checkpoint could not be shipped");
-        if (error instanceof QubixError && error.code === "tree_too_large") {
+        if (isJobsOwn(error)) {
           tellJob(`qubix: this checkpoint cannot be kept. ${error.message}\n`);
           await sleep(HOPELESS_SHIP_MS, life.signal);
         }
@@ -475,6 +475,11 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     life.abort();
     pump?.stop();
   }
+}
+
+/** The job wrote what no worker could ship. */
+function isJobsOwn(error: unknown): error is QubixError {
+  return error instanceof QubixError && ["tree_too_large", "tree_misnamed", "output_exceeded"].includes(error.code);
 }
 
 /** The words of tini (Docker's init), which says itself when it cannot run the command; null for any other line. */
