@@ -21,6 +21,8 @@ const settled = new Set<string>();
 let completed = 0;
 let eventSeq = 0;
 let onSettled: () => void = ignore;
+/** Resolves when the newest events' socket has closed. */
+let eventsEnded: Promise<void> = Promise.resolve();
 
 const handlers = {
   async connect(input: { readonly url: string; readonly key: string; readonly spec: unknown }): Promise<void> {
@@ -78,9 +80,12 @@ const handlers = {
   /** Submits with `unfinishedMax` unsettled until the orchestrator is gone; what it accepted before stays accepted. */
   async runUntilGone(input: { readonly unfinishedMax: number }): Promise<number> {
     const before = accepted.size;
-    await closedLoop(Number.MAX_SAFE_INTEGER, input.unfinishedMax, 1, async () => {
+    const loop = closedLoop(Number.MAX_SAFE_INTEGER, input.unfinishedMax, 1, async () => {
       accepted.add(await submitOne());
-    }).catch(() => undefined);
+    });
+    // With every slot waiting for a settlement no request is there to fail: then only the events' socket tells the end.
+    await Promise.race([loop.catch(() => undefined), eventsEnded]);
+    onSettled = ignore;
     return accepted.size - before;
   },
 
@@ -157,6 +162,7 @@ function followEvents(): Promise<void> {
     const target = new URL(`/v1/events?${query}`, url.href.replace("http", "ws"));
     const socket = new WebSocket(target, { headers: { authorization: `Bearer ${key}` }, perMessageDeflate: false });
     socket.once("error", reject);
+    eventsEnded = new Promise((ended) => socket.once("close", () => ended()));
     socket.on("message", (data: Buffer) => {
       take(JSON.parse(data.toString("utf8")) as EventsFrame);
       resolve();
