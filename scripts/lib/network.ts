@@ -38,6 +38,8 @@ export interface RunningWorker {
   die(): Promise<number>;
   /** Names of its containers that run now. */
   containers(): Promise<readonly string[]>;
+  /** Names of all its containers, also of those that have ended or were never started. */
+  allContainers(): Promise<readonly string[]>;
 }
 
 export interface Network {
@@ -153,6 +155,7 @@ async function startWorker(admin: Client, url: string, folder: string, options: 
       return at;
     },
     containers: () => containersOf(id, "{{.Names}}"),
+    allContainers: () => containersOf(id, "{{.Names}}", true),
   };
 }
 

@@ -137,6 +137,24 @@ describe("the agent alone is killed", () => {
       Array.from({ length: TICKS }, (_, index) => index + 1),
     );
   });
+
+  it("and stays away until it is given up: its container goes on, with all that it wrote meanwhile", async () => {
+    const { client } = network.consumer;
+    const [only, ...others] = network.workers;
+    for (const other of others) await other.stop();
+    const { id } = await client.jobs.create(counterJob(TICKS, TICK_S));
+    await until(client, id, (job) => job.checkpoint !== null);
+    await only?.program().kill();
+    await until(client, id, (job) => job.phase === "queued");
+    await only?.start();
+    const job = await client.jobs.wait(id);
+    expect([job.phase, job.epoch]).toEqual(["succeeded", 2]);
+    expect(await outputOf(client, id, "result.txt")).toBe(counterResult(TICKS));
+    const text = (await logOf(client, id)).map((line) => line.text).join("");
+    expect([...text.matchAll(/^tick (\d+)\//gm)].map((match) => Number(match[1]))).toEqual(
+      Array.from({ length: TICKS }, (_, index) => index + 1),
+    );
+  });
 });
 
 describe("the worker falls silent with its socket open", () => {

@@ -1,5 +1,8 @@
 // The orchestrator is killed with -9 while jobs run, and started again on the same data.
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { sleep } from "../../scripts/lib/processes.ts";
 import {
   counterJob,
   counterResult,
@@ -10,6 +13,9 @@ import {
   type TestNetwork,
   until,
 } from "./fixture.ts";
+
+const KILLS = 10;
+const JOBS = 30;
 
 let network: TestNetwork;
 beforeAll(async () => {
@@ -50,3 +56,32 @@ it("loses no accepted job, stops no running container, and settles each once", a
     expect([ended.phase, settled(ended).sum === settled(ended).hold]).toEqual(["succeeded", true]);
   }
 });
+
+it(`killed ${KILLS} times at random moments, brings every job to its end once and leaves nothing behind`, async () => {
+  const { client } = network.consumer;
+  const [first, second] = network.workers;
+  const ids: string[] = [];
+  for (let n = 0; n < JOBS; n += 1) {
+    const standby = n % 5 === 0 ? "hot" : "cold";
+    ids.push((await client.jobs.create(counterJob(8, 0.25, { standby, name: `n${n}` }))).id);
+  }
+  for (let kill = 0; kill < KILLS; kill += 1) {
+    await sleep(Math.random() * 1_500);
+    await network.orchestrator().kill();
+    await network.restartOrchestrator();
+  }
+  for (const id of ids) {
+    const job = await client.jobs.wait(id);
+    expect([job.name, job.phase, job.reason]).toEqual([job.name, "succeeded", "completed"]);
+    expect(await outputOf(client, id, "result.txt")).toBe(counterResult(8));
+    expect(settled(job).sum).toBe(settled(job).hold);
+  }
+  const settlements: (string | null)[] = [];
+  for await (const entry of client.wallet.entriesAll()) if (entry.kind === "settlement") settlements.push(entry.jobId);
+  expect(settlements.filter((id) => id !== null && ids.includes(id)).toSorted()).toEqual(ids.toSorted());
+  expect((await client.wallet.get()).balances.map(({ held }) => held)).toEqual(["0"]);
+  for (const worker of [first, second]) {
+    await expect.poll(() => worker?.allContainers(), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => readdirSync(join(worker?.dataDir ?? "", "slots")), { timeout: 10_000 }).toEqual([]);
+  }
+}, 240_000);

@@ -27,6 +27,9 @@ const OUTBOX_BYTES_MAX = 16 * 1024 * 1024;
 /** Messages whose answer is awaited; the oldest is forgotten beyond this, and said again at the next session if it matters. */
 const UNANSWERED_MAX = 10_000;
 
+/** The code of a refusal for an attempt that is not its job's current one. */
+const STALE = "stale_epoch";
+
 type OrderMessage = Exclude<OrchestratorMessage, { kind: "challenge" | "welcome" | "ack" | "refused" }>;
 
 export type LogBody = Extract<WorkerMessageBody, { kind: "log" }>;
@@ -58,16 +61,17 @@ export interface ControlLink {
   send(body: WorkerMessageBody): boolean;
   /**
    * For output, which gets no answer of its own: `durable` is called when a later message is answered. The orchestrator answers after its commit,
-   * and takes a session's messages in order; only heartbeats overtake what waits behind a tree that is being verified.
+   * and takes a session's messages in order; only heartbeats overtake what waits behind a tree that is being verified. It is called with false
+   * when the output was refused because its attempt is not the current one.
    */
-  sendLog(body: LogBody, durable: () => void): boolean;
+  sendLog(body: LogBody, durable: (taken: boolean) => void): boolean;
 }
 
 interface Session {
   readonly socket: WebSocket;
   readonly unanswered: Map<number, WorkerMessageBody>;
   /** Output by message number, oldest first. */
-  readonly logs: { readonly msg: number; readonly durable: () => void }[];
+  readonly logs: { readonly msg: number; readonly durable: (taken: boolean) => void }[];
   nextMsg: number;
   heardAtMs: number;
 }
@@ -141,6 +145,7 @@ export function createControlLink(ports: ControlPorts): ControlLink {
   function answer(own: Session, message: Extract<OrchestratorMessage, { re: number }>, events: ControlEvents): void {
     const sent = own.unanswered.get(message.re);
     own.unanswered.delete(message.re);
+    if (message.kind === "refused" && message.code === STALE) refuseLog(own, message.re);
     settleLogs(own, message.re);
     if (sent === undefined) return;
     if (message.kind === "ack") return events.acknowledged(sent);
@@ -209,7 +214,13 @@ function settleLogs(own: Session, answered: number): void {
     break;
   }
   const left = own.logs.findIndex((log) => log.msg > before);
-  for (const log of own.logs.splice(0, left < 0 ? own.logs.length : left)) log.durable();
+  for (const log of own.logs.splice(0, left < 0 ? own.logs.length : left)) log.durable(true);
+}
+
+/** It was not taken. What was sent before it was, or its own refusal has come already: output is answered in order. */
+function refuseLog(own: Session, refused: number): void {
+  const index = own.logs.findIndex((log) => log.msg === refused);
+  for (const log of own.logs.splice(0, index + 1)) log.durable(log.msg !== refused);
 }
 
 /** Ends a session on which nothing is heard. Its own clock may have stood still (a suspended machine): then it first listens again. */

@@ -165,6 +165,29 @@ describe("the control socket", () => {
     await expect.poll(() => durable).toEqual(["a", "b", "c"]);
   });
 
+  it("says of output whether it was refused for its epoch", async () => {
+    orchestrator.onMessage = (message, send) => {
+      if (message.kind === "log" && message.text === "stale") {
+        send({ kind: "refused", re: message.msg, code: "stale_epoch", message: "not the current one" });
+      } else if (message.kind === "heartbeat") send({ kind: "ack", re: message.msg });
+    };
+    const { link, told } = connect();
+    await expect.poll(() => told).toHaveLength(1);
+    const answers: [string, boolean][] = [];
+    for (const text of ["good", "stale", "stale", "good"]) {
+      const log = { kind: "log", attempt: ATTEMPT, stream: "stdout", offset: 0, text, time: "" } as const;
+      link.sendLog(log, (taken) => answers.push([text, taken]));
+    }
+    link.send({ kind: "heartbeat" });
+    await expect.poll(() => answers).toHaveLength(4);
+    expect(answers).toEqual([
+      ["good", true],
+      ["stale", false],
+      ["stale", false],
+      ["good", true],
+    ]);
+  });
+
   it("does not sign for another orchestrator than the enrolled one", async () => {
     orchestrator.orchestratorId = "orc-other";
     const { told } = connect();

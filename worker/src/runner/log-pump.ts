@@ -27,8 +27,11 @@ export interface PumpPosition {
 export const PUMP_START: Omit<PumpPosition, "epoch"> = { cursor: LOG_START, offsets: { stdout: 0, stderr: 0 } };
 
 export interface LogPumpPorts {
-  /** Sends one frame; null when there is no session. `answered` is called when it is durable there, or refused for good. */
-  send(body: LogBody, answered: () => void): boolean;
+  /**
+   * Sends one frame; false when there is no session. `answered` is called with true when it is durable there or refused for good, with false when
+   * its attempt is not the current one: then it may be taken under the epoch to which the container is about to move.
+   */
+  send(body: LogBody, answered: (taken: boolean) => void): boolean;
   nowMs(): number;
 }
 
@@ -73,6 +76,8 @@ export function createLogPump(ports: LogPumpPorts, attempt: AttemptRef, from: Pu
   let cursor = from.cursor;
   let held = 0;
   let open = true;
+  /** The label is refused: nothing is sent until there is another, or the slot goes. */
+  let refused = false;
   let timer: NodeJS.Timeout | null = null;
   let tokens = BURST_BYTES;
   let filledAtMs = ports.nowMs();
@@ -102,7 +107,7 @@ export function createLogPump(ports: LogPumpPorts, attempt: AttemptRef, from: Pu
   }
 
   function pump(unbounded: boolean): void {
-    if (!open) return;
+    if (!open || refused) return;
     refill();
     const offsets = { ...base };
     for (const [index, frame] of frames.entries()) {
@@ -120,7 +125,7 @@ export function createLogPump(ports: LogPumpPorts, attempt: AttemptRef, from: Pu
         time: frame.time,
       };
       frames[index] = { ...frame, sent: mark };
-      if (!ports.send(body, () => answered(mark))) {
+      if (!ports.send(body, (taken) => answered(mark, taken))) {
         frames[index] = frame;
         return;
       }
@@ -135,9 +140,14 @@ export function createLogPump(ports: LogPumpPorts, attempt: AttemptRef, from: Pu
   }
 
   /** Answers come in the order of sending; the frame and all before it are done. */
-  function answered(mark: symbol): void {
+  function answered(mark: symbol, taken: boolean): void {
     const index = frames.findIndex((frame) => frame.sent === mark);
     if (index < 0) return;
+    if (!taken) {
+      refused = true;
+      for (const frame of frames.slice(index)) frame.sent = null;
+      return;
+    }
     for (const frame of frames.splice(0, index + 1)) {
       held -= frame.bytes;
       base = { ...base, [frame.stream]: base[frame.stream] + frame.bytes };
@@ -167,6 +177,7 @@ export function createLogPump(ports: LogPumpPorts, attempt: AttemptRef, from: Pu
     room: () => (hasRoom() ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve))),
     opened() {
       open = true;
+      refused = false;
       for (const frame of frames) frame.sent = null;
       pump(false);
     },
@@ -177,6 +188,7 @@ export function createLogPump(ports: LogPumpPorts, attempt: AttemptRef, from: Pu
     relabel(next) {
       label = next;
       base = PUMP_START.offsets;
+      refused = false;
       for (const frame of frames) frame.sent = null;
       arm(0);
     },

@@ -69,7 +69,7 @@ interface Sent {
   readonly epoch: number;
   readonly offset: number;
   readonly text: string;
-  readonly answered: () => void;
+  readonly answered: (taken?: boolean) => void;
 }
 
 function harness() {
@@ -78,7 +78,12 @@ function harness() {
   const pump = createLogPump(
     {
       send(body, answered) {
-        sent.push({ epoch: body.attempt.epoch, offset: body.offset, text: body.text, answered });
+        sent.push({
+          epoch: body.attempt.epoch,
+          offset: body.offset,
+          text: body.text,
+          answered: (taken = true) => answered(taken),
+        });
         return true;
       },
       nowMs: () => nowMs,
@@ -142,6 +147,26 @@ describe("the pump", () => {
     expect(sent.at(-1)).toMatchObject({ epoch: 3, offset: 0, text: "b\n" });
     sent.at(-1)?.answered();
     expect(pump.position()).toMatchObject({ epoch: 3, offsets: { stdout: 2 } });
+    pump.stop();
+  });
+
+  it("keeps what is refused under a stale epoch for the one to which the container moves", () => {
+    const { pump, sent, push } = harness();
+    push("a\n");
+    pump.flush();
+    push("b\n");
+    pump.flush();
+    sent[0]?.answered(false);
+    sent[1]?.answered(false);
+    push("c\n");
+    pump.flush();
+    expect(sent).toHaveLength(2);
+    pump.relabel(attemptOf("job-a", 3));
+    pump.flush();
+    expect(sent.slice(2).map(({ epoch, text }) => [epoch, text])).toEqual([
+      [3, "a\n"],
+      [3, "b\nc\n"],
+    ]);
     pump.stop();
   });
 

@@ -153,7 +153,7 @@ export async function createBench(): Promise<Bench> {
     containers,
     clock: createBootClock(),
     logger: createLogger("test", "silent"),
-    sendLog(body: { stream: "stdout" | "stderr"; offset: number; text: string }, answered: () => void) {
+    sendLog(body: { stream: "stdout" | "stderr"; offset: number; text: string }, answered: (taken: boolean) => void) {
       if (!answering) return true;
       // As the orchestrator does: what overlaps is written over, a gap would be seen as zeros.
       const text = Buffer.from(body.text);
@@ -162,7 +162,7 @@ export async function createBench(): Promise<Bench> {
       written[body.stream].copy(next);
       text.copy(next, body.offset);
       written[body.stream] = next;
-      queueMicrotask(answered);
+      queueMicrotask(() => answered(true));
       return true;
     },
     positions: {
