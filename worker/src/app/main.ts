@@ -157,8 +157,8 @@ async function runStart(flags: StartFlags): Promise<number> {
 
 function show(flags: CommonFlags, status: AgentStatus): void {
   if (flags.json === true) return print(JSON.stringify(status));
-  const state = `${status.connected ? "connected" : "not connected"}${status.draining ? ", draining" : ""}`;
-  print(`${status.workerId} (${status.name}): ${state} to ${status.url}`);
+  const state = `${status.connected ? "connected" : "not connected"} to ${status.url}${status.draining ? ", draining" : ""}`;
+  print(`${status.workerId} (${status.name}): ${state}`);
   const gpus = status.gpus.length === 0 ? "no GPUs" : status.gpus.join(", ");
   print(`offers ${gpus}, ${status.cpus} cores, ${status.memoryMiB} MiB memory, ${status.diskMiB} MiB disk`);
   if (status.slots.length === 0) print("nothing runs");

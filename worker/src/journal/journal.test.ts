@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -52,6 +52,16 @@ describe("the journal", () => {
     expect(second.slots()).toEqual([slot("a", 2)]);
     expect([second.get("k"), second.get("gone")]).toEqual([{ x: 1 }, undefined]);
     second.close();
+  });
+
+  it("is written in the room it took at its start, so that a full disk does not stop the agent", async () => {
+    const journal = openJournal(join(dir, "journal.db"));
+    const size = async () =>
+      Promise.all(["journal.db", "journal.db-wal"].map(async (name) => (await stat(join(dir, name))).size));
+    const before = await size();
+    for (let n = 0; n < 2_000; n += 1) journal.commit([{ id: `job-${n % 50}`, slot: slot("x".repeat(1_000), n) }]);
+    expect(await size()).toEqual(before);
+    journal.close();
   });
 
   it("writes all of a step or nothing", () => {

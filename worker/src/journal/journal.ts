@@ -20,6 +20,11 @@ const SCHEMA = `
   CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
   PRAGMA user_version = ${SCHEMA_VERSION};
 `;
+/**
+ * Bytes that are written and deleted at each start. Their pages stay with the database and with its write-ahead log (which begins anew after 4 MiB),
+ * so that the journal can still be written when jobs have filled the disk: the agent must live to stop them.
+ */
+const BALLAST_BYTES = 5 * 1024 * 1024;
 /** SQLite's code for a database that another process holds. */
 const SQLITE_BUSY = 5;
 
@@ -27,6 +32,7 @@ const SQLITE_BUSY = 5;
 export function openJournal(file: string): Journal {
   const db = openLocked(file);
   migrate(db, file);
+  takeBallast(db);
   const putSlot = db.prepare("INSERT INTO slots VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET slot = excluded.slot");
   const deleteSlot = db.prepare("DELETE FROM slots WHERE id = ?");
   const putValue = db.prepare("INSERT INTO kv VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value");
@@ -93,6 +99,16 @@ function migrate(db: DatabaseSync, file: string): void {
     );
   }
   if (version === 0) inTransaction(db, () => db.exec(SCHEMA));
+}
+
+function takeBallast(db: DatabaseSync): void {
+  const key = "ballast";
+  try {
+    db.prepare("INSERT INTO kv VALUES (?, CAST(zeroblob(?) AS TEXT))").run(key, BALLAST_BYTES);
+  } catch {
+    // The disk is full already: what room the journal has may be enough.
+  }
+  db.prepare("DELETE FROM kv WHERE key = ?").run(key);
 }
 
 function inTransaction(db: DatabaseSync, work: () => void): void {
