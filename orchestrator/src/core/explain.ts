@@ -84,7 +84,8 @@ const FILTERS: readonly Filter[] = [
   {
     name: "image",
     keeps: (machine, { image }) => image === null || machine.images.has(image),
-    hint: ({ image }) => `Their owners do not list the local image ${image}. Use an image of a registry.`,
+    hint: ({ image }) =>
+      `Their owners do not list the local image ${image}. Use an image of a registry, or ask an owner to allow it (qubix-worker start --local-image).`,
   },
   {
     name: "regions",

@@ -41,6 +41,8 @@ export function loadConfig<Shape extends z.ZodRawShape>(
   if (parsed.success) return Object.freeze(parsed.data);
   const problems = parsed.error.issues.map((issue) => {
     const key = String(issue.path[0] ?? "");
+    if (raw[key] === undefined && key !== "")
+      return `${key} is missing: set --${flagName(key)} or ${environmentName(key)}`;
     return `${key || "configuration"} (${origin[key] ?? "missing"}): ${issue.message}`;
   });
   throw new QubixError("config_invalid", `Configuration is not valid: ${problems.join("; ")}`, { category: "user" });
@@ -49,6 +51,10 @@ export function loadConfig<Shape extends z.ZodRawShape>(
 /** `dataDir` → `QUBIX_DATA_DIR`. */
 export function environmentName(key: string): string {
   return `QUBIX_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+}
+
+function flagName(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 /** The configuration as `--print-config` shows it: secrets by name are hidden. */

@@ -25,7 +25,9 @@ describe("configuration", () => {
     expect(() => loadConfig(schema, { flags: {}, env: { QUBIX_PORT_MAX: "x", QUBIX_DATA_DIR: "/d" } })).toThrow(
       /portMax \(QUBIX_PORT_MAX\)/,
     );
-    expect(() => loadConfig(schema, { flags: {}, env: {} })).toThrow(/dataDir \(missing\)/);
+    expect(() => loadConfig(schema, { flags: {}, env: {} })).toThrow(
+      /dataDir is missing: set --data-dir or QUBIX_DATA_DIR/,
+    );
   });
   it("refuses unknown keys and unreadable files", () => {
     const file = join(folder, "unknown.json");

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -38,7 +38,7 @@ describe("settings", () => {
   it.each([
     [{ pricePerCpuHour: "free" }, /pricePerCpuHour \(flag\): a price is a decimal number/],
     [{ standbyPercent: "101" }, /standbyPercent/],
-    [{ localImage: ["Not An Image"] }, /image reference/],
+    [{ localImage: ["Not An Image"] }, /tag local/],
     [{ region: "EU West" }, /region/],
   ])("say what is wrong: %j", (flags, message) => {
     expect(() => loadConfig(startConfigSchema, { flags: { dataDir: "/d", ...flags }, env: {} })).toThrow(message);
@@ -170,9 +170,9 @@ describe("qubix-worker", () => {
   }
 
   /** Starts the agent and waits for its line of JSON. */
-  async function start(): Promise<ChildProcess> {
+  async function start(...more: string[]): Promise<ChildProcess> {
     const flags = ["--data-dir", dir, "--local-image", TINY_IMAGE, "--cpus", "1", "--memory-mib", "512", "--json"];
-    const child = spawn(process.execPath, [...node, "start", ...flags, "--log-level", "error"]);
+    const child = spawn(process.execPath, [...node, "start", ...flags, "--log-level", "error", ...more]);
     running.push(child);
     const line = await new Promise<string>((resolve, reject) => {
       let errors = "";
@@ -206,8 +206,16 @@ describe("qubix-worker", () => {
       stderr: expect.stringMatching(/^qubix-worker: No qubix-worker runs/),
     });
     expect(await cli("enrol", "--url", "nowhere", "--token", "x", "--data-dir", dir)).toMatchObject({
-      code: 1,
+      code: 2,
       stderr: expect.stringContaining("is no URL"),
+    });
+    expect(await cli("start", "--data-dir", dir, "--local-image", "python:3.12")).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^qubix-worker: .*tag local.*\n$/),
+    });
+    expect(await cli("enrol", "--url", "http://x", "--token", "x", "--data-dir", process.execPath)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^qubix-worker: Cannot make the data directory.*\n$/),
     });
     const printed = await cli("start", "--data-dir", dir, "--region", "eu-west", "--print-config");
     expect(JSON.parse(printed.stdout)).toMatchObject({ dataDir: dir, region: "eu-west", standbyPercent: 25 });
@@ -219,6 +227,20 @@ describe("qubix-worker", () => {
       code: 1,
       stderr: expect.stringContaining("enrol again"),
     });
+    await writeFile(join(dir, "identity.json"), "{");
+    expect(await cli("start", "--data-dir", dir)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^qubix-worker: Cannot read .*\n$/),
+    });
+  }, 60_000);
+
+  it("finds its orchestrator at another address", async () => {
+    orchestrator = await enrolled();
+    const file = join(dir, "identity.json");
+    const identity = JSON.parse(await readFile(file, "utf8")) as { url: string };
+    await writeFile(file, JSON.stringify({ ...identity, url: "http://127.0.0.1:9" }));
+    await start("--url", `${identity.url}/`);
+    await expect.poll(() => said("hello")).toHaveLength(1);
   }, 60_000);
 
   it("runs a job, survives kill -9 with it, and tells its whole story", async () => {

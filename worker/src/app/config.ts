@@ -25,12 +25,16 @@ const price = z
   );
 
 const imageList = list.refine(
-  (names) => names.every((name) => parseImageRef(name) !== undefined),
-  "each is an image reference, e.g. my/image:local",
+  (names) => names.every((name) => parseImageRef(name)?.local === true),
+  "each is an image on this machine with the tag local, e.g. my/image:local; others are pulled from their registry",
 );
 
 export const startConfigSchema = z.object({
   dataDir: z.string().min(1),
+  url: z
+    .url({ protocol: /^https?$/, error: "not a URL such as https://qubix.example" })
+    .transform((url) => new URL(url).origin)
+    .optional(),
   pricePerCpuHour: price.default("0.10"),
   pricePerGpuHour: price.optional(),
   currency: currencySchema.default("USD"),

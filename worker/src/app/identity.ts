@@ -16,8 +16,11 @@ const IDENTITY_FILE = "identity.json";
 const KEY_FILE = "key.pem";
 const ENROL_TIMEOUT_MS = 30_000;
 
-/** Throws `not_enrolled` where there is no identity. */
-export function loadIdentity(dataDir: string): { readonly identity: Identity; readonly key: WorkerKey } {
+/** Throws `not_enrolled` where there is no identity, `identity_unreadable`. `movedTo`: the orchestrator's address now; that it is the same one, it proves itself. */
+export function loadIdentity(
+  dataDir: string,
+  movedTo?: string,
+): { readonly identity: Identity; readonly key: WorkerKey } {
   const file = join(dataDir, IDENTITY_FILE);
   if (!existsSync(file)) {
     throw new QubixError(
@@ -26,7 +29,20 @@ export function loadIdentity(dataDir: string): { readonly identity: Identity; re
       { category: "user" },
     );
   }
-  return { identity: JSON.parse(readFileSync(file, "utf8")) as Identity, key: loadKey(join(dataDir, KEY_FILE)) };
+  const identity = readIdentity(file);
+  return { identity: { ...identity, url: movedTo ?? identity.url }, key: loadKey(join(dataDir, KEY_FILE)) };
+}
+
+function readIdentity(file: string): Identity {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Identity;
+  } catch (cause) {
+    throw new QubixError(
+      "identity_unreadable",
+      `Cannot read ${file}: ${(cause as Error).message}. Restore it, or enrol again into a new data directory.`,
+      { category: "user", cause },
+    );
+  }
 }
 
 /**
@@ -46,8 +62,7 @@ export async function enrol(input: {
       { category: "conflict" },
     );
   }
-  mkdirSync(input.dataDir, { recursive: true, mode: 0o700 });
-  chmodSync(input.dataDir, 0o700);
+  makeDataDir(input.dataDir);
   const keyFile = join(input.dataDir, KEY_FILE);
   // A key without an identity is left from a try that was refused: it is as good as new.
   const key = existsSync(keyFile) ? loadKey(keyFile) : createKey(keyFile);
@@ -56,6 +71,19 @@ export async function enrol(input: {
   writeFileSync(`${file}.new`, `${JSON.stringify(identity, null, 2)}\n`, { mode: 0o600, flush: true });
   renameSync(`${file}.new`, file);
   return identity;
+}
+
+function makeDataDir(dataDir: string): void {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    chmodSync(dataDir, 0o700);
+  } catch (cause) {
+    throw new QubixError(
+      "data_dir_unusable",
+      `Cannot make the data directory ${dataDir}: ${(cause as Error).message}. Name another with --data-dir.`,
+      { category: "user", cause },
+    );
+  }
 }
 
 async function redeem(

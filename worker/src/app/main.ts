@@ -9,6 +9,8 @@ import { askAgent } from "./agent-socket.ts";
 import { startConfigSchema } from "./config.ts";
 import { enrol, loadIdentity } from "./identity.ts";
 
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
 /** What SIGTERM may take; the bar is 10 s. */
 const STOP_TIMEOUT_MS = 8_000;
 
@@ -25,6 +27,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   const program = new Command("qubix-worker")
     .description("Sells this machine's time on a Qubix network.")
     .version(agentVersion())
+    .exitOverride()
     .showHelpAfterError();
 
   program
@@ -41,6 +44,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .command("start")
     .description("connects and works until it is stopped; running jobs outlive a restart")
     .option("--data-dir <dir>", "where this worker keeps its key and journal")
+    .option("--url <url>", "the orchestrator's address, where it is no longer the one enrolled with")
     .option("--price-per-cpu-hour <price>", "price of one core for one hour, fee included (0.10)")
     .option("--price-per-gpu-hour <price>", "price of one GPU for one hour; without it GPUs are not offered")
     .option("--currency <code>", "currency of the prices (USD)")
@@ -94,9 +98,13 @@ async function runEnrol(flags: CommonFlags & { url?: string; token?: string; nam
   const url = flags.url ?? process.env["QUBIX_URL"];
   const token = flags.token ?? process.env["QUBIX_TOKEN"];
   if (url === undefined || token === undefined) {
-    throw new QubixError("usage", "enrol needs --url and --token; an admin makes a token with: qubix workers enrol", {
-      category: "user",
-    });
+    throw new QubixError(
+      "usage",
+      "enrol needs --url and --token; an admin makes a token with: qubix enrolments create",
+      {
+        category: "user",
+      },
+    );
   }
   const dataDir = dataDirOf(flags);
   const name = flags.name ?? process.env["QUBIX_NAME"] ?? hostname();
@@ -115,7 +123,7 @@ async function runStart(flags: StartFlags): Promise<number> {
   }
   // A job's user reads what the agent writes for it; what is secret has a mode of its own.
   process.umask(0o022);
-  const { identity, key } = loadIdentity(dataDir);
+  const { identity, key } = loadIdentity(dataDir, config.url);
   const logger = createLogger("qubix-worker", config.logLevel);
   let end: (code: number) => void = () => undefined;
   const ended = new Promise<number>((resolveEnd) => {
@@ -189,13 +197,18 @@ function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
 
+/** Says what went wrong, in one line unless it is a fault of the program; returns the exit code. */
 function reportFailure(error: unknown): number {
-  if (error instanceof QubixError || error instanceof CommanderError) {
-    process.stderr.write(`qubix-worker: ${error.message}\n`);
-  } else {
-    process.stderr.write(`qubix-worker: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
-  }
-  return 1;
+  // Commander has said it, and help is no failure.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+  process.stderr.write(`qubix-worker: ${failureText(error)}\n`);
+  return error instanceof QubixError && ["usage", "config_invalid"].includes(error.code) ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+function failureText(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const isFileError = (error as NodeJS.ErrnoException).path !== undefined;
+  return error instanceof QubixError || isFileError ? error.message : (error.stack ?? error.message);
 }
 
 function print(line: string): void {

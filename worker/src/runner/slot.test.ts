@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { listEntries } from "../checkpoint/entries.ts";
@@ -70,6 +70,18 @@ describe("a container's rights", () => {
   it("end at the disk limit", async () => {
     const exit = await runToEnd("dd if=/dev/zero of=/work/big bs=1M count=200; sleep 30", { diskMiB: 32 });
     expect(exit.diskExceeded).toBe(true);
+  });
+
+  it("end at the disk limit also where nothing more can be noted, as on a disk that the job has filled", async () => {
+    const slot = bench.slot("s1");
+    const run = shell("sleep 1; dd if=/dev/zero of=/work/big bs=1M count=200; sleep 30", { diskMiB: 32 });
+    await slot.prepare(jobId, run, null);
+    await bench.event("prepared");
+    await slot.start(ATTEMPT, run);
+    const { own } = slotFolders(join(bench.dir, "slots"), "s1");
+    await rm(own, { recursive: true });
+    await writeFile(own, "");
+    expect(await bench.event("exited")).toMatchObject({ diskExceeded: true });
   });
 });
 

@@ -114,6 +114,15 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     writeNotes(folders.own, notes);
   }
 
+  /** For what a restarted agent can do without: the job itself may have filled the disk, and must be stopped and told all the same. */
+  function noteIfRoom(patch: Partial<SlotNotes>): void {
+    try {
+      note(patch);
+    } catch (error) {
+      logger.warn({ event: "note_not_written", err: error }, "a note on a slot is not durable");
+    }
+  }
+
   /** Container time on the boot-time clock; after a reboot of the machine what was seen last. */
   function ranMsNow(): number {
     const started = notes?.started ?? null;
@@ -229,7 +238,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     entries.start();
     const watched = [folders.work, folders.out, folders.checkpoint, folders.progress];
     disk = createDiskWatch(watched, run.diskMiB * MIB, () => {
-      note({ diskExceeded: true });
+      noteIfRoom({ diskExceeded: true });
       void insist("kill a container over its disk limit", () => containers.kill(id));
     });
     disk.start();
@@ -237,8 +246,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
 
   async function waitForEnd(logs: LogPump, reader: LogFollower): Promise<void> {
     const view = await containers.ended(id, life.signal);
-    note({ ranMs: ranMsNow() });
-    note({ ended: true });
+    noteIfRoom({ ranMs: ranMsNow() });
+    noteIfRoom({ ended: true });
     running = false;
     disk?.stop();
     reader.finish();
@@ -425,7 +434,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       savePosition();
       if (!running) return;
       const ranMs = ranMsNow();
-      note({ ranMs });
+      noteIfRoom({ ranMs });
       const progress = await readProgress(folders.progress);
       if (withStats) await measureUse();
       if (!running) return;
