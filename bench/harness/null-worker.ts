@@ -76,7 +76,7 @@ export function createNullWorker(options: NullWorkerOptions): NullWorker {
         return;
       case "assign":
         return run(message.attempt);
-      // Nothing runs here, so there is nothing to adopt, stop, fence or prepare.
+      // Nothing runs here, so there is nothing to adopt, stop, fence, prepare or prove.
       case "adopt":
       case "stop":
       case "fence":
@@ -84,6 +84,8 @@ export function createNullWorker(options: NullWorkerOptions): NullWorker {
       case "standby.checkpoint":
       case "promote":
       case "release":
+      case "prove":
+      case "earnings":
         return;
     }
   };

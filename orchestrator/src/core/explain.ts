@@ -1,7 +1,7 @@
 // Why offers match or do not: the same filters as the market's, one after the other over the whole fleet, each with the number of offers it removed and what would help.
 // For quotes and for jobs that found nothing; never on the way of a placement.
 import { type AccountId, chargeFor, formatUnits, holdFor } from "@qubix/shared/domain";
-import type { JobSpec } from "@qubix/shared/protocol";
+import { featuresOf, type JobSpec, type WorkerFeature } from "@qubix/shared/protocol";
 import { localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
@@ -29,6 +29,13 @@ export interface FilterResult {
   readonly removed: number;
   readonly hint: string;
 }
+
+const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
+  sandboxed: "isolation: sandboxed",
+  egress: "network: egress",
+  secrets: "secrets",
+  "image-upload": "images by upload",
+};
 
 interface Filter {
   readonly name: string;
@@ -86,6 +93,12 @@ const FILTERS: readonly Filter[] = [
     keeps: (machine, { image }) => image === null || machine.images.has(image),
     hint: ({ image }) =>
       `Their owners do not list the local image ${image}. Use an image of a registry, or ask an owner to allow it (qubix-worker start --local-image).`,
+  },
+  {
+    name: "features",
+    keeps: (machine, { features }) => features.every((feature) => machine.features.has(feature)),
+    hint: ({ features }) =>
+      `They do not offer ${features.map((feature) => FEATURE_WORDS[feature]).join(" and ")}. Leave that out, or wait for workers whose \`qubix-worker doctor\` shows it.`,
   },
   {
     name: "regions",
@@ -201,6 +214,7 @@ function requestFor(spec: JobSpec): OfferRequest {
     currency,
     rateMax: amount,
     image: localImageKey(spec.image),
+    features: featuresOf(spec),
     placement: spec.placement,
   };
 }

@@ -1,6 +1,6 @@
 // Keeps the indexes true to the tables: each put of a row takes the old row's part out and puts the new row's part in.
 import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
-import { imageKey, parseImageRef } from "@qubix/shared/protocol";
+import { featuresOf, imageKey, parseImageRef } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import type { Machine, Usage } from "./machine.ts";
 import { createMarket, type OfferRequest } from "./market.ts";
@@ -115,6 +115,7 @@ function newMachine(worker: WorkerRecord, nowMs: number): Machine {
     usedGpus: new Set(),
     cpuMilli: 0,
     images: new Set(),
+    features: new Set(),
     gained: false,
     heardMs: nowMs,
     countFromMs: nowMs,
@@ -137,6 +138,7 @@ function forgetMachine(ix: Indexes, worker: WorkerRecord): void {
 function indexOffer(ix: Indexes, machine: Machine): void {
   const { offer } = machine.worker;
   machine.cpuMilli = offer === null ? 0 : Math.round(offer.cpus * 1000);
+  machine.features = new Set(offer?.features);
   for (const image of machine.images) {
     const listed = ix.workersByImage.get(image);
     listed?.delete(machine);
@@ -220,6 +222,7 @@ export function requestOf(job: JobRecord): OfferRequest {
     currency: job.currency,
     rateMax: spec.priceMaxPerHour.amount - job.standbyRateMax,
     image: localImageKey(spec.image),
+    features: featuresOf(spec),
     placement: spec.placement,
   };
 }
@@ -243,7 +246,7 @@ export function signatureKey(job: JobRecord): string {
   const anywhere = regions === undefined && workers === undefined && providers === undefined && avoid === undefined;
   const placement = anywhere ? "" : JSON.stringify([regions, workers, providers, avoid]);
   const numbers = `${gpus} ${gpuMemoryMiBMin} ${cpuMilli} ${memoryMiB} ${diskMiB} ${request.rateMax} ${job.currency}`;
-  const key = `${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${placement}|${job.standbyId ?? ""}`;
+  const key = `${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${request.features.join()}|${placement}|${job.standbyId ?? ""}`;
   if (plain) signatures.set(job.spec, key);
   return key;
 }

@@ -18,6 +18,8 @@ export interface Machine {
   /** Of the offer, in whole thousandths. */
   cpuMilli: number;
   images: ReadonlySet<string>;
+  /** What it offers beyond what every worker can. */
+  features: ReadonlySet<string>;
   /** Capacity or willingness grew since blocked jobs were last judged. */
   gained: boolean;
   // Volatile from here on.

@@ -2,7 +2,7 @@
 // of free cores and memory, in each bucket by price, then load, then id. A match looks only at buckets that can hold the job, cheapest first,
 // so that its cost does not grow with the fleet.
 import type { WorkerId } from "@qubix/shared/domain";
-import type { JobSpec } from "@qubix/shared/protocol";
+import type { JobSpec, WorkerFeature } from "@qubix/shared/protocol";
 import type { Machine } from "./machine.ts";
 import { type Needs, fits, gpuModelMatches, rateOf } from "./resources.ts";
 
@@ -44,6 +44,8 @@ export interface OfferRequest {
   readonly rateMax: bigint;
   /** Key of a local image, which must be on the worker's list. */
   readonly image: string | null;
+  /** What the worker must offer beyond what every worker can. */
+  readonly features: readonly WorkerFeature[];
   readonly placement: JobSpec["placement"];
 }
 export interface OfferPreference {
@@ -175,11 +177,12 @@ class Search {
   }
 }
 
-/** Placement and image: what does not depend on what is free. */
+/** Placement, image and features: what does not depend on what is free. */
 export function wouldSuit(machine: Machine, request: OfferRequest): boolean {
   const { worker } = machine;
   const { regions, workers, providers, avoid } = request.placement;
   if (request.image !== null && !machine.images.has(request.image)) return false;
+  if (!request.features.every((feature) => machine.features.has(feature))) return false;
   if (regions !== undefined && !regions.includes(worker.offer?.region ?? "")) return false;
   if (workers !== undefined && !workers.includes(worker.id)) return false;
   if (providers !== undefined && !providers.includes(worker.providerId)) return false;

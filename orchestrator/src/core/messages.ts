@@ -40,6 +40,10 @@ export function onMessage(state: CoreState, machine: Machine, sessionId: Session
       return onStandbyReady(state, machine, message);
     case "standby.failed":
       return onStandbyFailed(state, machine, message);
+    case "proof.commit":
+    case "proof.failed":
+      // Judged outside, by who knows the challenge; what comes of it is an event of its own.
+      return;
     default:
       unreachable(message);
   }

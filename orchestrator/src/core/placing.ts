@@ -137,5 +137,7 @@ export function runSpecOf(job: JobRecord, allocation: Allocation): RunSpec {
     shmMiB: spec.shmMiB,
     stopGraceS: spec.stopGraceS,
     checkpointIntervalS: spec.checkpoint.intervalS,
+    ...(spec.isolation === "sandboxed" ? { isolation: spec.isolation } : {}),
+    ...(spec.network === "egress" ? { network: spec.network } : {}),
   };
 }

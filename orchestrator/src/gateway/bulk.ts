@@ -167,6 +167,11 @@ export function serveBulk(ports: Pick<SessionPorts, "fleet" | "chunks" | "logger
         if (gets.length >= BULK_REQUESTS_MAX) return close(`more than ${BULK_REQUESTS_MAX} requests wait`);
         gets.push(request);
         if (!getting) void serveGets();
+        return;
+      case "proof":
+      case "measure.up":
+      case "measure.down":
+        return close(`${request.kind} was not asked for`);
     }
   };
 

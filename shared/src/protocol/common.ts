@@ -29,6 +29,7 @@ export const attemptIdSchema = z
 export const standbyIdSchema = id(/^job-[a-z0-9-]{1,64}\/s[0-9]{1,9}$/, "standby id").transform(
   (value) => value as StandbyId,
 );
+export const challengeIdSchema = id(/^prf-[a-z0-9]{1,64}$/, "challenge id");
 export const epochSchema = z
   .number()
   .int()

@@ -56,6 +56,11 @@ export function parseImageRef(text: string): ImageRef | undefined {
   };
 }
 
+/** The upload that `upload:ID` names: an archive that `docker save` made. Undefined for what is no such name. */
+export function uploadedImage(text: string): string | undefined {
+  return /^upload:(?<id>[a-z]+-[a-z0-9-]{1,64})$/.exec(text)?.groups?.["id"];
+}
+
 /** Two references name the same image when this is equal. */
 export function imageKey(ref: ImageRef): string {
   return `${ref.registry}/${ref.repository}:${ref.tag}${ref.digest === undefined ? "" : `@${ref.digest}`}`;

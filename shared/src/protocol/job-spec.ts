@@ -1,10 +1,12 @@
 // The job specification: what a consumer writes. Strict: an unknown field is an error that names it.
 import { z } from "zod";
 import { accountIdSchema, moneySchema, nameSchema, regionSchema, workerIdSchema } from "./common.ts";
-import { parseImageRef } from "./image-ref.ts";
+import { parseImageRef, uploadedImage } from "./image-ref.ts";
 
 const ENV_COUNT_MAX = 200;
 const ENV_VALUE_LENGTH_MAX = 32_768;
+const SECRETS_COUNT_MAX = 50;
+const SECRET_LENGTH_MAX = 32_768;
 const COMMAND_PARTS_MAX = 500;
 const COMMAND_PART_LENGTH_MAX = 32_768;
 /**
@@ -59,6 +61,18 @@ const envSchema = z
     "names that begin with QUBIX_ are the network's own",
   );
 
+/** Files under /run/secrets. Kept sealed, never shown again. */
+const secretsSchema = z
+  .record(
+    z.string().regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/, "a secret's name is a file name of letters, digits, _ . -"),
+    programText.max(SECRET_LENGTH_MAX),
+  )
+  .refine((secrets) => Object.keys(secrets).length <= SECRETS_COUNT_MAX, `at most ${SECRETS_COUNT_MAX} secrets`)
+  .refine(
+    (secrets) => Object.values(secrets).reduce((sum, value) => sum + value.length, 0) <= TEXT_LENGTH_MAX,
+    `secrets are at most ${TEXT_LENGTH_MAX} characters together`,
+  );
+
 export const gpuRequestSchema = z.strictObject({
   count: z.number().int().min(0).max(64).default(0),
   model: z.string().min(1).max(100).optional(),
@@ -95,12 +109,16 @@ export const jobSpecSchema = z
     image: z
       .string()
       .refine(
-        (text) => parseImageRef(text) !== undefined,
-        "not an image reference, e.g. docker.io/library/python:3.12",
+        (text) => parseImageRef(text) !== undefined || uploadedImage(text) !== undefined,
+        "not an image reference, e.g. docker.io/library/python:3.12, nor upload:ID of an image archive (docker save)",
       ),
+    /** For a private registry; kept sealed, never shown again. */
+    registryAuth: z
+      .strictObject({ username: programText.min(1).max(255), password: programText.min(1).max(SECRET_LENGTH_MAX) })
+      .optional(),
     command: z.array(programText.max(COMMAND_PART_LENGTH_MAX)).max(COMMAND_PARTS_MAX).default([]),
     env: envSchema.default({}),
-    secrets: z.record(z.string(), z.string()).default({}),
+    secrets: secretsSchema.default({}),
     inputs: z
       .array(inputSchema)
       .max(100)
@@ -179,11 +197,25 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
   const named: [boolean, string][] = [
     [spec.standby === "mirror", "standby: mirror"],
     [spec.failover === "exclusive", "failover: exclusive"],
-    [spec.isolation === "sandboxed", "isolation: sandboxed"],
-    [spec.network === "egress", "network: egress"],
     [Object.keys(spec.secrets).length > 0, "secrets"],
+    [spec.registryAuth !== undefined, "registryAuth"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
     [spec.stallAfterS !== 300, "stallAfterS"],
   ];
   return named.filter(([present]) => present).map(([, feature]) => feature);
+}
+
+/** What a worker may offer beyond what every worker can, and what a job that needs it asks for. */
+export const WORKER_FEATURES = ["sandboxed", "egress", "secrets", "image-upload"] as const;
+export type WorkerFeature = (typeof WORKER_FEATURES)[number];
+
+/** The features a job needs of its worker, in a fixed order. */
+export function featuresOf(spec: JobSpec): readonly WorkerFeature[] {
+  const needed: readonly [boolean, WorkerFeature][] = [
+    [spec.isolation === "sandboxed", "sandboxed"],
+    [spec.network === "egress", "egress"],
+    [Object.keys(spec.secrets).length > 0 || spec.registryAuth !== undefined, "secrets"],
+    [uploadedImage(spec.image) !== undefined, "image-upload"],
+  ];
+  return needed.filter(([present]) => present).map(([, feature]) => feature);
 }

@@ -19,6 +19,11 @@ export const MANIFEST_ENTRIES_MAX = 100_000;
 /** How many chunk ids one `have` question may carry. */
 export const HAVE_CHUNKS_MAX = 4096;
 
+/** Answer of a challenge: 32 bytes and a product of 2,048 × 2,048 two-byte numbers, with room to grow. */
+export const PROOF_ANSWER_BYTES_MAX = 40 * 1024 * 1024;
+/** What may be sent to measure a line, once each way: 3 s of a 10 Mbit/s uplink. */
+export const LINE_MEASURE_BYTES_MAX = 4 * 1024 * 1024;
+
 /** Time a socket has to authenticate before it is closed. */
 export const AUTH_TIMEOUT_MS = 10_000;
 /** Heartbeats with an attempt or a standby; otherwise {@link HEARTBEAT_IDLE_MS}. */

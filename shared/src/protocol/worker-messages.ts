@@ -4,6 +4,7 @@ import { z } from "zod";
 import {
   attemptRefSchema,
   base64urlSchema,
+  challengeIdSchema,
   chunkCidSchema,
   epochSchema,
   jobIdSchema,
@@ -11,6 +12,7 @@ import {
   nameSchema,
   regionSchema,
   sessionIdSchema,
+  sha256Schema,
   standbyIdSchema,
   workerIdSchema,
 } from "./common.ts";
@@ -18,6 +20,12 @@ import { LOG_FRAME_BYTES_MAX } from "./limits.ts";
 import { treeRefSchema } from "./manifest.ts";
 
 const ms = z.number().int().min(0);
+/** What is to be proven: one GPU, or the cores and memory of the machine. */
+export const proofTargetSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("gpu"), uuid: z.string().max(100) }),
+  z.strictObject({ kind: z.literal("cpu") }),
+]);
+export type ProofTarget = z.output<typeof proofTargetSchema>;
 const envelope = { msg: z.number().int().min(0) };
 
 // ── What a worker has ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -28,8 +36,31 @@ export const gpuSchema = z.strictObject({
   memoryMiB: z.number().int().min(0),
   driverVersion: z.string().max(50).optional(),
   computeCapability: z.string().max(20).optional(),
+  /** The newest CUDA that the driver runs, e.g. `12.4`. */
+  cudaVersion: z.string().max(20).optional(),
+  pcie: z.strictObject({ generation: z.number().int().min(1), lanes: z.number().int().min(1) }).optional(),
+  powerLimitW: z.number().min(0).optional(),
+  /** Error-correcting memory is on. */
+  ecc: z.boolean().optional(),
+  /** The card this is a partition of. */
+  migParentUuid: z.string().max(100).optional(),
 });
 export type Gpu = z.output<typeof gpuSchema>;
+
+/** What the machine is made of, for people and rankings to see; measured once, so that it does not change with every look. Rates in 10⁶ bytes or bits a second. */
+export const hardwareSchema = z.strictObject({
+  cpuModel: z.string().max(200).optional(),
+  cpuThreads: z.number().int().min(1).optional(),
+  diskWriteMBps: z.number().min(0).optional(),
+  diskReadMBps: z.number().min(0).optional(),
+  uplinkMbps: z.number().min(0).optional(),
+  downlinkMbps: z.number().min(0).optional(),
+});
+export type Hardware = z.output<typeof hardwareSchema>;
+
+/** The raw 32-byte X25519 public key that secrets are sealed to, base64url. `signature`: the worker's Ed25519 over {@link sealingKeyText}. */
+export const sealingKeySchema = z.strictObject({ publicKey: base64urlSchema, signature: base64urlSchema });
+export type SealingKey = z.output<typeof sealingKeySchema>;
 
 /** What a worker can run now, and at what price. GPU jobs pay per GPU, others per core; both include the network's fee. */
 export const workerOfferSchema = z.strictObject({
@@ -46,6 +77,10 @@ export const workerOfferSchema = z.strictObject({
   localImages: z.array(z.string().max(255)).max(200).default([]),
   /** No new attempts or standbys; what runs goes on. */
   draining: z.boolean().default(false),
+  /** Beyond what every worker can: {@link WORKER_FEATURES}, each offered only while its own check passes. Unknown names are kept, and match nothing. */
+  features: z.array(z.string().max(40)).max(50).optional(),
+  hardware: hardwareSchema.optional(),
+  sealingKey: sealingKeySchema.optional(),
 });
 export type WorkerOffer = z.output<typeof workerOfferSchema>;
 
@@ -66,8 +101,28 @@ export const runSpecSchema = z.strictObject({
   shmMiB: z.number().int(),
   stopGraceS: z.number().int(),
   checkpointIntervalS: z.number().int(),
+  // What follows is left out where it is the default, and sent only to workers that offer the feature of its name: older ones know none of it.
+  isolation: z.literal("sandboxed").optional(),
+  network: z.literal("egress").optional(),
+  /** Names of files under /run/secrets; their content comes sealed, beside the run. */
+  secretNames: z.array(z.string()).optional(),
+  /** Registry credentials come sealed, beside the run. */
+  registryAuth: z.literal(true).optional(),
+  /** What the reference resolved to for the job's first attempt: every later one runs the same image. */
+  imageDigest: z.string().max(80).optional(),
+  /** The archive (`docker save`) of an image `upload:ID`. */
+  imageTree: z.strictObject({ manifestCid: chunkCidSchema }).optional(),
 });
 export type RunSpec = z.output<typeof runSpecSchema>;
+
+/** X25519 with an ephemeral key, HKDF, AES-256-GCM with a 16-byte tag; all base64url. What it is bound to is in the functions that seal and open. */
+export const sealedSchema = z.strictObject({
+  version: z.literal(1),
+  ephemeralKey: base64urlSchema,
+  nonce: base64urlSchema,
+  box: z.string().max(262_144),
+});
+export type Sealed = z.output<typeof sealedSchema>;
 
 /** A committed checkpoint to begin from. */
 export const checkpointRefSchema = z.strictObject({
@@ -103,6 +158,13 @@ const endOutcome = z.discriminatedUnion("kind", [
       "upload_failed",
       "lost_container",
       "contact_loss",
+      /** The isolation that the job asks for cannot be kept up: firewall rules or sandbox are gone. */
+      "isolation_failed",
+      /** Secrets could not be opened, or went with a restart of the machine. */
+      "secrets_lost",
+      /** Its owner takes the GPU back. */
+      "owner_reclaimed",
+      "gpu_lost",
     ]),
     message: z.string().max(2000),
   }),
@@ -172,6 +234,8 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
     kind: z.literal("started"),
     attempt: attemptRefSchema,
     /** Begun from this checkpoint; 0 for none. */ fromSeq: z.number().int().min(0),
+    /** What the image's reference resolved to, where a registry named it. */
+    imageDigest: z.string().max(80).optional(),
   }),
   /** The container ended by itself with success and its outputs are being uploaded. */
   z.strictObject({ ...envelope, kind: z.literal("exited"), attempt: attemptRefSchema, ranMs: ms }),
@@ -211,6 +275,28 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
     code: z.string().max(100),
     message: z.string().max(2000),
   }),
+  /**
+   * The work of a challenge is done: the clock stops when this arrives. `commitment`: SHA-256 (hexadecimal) of the answer, which follows over the
+   * bulk socket and cannot be changed any more. The milliseconds are the worker's own word.
+   */
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("proof.commit"),
+    challengeId: challengeIdSchema,
+    commitment: sha256Schema,
+    memoryMiB: z.number().int().min(0),
+    fillMs: ms,
+    chaseMs: ms,
+    multiplyMs: ms,
+  }),
+  /** It cannot answer: no program for this hardware, no memory, busy. */
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("proof.failed"),
+    challengeId: challengeIdSchema,
+    code: z.string().max(100),
+    message: z.string().max(2000),
+  }),
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
 export type WorkerMessageKind = WorkerMessage["kind"];
@@ -246,6 +332,8 @@ export const orchestratorMessageSchema = z.discriminatedUnion("kind", [
     attempt: attemptRefSchema,
     run: runSpecSchema,
     checkpoint: checkpointRefSchema.nullable(),
+    /** Secrets and registry credentials, for this attempt on this worker alone. */
+    sealed: sealedSchema.optional(),
   }),
   /** The container of `from` (same job and replica, an older epoch) runs on under this epoch. */
   z.strictObject({ kind: z.literal("adopt"), attempt: attemptRefSchema, from: epochSchema }),
@@ -263,6 +351,8 @@ export const orchestratorMessageSchema = z.discriminatedUnion("kind", [
     jobId: jobIdSchema,
     run: runSpecSchema,
     checkpoint: checkpointRefSchema.nullable(),
+    /** Registry credentials, for this standby alone. */
+    sealed: sealedSchema.optional(),
   }),
   /** A newer checkpoint is committed: fetch, verify and unpack it. */
   z.strictObject({
@@ -276,8 +366,28 @@ export const orchestratorMessageSchema = z.discriminatedUnion("kind", [
     standbyId: standbyIdSchema,
     attempt: attemptRefSchema,
     checkpoint: checkpointRefSchema.nullable(),
+    /** Secrets, for this attempt on this worker alone. */
+    sealed: sealedSchema.optional(),
   }),
   z.strictObject({ kind: z.literal("release"), standbyId: standbyIdSchema }),
+  /** Prove this hardware: see `shared/src/proof`. Answered by `proof.commit` and the answer over the bulk socket, or by `proof.failed`. */
+  z.strictObject({
+    kind: z.literal("prove"),
+    challengeId: challengeIdSchema,
+    target: proofTargetSchema,
+    /** 32 bytes. */
+    nonce: base64urlSchema,
+    /** Memory to fill; 0 for nearly all that is free. */
+    memoryMiB: z.number().int().min(0),
+    /** Dependent reads at addresses that the memory's own content chooses. */
+    chaseSteps: z.number().int().min(1),
+    matrixSize: z.number().int().min(16).max(4096),
+    /** Matrices multiplied one after the other. */
+    matrixSteps: z.number().int().min(1),
+    timeoutMs: z.number().int().min(1),
+  }),
+  /** What this worker has earned so far, settled jobs only; one entry per currency. */
+  z.strictObject({ kind: z.literal("earnings"), totals: z.array(moneySchema).max(50) }),
 ]);
 export type OrchestratorMessage = z.output<typeof orchestratorMessageSchema>;
 export type OrchestratorMessageInput = z.input<typeof orchestratorMessageSchema>;
@@ -287,6 +397,11 @@ export type OrchestratorMessageInput = z.input<typeof orchestratorMessageSchema>
 /** What a worker signs to open a connection; `purpose` keeps a signature for one socket from opening the other. */
 export function authText(purpose: "control" | "bulk", orchestratorId: string, nonce: string, workerId: string): string {
   return ["qubix-auth-v1", purpose, orchestratorId, nonce, workerId].join("\n");
+}
+
+/** What a worker signs of the key that secrets are sealed to, so that nobody between can put his own in its place. */
+export function sealingKeyText(workerId: string, publicKey: string): string {
+  return ["qubix-sealing-key-v1", workerId, publicKey].join("\n");
 }
 
 /** What a worker signs of a checkpoint. */

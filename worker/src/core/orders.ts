@@ -43,6 +43,9 @@ export function obey(draft: Draft, message: OrchestratorMessage): void {
     case "welcome":
     case "ack":
     case "refused":
+    // The shell's own business.
+    case "prove":
+    case "earnings":
       return;
     default:
       return unreachable(message);

@@ -138,7 +138,7 @@ export async function startTestOrchestrator(publicKey: string): Promise<TestOrch
       const cids = request.cids.filter((cid) => !own.chunks.has(cid));
       return ws.send(JSON.stringify({ kind: "missing", req: request.req, cids }));
     }
-    const bytes = own.chunks.get(request.cid);
+    const bytes = request.kind === "get" ? own.chunks.get(request.cid) : undefined;
     if (bytes === undefined) {
       return ws.send(
         JSON.stringify({ kind: "refused", req: request.req, code: "chunk_unknown", message: "no such chunk" }),
