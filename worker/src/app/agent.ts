@@ -2,7 +2,6 @@
 import { mkdirSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
-import type { WorkerOffer } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import {
   createWorkerState,
@@ -11,7 +10,7 @@ import {
   type WorkerEffect,
   type WorkerState,
 } from "../core/index.ts";
-import { detectMachine, offerOf } from "../gpu/machine.ts";
+import { detectMachine } from "../gpu/machine.ts";
 import { detectGpus, type GpuDetection } from "../gpu/nvidia-smi.ts";
 import { type Journal, openJournal } from "../journal/journal.ts";
 import { type BulkLink, createBulkLink } from "../link/bulk.ts";
@@ -23,30 +22,12 @@ import { createContainers } from "../runner/containers.ts";
 import { createEngine, type Engine, LOOK_TIMEOUT_MS } from "../runner/engine.ts";
 import type { PumpPosition } from "../runner/log-pump.ts";
 import { createRunner, type Runner } from "../runner/runner.ts";
-import { type AgentRequest, serveAgent } from "./agent-socket.ts";
+import { serveAgent } from "./agent-socket.ts";
 import { priceOf, type StartConfig } from "./config.ts";
 import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
 import type { Identity } from "./identity.ts";
-
-export interface AgentStatus {
-  readonly workerId: string;
-  readonly name: string;
-  readonly url: string;
-  readonly connected: boolean;
-  readonly draining: boolean;
-  readonly gpus: readonly string[];
-  readonly cpus: number;
-  readonly memoryMiB: number;
-  readonly diskMiB: number;
-  readonly slots: readonly {
-    readonly id: string;
-    readonly jobId: string;
-    readonly phase: string;
-    readonly epoch: number | null;
-    readonly checkpointSeq: number;
-    readonly progress: number | null;
-  }[];
-}
+import { createOfferKeeper, type OfferParts, type PauseReason } from "./offer.ts";
+import { answer, KEY_DRAINING } from "./requests.ts";
 
 export interface AgentPorts {
   readonly identity: Identity;
@@ -65,7 +46,6 @@ export interface Agent {
   stop(): Promise<void>;
 }
 
-const KEY_DRAINING = "draining";
 const KEY_DISK = "diskMiB";
 const logKey = (slotId: string) => `log:${slotId}`;
 
@@ -99,9 +79,13 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const engine = createEngine(config.dockerSocket);
     const hostCpus = await probeEngine(engine);
     const clock = createBootClock();
+    const keeper = createOfferKeeper(await firstParts(journal, ports, config), (offer) =>
+      loop.dispatch({ kind: "offer", offer }),
+    );
+    journal.set(KEY_DISK, keeper.offer().diskMiB);
     const state = createWorkerState({
       slots: journal.slots(),
-      offer: await makeOffer(journal, ports, config),
+      offer: keeper.offer(),
       config: { ...DEFAULT_WORKER_CONFIG, heartbeatSpread: Math.random() },
     });
     const link = linkIdentity(ports);
@@ -130,7 +114,9 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       broken: (cause) => ports.fatal(journalBroken(cause)),
     });
     const containers = await runner.reconcile([...state.slots.values()]);
-    const server = await serveAgent(config.dataDir, (request) => answer(request, journal, state, control, loop, ports));
+    const server = await serveAgent(config.dataDir, (request) =>
+      answer(request, { identity: ports.identity, journal, state, control, keeper }),
+    );
     loop.dispatch({ kind: "boot", containers });
     runner.start();
     connect(control, runner, loop, ports);
@@ -220,54 +206,15 @@ function connect(control: ControlLink, runner: Runner, loop: CoreLoop, ports: Ag
   });
 }
 
-function answer(
-  request: AgentRequest,
-  journal: Journal,
-  state: WorkerState,
-  control: ControlLink,
-  loop: CoreLoop,
-  ports: AgentPorts,
-): AgentStatus {
-  if (request.command === "drain") {
-    journal.set(KEY_DRAINING, request.draining);
-    loop.dispatch({ kind: "offer", offer: { ...state.offer, draining: request.draining } });
-    return { ...statusOf(state, control, ports), draining: request.draining };
-  }
-  if (request.command === "status") return statusOf(state, control, ports);
-  throw new QubixError("unknown_command", "The agent knows the commands status and drain.", { category: "user" });
-}
-
-function statusOf(state: WorkerState, control: ControlLink, ports: AgentPorts): AgentStatus {
-  const { offer } = state;
-  return {
-    workerId: ports.identity.workerId,
-    name: ports.identity.name,
-    url: ports.identity.url,
-    connected: control.isOpen(),
-    draining: offer.draining,
-    gpus: offer.gpus.map((gpu) => gpu.model),
-    cpus: offer.cpus,
-    memoryMiB: offer.memoryMiB,
-    diskMiB: offer.diskMiB,
-    slots: [...state.slots.values()].map((slot) => ({
-      id: slot.id,
-      jobId: slot.jobId,
-      phase: slot.phase,
-      epoch: slot.attempt?.epoch ?? null,
-      checkpointSeq: slot.committedSeq,
-      progress: state.live.get(slot.id)?.progress ?? null,
-    })),
-  };
-}
-
-async function makeOffer(journal: Journal, ports: AgentPorts, config: StartConfig): Promise<WorkerOffer> {
-  const [machine, gpus] = await Promise.all([detectMachine(config.dataDir), detectGpus()]);
-  reportGpus(gpus, ports.logger, config);
+/** Asks the machine, and remembers what only an idle one can tell. */
+async function firstParts(journal: Journal, ports: AgentPorts, config: StartConfig): Promise<OfferParts> {
+  const [machine, detection] = await Promise.all([detectMachine(config.dataDir), detectGpus()]);
+  reportGpus(detection, ports.logger, config);
   const gpuPrice = config.pricePerGpuHour;
-  const offer = offerOf(
+  return {
     machine,
-    gpus,
-    {
+    detection,
+    terms: {
       cpus: config.cpus,
       memoryMiB: config.memoryMib,
       // What running jobs have written is theirs: with work in the journal the disk is what it was before it came.
@@ -279,10 +226,10 @@ async function makeOffer(journal: Journal, ports: AgentPorts, config: StartConfi
       standbyPercent: config.standbyPercent,
       localImages: config.localImage,
     },
-    journal.get(KEY_DRAINING) === true,
-  );
-  journal.set(KEY_DISK, offer.diskMiB);
-  return offer;
+    pauses: new Set<PauseReason>(journal.get(KEY_DRAINING) === true ? ["drained"] : []),
+    withheldGpus: new Set(),
+    features: new Set(),
+  };
 }
 
 function reportGpus(detection: GpuDetection, logger: Logger, config: StartConfig): void {

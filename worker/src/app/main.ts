@@ -4,10 +4,11 @@ import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { assertNodeVersion, createLogger, loadConfig, QubixError, redactConfig } from "@qubix/shared/runtime";
-import { createAgent, type AgentStatus } from "./agent.ts";
+import { createAgent } from "./agent.ts";
 import { askAgent } from "./agent-socket.ts";
 import { startConfigSchema } from "./config.ts";
 import { enrol, loadIdentity } from "./identity.ts";
+import type { AgentStatus } from "./requests.ts";
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;

@@ -2,7 +2,6 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { offerOf } from "./machine.ts";
 import { detectGpus, parseGpus } from "./nvidia-smi.ts";
 import { parseGpuUse } from "./usage.ts";
 
@@ -78,35 +77,6 @@ describe("nvidia-smi itself", () => {
     expect(await detectGpus(await fake("echo 'GPU-aa, NVIDIA A100-SXM4-80GB, 81920, 535.1, 8.0'"))).toMatchObject({
       gpus: [{ model: "A100-SXM4-80GB", memoryMiB: 81920 }],
     });
-  });
-});
-
-describe("an offer", () => {
-  const machine = { cpus: 8, memoryMiB: 16_000, diskMiBFree: 100_000 };
-  const terms = {
-    region: "eu-west",
-    pricePerCpuHour: { amount: 100_000n, currency: "USD" },
-    standbyPercent: 25,
-    localImages: [],
-  };
-
-  it("keeps a reserve for the machine, and follows what its owner says", () => {
-    const none = { kind: "absent" } as const;
-    expect(offerOf(machine, none, terms, false)).toMatchObject({
-      cpus: 8,
-      memoryMiB: 14_400,
-      diskMiB: 90_000,
-      gpus: [],
-    });
-    const own = offerOf(machine, none, { ...terms, cpus: 2, memoryMiB: 100, diskMiB: 200 }, true);
-    expect(own).toMatchObject({ cpus: 2, memoryMiB: 100, diskMiB: 200, draining: true });
-  });
-
-  it("has GPUs only at a price", () => {
-    const cards = parseGpus(TWO_CARDS);
-    expect(offerOf(machine, cards, terms, false).gpus).toHaveLength(0);
-    const priced = { ...terms, pricePerGpuHour: { amount: 1n, currency: "USD" } };
-    expect(offerOf(machine, cards, priced, false).gpus).toHaveLength(2);
   });
 });
 
