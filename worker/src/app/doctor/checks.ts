@@ -1,0 +1,11 @@
+// All checks of the doctor, in the order in which they are told. To add one: export a CheckRun beside the code it belongs to, and name it here.
+import type { CheckArea } from "./check.ts";
+import { checkDataDir } from "./checks/data-dir.ts";
+import { checkDocker } from "./checks/docker.ts";
+import { checkProgram } from "./checks/program.ts";
+
+export const CHECK_AREAS: readonly CheckArea[] = [
+  { name: "Program", run: checkProgram },
+  { name: "Data directory", run: checkDataDir },
+  { name: "Docker Engine", run: checkDocker },
+];
