@@ -2,7 +2,7 @@
 import type { AttemptRef, JobId, StandbyId } from "@qubix/shared/domain";
 import type { CheckpointRef, EndOutcome, RunSpec } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
-import type { Slot, SlotId, StopReason, WorkerCoreEvent } from "./model.ts";
+import type { Slot, SlotId, StopReason, WorkerCoreEvent, WorkerFailure } from "./model.ts";
 import { hasten, send, tell } from "./reports.ts";
 import { pursue } from "./shipping.ts";
 import { type Draft, emit, insert, liveOf, ranMsOf, update } from "./state.ts";
@@ -89,37 +89,59 @@ export function noteStarted(draft: Draft, slot: Slot): void {
 export function stop(draft: Draft, slot: Slot, reason: StopReason): void {
   if (slot.stopping !== null || slot.phase === "ended" || slot.phase === "removing") return;
   if (slot.phase === "preparing" || slot.phase === "ready") {
-    end(draft, update(draft, slot, { stopping: reason }), stoppedOutcome(reason));
+    const stopped = update(draft, slot, { stopping: reason });
+    end(draft, stopped, stoppedOutcome(stopped));
     return;
   }
   if (slot.phase === "collecting") {
     // The container is over. Outputs on their way are given up only for a reason of the job's owner.
     if (slot.end !== null || reason === "contact_loss" || reason === "drain") return;
-    end(draft, update(draft, slot, { stopping: reason }), stoppedOutcome(reason));
+    const stopped = update(draft, slot, { stopping: reason });
+    end(draft, stopped, stoppedOutcome(stopped));
     return;
   }
   const next = update(draft, slot, { stopping: reason });
   if (next.phase === "running") stopContainer(draft, next);
 }
 
+/** The worker takes the slot back. What is over already, or is being stopped, ends as it was going to. */
+export function reclaim(draft: Draft, slot: Slot, outcome: WorkerFailure): void {
+  if (slot.attempt === null) return noteFailed(draft, slot, outcome);
+  // A container that has ended needs nothing of what is taken back; its outputs are on the disk.
+  if (slot.stopping !== null || ["collecting", "ended", "removing"].includes(slot.phase)) return;
+  stop(draft, update(draft, slot, { reclaim: outcome }), "reclaimed");
+}
+
 export function stopContainer(draft: Draft, slot: Slot): void {
-  emit(draft, { kind: "stop", slotId: slot.id, graceS: slot.run.stopGraceS });
+  const { stopGraceS, network } = slot.run;
+  emit(draft, { kind: "stop", slotId: slot.id, graceS: stopGraceS });
+  // Processes that hang in a driver whose card is gone cannot be killed, and the job must not wait for them. One that reaches the network may have effects outside: it does.
+  if (slot.reclaim?.code !== "gpu_lost" || network === "egress") return;
+  liveOf(draft.state, slot).giveUpAtMs = draft.nowMs + stopGraceS * 1000 + draft.state.config.unkillableMs;
+}
+
+/** The container does not die: its attempt ends as if it had. The runner goes on trying to remove it. */
+export function giveUp(draft: Draft, slot: Slot): void {
+  const ranMs = ranMsOf(draft.state, slot, draft.nowMs);
+  noteExited(draft, slot, { exitCode: null, oomKilled: false, diskExceeded: false, ranMs });
 }
 
 /** The container is over: by its own success its outputs are collected, else its newest checkpoint is shipped and the end told. */
 export function noteExited(draft: Draft, slot: Slot, exit: Exited): void {
   if (slot.phase !== "starting" && slot.phase !== "running") return;
   const ranMs = Math.max(slot.ranMs, exit.ranMs);
-  liveOf(draft.state, slot).runningSinceMs = null;
+  const live = liveOf(draft.state, slot);
+  live.runningSinceMs = null;
+  live.giveUpAtMs = null;
   const { stopping } = slot;
   if (stopping === "contact_loss") {
-    end(draft, update(draft, slot, { ranMs }), stoppedOutcome(stopping));
+    end(draft, update(draft, slot, { ranMs }), stoppedOutcome(slot));
   } else if (stopping === null && exit.exitCode === 0 && !exit.diskExceeded) {
     const next = update(draft, slot, { phase: "collecting", ranMs });
     tell(draft, next);
     collect(draft, next);
   } else {
-    const outcome = stopping === null ? failureOf(exit) : stoppedOutcome(stopping);
+    const outcome = stopping === null ? failureOf(exit) : stoppedOutcome(slot);
     pursue(draft, update(draft, slot, { phase: "collecting", ranMs, end: { ranMs, outcome } }));
   }
 }
@@ -128,8 +150,9 @@ export function collect(draft: Draft, slot: Slot): void {
   emit(draft, { kind: "collect", slotId: slot.id, jobId: slot.jobId });
 }
 
-function stoppedOutcome(reason: StopReason): EndOutcome {
-  if (reason !== "contact_loss") return { kind: "stopped" };
+function stoppedOutcome({ stopping, reclaim: reclaimed }: Slot): EndOutcome {
+  if (stopping === "reclaimed" && reclaimed !== undefined) return reclaimed;
+  if (stopping !== "contact_loss") return { kind: "stopped" };
   return {
     kind: "worker_failed",
     code: "contact_loss",
@@ -170,7 +193,7 @@ export function noteFailed(draft: Draft, slot: Slot, outcome: EndOutcome): void 
   }
   // An end that is already certain is told as it was; one that was asked for is no failure.
   if (slot.end !== null) pursue(draft, slot);
-  else if (slot.stopping !== null) end(draft, slot, stoppedOutcome(slot.stopping));
+  else if (slot.stopping !== null) end(draft, slot, stoppedOutcome(slot));
   else end(draft, slot, outcome);
 }
 

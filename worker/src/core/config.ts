@@ -14,6 +14,8 @@ export interface WorkerConfig {
   readonly shipRetryMs: number;
   /** How often the newest entry is tried once its container has ended; then the attempt ends without it. */
   readonly shipTriesAtEndMax: number;
+  /** How long after SIGKILL a container on a lost GPU is waited for. */
+  readonly unkillableMs: number;
 }
 
 export const DEFAULT_WORKER_CONFIG: WorkerConfig = {
@@ -26,6 +28,8 @@ export const DEFAULT_WORKER_CONFIG: WorkerConfig = {
   shipRetryMs: 1_000,
   // A store that refuses three times in a row will not take the fourth; the job resumes from an older checkpoint.
   shipTriesAtEndMax: 3,
+  // SIGKILL works within a second where it works at all; a busy Engine needs some more.
+  unkillableMs: 5_000,
 };
 
 /** The share of {@link HEARTBEAT_JITTER} that makes an interval shorter; never longer, so that silence is never our own doing. */

@@ -60,7 +60,10 @@ export interface PendingCheckpoint {
   readonly entry: EntryKey;
 }
 
-export type StopReason = "cancelled" | "deadline" | "drain" | "contact_loss";
+export type StopReason = "cancelled" | "deadline" | "drain" | "contact_loss" | "reclaimed";
+
+/** A fault of the worker, not of the job. */
+export type WorkerFailure = Extract<EndOutcome, { kind: "worker_failed" }>;
 
 /** One row of the journal: enough to carry on after a crash of the agent. */
 export interface Slot {
@@ -82,6 +85,8 @@ export interface Slot {
   readonly pending: PendingCheckpoint | null;
   /** Stop was asked for: the container's end is not the job's own. */
   readonly stopping: StopReason | null;
+  /** Why the worker itself takes the slot back; there while `stopping` is `reclaimed`. */
+  readonly reclaim?: WorkerFailure;
   /** How it ends. Set in phase `collecting` once that is certain and only the newest checkpoint is still on its way; null there while outputs are collected. */
   readonly end: { readonly ranMs: number; readonly outcome: EndOutcome } | null;
   readonly ranMs: number;
@@ -126,6 +131,8 @@ export type WorkerCoreEvent =
     }
   /** Preparing, starting, restoring or shipping did not work; `outcome` says whose fault it is. */
   | { readonly kind: "failed"; readonly slotId: SlotId; readonly outcome: EndOutcome }
+  /** The worker takes back what the slot runs on (a GPU of its owner, or one that is lost): stop in good order, ship the newest checkpoint, end with `outcome`. */
+  | { readonly kind: "reclaim"; readonly slotId: SlotId; readonly outcome: WorkerFailure }
   | { readonly kind: "removed"; readonly slotId: SlotId }
   /** A newer whole entry stands in the checkpoint folder. */
   | {

@@ -81,6 +81,15 @@ const event: fc.Arbitrary<WorkerCoreEvent> = fc.oneof(
   },
   fc.record({ kind: fc.constant("shipFailed" as const), slotId, entry }),
   fc.record({ kind: fc.constant("outputs" as const), slotId, tree: fc.constant(null) }),
+  fc.record({
+    kind: fc.constant("reclaim" as const),
+    slotId,
+    outcome: fc.constantFrom("owner_reclaimed" as const, "gpu_lost" as const).map((code) => ({
+      kind: "worker_failed" as const,
+      code,
+      message: "taken back",
+    })),
+  }),
   fc.record({ kind: fc.constant("removed" as const), slotId }),
   fc.constant({ kind: "closed" as const }),
   fc.constant({ kind: "opened" as const, sessionId: "ses-1" as SessionId, contactLossS: 60 }),

@@ -23,6 +23,8 @@ export interface Live {
   shipFailures: number;
   /** The checkpoint that is being unpacked. */
   restoringSeq: number | null;
+  /** When a container that is being stopped is taken for ended though it is not; null for never. */
+  giveUpAtMs: number | null;
 }
 
 export interface WorkerState {
@@ -67,6 +69,7 @@ export function newLive(): Live {
     shipAgainMs: 0,
     shipFailures: 0,
     restoringSeq: null,
+    giveUpAtMs: null,
   };
 }
 

@@ -1,6 +1,6 @@
 // The worker's core: one event in, rows to journal and effects out. No clock, no I/O; the caller gives the time.
 import { unreachable } from "@qubix/shared/runtime";
-import { end, noteExited, noteFailed, notePrepared, noteStarted, remove, stop } from "./attempts.ts";
+import { end, giveUp, noteExited, noteFailed, notePrepared, noteStarted, reclaim, remove, stop } from "./attempts.ts";
 import { boot } from "./boot.ts";
 import type { Slot, SlotId, WorkerCoreEvent, WorkerMessageBody, WorkerStep } from "./model.ts";
 import { obey } from "./orders.ts";
@@ -33,8 +33,9 @@ export function step(state: WorkerState, nowMs: number, event: WorkerCoreEvent):
 export function nextDeadlineMs(state: WorkerState): number | null {
   let next = state.sessionId === null ? contactLossAtMs(state) : state.heartbeatAtMs;
   for (const slot of state.slots.values()) {
-    const atMs = shipAtMs(state, slot);
-    if (atMs !== null && (next === null || atMs < next)) next = atMs;
+    for (const atMs of [shipAtMs(state, slot), liveOf(state, slot).giveUpAtMs]) {
+      if (atMs !== null && (next === null || atMs < next)) next = atMs;
+    }
   }
   return next;
 }
@@ -86,6 +87,8 @@ function applyToSlot(draft: Draft, slot: Slot, event: SlotEvent): void {
       return noteExited(draft, slot, event);
     case "failed":
       return noteFailed(draft, slot, event.outcome);
+    case "reclaim":
+      return reclaim(draft, slot, event.outcome);
     case "removed":
       if (slot.phase === "removing") forget(draft, slot);
       return;
@@ -155,6 +158,8 @@ function noteTimer(draft: Draft): void {
   for (const slot of state.slots.values()) {
     const atMs = shipAtMs(state, slot);
     if (atMs !== null && nowMs >= atMs) pursue(draft, slot);
+    const { giveUpAtMs } = liveOf(state, slot);
+    if (giveUpAtMs !== null && nowMs >= giveUpAtMs) giveUp(draft, state.slots.get(slot.id) ?? slot);
   }
   if (state.sessionId !== null) {
     if (nowMs >= state.heartbeatAtMs) beat(draft);
