@@ -1,7 +1,7 @@
 import { type AccountId, AMOUNT_MAX, type ApiKeyId, type EnrolmentId, type JobId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import { balanceOf, findAccount, findApiKey, liveJob } from "./reads.ts";
-import { ADMIN, Network, specOf, treeOf } from "./testing/kit.ts";
+import { ADMIN, Network, offerOf, specOf, treeOf } from "./testing/kit.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -175,6 +175,26 @@ describe("a specification", () => {
     const inputs = [{ upload: "upl-1", to: "/in" }];
     expect(refusal(net, { inputs })).toMatchObject({ status: 422, code: "upload_unknown" });
     expect(refusal(net, { inputs }, owner)).toBeUndefined();
+  });
+
+  test("may name an image by upload: one file, and its own", () => {
+    const net = new Network();
+    const owner = net.account("consumer", 100n);
+    net.do({ kind: "upload.create", actor: owner, uploadId: "upl-1", tree: { ...treeOf("image"), files: 1 } });
+    net.do({ kind: "upload.create", actor: owner, uploadId: "upl-2", tree: { ...treeOf("folder"), files: 2 } });
+    expect(refusal(net, { image: "upload:upl-1" })).toMatchObject({ status: 422, code: "upload_unknown" });
+    expect(refusal(net, { image: "upload:upl-9" }, owner)).toMatchObject({ status: 422, code: "upload_unknown" });
+    expect(refusal(net, { image: "upload:upl-2" }, owner)).toMatchObject({ status: 422, code: "image_not_one_file" });
+    const id = net.submit(owner, { image: "upload:upl-1" });
+    expect(net.job(id)).toMatchObject({ phase: "queued", imageTree: treeOf("image").manifestCid });
+    const provider = net.account("provider");
+    net.worker(provider, "old");
+    expect(net.job(id).phase).toBe("queued");
+    const worker = net.worker(provider, "new", offerOf({ features: ["image-upload"] }));
+    expect(net.last(worker, "assign")?.run).toMatchObject({
+      image: "upload:upl-1",
+      imageTree: { manifestCid: treeOf("image").manifestCid },
+    });
   });
 
   test("resolves its inputs to trees", () => {

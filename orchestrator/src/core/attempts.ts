@@ -1,6 +1,6 @@
 // What workers say of their attempts. Each word is checked for worker, epoch and phase; a stale one is refused and its container fenced.
 import { attemptId, type AttemptRef, attemptTable, jobTable } from "@qubix/shared/domain";
-import type { EndOutcome, WorkerMessage } from "@qubix/shared/protocol";
+import { type EndOutcome, parseImageRef, type WorkerMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import { carryOn, closeAttempt, endByIntent, type Setback } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
@@ -11,7 +11,7 @@ import { credit } from "./metering.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
-import { sendStandbyCheckpoint } from "./standbys.ts";
+import { sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import {
   attemptsOf,
@@ -20,6 +20,8 @@ import {
   effect,
   emitJob,
   fire,
+  liveStandby,
+  machineOf,
   noteIncident,
   patchJob,
   put,
@@ -69,9 +71,26 @@ export function refuseStale(state: CoreState, machine: Machine, message: WorkerM
 export function onStarted(state: CoreState, machine: Machine, message: Message<"started">): void {
   const current = currentOf(state, machine, message.attempt);
   if (current === undefined) return refuseStale(state, machine, message, message.attempt);
-  markStarted(state, current, message.fromSeq);
+  const { job } = markStarted(state, current, message.fromSeq);
+  pinImage(state, job, message.imageDigest);
   ack(state, machine, message);
 }
+
+/** The first attempt that starts decides which image the job's reference stands for; a tag that moves later changes nothing for it. */
+function pinImage(state: CoreState, job: JobRecord, digest: string | undefined): void {
+  const ref = parseImageRef(job.spec.image);
+  const isPinned = job.imageDigest !== null || job.imageTree !== null || ref === undefined || ref.local;
+  if (digest === undefined || isPinned || !IMAGE_DIGEST.test(digest)) return;
+  if (ref.digest !== undefined && ref.digest !== digest) return;
+  const pinned = patchJob(state, job, { imageDigest: digest });
+  // A standby that is being prepared may have asked the registry at another moment.
+  const standby = liveStandby(state, pinned);
+  if (standby !== undefined && machineOf(state, standby.workerId).features.has("image-digest")) {
+    sendPrepare(state, pinned, standby);
+  }
+}
+
+const IMAGE_DIGEST = /^sha256:[0-9a-f]{64}$/;
 
 function markStarted(state: CoreState, { job, attempt }: Current, fromSeq: number): Current {
   const phase = fire(state, attemptTable, attempt.phase, "started");

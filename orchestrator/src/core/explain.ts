@@ -35,6 +35,7 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   egress: "network: egress",
   secrets: "secrets",
   "image-upload": "images by upload",
+  "image-digest": "images by digest",
 };
 
 interface Filter {

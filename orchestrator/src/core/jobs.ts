@@ -1,13 +1,20 @@
 // Jobs as their owners see them: created with their money locked, cancelled, drained around.
 import { formatUnits, holdFor, jobTable, settlementTable } from "@qubix/shared/domain";
-import { imageKey, type ImageRef, type JobSpec, parseImageRef, unavailableFeatures } from "@qubix/shared/protocol";
+import {
+  imageKey,
+  type ImageRef,
+  type JobSpec,
+  parseImageRef,
+  unavailableFeatures,
+  uploadedImage,
+} from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import { stopAttempt } from "./attempts.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
 import { balanceOf, transfer } from "./ledger.ts";
-import type { JobRecord, WorkerRecord } from "./model.ts";
+import type { JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
 import { newJobId } from "./random.ts";
 import type { CoreState } from "./state.ts";
 import { countUp, emit, emitJob, patchJob, put, refusal, refuse } from "./tables.ts";
@@ -51,10 +58,12 @@ export function refusalOf(state: CoreState, actor: Actor, spec: JobSpec): Refusa
       features: missing,
     });
   }
-  return imageRefusal(state, spec.image) ?? fundsRefusal(state, actor, spec);
+  return imageRefusal(state, actor, spec.image) ?? fundsRefusal(state, actor, spec);
 }
 
-function imageRefusal(state: CoreState, image: string): Refusal | undefined {
+function imageRefusal(state: CoreState, actor: Actor, image: string): Refusal | undefined {
+  const uploadId = uploadedImage(image);
+  if (uploadId !== undefined) return uploadRefusal(state, actor, uploadId);
   const ref = parseImageRef(image);
   if (ref === undefined) {
     return refusal(
@@ -72,6 +81,28 @@ function imageRefusal(state: CoreState, image: string): Refusal | undefined {
     `Images of ${ref.registry} are not allowed here. Use one of: ${registriesAllowed.join(", ")}.`,
     { registry: ref.registry, allowed: registriesAllowed },
   );
+}
+
+function uploadRefusal(state: CoreState, actor: Actor, id: string): Refusal | undefined {
+  const upload = ownUpload(state, actor, id);
+  if (upload === undefined) return uploadUnknown(id);
+  if (upload.tree.files === 1) return undefined;
+  return refusal(
+    422,
+    "image_not_one_file",
+    `An image by upload is one archive, as docker save makes it, and ${id} has ${upload.tree.files} files. Upload the archive alone (qubix run --image-file).`,
+    { files: upload.tree.files },
+  );
+}
+
+function ownUpload(state: CoreState, actor: Actor, id: string | undefined): UploadRecord | undefined {
+  const upload = id === undefined ? undefined : state.rows.uploads.get(id);
+  return upload?.accountId === actor.accountId ? upload : undefined;
+}
+
+function uploadUnknown(id: string | undefined): Refusal {
+  const message = `There is no upload ${id ?? ""} of yours. Upload the files first (POST /v1/uploads).`;
+  return refusal(422, "upload_unknown", message);
 }
 
 function localRefusal(state: CoreState, image: string, ref: ImageRef): Refusal | undefined {
@@ -99,14 +130,8 @@ function fundsRefusal(state: CoreState, actor: Actor, spec: JobSpec): Refusal | 
 function inputsOf(state: CoreState, actor: Actor, spec: JobSpec): JobRecord["inputs"] | Refusal {
   const inputs: { manifestCid: JobRecord["inputs"][number]["manifestCid"]; to: string }[] = [];
   for (const { upload: id, to } of spec.inputs) {
-    const upload = id === undefined ? undefined : state.rows.uploads.get(id);
-    if (upload === undefined || upload.accountId !== actor.accountId) {
-      return refusal(
-        422,
-        "upload_unknown",
-        `There is no upload ${id ?? ""} of yours. Upload the files first (POST /v1/uploads).`,
-      );
-    }
+    const upload = ownUpload(state, actor, id);
+    if (upload === undefined) return uploadUnknown(id);
     inputs.push({ manifestCid: upload.tree.manifestCid, to });
   }
   return inputs;
@@ -136,6 +161,8 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, inputs: JobRecord
     checkpoints: [],
     outputs: null,
     inputs,
+    imageTree: ownUpload(state, actor, uploadedImage(spec.image))?.tree.manifestCid ?? null,
+    imageDigest: null,
     currency,
     rateMax: 0n,
     standbyRateMax: 0n,

@@ -129,6 +129,10 @@ export interface JobRecord {
   readonly checkpoints: readonly CheckpointRecord[];
   readonly outputs: TreeRef | null;
   readonly inputs: readonly { readonly manifestCid: ChunkCid; readonly to: string }[];
+  /** The archive of an image `upload:ID`; null for any other image. */
+  readonly imageTree: ChunkCid | null;
+  /** What the image's reference resolved to for the first attempt that started: every later one, and every standby, runs the same. */
+  readonly imageDigest: string | null;
   readonly currency: Currency;
   /** Highest rates (micro-units an hour) any attempt, any standby of this job had: what the price cap is checked against. */
   readonly rateMax: bigint;

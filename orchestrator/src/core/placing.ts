@@ -81,7 +81,7 @@ export function sendAssign(state: CoreState, job: JobRecord, attempt: AttemptRec
   send(state, attempt.workerId, {
     kind: "assign",
     attempt: refOf(attempt),
-    run: runSpecOf(job, attempt.allocation),
+    run: runSpecOf(job, attempt.allocation, machineOf(state, attempt.workerId)),
     checkpoint: checkpointRefOf(newestCheckpoint(job)),
   });
 }
@@ -122,8 +122,9 @@ export function checkpointRefOf(checkpoint: CheckpointRecord | undefined): Check
   return { seq, epoch, tree };
 }
 
-export function runSpecOf(job: JobRecord, allocation: Allocation): RunSpec {
-  const { spec } = job;
+/** What a machine is told of a job. Fields that older workers do not know go only to machines that offer the feature of that name. */
+export function runSpecOf(job: JobRecord, allocation: Allocation, machine: Machine): RunSpec {
+  const { spec, imageDigest, imageTree } = job;
   return {
     image: spec.image,
     command: spec.command,
@@ -139,5 +140,7 @@ export function runSpecOf(job: JobRecord, allocation: Allocation): RunSpec {
     checkpointIntervalS: spec.checkpoint.intervalS,
     ...(spec.isolation === "sandboxed" ? { isolation: spec.isolation } : {}),
     ...(spec.network === "egress" ? { network: spec.network } : {}),
+    ...(imageDigest !== null && machine.features.has("image-digest") ? { imageDigest } : {}),
+    ...(imageTree === null ? {} : { imageTree: { manifestCid: imageTree } }),
   };
 }

@@ -53,7 +53,7 @@ export function sendPrepare(state: CoreState, job: JobRecord, standby: StandbyRe
     kind: "prepare",
     standbyId: standby.id,
     jobId: job.id,
-    run: runSpecOf(job, standby.allocation),
+    run: runSpecOf(job, standby.allocation, machineOf(state, standby.workerId)),
     checkpoint: checkpointRefOf(newestCheckpoint(job)),
   });
 }

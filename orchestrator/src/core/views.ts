@@ -26,6 +26,7 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     reason: job.reason,
     message: job.message,
     spec: specView(job),
+    imageDigest: job.imageDigest,
     epoch: job.epoch,
     workerId: current?.workerId ?? null,
     progress: progressOf(state, job),

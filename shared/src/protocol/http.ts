@@ -113,6 +113,8 @@ export const jobViewSchema = z.object({
   /** A sentence for people on the reason, e.g. what to change. */
   message: nullableText,
   spec: z.record(z.string(), z.unknown()),
+  /** What the image's tag stood for when the job first started (`sha256:…`): all its attempts run that. Null before, and where no registry named it. */
+  imageDigest: nullableText,
   epoch: count,
   workerId: nullableText,
   progress: z.number().nullable(),

@@ -206,10 +206,10 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
 }
 
 /** What a worker may offer beyond what every worker can, and what a job that needs it asks for. */
-export const WORKER_FEATURES = ["sandboxed", "egress", "secrets", "image-upload"] as const;
+export const WORKER_FEATURES = ["sandboxed", "egress", "secrets", "image-upload", "image-digest"] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 
-/** The features a job needs of its worker, in a fixed order. */
+/** The features a job needs of its worker, in a fixed order. `image-digest` is never needed: who offers it can be told which digest a tag stands for. */
 export function featuresOf(spec: JobSpec): readonly WorkerFeature[] {
   const needed: readonly [boolean, WorkerFeature][] = [
     [spec.isolation === "sandboxed", "sandboxed"],

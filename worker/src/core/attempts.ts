@@ -60,7 +60,10 @@ export function notePrepared(draft: Draft, slot: Slot, event: Prepared): void {
   liveOf(draft.state, slot).restoringSeq = null;
   if (slot.phase !== "preparing" && slot.phase !== "ready") return;
   const { checkpointSeq, entry } = event;
+  const imageDigest = event.imageDigest ?? slot.imageDigest;
+  if (isOtherImage(slot.run, imageDigest)) return noteFailed(draft, slot, IMAGE_MOVED);
   const next = update(draft, slot, {
+    ...(imageDigest === undefined ? {} : { imageDigest }),
     unpackedSeq: checkpointSeq,
     committedSeq: checkpointSeq,
     committedEntry: entry,
@@ -70,6 +73,17 @@ export function notePrepared(draft: Draft, slot: Slot, event: Prepared): void {
   if (next.attempt === null) tell(draft, next);
   else if (isCurrent) start(draft, next);
 }
+
+/** It was prepared before the job's first attempt had decided which image the tag stands for, and the tag moved in between. */
+export function isOtherImage(run: RunSpec, imageDigest: string | undefined): boolean {
+  return run.imageDigest !== undefined && imageDigest !== undefined && imageDigest !== run.imageDigest;
+}
+
+export const IMAGE_MOVED: EndOutcome = {
+  kind: "worker_failed",
+  code: "image_pull_failed",
+  message: "The image's tag was moved while the worker prepared it: this is another image than the job's.",
+};
 
 export function start(draft: Draft, slot: Slot): void {
   assert(slot.attempt !== null, `slot ${slot.id} has nothing to start for`);

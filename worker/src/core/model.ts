@@ -71,6 +71,8 @@ export interface Slot {
   readonly jobId: JobId;
   readonly phase: SlotPhase;
   readonly run: RunSpec;
+  /** What its image's reference resolved to, once it is prepared and where a registry named it. Missing in rows of older versions. */
+  readonly imageDigest?: string | undefined;
   /** What it is leased for; null while it only stands by. */
   readonly attempt: AttemptRef | null;
   readonly standbyId: StandbyId | null;
@@ -118,6 +120,8 @@ export type WorkerCoreEvent =
       readonly slotId: SlotId;
       readonly checkpointSeq: number;
       readonly entry: EntryKey | null;
+      /** What the image's reference resolved to, where a registry named it and the image was just looked at. */
+      readonly imageDigest?: string;
     }
   | { readonly kind: "started"; readonly slotId: SlotId }
   /** The container ended. A last `entry`, where there is one, comes before it. */

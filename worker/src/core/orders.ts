@@ -2,7 +2,7 @@
 import type { AttemptRef } from "@qubix/shared/domain";
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
-import { openSlot, remove, restore, start, stop } from "./attempts.ts";
+import { IMAGE_MOVED, isOtherImage, noteFailed, openSlot, remove, restore, start, stop } from "./attempts.ts";
 import type { Slot, SlotId } from "./model.ts";
 import { hasten, send, tell } from "./reports.ts";
 import { type Draft, emit, slotOfAttempt, slotOfStandby, update } from "./state.ts";
@@ -107,8 +107,14 @@ function prepareStandby(draft: Draft, message: Order<"prepare">): void {
     openSlot(draft, { id, jobId, run, checkpoint, attempt: null, standbyId });
     return;
   }
-  if (known.attempt !== null) return;
-  tell(draft, known);
+  if (known.attempt !== null || known.phase === "removing") return;
+  const { imageDigest } = run;
+  const pinned =
+    imageDigest === undefined || known.run.imageDigest !== undefined
+      ? known
+      : update(draft, known, { run: { ...known.run, imageDigest } });
+  if (isOtherImage(pinned.run, pinned.imageDigest)) return noteFailed(draft, pinned, IMAGE_MOVED);
+  tell(draft, pinned);
   if (checkpoint !== null) follow(draft, { kind: "standby.checkpoint", standbyId, checkpoint });
 }
 

@@ -83,7 +83,10 @@ export function tell(draft: Draft, slot: Slot): void {
   const isExited = slot.phase === "collecting" && end === null;
   if (slot.phase === "running" || slot.phase === "collecting") {
     // An exit says by itself that there was a start.
-    if (!isExited) send(draft, { kind: "started", attempt, fromSeq: slot.unpackedSeq });
+    if (!isExited) {
+      const { imageDigest, unpackedSeq: fromSeq } = slot;
+      send(draft, { kind: "started", attempt, fromSeq, ...(imageDigest === undefined ? {} : { imageDigest }) });
+    }
     tellPending(draft, slot);
   }
   if (isExited) send(draft, { kind: "exited", attempt, ranMs: slot.ranMs });

@@ -224,6 +224,50 @@ describe("checkpoints", () => {
   });
 });
 
+describe("what an image's tag stood for", () => {
+  const [one, two] = ["sha256:1", "sha256:2"];
+  const prepare = (imageDigest: string) =>
+    ({
+      kind: "message",
+      message: {
+        kind: "prepare",
+        standbyId: STANDBY,
+        jobId: ATTEMPT.jobId,
+        run: { ...RUN, imageDigest },
+        checkpoint: null,
+      },
+    }) as const;
+
+  it("is told with the start, also after a restart of the agent", () => {
+    const bench = opened();
+    bench.give({ kind: "message", message: ASSIGN });
+    bench.give({ kind: "prepared", slotId: ID, checkpointSeq: 0, entry: null, imageDigest: one });
+    const told = { kind: "started", attempt: ATTEMPT, fromSeq: 0, imageDigest: one };
+    expect(messages(bench.give({ kind: "started", slotId: ID }))).toEqual([told]);
+    const again = restarted(bench, found({ state: "running" }));
+    const greeting = again.give({ kind: "opened", sessionId: SESSION, contactLossS: 60 });
+    expect(messages(greeting)).toContainEqual(told);
+  });
+
+  it("keeps a standby that has the same, and gives up one that has another", () => {
+    const same = standby();
+    same.give({ kind: "prepared", slotId: STANDBY_SLOT, checkpointSeq: 0, entry: null, imageDigest: one });
+    expect(kinds(same.give(prepare(one)))).toEqual(["send standby.ready"]);
+    expect(kinds(same.give(prepare(two)))).toEqual(["send standby.ready"]);
+    const other = standby();
+    other.give({ kind: "prepared", slotId: STANDBY_SLOT, checkpointSeq: 0, entry: null, imageDigest: one });
+    expect(kinds(other.give(prepare(two)))).toEqual(["send standby.failed", "remove"]);
+    const late = opened();
+    late.give({
+      kind: "message",
+      message: { kind: "prepare", standbyId: STANDBY, jobId: ATTEMPT.jobId, run: RUN, checkpoint: null },
+    });
+    expect(kinds(late.give(prepare(two)))).toEqual([]);
+    const answer = { kind: "prepared", slotId: STANDBY_SLOT, checkpointSeq: 0, entry: null, imageDigest: one } as const;
+    expect(kinds(late.give(answer))).toEqual(["send standby.failed", "remove"]);
+  });
+});
+
 describe("a standby", () => {
   it("follows the newest checkpoint and starts at once when promoted", () => {
     const bench = standby();

@@ -15,6 +15,7 @@ const QUEUED: JobView = {
   reason: null,
   message: null,
   spec: { image: "qubix/tiny:local" },
+  imageDigest: null,
   epoch: 0,
   workerId: null,
   progress: null,

@@ -51,6 +51,9 @@ export function decodeJob(data: string, spec: JobSpec): JobRecord {
   return {
     ...raw,
     spec,
+    // Rows of before these were known.
+    imageTree: raw.imageTree ?? null,
+    imageDigest: raw.imageDigest ?? null,
     rateMax: BigInt(raw.rateMax),
     standbyRateMax: BigInt(raw.standbyRateMax),
     settlement: decodeSettlement(raw.settlement),

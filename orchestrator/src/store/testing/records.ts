@@ -102,6 +102,8 @@ export function aJob(
     ],
     outputs: null,
     inputs: [{ manifestCid: aTree(1).manifestCid, to: "/work/in" }],
+    imageTree: null,
+    imageDigest: `sha256:${"0".repeat(64)}`,
     currency: "USD",
     rateMax: 123n,
     standbyRateMax: 0n,
