@@ -13,7 +13,14 @@ import type {
   WorkerRecord,
 } from "@qubix/orchestrator/core";
 import type { Store } from "@qubix/orchestrator/store";
-import { type AttemptId, type AttemptRef, attemptId, type JobId, type WorkerId } from "@qubix/shared/domain";
+import {
+  type AttemptId,
+  type AttemptRef,
+  attemptId,
+  type JobId,
+  type Money,
+  type WorkerId,
+} from "@qubix/shared/domain";
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "@qubix/worker/core";
@@ -100,6 +107,7 @@ export function createMonitor(world: World, store: Store): Monitor {
   const jobs = new Map<JobId, JobRecord>();
   const attempts = new Map<string, Seen<AttemptRecord>>();
   const standbys = new Map<string, Seen<StandbyRecord>>();
+  const workerRows = new Map<WorkerId, WorkerRecord>();
   const offered = new Map<WorkerId, Omit<Allocation, "gpuUuids">>();
   const active = new Map<JobId, Set<string>>();
   const holders = new Map<WorkerId, Map<string, AttemptRecord | StandbyRecord>>();
@@ -217,7 +225,9 @@ export function createMonitor(world: World, store: Store): Monitor {
   }
 
   /** What runs goes on when less is offered than before, so the most that was ever offered is the bound. */
-  function putWorker({ id, offer }: WorkerRecord): void {
+  function putWorker(worker: WorkerRecord): void {
+    const { id, offer } = worker;
+    workerRows.set(id, worker);
     const most = offered.get(id) ?? { cpuMilli: 0, memoryMiB: 0, diskMiB: 0 };
     offered.set(id, {
       cpuMilli: Math.max(most.cpuMilli, Math.round((offer?.cpus ?? 0) * 1000)),
@@ -260,6 +270,18 @@ export function createMonitor(world: World, store: Store): Monitor {
     transfers.push(transfer);
     const sum = transfer.postings.reduce((total, posting) => total + posting.amount, 0n);
     check(sum === 0n, () => `invariant 5: ${transfer.id} sums to ${sum}`);
+  }
+
+  /** What a worker is told lies in settlements that are durable; it may lie behind them. */
+  function checkEarnings(workerId: WorkerId, totals: readonly Money[]): void {
+    const row = workerRows.get(workerId);
+    check(row?.offer?.features?.includes("earnings") === true, () => `${workerId} does not know the message earnings`);
+    for (const { amount, currency } of totals) {
+      const earned = row.earned.find((money) => money.currency === currency)?.amount ?? 0n;
+      check(amount > 0n && amount <= earned, () => {
+        return `${workerId} was told of ${amount} ${currency} earned, and ${earned} are durable`;
+      });
+    }
   }
 
   function durable(ref: AttemptRef): AttemptRecord | undefined {
@@ -313,6 +335,7 @@ export function createMonitor(world: World, store: Store): Monitor {
           return `${message.kind} of ${attemptId(message.attempt)} reached ${workerId} and is not durable`;
         });
       }
+      if (message.kind === "earnings") checkEarnings(workerId, message.totals);
       if (message.kind !== "ack" || re === undefined) return;
       if (re.kind === "ended") {
         const row = durable(re.attempt);

@@ -30,6 +30,8 @@ export interface SeedResult {
 const WORKERS_MIN = 5;
 const WORKERS_MAX = 8;
 const PROVIDERS = 3;
+/** Every third worker is of a version that does not know the message `earnings`. */
+const EARNINGS_UNKNOWN_EVERY = 3;
 /** After the faults every job must have ended within this time: the longest queueS and durationMaxS, a few times over. */
 const CONVERGE_MS = 15 * 60_000;
 /** Then workers have this long to be told of what they may forget. */
@@ -166,6 +168,7 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     standbyPercent: rng.int(10, 50),
     localImages: [],
     draining: false,
+    ...(at % EARNINGS_UNKNOWN_EVERY === EARNINGS_UNKNOWN_EVERY - 1 ? {} : { features: ["earnings"] }),
   };
 }
 

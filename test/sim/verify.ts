@@ -53,6 +53,7 @@ export function reckon(of: Reckoning): void {
     reckonTime(of, stored.job, stored.attempts, containers.get(jobId) ?? []);
     for (const standby of stored.standbys) reckonStandby(of, standby, stored.attempts);
   }
+  reckonEarnings(store, monitor);
   for (const worker of workers) {
     const left = worker.leftovers();
     check(left.length === 0, () => `${worker.machine.workerId} still holds ${left.join(", ")}`);
@@ -131,6 +132,30 @@ function reckonMoney(
     const said = total(settlement.lines.filter((line) => line.account === account));
     const done = total(moved.filter((posting) => posting.account === account));
     check(said === done, () => `invariant 5: ${account} was promised ${said} for ${job.id} and posted ${done}`);
+  }
+}
+
+/** What the workers' rows say they earned is what the settlements posted to their providers, a currency and a worker at a time. */
+function reckonEarnings(store: Store, monitor: Monitor): void {
+  const workers = store.load().rows.workers;
+  const posted = new Map<string, bigint>();
+  for (const { kind, currency, postings } of monitor.transfers) {
+    if (kind !== "settlement") continue;
+    for (const { account, amount } of postings) {
+      if (account.startsWith("provider:")) posted.set(currency, (posted.get(currency) ?? 0n) + amount);
+    }
+  }
+  const earned = new Map<string, bigint>();
+  for (const worker of workers) {
+    for (const { amount, currency } of worker.earned) earned.set(currency, (earned.get(currency) ?? 0n) + amount);
+    const lines = [...monitor.jobs.values()].flatMap(({ settlement }) => settlement.lines);
+    const shares = total(lines.filter(({ workerId }) => workerId === worker.id));
+    const sum = total(worker.earned);
+    check(sum === shares, () => `invariant 5: ${worker.id} earned ${shares}, its row says ${sum}`);
+  }
+  for (const currency of new Set([...posted.keys(), ...earned.keys()])) {
+    const [rows, books] = [earned.get(currency) ?? 0n, posted.get(currency) ?? 0n];
+    check(rows === books, () => `invariant 5: workers earned ${rows} ${currency}, providers were posted ${books}`);
   }
 }
 

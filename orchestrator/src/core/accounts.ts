@@ -115,6 +115,7 @@ function enrol(state: CoreState, enrolment: EnrolmentRecord, event: Event<"enrol
     sessionId: null,
     offer: null,
     draining: false,
+    earned: [],
     enrolledAtMs: state.nowMs,
   };
   put(state, "workers", worker.id, worker);

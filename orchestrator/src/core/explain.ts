@@ -36,6 +36,8 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   secrets: "secrets",
   "image-upload": "images by upload",
   "image-digest": "images by digest",
+  // What a worker understands; no job asks for it.
+  earnings: "word of their earnings",
 };
 
 interface Filter {

@@ -98,6 +98,7 @@ function indexWorker({ ix, nowMs }: CoreState, before?: WorkerRecord, after?: Wo
   if (machine === undefined) ix.machines.set(after.id, (machine = newMachine(after, nowMs)));
   machine.worker = after;
   if (before?.offer !== after.offer) indexOffer(ix, machine);
+  else if (before !== undefined && before.earned !== after.earned) return;
   machine.gained = true;
   ix.market.dirty.add(machine);
 }

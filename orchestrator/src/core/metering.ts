@@ -1,6 +1,7 @@
 // What was worked and what it costs. Time is credited only by accepted checkpoints and ends of the current epoch; money is settled once, at the job's end.
 import { chargeFor, type Claim, feeOf, settlementTable, splitByLargestRemainder } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { addEarnings } from "./earnings.ts";
 import { transfer } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
 import type { AttemptRecord, JobRecord, LedgerAccount, Posting, SettlementLine, StandbyRecord } from "./model.ts";
@@ -69,6 +70,7 @@ export function settle(state: CoreState, job: JobRecord): JobRecord {
   });
   const settled = { ...job, settlement: { phase, hold, gross, lines } };
   put(state, "jobs", job.id, settled);
+  addEarnings(state, job.currency, lines);
   reportSettlement(state, settled, gross, lines);
   return settled;
 }

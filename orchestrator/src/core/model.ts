@@ -12,6 +12,7 @@ import type {
   JobId,
   JobPhase,
   LeasePhase,
+  Money,
   SessionId,
   SettlementPhase,
   StandbyId,
@@ -60,6 +61,8 @@ export interface WorkerRecord {
   readonly offer: WorkerOffer | null;
   /** Its owner or an admin asked for it over the API; beside the offer's own word. */
   readonly draining: boolean;
+  /** Its shares of settled jobs so far, one entry a currency, in the order in which they were first earned. */
+  readonly earned: readonly Money[];
   readonly enrolledAtMs: number;
 }
 

@@ -257,6 +257,11 @@ describe("any history", () => {
           expect(ends(net.kept.events, job.id)).toBe(1);
         }
         const left = net.kept.all("balances");
+        const earned = net.kept.all("workers").flatMap((worker) => worker.earned);
+        const providers = left.filter(({ account }) => account.startsWith("provider:"));
+        const sum = (amounts: readonly { readonly amount: bigint }[]) =>
+          amounts.reduce((all, one) => all + one.amount, 0n);
+        expect(sum(earned)).toBe(sum(providers));
         expect(left.some(({ account }) => account.startsWith("escrow:"))).toBe(false);
         const inside = left.filter(({ account }) => !account.startsWith("external:"));
         expect(inside.reduce((sum, { amount }) => sum + amount, 0n)).toBe(world.granted);

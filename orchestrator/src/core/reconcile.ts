@@ -3,6 +3,7 @@
 import { attemptId, type SessionId } from "@qubix/shared/domain";
 import type { JournalAttempt, JournalStandby, WorkerMessage } from "@qubix/shared/protocol";
 import { ack, sendStop } from "./attempts.ts";
+import { tellEarnings } from "./earnings.ts";
 import { canUndo, loseAttempt, placeOnStandby, promotedStandbyOn, undo } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
@@ -18,6 +19,7 @@ type Hello = Extract<WorkerMessage, { kind: "hello" }>;
 export function onHello(state: CoreState, machine: Machine, sessionId: SessionId, hello: Hello): void {
   onGreeted(state, machine, sessionId, hello.offer);
   ack(state, machine, hello);
+  tellEarnings(state, machine);
   const journal = new Map(hello.attempts.map((entry) => [attemptId(entry.attempt), entry]));
   const standbys = new Map(hello.standbys.map((entry) => [entry.standbyId, entry]));
   // Fences first, so that the machine is free for what may be sent after them.

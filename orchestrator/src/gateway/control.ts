@@ -2,7 +2,7 @@
 import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
 import type { SessionId, WorkerId } from "@qubix/shared/domain";
-import type { OrchestratorMessage, WorkerMessage } from "@qubix/shared/protocol";
+import { type OrchestratorMessage, toWireMoney, type WorkerMessage } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import { closeSocket } from "./closing.ts";
 import { parseJson, readWorkerMessage } from "./frames.ts";
@@ -184,7 +184,12 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
   };
 }
 
-/** Most frames are acknowledgements; their text needs no serialiser. */
+/** Most frames are acknowledgements; their text needs no serialiser. Amounts are decimal strings on the wire. */
 function encode(message: OrchestratorMessage): string {
-  return message.kind === "ack" ? `{"kind":"ack","re":${message.re}}` : JSON.stringify(message);
+  if (message.kind === "ack") return `{"kind":"ack","re":${message.re}}`;
+  if (message.kind !== "earnings") return JSON.stringify(message);
+  return JSON.stringify({
+    ...message,
+    totals: message.totals.map((money) => toWireMoney(money.amount, money.currency)),
+  });
 }

@@ -79,6 +79,7 @@ export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number
     memoryMiB: offer?.memoryMiB ?? 0,
     attempts: [...held.attempts],
     standbys: [...held.standbys],
+    earned: worker.earned.map(({ amount, currency }) => toWireMoney(amount, currency)),
     lastSeenMsAgo: heardMs === undefined ? null : Math.max(0, Math.round(nowMs - heardMs)),
   };
 }

@@ -232,6 +232,8 @@ export const workerViewSchema = z.object({
   memoryMiB: count,
   attempts: z.array(text),
   standbys: z.array(text),
+  /** Its shares of settled jobs so far, one entry a currency. */
+  earned: z.array(wireMoneySchema).optional(),
   lastSeenMsAgo: nullableCount,
 });
 

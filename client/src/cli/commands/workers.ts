@@ -3,7 +3,7 @@ import { collect } from "../../sdk/paging.ts";
 import type { Worker } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
 import { formatFields, formatTable } from "../format/table.ts";
-import { formatDuration, formatMiB } from "../format/units.ts";
+import { formatDuration, formatMiB, formatMoney } from "../format/units.ts";
 import type { Colors, Handler } from "../session.ts";
 
 export const workers: Handler<object> = async (session, [id]) => {
@@ -69,6 +69,7 @@ function workerText(worker: Worker, colors: Colors): string {
       ["Memory", formatMiB(worker.memoryMiB)],
       ["Attempts", worker.attempts.length === 0 ? "none" : worker.attempts.join(", ")],
       ["Standbys", worker.standbys.length === 0 ? "none" : worker.standbys.join(", ")],
+      ["Earned", earnedText(worker)],
       ["Seen", seenText(worker)],
     ],
     colors,
@@ -89,6 +90,11 @@ function gpusText(worker: Worker): string {
   const counts = new Map<string, number>();
   for (const { model } of worker.gpus) counts.set(model, (counts.get(model) ?? 0) + 1);
   return [...counts].map(([model, count]) => `${count} × ${model}`).join(", ");
+}
+
+/** Settled jobs only. */
+function earnedText({ earned = [] }: Worker): string {
+  return earned.length === 0 ? "nothing yet" : earned.map(formatMoney).join(", ");
 }
 
 function seenText(worker: Worker): string {

@@ -111,12 +111,17 @@ export function decodeStandby(data: string): StandbyRecord {
 // ── Workers ──
 
 export function encodeWorker(worker: WorkerRecord): string {
-  return JSON.stringify({ ...worker, offer: worker.offer && encodeOffer(worker.offer) });
+  return JSON.stringify({
+    ...worker,
+    offer: worker.offer && encodeOffer(worker.offer),
+    earned: worker.earned.map(encodeMoney),
+  });
 }
 
 export function decodeWorker(data: string): WorkerRecord {
-  const raw = JSON.parse(data) as WorkerRecord;
-  return { ...raw, offer: raw.offer && decodeOffer(raw.offer) };
+  // Rows of versions that did not count earnings have none.
+  const raw = JSON.parse(data) as Omit<WorkerRecord, "earned"> & Partial<Pick<WorkerRecord, "earned">>;
+  return { ...raw, offer: raw.offer && decodeOffer(raw.offer), earned: (raw.earned ?? []).map(decodeMoney) };
 }
 
 function encodeOffer(offer: WorkerOffer): unknown {

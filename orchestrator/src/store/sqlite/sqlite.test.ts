@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import BetterSqlite3 from "better-sqlite3";
 import type { TransferId } from "@qubix/shared/domain";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { changesOf } from "../testing/records.ts";
+import { aWorker, changesOf, put } from "../testing/records.ts";
 import { DATABASE_FILE } from "./data-dir.ts";
 import { openSqliteStore } from "./index.ts";
 import { SCHEMA_VERSION } from "./schema.ts";
@@ -46,6 +46,18 @@ describe("the data directory", () => {
     expect(codeOf(() => openSqliteStore(dir))).toBe("data_dir_in_use");
     first.close();
     expect(codeOf(() => openSqliteStore(dir).close())).toBe("opened");
+  });
+
+  it("may hold workers of a version that did not count earnings", () => {
+    const store = openSqliteStore(dir);
+    store.commit([changesOf({ puts: [put("workers", "wrk-1", aWorker(1))] })], 1);
+    store.close();
+    const db = raw();
+    db.exec("UPDATE workers SET data = json_remove(data, '$.earned')");
+    db.close();
+    const again = openSqliteStore(dir);
+    expect(again.load().rows.workers).toMatchObject([{ id: "wrk-1", earned: [] }]);
+    again.close();
   });
 
   it("is refused when it cannot be written, is no database, another's database, or a newer one's", () => {

@@ -184,6 +184,10 @@ export function aWorker(n: number): WorkerRecord {
       pricePerCpuHour: { amount: "100000", currency: "USD" },
     }),
     draining: false,
+    earned: [
+      { amount: 9_007_199_254_740_993n, currency: "USD" },
+      { amount: 1n, currency: "EUR" },
+    ],
     enrolledAtMs: 1,
   };
 }

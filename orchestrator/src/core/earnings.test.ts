@@ -1,0 +1,48 @@
+import type { JobId, WorkerId } from "@qubix/shared/domain";
+import { describe, expect, test } from "vitest";
+import { Network, offerOf, refOf } from "./testing/kit.ts";
+
+const KNOWS = { features: ["earnings"] };
+
+function runOn(net: Network, worker: WorkerId, id: JobId, ranMs: number): void {
+  const attempt = refOf(net.attempt(id));
+  net.say(worker, { kind: "started", attempt, fromSeq: 0 });
+  net.pass(ranMs);
+  net.say(worker, { kind: "ended", attempt, ranMs, outcome: { kind: "succeeded", outputs: null } });
+}
+
+function earnedBy(net: Network, worker: WorkerId) {
+  return net.kept.all("workers").find(({ id }) => id === worker)?.earned;
+}
+
+describe("what a worker earned", () => {
+  test("grows with each settlement, is told at once and at its next hello", () => {
+    const net = new Network();
+    const provider = net.account("provider");
+    const consumer = net.account("consumer", 100n);
+    const worker = net.worker(provider, "alpha", { ...offerOf(), ...KNOWS });
+    expect(net.last(worker, "earnings")).toBeUndefined();
+    runOn(net, worker, net.submit(consumer), 60_000);
+    // A minute of one core at 1 USD an hour, less the fee.
+    expect(earnedBy(net, worker)).toEqual([{ amount: 15_833n, currency: "USD" }]);
+    expect(net.last(worker, "earnings")?.totals).toEqual([{ amount: 15_833n, currency: "USD" }]);
+    runOn(net, worker, net.submit(consumer), 60_000);
+    expect(net.last(worker, "earnings")?.totals).toEqual([{ amount: 31_666n, currency: "USD" }]);
+    expect(net.balance(`provider:${provider.accountId}`)).toBe(31_666n);
+    net.close(worker);
+    const told = net.sentTo(worker).length;
+    net.connect(worker, { ...offerOf(), ...KNOWS });
+    expect(net.sentTo(worker).slice(told)).toContainEqual({
+      kind: "earnings",
+      totals: [{ amount: 31_666n, currency: "USD" }],
+    });
+  });
+
+  test("is counted for a worker that does not know the message, and not told to it", () => {
+    const net = new Network();
+    const worker = net.worker(net.account("provider"), "old");
+    runOn(net, worker, net.submit(net.account("consumer", 100n)), 60_000);
+    expect(earnedBy(net, worker)).toEqual([{ amount: 15_833n, currency: "USD" }]);
+    expect(net.last(worker, "earnings")).toBeUndefined();
+  });
+});
