@@ -115,6 +115,7 @@ function createSink(gateway: WorkerGateway, settlement: Settlement, chunks: Chun
   return {
     send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, message),
     disconnect: (workerId, sessionId, reason) => gateway.disconnect(workerId, sessionId, reason),
+    challenge: () => {},
     settle: (transfer) => settlement.settle(transfer),
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
     flush: () => gateway.flush(),

@@ -31,6 +31,7 @@ describe("the writer", () => {
   const sink: EffectSink = {
     send: () => sent.push("send"),
     disconnect: () => sent.push("disconnect"),
+    challenge: () => sent.push("challenge"),
     settle: () => sent.push("settle"),
     collect: () => sent.push("collect"),
     flush: () => sent.push("flush"),

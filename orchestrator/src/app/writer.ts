@@ -67,6 +67,7 @@ interface Batch {
 const NO_SINK: EffectSink = {
   send: () => {},
   disconnect: () => {},
+  challenge: () => {},
   settle: () => {},
   collect: () => {},
   flush: () => {},
@@ -410,6 +411,8 @@ function perform(sink: EffectSink, effect: Effect): void {
       return sink.send(effect.workerId, effect.sessionId, effect.message);
     case "disconnect":
       return sink.disconnect(effect.workerId, effect.sessionId, effect.reason);
+    case "challenge":
+      return sink.challenge(effect);
     case "settle":
       return sink.settle(effect.transfer);
     case "collect":

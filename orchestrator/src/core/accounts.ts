@@ -117,6 +117,8 @@ function enrol(state: CoreState, enrolment: EnrolmentRecord, event: Event<"enrol
     draining: false,
     earned: [],
     enrolledAtMs: state.nowMs,
+    proofs: [],
+    proofFailures: [],
   };
   put(state, "workers", worker.id, worker);
   put(state, "enrolments", enrolment.id, { ...enrolment, usedBy: worker.id });

@@ -7,6 +7,9 @@ export interface SilenceLimits {
   readonly lostMs: number;
 }
 
+/** What workers must prove before the market counts it: cores, memory and GPUs; only GPUs; or nothing. */
+export type WorkerProofs = "required" | "gpus" | "off";
+
 export interface CoreConfig {
   /** Holds an attempt that has, or wants, a hot standby: silent loss is noticed within 3 s. */
   readonly silenceHot: SilenceLimits;
@@ -51,6 +54,23 @@ export interface CoreConfig {
   readonly judgementsPerStepMax: number;
   /** Offers looked at beyond the first that fits, in search of one of another provider or without trouble. */
   readonly preferenceScanMax: number;
+  readonly workerProofs: WorkerProofs;
+  /** Challenges under way over the fleet: each ends with an answer of up to 40 MiB that has to be checked. */
+  readonly proofsUnderWayMax: number;
+  /** From a challenge to its commitment: the hardware does nothing else meanwhile. The shell gives up sooner where less was allowed. */
+  readonly proofCommitMsMax: number;
+  /** From the commitment to the verdict: a large answer over a home uplink. */
+  readonly proofAnswerMsMax: number;
+  /** After a failure the next challenge comes no sooner; doubles each time. */
+  readonly proofRetryMs: number;
+  readonly proofRetryMsMax: number;
+  /** Proven hardware is challenged again after a random time with this mean, and at the latest after that one, once it is idle. */
+  readonly proofRecheckMs: number;
+  readonly proofAgeMsMax: number;
+  /** Re-checks take no more than one part in so many of a piece of hardware's time: 0.5%. */
+  readonly proofTimeParts: number;
+  /** Times in a row that proven hardware may be excused from a re-check by its worker (its owner uses it, say) before it counts as unproven. */
+  readonly proofExcusesMax: number;
   /** Registries images may come from. */
   readonly registriesAllowed: readonly string[];
 }
@@ -79,5 +99,15 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   dispatchTriesMax: 256,
   judgementsPerStepMax: 2_048,
   preferenceScanMax: 256,
+  workerProofs: "off",
+  proofsUnderWayMax: 16,
+  proofCommitMsMax: 75_000,
+  proofAnswerMsMax: 180_000,
+  proofRetryMs: 60_000,
+  proofRetryMsMax: 6 * 3_600_000,
+  proofRecheckMs: 24 * 3_600_000,
+  proofAgeMsMax: 7 * 24 * 3_600_000,
+  proofTimeParts: 200,
+  proofExcusesMax: 5,
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

@@ -3,6 +3,7 @@ import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
 import type { JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
+import { seekProof } from "./proofs.ts";
 import { block, noteServed, offerCandidate, type Signature, turns } from "./queue.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
 import { reserveStandby } from "./standbys.ts";
@@ -18,6 +19,11 @@ const OFFERS_PER_TRY = 64;
 export function dispatch(state: CoreState): void {
   const { ix, volatile } = state;
   volatile.dispatchPending = false;
+  for (const machine of refreshMarket(ix.market)) {
+    volatile.gained.add(machine);
+    seekProof(state, machine);
+  }
+  // What is to be proven now is out of the market before anything is placed.
   for (const machine of refreshMarket(ix.market)) volatile.gained.add(machine);
   const judged = judgeGained(state);
   // As long as some of the waiting are not judged, none is served: those who are judged first must not always be first.

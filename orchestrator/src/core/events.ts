@@ -11,7 +11,15 @@ import type {
   WorkerId,
 } from "@qubix/shared/domain";
 import type { ErrorCategory } from "@qubix/shared/runtime";
-import type { JobSpec, OrchestratorMessage, Role, TreeRef, WorkerMessage } from "@qubix/shared/protocol";
+import type {
+  JobSpec,
+  OrchestratorMessage,
+  ProofTarget,
+  Role,
+  TreeRef,
+  WorkerMessage,
+  WorkerOffer,
+} from "@qubix/shared/protocol";
 import type {
   AccountRecord,
   ApiKeyRecord,
@@ -93,7 +101,19 @@ export type CoreEvent =
       readonly workerId: WorkerId;
       readonly sessionId: SessionId;
       readonly message: WorkerMessage;
+    }
+  /** A challenge was judged, or came to nothing; see the effect `challenge`. */
+  | {
+      readonly kind: "worker.proof";
+      readonly workerId: WorkerId;
+      readonly challengeId: string;
+      /** `null`: it could not be judged, by no fault of the worker's. */
+      readonly verdict: ProofVerdict | null;
     };
+
+export type ProofVerdict =
+  | { readonly ok: true; readonly figures: Readonly<Record<string, number>> }
+  | { readonly ok: false; readonly code: string; readonly message: string };
 
 /** Carried out only after the changes are durable. All can be derived again from the state after a crash. */
 export type Effect =
@@ -102,6 +122,15 @@ export type Effect =
       readonly workerId: WorkerId;
       readonly sessionId: SessionId;
       readonly message: OrchestratorMessage;
+    }
+  /** Have it prove the target, claimed as in `offer`; answered by an event `worker.proof`. After a crash it is asked for again. */
+  | {
+      readonly kind: "challenge";
+      readonly workerId: WorkerId;
+      readonly sessionId: SessionId;
+      readonly challengeId: string;
+      readonly target: ProofTarget;
+      readonly offer: WorkerOffer;
     }
   /** Close this session's sockets. */
   | { readonly kind: "disconnect"; readonly workerId: WorkerId; readonly sessionId: SessionId; readonly reason: string }

@@ -5,7 +5,7 @@ import { featuresOf, type JobSpec, type WorkerFeature } from "@qubix/shared/prot
 import { localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
-import { type OfferRequest, isOpen } from "./market.ts";
+import { type OfferRequest, isOpen, takesWork } from "./market.ts";
 import { gpuFits, needsOf, pickGpus, rateOf, standbyRatesAt } from "./resources.ts";
 import type { CoreState } from "./state.ts";
 
@@ -38,6 +38,7 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   "image-digest": "images by digest",
   // What a worker understands; no job asks for it.
   earnings: "word of their earnings",
+  proofs: "proofs of hardware",
 };
 
 interface Filter {
@@ -58,6 +59,12 @@ const FILTERS: readonly Filter[] = [
     name: "draining",
     keeps: isOpen,
     hint: () => "Their owners let them take no new work for now.",
+  },
+  {
+    name: "verified",
+    keeps: isVerified,
+    hint: () =>
+      "They have not proven their hardware yet, or are proving it now: each is asked to as soon as it is idle. Wait a moment; owners see the reason in `qubix workers`.",
   },
   {
     name: "gpu count",
@@ -136,6 +143,15 @@ const FILTERS: readonly Filter[] = [
       `They cost more than ${formatUnits(rateMax)} ${currency} an hour, or take another currency. Raise priceMaxPerHour.`,
   },
 ];
+
+/** What it claims would do, but for want of a proof. Claims that would not do either are left to the filters behind. */
+function isVerified(machine: Machine, { needs }: OfferRequest): boolean {
+  if (!takesWork(machine)) return false;
+  if (needs.gpus === 0) return true;
+  const claimed = (machine.worker.offer?.gpus ?? []).filter((gpu) => !machine.usedGpus.has(gpu.uuid));
+  const fitting = claimed.filter((gpu) => gpuFits(gpu, needs));
+  return fitting.length < needs.gpus || pickGpus(machine, needs) !== undefined;
+}
 
 /** Goes through the whole fleet as it is now. The answer is the same for every asker: offers are public. */
 export function explainPlacement(
@@ -225,9 +241,10 @@ function requestFor(spec: JobSpec): OfferRequest {
 /** For what is taken now: whether an idle worker would do, or none is large enough at all. */
 function withOutlook(name: string, hint: string, machines: readonly Machine[], { needs }: OfferRequest): string {
   if (!SIZE_FILTERS.has(name)) return hint;
-  const able = machines.filter(({ cpuMilli, worker: { offer } }) => {
-    if (offer === null) return false;
-    const gpus = offer.gpus.filter((gpu) => gpuFits(gpu, needs)).length;
+  const able = machines.filter(({ cpuMilli, coresListed, listedGpus, worker: { offer } }) => {
+    if (offer === null || !coresListed) return false;
+    const listed = offer.gpus.filter(({ uuid }) => listedGpus === null || listedGpus.has(uuid));
+    const gpus = listed.filter((gpu) => gpuFits(gpu, needs)).length;
     const { memoryMiB, diskMiB } = offer;
     return gpus >= needs.gpus && cpuMilli >= needs.cpuMilli && memoryMiB >= needs.memoryMiB && diskMiB >= needs.diskMiB;
   }).length;

@@ -3,6 +3,7 @@ export type * from "./events.ts";
 export { type Explanation, explainPlacement, type FilterResult } from "./explain.ts";
 export { createState, type CreateStateInput, type StateSnapshot } from "./load.ts";
 export type * from "./model.ts";
+export type { ProofState } from "./proofs.ts";
 export * from "./reads.ts";
 export type { CoreState } from "./state.ts";
 export { nextDeadlineMs, step } from "./step.ts";

@@ -15,6 +15,7 @@ import type {
   Tables,
   WorkerRecord,
 } from "./model.ts";
+import { listingOf } from "./proof-claims.ts";
 import { createJobQueue, dequeue, enqueue, type JobQueue, waitingOf } from "./queue.ts";
 import { needsOf } from "./resources.ts";
 import type { CoreState, Indexes, JobLinks } from "./state.ts";
@@ -82,7 +83,7 @@ function indexEnrolment({ ix }: CoreState, before?: EnrolmentRecord, after?: Enr
 
 // ── Workers ──
 
-function indexWorker({ ix, nowMs }: CoreState, before?: WorkerRecord, after?: WorkerRecord): void {
+function indexWorker({ ix, nowMs, config }: CoreState, before?: WorkerRecord, after?: WorkerRecord): void {
   if (before !== undefined) {
     count(ix.workersByPhase, before.phase, -1);
     addTotals(ix.totals, before, -1);
@@ -98,7 +99,8 @@ function indexWorker({ ix, nowMs }: CoreState, before?: WorkerRecord, after?: Wo
   if (machine === undefined) ix.machines.set(after.id, (machine = newMachine(after, nowMs)));
   machine.worker = after;
   if (before?.offer !== after.offer) indexOffer(ix, machine);
-  else if (before !== undefined && before.earned !== after.earned) return;
+  Object.assign(machine, listingOf(config, after));
+  if (before?.offer === after.offer && before.earned !== after.earned) return;
   machine.gained = true;
   ix.market.dirty.add(machine);
 }
@@ -117,12 +119,19 @@ function newMachine(worker: WorkerRecord, nowMs: number): Machine {
     cpuMilli: 0,
     images: new Set(),
     features: new Set(),
+    coresListed: false,
+    listedGpus: null,
+    proofDueMs: Infinity,
     gained: false,
     heardMs: nowMs,
     countFromMs: nowMs,
     greeted: null,
     lostAtMs: null,
     excused: false,
+    proving: null,
+    owes: null,
+    proofCuts: 0,
+    proofNotBeforeMs: 0,
   };
 }
 

@@ -1,6 +1,6 @@
 // A worker as the core sees it: its row, what is taken of it, and when it was heard. And amounts of what workers have.
 import type { AttemptId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
-import type { WorkerRecord } from "./model.ts";
+import type { ProofTargetKey, WorkerRecord } from "./model.ts";
 
 /** A worker with what is taken of it, and when it was heard. */
 export interface Machine {
@@ -20,6 +20,12 @@ export interface Machine {
   images: ReadonlySet<string>;
   /** What it offers beyond what every worker can. */
   features: ReadonlySet<string>;
+  /** Cores and memory count in the market: proven, or need not be. */
+  coresListed: boolean;
+  /** The GPUs that count in the market; `null`: all. */
+  listedGpus: ReadonlySet<string> | null;
+  /** The earliest time at which something is to be proven, or proven again; infinite for never. */
+  proofDueMs: number;
   /** Capacity or willingness grew since blocked jobs were last judged. */
   gained: boolean;
   // Volatile from here on.
@@ -33,6 +39,25 @@ export interface Machine {
   lostAtMs: number | null;
   /** Silence was excused once because we were late ourselves. */
   excused: boolean;
+  /** The challenge under way. */
+  proving: Proving | null;
+  /** Was asked to prove this and has not committed to an answer, in this session or an earlier one: it takes no new work there. */
+  owes: ProofTargetKey | null;
+  /** Challenges in a row that ended with the connection, and until when the next waits for that. */
+  proofCuts: number;
+  proofNotBeforeMs: number;
+}
+
+export interface Proving {
+  readonly challengeId: string;
+  readonly target: ProofTargetKey;
+  /** What was claimed when it was asked. */
+  readonly model: string;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  readonly fromMs: number;
+  /** The answer is fixed: the hardware is free again. */
+  readonly committedAtMs: number | null;
 }
 
 export interface Usage {

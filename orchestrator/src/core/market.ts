@@ -4,7 +4,7 @@
 import type { WorkerId } from "@qubix/shared/domain";
 import type { JobSpec, WorkerFeature } from "@qubix/shared/protocol";
 import type { Machine } from "./machine.ts";
-import { type Needs, fits, gpuModelMatches, rateOf } from "./resources.ts";
+import { type Needs, fits, gpuIsFree, gpuModelMatches, rateOf } from "./resources.ts";
 
 export interface Market {
   readonly cpu: Map<string, OfferClass>;
@@ -70,16 +70,19 @@ export function isOpen(machine: Machine): boolean {
   return worker.phase === "online" && worker.offer !== null && !worker.draining && !worker.offer.draining;
 }
 
+/** …and has proven its cores and memory where it must, and is not being asked to. */
+export function takesWork(machine: Machine): boolean {
+  return isOpen(machine) && machine.coresListed && machine.owes !== "cpu";
+}
+
 /** Brings the index up to date and gives the machines that gained capacity. */
 export function refreshMarket(market: Market): readonly Machine[] {
   if (market.dirty.size === 0) return [];
   const gained: Machine[] = [];
   for (const machine of market.dirty) {
     removeEntries(market, machine);
-    if (isOpen(machine)) {
-      insertEntries(market, machine);
-      if (machine.gained) gained.push(machine);
-    }
+    if (takesWork(machine)) insertEntries(market, machine);
+    if (machine.gained && isOpen(machine)) gained.push(machine);
     machine.gained = false;
   }
   market.dirty.clear();
@@ -122,7 +125,9 @@ export function findOffer(
 
 /** Whether the machine can take it now, at an accepted price. */
 export function admits(machine: Machine, request: OfferRequest): boolean {
-  return isOpen(machine) && wouldSuit(machine, request) && fits(machine, request.needs) && affordable(machine, request);
+  return (
+    takesWork(machine) && wouldSuit(machine, request) && fits(machine, request.needs) && affordable(machine, request)
+  );
 }
 
 export function machineLoad(machine: Machine): number {
@@ -255,7 +260,7 @@ function insertEntries(market: Market, machine: Machine): void {
     const byModel = new Map<string, number>();
     let free = 0;
     for (const gpu of offer.gpus) {
-      if (machine.usedGpus.has(gpu.uuid)) continue;
+      if (!gpuIsFree(machine, gpu.uuid)) continue;
       free += 1;
       byModel.set(gpu.model, (byModel.get(gpu.model) ?? 0) + 1);
     }

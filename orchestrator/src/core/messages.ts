@@ -8,6 +8,7 @@ import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { onLog } from "./logs.ts";
 import type { Machine } from "./machine.ts";
 import type { StandbyRecord } from "./model.ts";
+import { onCommitted, seekProof } from "./proofs.ts";
 import { onHello } from "./reconcile.ts";
 import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
 import type { CoreState, LiveAttempt } from "./state.ts";
@@ -25,6 +26,7 @@ export function onMessage(state: CoreState, machine: Machine, sessionId: Session
       return onHeartbeat(state, machine, message);
     case "offer":
       onOffer(state, machine, message.offer);
+      seekProof(state, machine);
       return ack(state, machine, message);
     case "started":
       return onStarted(state, machine, message);
@@ -41,9 +43,11 @@ export function onMessage(state: CoreState, machine: Machine, sessionId: Session
     case "standby.failed":
       return onStandbyFailed(state, machine, message);
     case "proof.commit":
+      onCommitted(state, machine, message.challengeId);
+      return ack(state, machine, message);
     case "proof.failed":
-      // Judged outside, by who knows the challenge; what comes of it is an event of its own.
-      return;
+      // Judged with the others, by who knows the challenge; what comes of it is an event of its own.
+      return ack(state, machine, message);
     default:
       unreachable(message);
   }

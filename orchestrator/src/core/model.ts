@@ -64,6 +64,40 @@ export interface WorkerRecord {
   /** Its shares of settled jobs so far, one entry a currency, in the order in which they were first earned. */
   readonly earned: readonly Money[];
   readonly enrolledAtMs: number;
+  /** What it has shown of its hardware; one entry a target. */
+  readonly proofs: readonly ProofRecord[];
+  /** Of targets whose newest challenge it did not pass. */
+  readonly proofFailures: readonly ProofFailure[];
+}
+
+/** What of a machine is proven in one piece: `cpu` (cores and memory), or `gpu:UUID`. */
+export type ProofTargetKey = "cpu" | `gpu:${string}`;
+
+/** Hardware as it was claimed when it was proven. It holds for what is claimed now where that is the same model and no more of it. */
+export interface ProofRecord {
+  readonly target: ProofTargetKey;
+  /** Of a GPU; empty for `cpu`. */
+  readonly model: string;
+  /** Cores; 0 for a GPU. */
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  readonly provenAtMs: number;
+  /** When it is to be shown again; told to nobody. */
+  readonly recheckAtMs: number;
+  /** Measured while proving, by name; bounded by {@link FIGURES_MAX}. */
+  readonly figures: Readonly<Record<string, number>>;
+}
+/** Figures kept of one proof. */
+export const FIGURES_MAX = 20;
+
+export interface ProofFailure {
+  readonly target: ProofTargetKey;
+  readonly code: string;
+  readonly message: string;
+  readonly atMs: number;
+  /** In a row. */
+  readonly count: number;
+  readonly retryAtMs: number;
 }
 
 /** What an attempt or a standby takes of its worker. */

@@ -51,6 +51,17 @@ export function newTransferId(source: IdSource): TransferId {
   return `trf-${source.transferCount.toString(36).padStart(COUNTER_DIGITS + 2, "0")}` as TransferId;
 }
 
+/** Names one challenge among those under way. */
+export function newChallengeId(source: { random: number }): string {
+  const digits = () => nextRandom(source).toString(36).padStart(7, "0");
+  return `prf-${digits()}${digits()}`;
+}
+
+/** Exponentially distributed: how long it still takes says nothing about how long it has taken. */
+export function randomWaitMs(source: { random: number }, meanMs: number): number {
+  return -Math.log((nextRandom(source) + 1) / 2 ** 32) * meanMs;
+}
+
 function counter(value: number): string {
   return value.toString(36).padStart(COUNTER_DIGITS, "0");
 }

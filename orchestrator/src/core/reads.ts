@@ -3,6 +3,8 @@ import type { AccountId, AttemptId, Currency, JobId, StandbyId, WorkerId } from 
 import { isLiveStandby } from "./indexes.ts";
 import type { AccountRecord, ApiKeyRecord, AttemptRecord, JobRecord, StandbyRecord, WorkerRecord } from "./model.ts";
 import type { Counters, CoreState, LiveAttempt } from "./state.ts";
+import { type ProofState, proofStates } from "./proofs.ts";
+import { gpuIsFree } from "./resources.ts";
 import { attemptsOf, standbysOf } from "./tables.ts";
 import type { LedgerAccount } from "./model.ts";
 import { balanceOf as balance } from "./ledger.ts";
@@ -79,11 +81,26 @@ export function freeCapacity(state: CoreState, workerId: WorkerId): FreeCapacity
   const offer = machine?.worker.offer;
   if (machine === undefined || offer === undefined || offer === null) return undefined;
   return {
-    gpuUuids: offer.gpus.filter((gpu) => !machine.usedGpus.has(gpu.uuid)).map((gpu) => gpu.uuid),
+    gpuUuids: offer.gpus.filter((gpu) => gpuIsFree(machine, gpu.uuid)).map((gpu) => gpu.uuid),
     cpuMilli: Math.max(0, machine.cpuMilli - machine.usedCpuMilli),
     memoryMiB: Math.max(0, offer.memoryMiB - machine.usedMemoryMiB),
     diskMiB: Math.max(0, offer.diskMiB - machine.usedDiskMiB),
   };
+}
+
+/** How it stands with what the worker has to prove; empty where nothing has to be proven. */
+export function workerProofs(state: CoreState, workerId: WorkerId): readonly ProofState[] {
+  const machine = state.ix.machines.get(workerId);
+  return machine === undefined ? [] : proofStates(state, machine);
+}
+
+/** What of the worker counts in the market; `gpuUuids` is `null` for all that it claims. */
+export function listedHardware(
+  state: CoreState,
+  workerId: WorkerId,
+): { readonly cores: boolean; readonly gpuUuids: ReadonlySet<string> | null } {
+  const machine = state.ix.machines.get(workerId);
+  return { cores: machine?.coresListed ?? false, gpuUuids: machine === undefined ? new Set() : machine.listedGpus };
 }
 
 /** Whether the worker has an active attempt or a live standby of the job: what lets it read and write the job's chunks. */
@@ -113,6 +130,12 @@ export interface Counts {
   readonly blockedSignatures: number;
   readonly standbysWanted: number;
   readonly deadlines: number;
+  readonly proofs: {
+    readonly underWay: number;
+    readonly waiting: number;
+    /** Since this process started, by code. */
+    readonly failed: Readonly<Record<string, number>>;
+  };
   /** Since this process started. */
   readonly counters: Readonly<Counters>;
 }
@@ -127,6 +150,11 @@ export function counts(state: CoreState): Counts {
     blockedSignatures: [...ix.queue.narrowed].filter(({ candidates }) => candidates?.size === 0).length,
     standbysWanted: ix.wantedStandbys.size,
     deadlines: state.deadlines.size,
+    proofs: {
+      underWay: state.volatile.proving.size,
+      waiting: state.volatile.proofsWaiting.first.size + state.volatile.proofsWaiting.again.size,
+      failed: Object.fromEntries(state.volatile.proofFailures),
+    },
     counters: { ...state.volatile.counters },
   };
 }

@@ -9,6 +9,7 @@ import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { AttemptRecord, StandbyRecord } from "./model.ts";
 import { newestCheckpoint, sendAssign, sendPromote } from "./placing.ts";
+import { greetProver } from "./proofs.ts";
 import { loseStandby, sendPrepare, sendStandbyCheckpoint, standbyPrepared } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { jobOf, refOf, send } from "./tables.ts";
@@ -33,6 +34,8 @@ export function onHello(state: CoreState, machine: Machine, sessionId: SessionId
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined && isLiveStandby(standby)) reconcileStandby(state, standby, standbys.get(id));
   }
+  // Last: what runs on is not to be disturbed.
+  greetProver(state, machine);
 }
 
 /** It has an attempt that we do not count as active: it goes on if it may, else it is fenced. */

@@ -82,10 +82,16 @@ function wordsOf(text: string): readonly string[] {
 export function pickGpus(machine: Machine, needs: Needs): readonly string[] | undefined {
   if (needs.gpus === 0) return [];
   const offered = machine.worker.offer?.gpus ?? [];
-  const fitting = offered.filter((gpu) => !machine.usedGpus.has(gpu.uuid) && gpuFits(gpu, needs));
+  const fitting = offered.filter((gpu) => gpuIsFree(machine, gpu.uuid) && gpuFits(gpu, needs));
   if (fitting.length < needs.gpus) return undefined;
   fitting.sort((a, b) => a.memoryMiB - b.memoryMiB);
   return fitting.slice(0, needs.gpus).map((gpu) => gpu.uuid);
+}
+
+/** Not taken, counts in the market, and is not being proven. */
+export function gpuIsFree(machine: Machine, uuid: string): boolean {
+  if (machine.usedGpus.has(uuid) || machine.owes === `gpu:${uuid}`) return false;
+  return machine.listedGpus === null || machine.listedGpus.has(uuid);
 }
 
 export function gpuFits(gpu: { readonly model: string; readonly memoryMiB: number }, needs: Needs): boolean {

@@ -17,6 +17,8 @@ export const deadlineKey = {
   requeue: (id: JobId) => `r:${id}`,
   idempotency: (id: string) => `i:${id}`,
   enrolment: (id: string) => `e:${id}`,
+  proof: (id: WorkerId) => `p:${id}`,
+  challenge: (id: WorkerId) => `c:${id}`,
 } as const;
 
 export function silenceLimits(state: CoreState, machine: Machine): SilenceLimits {

@@ -93,6 +93,9 @@ export interface Counters {
   jobsCancelled: number;
   workersLost: number;
   heartbeats: number;
+  challenges: number;
+  proofsPassed: number;
+  proofsFailed: number;
 }
 
 export interface StandbyFailure {
@@ -117,6 +120,11 @@ export interface Volatile {
   readonly standbyFailures: Map<JobId, StandbyFailure>;
   /** Explanations of a moment ago: many jobs end for the same reason at once. */
   readonly explained: { atMs: number; looked: number; readonly texts: Map<string, string> };
+  /** Machines under a challenge, and those that wait for one to end: first what is unproven, then what is shown again. */
+  readonly proving: Set<Machine>;
+  readonly proofsWaiting: { readonly first: Set<Machine>; readonly again: Set<Machine> };
+  /** Failed challenges by code; bounded. */
+  readonly proofFailures: Map<string, number>;
   /** A dispatch met its bound and has more to do. */
   dispatchPending: boolean;
   readonly counters: Counters;

@@ -15,6 +15,7 @@ import { cancelJob, createJob, drainWorker } from "./jobs.ts";
 import { onMessage } from "./messages.ts";
 import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
+import { onVerdict } from "./proofs.ts";
 import { emit, replace } from "./tables.ts";
 import { armAll, onTimer } from "./timers.ts";
 import { onClosed, onHeard, onOpened } from "./workers.ts";
@@ -79,6 +80,8 @@ function handle(state: CoreState, event: CoreEvent): void {
     case "worker.heard":
     case "worker.message":
       return handleWorker(state, event);
+    case "worker.proof":
+      return onVerdict(state, event);
     default:
       unreachable(event);
   }

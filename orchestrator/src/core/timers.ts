@@ -8,6 +8,7 @@ import { explainOnce } from "./explain.ts";
 import { armQueue, carryOn, endByIntent, fenceAttempt } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
+import { onChallengeDue, seekProof } from "./proofs.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { currentAttempt, put } from "./tables.ts";
@@ -45,6 +46,14 @@ function handle(state: CoreState, due: Deadline): void {
       return putBack(state, id as JobId);
     case "i":
       return removeRow(state, "idempotency", id);
+    case "p": {
+      const machine = state.ix.machines.get(id as WorkerId);
+      return machine === undefined ? undefined : seekProof(state, machine);
+    }
+    case "c": {
+      const machine = state.ix.machines.get(id as WorkerId);
+      return machine === undefined ? undefined : onChallengeDue(state, machine);
+    }
     case "e":
       return removeRow(state, "enrolments", id);
     default:

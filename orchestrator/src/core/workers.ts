@@ -5,6 +5,7 @@ import { canPromote, loseAttempt, placeOnStandby } from "./failover.ts";
 import type { Machine } from "./machine.ts";
 import { loseStandby } from "./standbys.ts";
 import type { AttemptRecord, WorkerRecord } from "./model.ts";
+import { abandonChallenge } from "./proofs.ts";
 import { silenceLimits, silentSinceMs, watch } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { countUp, effect, emit, emitJob, fire, jobOf, liveStandby, put } from "./tables.ts";
@@ -23,6 +24,7 @@ export function onOpened(state: CoreState, workerId: WorkerId, sessionId: Sessio
     const reason = "replaced by a newer connection of the same worker";
     effect(state, { kind: "disconnect", workerId, sessionId: worker.sessionId, reason });
   }
+  abandonChallenge(state, machine);
   const next = { ...worker, sessionId };
   put(state, "workers", worker.id, next);
   state.step.reply = { kind: "worker", worker: next };
@@ -32,6 +34,7 @@ export function onOpened(state: CoreState, workerId: WorkerId, sessionId: Sessio
 export function onClosed(state: CoreState, machine: Machine, sessionId: SessionId): void {
   const { worker } = machine;
   if (worker.sessionId !== sessionId) return;
+  abandonChallenge(state, machine);
   const phase = fire(state, workerSessionTable, worker.phase, "closed") ?? worker.phase;
   put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
   machine.greeted = null;
@@ -148,6 +151,7 @@ function expire(state: CoreState, machine: Machine): void {
     });
   }
   put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
+  abandonChallenge(state, machine);
   machine.greeted = null;
   machine.lostAtMs = null;
   countUp(state, "workersLost");

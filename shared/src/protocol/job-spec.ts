@@ -206,7 +206,15 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
 }
 
 /** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, which no job needs, is the message of that name. */
-export const WORKER_FEATURES = ["sandboxed", "egress", "secrets", "image-upload", "image-digest", "earnings"] as const;
+export const WORKER_FEATURES = [
+  "sandboxed",
+  "egress",
+  "secrets",
+  "image-upload",
+  "image-digest",
+  "earnings",
+  "proofs",
+] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 
 /** The features a job needs of its worker, in a fixed order. `image-digest` is never needed: who offers it can be told which digest a tag stands for. */

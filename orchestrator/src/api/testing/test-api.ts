@@ -65,6 +65,7 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
   writer.setSink({
     send: (workerId, _sessionId, message) => void inbox.get(workerId)?.push(message),
     disconnect: () => {},
+    challenge: () => {},
     settle: () => {},
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
     flush: () => {},

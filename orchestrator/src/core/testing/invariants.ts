@@ -1,6 +1,7 @@
 // What must hold between any two steps. For tests: it goes through everything.
 import { assert } from "@qubix/shared/runtime";
 import { isActiveAttempt, isLiveStandby } from "../indexes.ts";
+import { machineLoad } from "../market.ts";
 import { deadlineKey } from "../silence.ts";
 import type { JobRecord } from "../model.ts";
 import type { CoreState } from "../state.ts";
@@ -11,6 +12,24 @@ export function checkInvariants(state: CoreState): void {
   checkCapacity(state);
   checkJobs(state);
   checkQueue(state);
+  checkProofs(state);
+}
+
+/** What is under a challenge is bounded by a deadline, connected, and takes no new work there. */
+function checkProofs(state: CoreState): void {
+  const { proving } = state.volatile;
+  assert(proving.size <= state.config.proofsUnderWayMax, `${proving.size} challenges are under way`);
+  for (const machine of state.ix.machines.values()) {
+    assert(proving.has(machine) === (machine.proving !== null), `the challenge of ${machine.id} is not counted`);
+    if (machine.proving === null) continue;
+    const { target, committedAtMs } = machine.proving;
+    assert(state.deadlines.atMs(deadlineKey.challenge(machine.id)) !== undefined, `${machine.id} may prove for ever`);
+    assert(machine.worker.sessionId !== null && machine.worker.phase !== "offline", `${machine.id} proves nothing`);
+    assert((machine.owes === target) === (committedAtMs === null), `${machine.id} owes ${machine.owes}`);
+    if (committedAtMs !== null) continue;
+    const busy = target === "cpu" ? machineLoad(machine) > 0 : machine.usedGpus.has(target.slice("gpu:".length));
+    assert(!busy, `${target} of ${machine.id} got work while it is proven`);
+  }
 }
 
 function checkMoney(state: CoreState): void {

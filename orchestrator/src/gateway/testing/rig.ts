@@ -76,6 +76,7 @@ export async function startRig(config: Partial<GatewayConfig> = {}): Promise<Rig
     disconnect: (...effect) => gateway.disconnect(...effect),
     flush: () => gateway.flush(),
     reset: () => gateway.reset(),
+    challenge: () => {},
     settle: () => {},
     collect: (...effect) => chunks.collect(...effect),
   });

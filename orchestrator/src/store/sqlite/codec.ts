@@ -119,9 +119,11 @@ export function encodeWorker(worker: WorkerRecord): string {
 }
 
 export function decodeWorker(data: string): WorkerRecord {
-  // Rows of versions that did not count earnings have none.
-  const raw = JSON.parse(data) as Omit<WorkerRecord, "earned"> & Partial<Pick<WorkerRecord, "earned">>;
-  return { ...raw, offer: raw.offer && decodeOffer(raw.offer), earned: (raw.earned ?? []).map(decodeMoney) };
+  // Rows of versions that did not count earnings, or knew no proofs, have none.
+  type Later = "earned" | "proofs" | "proofFailures";
+  const raw = JSON.parse(data) as Omit<WorkerRecord, Later> & Partial<Pick<WorkerRecord, Later>>;
+  const { earned = [], proofs = [], proofFailures = [] } = raw;
+  return { ...raw, offer: raw.offer && decodeOffer(raw.offer), earned: earned.map(decodeMoney), proofs, proofFailures };
 }
 
 function encodeOffer(offer: WorkerOffer): unknown {

@@ -189,5 +189,17 @@ export function aWorker(n: number): WorkerRecord {
       { amount: 1n, currency: "EUR" },
     ],
     enrolledAtMs: 1,
+    proofs: [
+      {
+        target: "gpu:GPU-1",
+        model: "H200",
+        cpus: 0,
+        memoryMiB: 141_000,
+        provenAtMs: 5,
+        recheckAtMs: 9.5,
+        figures: { memoryGBps: 4_800.25 },
+      },
+    ],
+    proofFailures: [{ target: "cpu", code: "too_late", message: "“late”", atMs: 7, count: 2, retryAtMs: 120_007 }],
   };
 }

@@ -1,0 +1,317 @@
+// Proofs of hardware: who is challenged when, and what a verdict does. The shell asks, takes the time and judges; this part decides.
+// One challenge a worker at a time, and so many over the fleet; each is volatile: after a restart, or when the connection goes, it is asked anew.
+// Hardware under a challenge takes no new work until its answer is fixed, because that would falsify the time.
+import { type Claim, canProve, claimsOf, dueMs, failureOf, proofOf } from "./proof-claims.ts";
+import type { CoreEvent, ProofVerdict } from "./events.ts";
+import type { Machine, Proving } from "./machine.ts";
+import { isOpen, machineLoad } from "./market.ts";
+import { FIGURES_MAX, type ProofFailure, type ProofRecord, type ProofTargetKey, type WorkerRecord } from "./model.ts";
+import { newChallengeId, randomWaitMs } from "./random.ts";
+import { deadlineKey } from "./silence.ts";
+import type { CoreState } from "./state.ts";
+import { countUp, effect, emit, put } from "./tables.ts";
+
+/** Declined by the worker itself for reasons that pass: its owner uses the hardware. */
+const EXCUSES: ReadonlySet<string> = new Set(["busy"]);
+/** Rows kept of hardware that is not offered any more (a card may come back), so that leaving it out does not shorten a back-off. */
+const ABSENT_KEPT_MAX = 64;
+const MESSAGE_LENGTH_MAX = 500;
+const CODE = /^[a-z][a-z0-9_]{0,39}$/;
+/** Different codes counted; workers name some of their own. */
+const CODES_COUNTED_MAX = 40;
+/** The first challenge that ended with its connection is repeated at the next hello; after that with growing distance, because the challenge may be what cuts it. */
+const CUT_RETRY_MS = 5_000;
+const CUT_RETRY_MS_MAX = 600_000;
+
+/** Challenges the machine if something of it is due and idle; else sees to it that somebody looks again. */
+export function seekProof(state: CoreState, machine: Machine): void {
+  const { worker, proving } = machine;
+  if (state.config.workerProofs === "off" || proving !== null) return;
+  forgiveAbsent(state, machine);
+  const atMs = Math.max(machine.proofDueMs, machine.proofNotBeforeMs);
+  if (atMs > state.nowMs) {
+    if (atMs < Infinity && worker.phase !== "offline") state.deadlines.set(deadlineKey.proof(machine.id), atMs);
+    return;
+  }
+  if (!isOpen(machine) || worker.sessionId === null || machine.greeted !== worker.sessionId) return;
+  const claim = nextClaim(state, machine);
+  // When what is busy becomes idle, the dispatch comes by.
+  if (claim === undefined) return lookAgain(state, machine);
+  if (state.volatile.proving.size < state.config.proofsUnderWayMax) return challenge(state, machine, claim);
+  const { first, again } = state.volatile.proofsWaiting;
+  if (proofOf(worker, claim) === undefined) first.add(machine);
+  else if (!first.has(machine)) again.add(machine);
+  state.deadlines.set(deadlineKey.proof(machine.id), state.nowMs + state.config.proofRetryMs);
+}
+
+/** After its hello was reconciled. Whoever connects anew may have mended something: it is asked after the shortest wait. */
+export function greetProver(state: CoreState, machine: Machine): void {
+  const { worker } = machine;
+  const { proofRetryMs } = state.config;
+  const proofFailures = worker.proofFailures.map((failure) => {
+    const retryAtMs = Math.min(failure.retryAtMs, failure.atMs + proofRetryMs);
+    return retryAtMs === failure.retryAtMs ? failure : { ...failure, retryAtMs };
+  });
+  const changed = proofFailures.some((failure, at) => failure !== worker.proofFailures[at]);
+  if (changed) put(state, "workers", worker.id, { ...worker, proofFailures });
+  seekProof(state, machine);
+}
+
+/** The answer is fixed: the clock has stopped and the hardware is free. */
+export function onCommitted(state: CoreState, machine: Machine, challengeId: string): void {
+  const { proving } = machine;
+  if (proving?.challengeId !== challengeId || proving.committedAtMs !== null) return;
+  patchMachine(state, machine, { proving: { ...proving, committedAtMs: state.nowMs }, owes: null });
+  state.deadlines.set(deadlineKey.challenge(machine.id), state.nowMs + state.config.proofAnswerMsMax);
+  freed(state, machine);
+}
+
+/** The deadline of a challenge: the shell gave no verdict, because the worker gave no answer. */
+export function onChallengeDue(state: CoreState, machine: Machine): void {
+  const { proving } = machine;
+  if (proving === null) return;
+  const message =
+    proving.committedAtMs === null
+      ? "It did not answer in time."
+      : "It committed to an answer that never arrived. Its line may be too slow.";
+  const code = proving.committedAtMs === null ? "no_commitment" : "no_answer";
+  judge(state, machine, proving, { ok: false, code, message });
+}
+
+export function onVerdict(state: CoreState, event: Extract<CoreEvent, { kind: "worker.proof" }>): void {
+  const machine = state.ix.machines.get(event.workerId);
+  // Given up meanwhile: by its deadline, or with its connection.
+  if (machine?.proving?.challengeId !== event.challengeId) return;
+  judge(state, machine, machine.proving, event.verdict);
+}
+
+/** Its connection is gone: no failure. What it was asked it still owes, so that nobody evades a challenge by hanging up. */
+export function abandonChallenge(state: CoreState, machine: Machine): void {
+  const { proofsWaiting } = state.volatile;
+  proofsWaiting.first.delete(machine);
+  proofsWaiting.again.delete(machine);
+  if (machine.proving === null) return;
+  const cuts = machine.proofCuts + 1;
+  const waitMs = cuts === 1 ? 0 : Math.min(CUT_RETRY_MS * 2 ** Math.min(cuts - 2, 20), CUT_RETRY_MS_MAX);
+  const owes = machine.proving.target;
+  patchMachine(state, machine, { owes, proofCuts: cuts, proofNotBeforeMs: state.nowMs + waitMs });
+  endChallenge(state, machine);
+}
+
+// ── Asking ──
+
+/** What is owed, then what is unproven, then what is to be shown again; each only while it is due and idle. */
+function nextClaim(state: CoreState, machine: Machine): Claim | undefined {
+  const { worker } = machine;
+  const open = claimsOf(state.config, worker.offer).filter(
+    (claim) => dueMs(worker, claim) <= state.nowMs && isIdle(machine, claim),
+  );
+  return (
+    open.find(({ key }) => key === machine.owes) ??
+    open.find((claim) => proofOf(worker, claim) === undefined) ??
+    open[0]
+  );
+}
+
+/** All that is due is busy; something else becomes due later. */
+function lookAgain(state: CoreState, machine: Machine): void {
+  const times = claimsOf(state.config, machine.worker.offer).map((claim) => dueMs(machine.worker, claim));
+  const atMs = Math.min(...times.filter((timeMs) => timeMs > state.nowMs));
+  if (atMs < Infinity) state.deadlines.set(deadlineKey.proof(machine.id), atMs);
+}
+
+function isIdle(machine: Machine, { target }: Claim): boolean {
+  return target.kind === "cpu" ? machineLoad(machine) === 0 : !machine.usedGpus.has(target.uuid);
+}
+
+function challenge(state: CoreState, machine: Machine, claim: Claim): void {
+  const { worker } = machine;
+  if (worker.sessionId === null || worker.offer === null) return;
+  const challengeId = newChallengeId(state.meta);
+  const { model, cpus, memoryMiB } = claim;
+  const proving: Proving = {
+    challengeId,
+    target: claim.key,
+    model,
+    cpus,
+    memoryMiB,
+    fromMs: state.nowMs,
+    committedAtMs: null,
+  };
+  patchMachine(state, machine, { proving, owes: claim.key });
+  setUnderWay(state, machine, true);
+  state.deadlines.clear(deadlineKey.proof(machine.id));
+  state.deadlines.set(deadlineKey.challenge(machine.id), state.nowMs + state.config.proofCommitMsMax);
+  state.ix.market.dirty.add(machine);
+  countUp(state, "challenges");
+  const { id: workerId, sessionId, offer } = worker;
+  effect(state, { kind: "challenge", workerId, sessionId, challengeId, target: claim.target, offer });
+}
+
+// ── Judging ──
+
+function judge(state: CoreState, machine: Machine, proving: Proving, verdict: ProofVerdict | null): void {
+  const { worker } = machine;
+  const proofNotBeforeMs = verdict === null ? state.nowMs + state.config.proofRetryMs : 0;
+  patchMachine(state, machine, { owes: null, proofCuts: 0, proofNotBeforeMs });
+  if (verdict?.ok === true) pass(state, worker, proving, verdict.figures);
+  else if (verdict !== null) fail(state, worker, proving, verdict);
+  endChallenge(state, machine);
+  seekProof(state, machine);
+}
+
+function pass(state: CoreState, worker: WorkerRecord, proving: Proving, figures: ProofRecord["figures"]): void {
+  const { target, model, cpus, memoryMiB, fromMs } = proving;
+  const record: ProofRecord = {
+    target,
+    model,
+    cpus,
+    memoryMiB,
+    provenAtMs: state.nowMs,
+    recheckAtMs: recheckAtMs(state, (proving.committedAtMs ?? state.nowMs) - fromMs),
+    figures: Object.fromEntries(Object.entries(figures).slice(0, FIGURES_MAX)),
+  };
+  const again = worker.proofs.some((proof) => proof.target === target);
+  put(state, "workers", worker.id, {
+    ...worker,
+    proofs: kept(worker, [...worker.proofs.filter((proof) => proof.target !== target), record]),
+    proofFailures: worker.proofFailures.filter((failure) => failure.target !== target),
+  });
+  countUp(state, "proofsPassed");
+  report(state, worker, "worker_proven", { target, model, figures: record.figures, again });
+}
+
+/** At a random time, so that nobody can prepare for it, and so seldom that it takes its small share of the hardware's time at most. */
+function recheckAtMs(state: CoreState, tookMs: number): number {
+  const { proofRecheckMs, proofAgeMsMax, proofTimeParts } = state.config;
+  const waitMs = Math.max(randomWaitMs(state.meta, proofRecheckMs), tookMs * proofTimeParts);
+  return Math.round(state.nowMs + Math.min(waitMs, proofAgeMsMax));
+}
+
+function fail(
+  state: CoreState,
+  worker: WorkerRecord,
+  { target }: Proving,
+  { code: told, message }: Extract<ProofVerdict, { ok: false }>,
+): void {
+  const { proofRetryMs, proofRetryMsMax, proofExcusesMax } = state.config;
+  const before = worker.proofFailures.find((failure) => failure.target === target);
+  const count = (before?.count ?? 0) + 1;
+  const retryMs = Math.min(proofRetryMs * 2 ** Math.min(count - 1, 30), proofRetryMsMax);
+  const code = CODE.test(told) ? told : "other";
+  const failure: ProofFailure = {
+    target,
+    code,
+    message: message.slice(0, MESSAGE_LENGTH_MAX),
+    atMs: state.nowMs,
+    count,
+    retryAtMs: state.nowMs + retryMs,
+  };
+  const excused = EXCUSES.has(code) && count <= proofExcusesMax;
+  const wasProven = worker.proofs.some((proof) => proof.target === target);
+  put(state, "workers", worker.id, {
+    ...worker,
+    proofs: excused ? worker.proofs : worker.proofs.filter((proof) => proof.target !== target),
+    proofFailures: kept(worker, [...worker.proofFailures.filter((other) => other.target !== target), failure]),
+  });
+  countUp(state, "proofsFailed");
+  countFailure(state, code);
+  const data = { target, code, message: failure.message, retryInMs: retryMs, attempt: count };
+  report(state, worker, "proof_failed", { ...data, unlisted: wasProven && !excused });
+}
+
+/** All that is offered, and the newest of the rest. */
+function kept<Row extends { readonly target: ProofTargetKey }>(worker: WorkerRecord, rows: readonly Row[]): Row[] {
+  const offered = new Set<string>(["cpu", ...(worker.offer?.gpus ?? []).map(({ uuid }) => `gpu:${uuid}`)]);
+  const absent = rows.filter(({ target }) => !offered.has(target)).slice(-ABSENT_KEPT_MAX);
+  return [...absent, ...rows.filter(({ target }) => offered.has(target))];
+}
+
+// ── What is under way ──
+
+function endChallenge(state: CoreState, machine: Machine): void {
+  patchMachine(state, machine, { proving: null });
+  setUnderWay(state, machine, false);
+  state.deadlines.clear(deadlineKey.challenge(machine.id));
+  freed(state, machine);
+  const { first, again } = state.volatile.proofsWaiting;
+  while (state.volatile.proving.size < state.config.proofsUnderWayMax) {
+    const [next] = first.size > 0 ? first : again;
+    if (next === undefined) return;
+    first.delete(next);
+    again.delete(next);
+    seekProof(state, next);
+  }
+}
+
+/** Hardware that is not offered any more is not owed either. */
+function forgiveAbsent(state: CoreState, machine: Machine): void {
+  const { owes, worker } = machine;
+  if (owes === null || worker.offer === null) return;
+  if (claimsOf(state.config, worker.offer).some(({ key }) => key === owes)) return;
+  patchMachine(state, machine, { owes: null });
+  freed(state, machine);
+}
+
+/** The market looks at it again. */
+function freed(state: CoreState, machine: Machine): void {
+  machine.gained = true;
+  state.ix.market.dirty.add(machine);
+  state.volatile.dispatchPending = true;
+}
+
+type Volatile = Pick<Machine, "proving" | "owes" | "proofCuts" | "proofNotBeforeMs">;
+
+/** Undone with the step. */
+function patchMachine(state: CoreState, machine: Machine, patch: Partial<Volatile>): void {
+  const { proving, owes, proofCuts, proofNotBeforeMs } = machine;
+  state.step.undo.push(() => void Object.assign(machine, { proving, owes, proofCuts, proofNotBeforeMs }));
+  Object.assign(machine, patch);
+}
+
+function setUnderWay({ step, volatile }: CoreState, machine: Machine, is: boolean): void {
+  const { proving } = volatile;
+  if (proving.has(machine) === is) return;
+  step.undo.push(() => void (is ? proving.delete(machine) : proving.add(machine)));
+  if (is) proving.add(machine);
+  else proving.delete(machine);
+}
+
+function countFailure({ step, volatile: { proofFailures } }: CoreState, code: string): void {
+  const name = proofFailures.has(code) || proofFailures.size < CODES_COUNTED_MAX ? code : "other";
+  const before = proofFailures.get(name) ?? 0;
+  step.undo.push(() => void proofFailures.set(name, before));
+  proofFailures.set(name, before + 1);
+}
+
+function report(
+  state: CoreState,
+  { id, providerId, name }: WorkerRecord,
+  kind: "worker_proven" | "proof_failed",
+  data: Readonly<Record<string, unknown>>,
+): void {
+  emit(state, { channel: "workers", kind, providerId, workerId: id, data: { name, ...data } });
+}
+
+// ── For people ──
+
+/** How it stands with one piece of hardware. `unsupported`: the worker is too old to be asked. */
+export interface ProofState {
+  readonly claim: Claim;
+  readonly state: "proven" | "proving" | "waiting" | "failed" | "unsupported";
+  readonly proof: ProofRecord | undefined;
+  readonly failure: ProofFailure | undefined;
+}
+
+/** Of everything that this worker has to prove; empty where nothing has to be. */
+export function proofStates(state: CoreState, machine: Machine): readonly ProofState[] {
+  const { worker, proving } = machine;
+  return claimsOf(state.config, worker.offer).map((claim) => {
+    const proof = proofOf(worker, claim);
+    const failure = failureOf(worker, claim);
+    const asked = proving?.target === claim.key || machine.owes === claim.key;
+    const unproven = asked ? "proving" : failure !== undefined ? "failed" : "waiting";
+    const unable = canProve(worker.offer) ? unproven : "unsupported";
+    return { claim, proof, failure, state: proof === undefined ? unable : "proven" };
+  });
+}
