@@ -225,6 +225,13 @@ function withSpecFlags(command: Command): Command {
     .option("--image <reference>", "container image")
     .option("--name <name>", "to know the job by")
     .option("--env <KEY=VALUE>", "environment variable; repeat for more", append)
+    .option(
+      "--secret <NAME=SOURCE>",
+      "file /run/secrets/NAME; SOURCE is @FILE, env:VARIABLE or -; repeat for more",
+      append,
+    )
+    .option("--registry-user <name>", "for an image of a private registry")
+    .option("--registry-password-file <file>", "its password or token; - for standard input")
     .option("--cpus <n>", "cores [1]")
     .option("--memory <size>", "e.g. 512MiB [1GiB]")
     .option("--disk <size>", "e.g. 10GiB [4GiB]")

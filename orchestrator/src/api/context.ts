@@ -8,6 +8,7 @@ import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtim
 import type { Writer } from "../app/writer-port.ts";
 import type { ChunkStore } from "../checkpoints/index.ts";
 import type { Actor, CoreState } from "../core/index.ts";
+import type { Vault } from "../vault/index.ts";
 import type { Watch } from "./watch.ts";
 
 /** The single writer, as far as the API needs it; `state` is committed state, for reads that do not cross an await. */
@@ -26,6 +27,9 @@ export interface ApiContext {
   readonly chunks: ApiChunks;
   readonly watch: Watch;
   readonly random: RandomSource;
+  readonly vault: Pick<Vault, "put" | "settle" | "remove">;
+  /** Tells bodies apart for idempotency keys; without the orchestrator's key nobody can try out what a body was. */
+  readonly hashText: (text: string) => string;
   readonly logger: Logger;
   readonly orchestratorId: string;
   readonly driver: { readonly name: string; readonly enforced: string };

@@ -1,11 +1,10 @@
 // What comes in: bodies by content type, validation by zod, idempotency keys, cursors.
-import { createHash } from "node:crypto";
 import type { FastifyRequest } from "fastify";
 import type { z } from "zod";
 import { IDEMPOTENCY_KEY_LENGTH_MAX, jobSpecSchema, type JobSpec } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import type { Idempotency } from "../core/index.ts";
-import type { Api } from "./context.ts";
+import type { Api, ApiContext } from "./context.ts";
 import { invalidField, invalidRequest } from "./problems.ts";
 
 /** JSON and nothing else by default; keys named `__proto__` are refused. */
@@ -43,6 +42,7 @@ export function parseSpec(value: unknown): JobSpec {
 
 /** From the `Idempotency-Key` header, as a property to spread into an event. Throws 422 for a key that is too long or odd. */
 export function idempotencyOf(
+  { hashText }: Pick<ApiContext, "hashText">,
   request: Pick<FastifyRequest, "headers" | "rawJson">,
   route: string,
 ): { readonly idempotency?: Idempotency } {
@@ -54,7 +54,7 @@ export function idempotencyOf(
       `an idempotency key is 1 to ${IDEMPOTENCY_KEY_LENGTH_MAX} printable characters without spaces`,
     );
   }
-  return { idempotency: { route, key, bodyHash: createHash("sha256").update(request.rawJson).digest("hex") } };
+  return { idempotency: { route, key, bodyHash: hashText(request.rawJson) } };
 }
 
 /** A cursor that is a number, e.g. of an event; `undefined` stands for the beginning. */

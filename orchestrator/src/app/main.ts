@@ -52,6 +52,10 @@ function buildProgram(): Command {
       "address to listen on (QUBIX_LISTEN; default 127.0.0.1:8420; port 0 takes a free one)",
     )
     .option("--registry-allow <a,b>", "registries images may come from (QUBIX_REGISTRY_ALLOW)")
+    .option(
+      "--master-key-file <file>",
+      "key that secrets are encrypted under at rest, made at the first start (QUBIX_MASTER_KEY_FILE; default master.key in the data folder)",
+    )
     .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
     .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
     .option("--json", "print one line of JSON when ready (QUBIX_JSON)")

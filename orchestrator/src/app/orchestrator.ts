@@ -7,10 +7,19 @@ import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtim
 import { createApiKey } from "../accounts/secrets.ts";
 import { createApiServer } from "../api/server.ts";
 import { createChunkStore, createTreeOwners, type ChunkStore } from "../checkpoints/index.ts";
-import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../core/index.ts";
+import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step, vaultIds } from "../core/index.ts";
 import { createWorkerGateway, type WorkerGateway } from "../gateway/index.ts";
 import { createSettlement, type Settlement } from "../settlement/settlement.ts";
 import { openSqliteStore, type Store } from "../store/index.ts";
+import {
+  createDelivery,
+  createTextHash,
+  type Delivery,
+  masterKeyFile,
+  openMasterKey,
+  openVault,
+  type Vault,
+} from "../vault/index.ts";
 import { createOrchestratorClock } from "./clock.ts";
 import type { OrchestratorConfig } from "./config.ts";
 import { createWallTimes } from "./wall-times.ts";
@@ -49,13 +58,16 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
   const clock = createOrchestratorClock(store);
   const random: RandomSource = { bytes: (count) => randomBytes(count) };
   const orchestratorId = store.meta()?.orchestratorId ?? `orc-${randomBytes(ID_BYTES).toString("hex")}`;
+  const masterKey = openMasterKey(masterKeyFile(config.dataDir, config.masterKeyFile));
+  const vault = openVault(join(config.dataDir, "vault"), masterKey, logger);
   const driver = createLedgerDriver();
   const writer = createWriter({ store, clock, logger, core: createCore(config, orchestratorId) });
   const owners = createTreeOwners(store);
   const chunks = createChunkStore({ root: join(config.dataDir, "chunks"), owners, clock, logger });
   const settlement = createSettlement({ driver, store, logger, random: Math.random });
   const gateway = createWorkerGateway({ writer, chunks, logger, orchestratorId });
-  writer.setSink(createSink(gateway, settlement, chunks));
+  const delivery = createDelivery({ vault, orchestratorId, logger, state: () => writer.state() });
+  writer.setSink(createSink({ gateway, settlement, chunks, vault, delivery }));
 
   const wallOf = createWallTimes(store, { clockMs: clock.nowMs(), wallMs: Date.now() });
   const { name, enforced } = driver.capabilities();
@@ -64,6 +76,8 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
       writer,
       chunks,
       random,
+      vault,
+      hashText: createTextHash(masterKey),
       logger,
       orchestratorId,
       driver: { name, enforced },
@@ -90,6 +104,7 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
     const url = await api.listen(config.listen);
     const admin = createApiKey(random);
     const { firstStart } = writer.start({ keyId: admin.id, keyHash: admin.hash });
+    vault.sweep(vaultIds(writer.state()));
     await chunks.start();
     settlement.start();
     api.open();
@@ -111,13 +126,22 @@ function createCore({ registryAllow }: OrchestratorConfig, orchestratorId: strin
   };
 }
 
-function createSink(gateway: WorkerGateway, settlement: Settlement, chunks: ChunkStore): EffectSink {
+interface SinkParts {
+  readonly gateway: WorkerGateway;
+  readonly settlement: Settlement;
+  readonly chunks: ChunkStore;
+  readonly vault: Vault;
+  readonly delivery: Delivery;
+}
+
+function createSink({ gateway, settlement, chunks, vault, delivery }: SinkParts): EffectSink {
   return {
-    send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, message),
+    send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, delivery(workerId, message)),
     disconnect: (workerId, sessionId, reason) => gateway.disconnect(workerId, sessionId, reason),
     challenge: () => {},
     settle: (transfer) => settlement.settle(transfer),
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
+    shred: (vaultId) => vault.remove(vaultId),
     flush: () => gateway.flush(),
     reset: () => gateway.reset(),
   };

@@ -13,6 +13,8 @@ export interface EffectSink {
   challenge(effect: Extract<Effect, { kind: "challenge" }>): void;
   settle(transfer: TransferRecord): void;
   collect(accountId: AccountId, jobId: JobId, trees: readonly TreeRef[]): void;
+  /** A job has ended: this entry of the vault goes. */
+  shred(vaultId: string): void;
   /** All effects of a batch were handed over: frames that were held back can leave. */
   flush(): void;
   /** A commit failed and memory was rebuilt as after a restart: every worker socket is to be closed, so that both sides reconcile. */

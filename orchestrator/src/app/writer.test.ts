@@ -34,6 +34,7 @@ describe("the writer", () => {
     challenge: () => sent.push("challenge"),
     settle: () => sent.push("settle"),
     collect: () => sent.push("collect"),
+    shred: () => sent.push("shred"),
     flush: () => sent.push("flush"),
     reset: () => sent.push("reset"),
   };

@@ -70,6 +70,7 @@ const NO_SINK: EffectSink = {
   challenge: () => {},
   settle: () => {},
   collect: () => {},
+  shred: () => {},
   flush: () => {},
   reset: () => {},
 };
@@ -417,6 +418,8 @@ function perform(sink: EffectSink, effect: Effect): void {
       return sink.settle(effect.transfer);
     case "collect":
       return sink.collect(effect.accountId, effect.jobId, effect.trees);
+    case "shred":
+      return sink.shred(effect.vaultId);
   }
 }
 

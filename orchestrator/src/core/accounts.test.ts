@@ -161,9 +161,9 @@ describe("a specification", () => {
   }
 
   test("that names what is not built is refused by name", () => {
-    const refused = refusal(new Network(), { standby: "mirror", secrets: { a: "b" } });
+    const refused = refusal(new Network(), { standby: "mirror", stallAfterS: 7 });
     expect(refused).toMatchObject({ status: 422, code: "not_available" });
-    expect(refused?.message).toContain("standby: mirror, secrets");
+    expect(refused?.message).toContain("standby: mirror, stallAfterS");
   });
 
   test("is refused for providers, foreign registries and uploads of others", () => {

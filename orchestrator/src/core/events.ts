@@ -87,7 +87,14 @@ export type CoreEvent =
       readonly idempotency?: Idempotency;
     }
   | { readonly kind: "upload.create"; readonly actor: Actor; readonly uploadId: string; readonly tree: TreeRef }
-  | { readonly kind: "job.create"; readonly actor: Actor; readonly spec: JobSpec; readonly idempotency?: Idempotency }
+  | {
+      readonly kind: "job.create";
+      readonly actor: Actor;
+      /** Without the content of its secrets: that is in the vault's entry of this name, durably. */
+      readonly spec: JobSpec;
+      readonly vaultId?: string;
+      readonly idempotency?: Idempotency;
+    }
   | { readonly kind: "job.cancel"; readonly actor: Actor; readonly jobId: JobId }
   | { readonly kind: "worker.drain"; readonly actor: Actor; readonly workerId: WorkerId; readonly draining: boolean }
   // Workers. The gateway has verified signatures and, for trees, that all chunks are durable.
@@ -142,7 +149,9 @@ export type Effect =
       readonly accountId: AccountId;
       readonly jobId: JobId;
       readonly trees: readonly TreeRef[];
-    };
+    }
+  /** A job has ended: nobody needs this entry of the vault any more. */
+  | { readonly kind: "shred"; readonly vaultId: string };
 
 /** An expected "no", shown to the caller as a problem document or to a worker as `refused`. */
 export interface Refusal {

@@ -6,7 +6,7 @@ import type { JobRecord } from "./model.ts";
 import { deadlineKey } from "./silence.ts";
 import { releaseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
-import { attemptsOf, countUp, emitJob, fire, patchJob } from "./tables.ts";
+import { attemptsOf, countUp, effect, emitJob, fire, patchJob } from "./tables.ts";
 import { isActiveAttempt } from "./indexes.ts";
 
 export interface JobEnd {
@@ -27,6 +27,7 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   const { epoch, creditedMs, workLostMs } = ended;
   emitJob(state, ended, end.event, { reason: end.reason, message: end.message, epoch, creditedMs, workLostMs });
   settle(state, ended);
+  if (ended.vaultId !== null) effect(state, { kind: "shred", vaultId: ended.vaultId });
   countUp(state, COUNTERS[end.event]);
   state.deadlines.clear(deadlineKey.queue(job.id));
   state.deadlines.clear(deadlineKey.stop(job.id));

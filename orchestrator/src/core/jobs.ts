@@ -1,6 +1,7 @@
 // Jobs as their owners see them: created with their money locked, cancelled, drained around.
 import { formatUnits, holdFor, jobTable, settlementTable } from "@qubix/shared/domain";
 import {
+  holdsSealed,
   imageKey,
   type ImageRef,
   type JobSpec,
@@ -23,7 +24,8 @@ import { reportWorker } from "./workers.ts";
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 
 export function createJob(state: CoreState, event: Event<"job.create">): void {
-  const { actor, spec, idempotency } = event;
+  const { actor, spec, vaultId, idempotency } = event;
+  assert(!holdsSealed(spec), "secrets came to the core with their content");
   const repeated = seenBefore(state, actor, idempotency);
   if (repeated === REFUSED) return;
   if (repeated !== undefined) {
@@ -37,7 +39,7 @@ export function createJob(state: CoreState, event: Event<"job.create">): void {
     state.step.reply = { kind: "refused", refusal: refused };
     return;
   }
-  const job = accept(state, actor, spec, inputs as JobRecord["inputs"]);
+  const job = accept(state, actor, spec, inputs as JobRecord["inputs"], vaultId ?? null);
   remember(state, actor, idempotency, job.id);
   state.step.reply = { kind: "job", jobId: job.id, job, repeated: false };
 }
@@ -138,7 +140,13 @@ function inputsOf(state: CoreState, actor: Actor, spec: JobSpec): JobRecord["inp
 }
 
 /** Locks the money and queues the job: both or neither. */
-function accept(state: CoreState, actor: Actor, spec: JobSpec, inputs: JobRecord["inputs"]): JobRecord {
+function accept(
+  state: CoreState,
+  actor: Actor,
+  spec: JobSpec,
+  inputs: JobRecord["inputs"],
+  vaultId: JobRecord["vaultId"],
+): JobRecord {
   const { amount, currency } = spec.priceMaxPerHour;
   const hold = holdFor(amount, spec.durationMaxS);
   const id = newJobId(state.meta);
@@ -163,6 +171,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, inputs: JobRecord
     inputs,
     imageTree: ownUpload(state, actor, uploadedImage(spec.image))?.tree.manifestCid ?? null,
     imageDigest: null,
+    vaultId,
     currency,
     rateMax: 0n,
     standbyRateMax: 0n,

@@ -170,6 +170,8 @@ export interface JobRecord {
   readonly imageTree: ChunkCid | null;
   /** What the image's reference resolved to for the first attempt that started: every later one, and every standby, runs the same. */
   readonly imageDigest: string | null;
+  /** Names the vault's entry with the content of its secrets, which is in no record; null where it has none. */
+  readonly vaultId: string | null;
   readonly currency: Currency;
   /** Highest rates (micro-units an hour) any attempt, any standby of this job had: what the price cap is checked against. */
   readonly rateMax: bigint;

@@ -142,5 +142,7 @@ export function runSpecOf(job: JobRecord, allocation: Allocation, machine: Machi
     ...(spec.network === "egress" ? { network: spec.network } : {}),
     ...(imageDigest !== null && machine.features.has("image-digest") ? { imageDigest } : {}),
     ...(imageTree === null ? {} : { imageTree: { manifestCid: imageTree } }),
+    ...(Object.keys(spec.secrets).length > 0 ? { secretNames: Object.keys(spec.secrets) } : {}),
+    ...(spec.registryAuth === undefined ? {} : { registryAuth: true as const }),
   };
 }

@@ -49,6 +49,13 @@ export function liveJob(state: CoreState, id: JobId): LiveJob | undefined {
   return { job, attempts: attemptsOf(state, id), standbys: standbysOf(state, id) };
 }
 
+/** The entries of the vault that living jobs name. */
+export function vaultIds(state: CoreState): ReadonlySet<string> {
+  const ids = new Set<string>();
+  for (const { vaultId } of state.rows.jobs.values()) if (vaultId !== null) ids.add(vaultId);
+  return ids;
+}
+
 /** What is active on a worker. */
 export function liveJobIdsOf(
   state: CoreState,

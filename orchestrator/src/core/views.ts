@@ -1,6 +1,6 @@
 // A job as the HTTP API shows it.
 import { attemptId, type Currency } from "@qubix/shared/domain";
-import { type JobView, toWireMoney } from "@qubix/shared/protocol";
+import { type JobView, showSealed, toWireMoney } from "@qubix/shared/protocol";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 
@@ -62,9 +62,9 @@ function progressOf(state: CoreState | null, job: JobRecord): number | null {
   return state.volatile.live.get(id)?.progress ?? saved;
 }
 
-/** As it was written, with every default filled in. */
+/** As it was written, with every default filled in; of what is kept sealed the names. */
 function specView({ spec, currency }: JobRecord): Record<string, unknown> {
-  return { ...spec, priceMaxPerHour: toWireMoney(spec.priceMaxPerHour.amount, currency) };
+  return { ...showSealed(spec), priceMaxPerHour: toWireMoney(spec.priceMaxPerHour.amount, currency) };
 }
 
 function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attempts"][number] {

@@ -15,6 +15,7 @@ import {
   RATE_PAUSE_MS,
 } from "./limits.ts";
 import type { SessionPorts } from "./port.ts";
+import { checkSealingKey } from "./sealing-keys.ts";
 import { proveTree, treeOf } from "./trees.ts";
 
 export interface ControlSession {
@@ -32,6 +33,8 @@ export interface ControlOptions {
   readonly ws: WebSocket;
   readonly stream: Duplex;
   readonly workerId: WorkerId;
+  /** The key it was enrolled with, which has just signed. */
+  readonly publicKey: string;
   readonly sessionId: SessionId;
   readonly nowMs: () => number;
   readonly onClosed: () => void;
@@ -40,7 +43,7 @@ export interface ControlOptions {
 /** Takes over an authenticated socket. */
 export function createControlSession(ports: SessionPorts, options: ControlOptions): ControlSession {
   const { writer, logger } = ports;
-  const { ws, stream, workerId, sessionId, nowMs, onClosed } = options;
+  const { ws, stream, workerId, publicKey, sessionId, nowMs, onClosed } = options;
   const waiting: WorkerMessage[] = [];
   let busy = false;
   let corked = false;
@@ -110,7 +113,7 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
       return close(CLOSE_CODES.malformed, frame.why);
     }
     throttle();
-    const message = frame.value;
+    const message = checked(frame.value);
     if (message.kind === "heartbeat") {
       writer.submitVolatile({ kind: "worker.message", workerId, sessionId, message });
       return;
@@ -119,6 +122,13 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
     waiting.push(message);
     if (waiting.length >= QUEUED_MESSAGES_MAX) pause();
     if (!busy) void drain();
+  };
+
+  const checked = (received: WorkerMessage): WorkerMessage => {
+    const { message, forged } = checkSealingKey(received, { id: workerId, publicKey });
+    if (forged)
+      logger.warn({ event: "sealing_key_unsigned", workerId }, "the key for secrets was left out of its offer");
+    return message;
   };
 
   /** One that brings a tree is proven before those behind it are passed on. Never rejects. */

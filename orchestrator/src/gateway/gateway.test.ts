@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect as connectTcp } from "node:net";
 import { WebSocket } from "ws";
-import { BULK_FRAME_BYTES_MAX, checkpointText, CONTROL_FRAME_BYTES_MAX } from "@qubix/shared/protocol";
+import { BULK_FRAME_BYTES_MAX, checkpointText, CONTROL_FRAME_BYTES_MAX, sealingKeyText } from "@qubix/shared/protocol";
 import type { Epoch, JobId } from "@qubix/shared/domain";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { cidOf } from "../checkpoints/index.ts";
@@ -33,6 +33,36 @@ describe("the worker gateway", () => {
   afterEach(() => rig.stop());
 
   const worker = () => rig.store.load().rows.workers.find((row) => row.id === ann.workerId);
+
+  describe("the key for secrets", () => {
+    const publicKey = Buffer.alloc(32, 7).toString("base64url");
+    const features = ["egress", "secrets"];
+    const offerOf = async (offer: object) => {
+      const peer = await connect(rig, ann);
+      peer.send({ kind: "offer", msg: 1, offer: { ...OFFER, ...offer } });
+      await expect.poll(() => worker()?.offer?.features).toBeDefined();
+      return worker()?.offer;
+    };
+
+    it("counts with the signature of the worker's own key", async () => {
+      const sealingKey = { publicKey, signature: ann.sign(sealingKeyText(ann.workerId, publicKey)) };
+      expect(await offerOf({ features, sealingKey })).toMatchObject({ features, sealingKey });
+    });
+    it.each(["somebody else's", "another text's", "no"])("does not count with %s signature", async (whose) => {
+      const bob = await rig.enrol("bob");
+      const texts: Record<string, string> = {
+        "somebody else's": bob.sign(sealingKeyText(ann.workerId, publicKey)),
+        "another text's": ann.sign(sealingKeyText(bob.workerId, publicKey)),
+      };
+      const sealingKey = { publicKey, signature: texts[whose] ?? "AA" };
+      const offer = await offerOf({ features, sealingKey });
+      expect(offer?.features).toEqual(["egress"]);
+      expect(offer).not.toHaveProperty("sealingKey");
+    });
+    it("is needed to take jobs that have some", async () => {
+      expect((await offerOf({ features }))?.features).toEqual(["egress"]);
+    });
+  });
 
   describe("authentication", () => {
     it("welcomes a worker with its key, and the core takes its hello", async () => {

@@ -19,7 +19,7 @@ export interface HandshakeOptions {
   readonly orchestratorId: string;
   readonly authTimeoutMs: number;
   /** Authenticated: frames go to the caller from here on. */
-  readonly onOpened: (workerId: WorkerId, name: string) => void;
+  readonly onOpened: (workerId: WorkerId, worker: { readonly name: string; readonly publicKey: string }) => void;
   /** Authenticated, refused or gone: called once. */
   readonly onDone: () => void;
 }
@@ -69,7 +69,7 @@ export function authenticate(ws: WebSocket, purpose: SocketPurpose, options: Han
       return refuse(CLOSE_CODES.wrongKey, `the signature is not by the key of worker ${workerId}: enrol it again`);
     }
     finish();
-    onOpened(workerId, worker.name);
+    onOpened(workerId, worker);
   };
   ws.on("message", onMessage);
   ws.on("close", finish);

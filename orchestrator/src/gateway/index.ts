@@ -75,8 +75,8 @@ export function createWorkerGateway(
       onDone: () => {
         unauthenticated -= 1;
       },
-      onOpened: (workerId, name) => {
-        if (purpose === "control") openControl(ws, stream, workerId, name);
+      onOpened: (workerId, { name, publicKey }) => {
+        if (purpose === "control") openControl(ws, stream, { workerId, name, publicKey });
         else openBulk(ws, workerId, name);
       },
     });
@@ -85,13 +85,18 @@ export function createWorkerGateway(
   // ── Control ──
 
   /** The newest connection of a worker counts. The core hears of it before the worker is welcomed. */
-  const openControl = (ws: WebSocket, stream: Duplex, workerId: WorkerId, name: string): void => {
+  const openControl = (
+    ws: WebSocket,
+    stream: Duplex,
+    { workerId, name, publicKey }: { readonly workerId: WorkerId; readonly name: string; readonly publicKey: string },
+  ): void => {
     const sessionId = newSessionId();
     const older = sessions.get(workerId);
     const session = createControlSession(sessionPorts, {
       ws,
       stream,
       workerId,
+      publicKey,
       sessionId,
       nowMs,
       onClosed: () => {

@@ -5,4 +5,5 @@ export * from "./image-ref.ts";
 export * from "./job-spec.ts";
 export * from "./limits.ts";
 export * from "./manifest.ts";
+export * from "./sealed-content.ts";
 export * from "./worker-messages.ts";

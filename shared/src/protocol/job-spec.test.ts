@@ -91,6 +91,6 @@ describe("job specification", () => {
       secrets: { A: "b" },
       stallAfterS: 10,
     });
-    expect(unavailableFeatures(spec)).toEqual(["standby: mirror", "failover: exclusive", "secrets", "stallAfterS"]);
+    expect(unavailableFeatures(spec)).toEqual(["standby: mirror", "failover: exclusive", "stallAfterS"]);
   });
 });

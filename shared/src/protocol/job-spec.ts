@@ -7,6 +7,8 @@ const ENV_COUNT_MAX = 200;
 const ENV_VALUE_LENGTH_MAX = 32_768;
 const SECRETS_COUNT_MAX = 50;
 const SECRET_LENGTH_MAX = 32_768;
+/** Of all secrets of a job as JSON, names included: they travel sealed beside the specification, in the same control message. */
+const SECRETS_BYTES_MAX = 65_536;
 const COMMAND_PARTS_MAX = 500;
 const COMMAND_PART_LENGTH_MAX = 32_768;
 /**
@@ -69,8 +71,8 @@ const secretsSchema = z
   )
   .refine((secrets) => Object.keys(secrets).length <= SECRETS_COUNT_MAX, `at most ${SECRETS_COUNT_MAX} secrets`)
   .refine(
-    (secrets) => Object.values(secrets).reduce((sum, value) => sum + value.length, 0) <= TEXT_LENGTH_MAX,
-    `secrets are at most ${TEXT_LENGTH_MAX} characters together`,
+    (secrets) => new TextEncoder().encode(JSON.stringify(secrets)).length <= SECRETS_BYTES_MAX,
+    `secrets are at most ${SECRETS_BYTES_MAX} bytes together, as JSON; larger data is an input`,
   );
 
 export const gpuRequestSchema = z.strictObject({
@@ -197,8 +199,6 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
   const named: [boolean, string][] = [
     [spec.standby === "mirror", "standby: mirror"],
     [spec.failover === "exclusive", "failover: exclusive"],
-    [Object.keys(spec.secrets).length > 0, "secrets"],
-    [spec.registryAuth !== undefined, "registryAuth"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
     [spec.stallAfterS !== 300, "stallAfterS"],
   ];

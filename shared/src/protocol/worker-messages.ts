@@ -120,7 +120,8 @@ export const sealedSchema = z.strictObject({
   version: z.literal(1),
   ephemeralKey: base64urlSchema,
   nonce: base64urlSchema,
-  box: z.string().max(262_144),
+  /** Secrets (64 KiB as JSON) and a registry's password (32,768 characters, each up to 6 bytes in JSON) fit. */
+  box: z.string().max(524_288),
 });
 export type Sealed = z.output<typeof sealedSchema>;
 

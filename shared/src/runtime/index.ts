@@ -3,3 +3,4 @@ export * from "./errors.ts";
 export * from "./logging.ts";
 export * from "./node-version.ts";
 export * from "./ports.ts";
+export * from "./sealing.ts";

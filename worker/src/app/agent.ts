@@ -2,6 +2,7 @@
 import { mkdirSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
+import type { WorkerFeature } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import {
   createWorkerState,
@@ -22,6 +23,8 @@ import { createContainers } from "../runner/containers.ts";
 import { createEngine, type Engine, LOOK_TIMEOUT_MS } from "../runner/engine.ts";
 import type { PumpPosition } from "../runner/log-pump.ts";
 import { createRunner, type Runner } from "../runner/runner.ts";
+import { openSecrets, type Secrets } from "../secrets/open.ts";
+import type { SecretStore } from "../secrets/secret-store.ts";
 import { serveAgent } from "./agent-socket.ts";
 import { priceOf, type StartConfig } from "./config.ts";
 import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
@@ -79,7 +82,8 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const engine = createEngine(config.dockerSocket);
     const hostCpus = await probeEngine(engine);
     const clock = createBootClock();
-    const keeper = createOfferKeeper(await firstParts(journal, ports, config), (offer) =>
+    const secrets = openSecrets({ ...ports.identity, dataDir: config.dataDir, key: ports.key, logger: ports.logger });
+    const keeper = createOfferKeeper(await firstParts(journal, ports, config, secrets), (offer) =>
       loop.dispatch({ kind: "offer", offer }),
     );
     journal.set(KEY_DISK, keeper.offer().diskMiB);
@@ -102,6 +106,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       journal,
       control,
       bulk,
+      secrets: secrets.store,
       slotsDir,
       hostCpus,
       dispatch: (event) => loop.dispatch(event),
@@ -119,7 +124,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     );
     loop.dispatch({ kind: "boot", containers });
     runner.start();
-    connect(control, runner, loop, ports);
+    connect({ control, runner, loop, state, secrets: secrets.store }, ports);
     return { journal, state, loop, runner, control, bulk, server };
   }
 
@@ -129,11 +134,12 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     readonly journal: Journal;
     readonly control: ControlLink;
     readonly bulk: BulkLink;
+    readonly secrets: SecretStore;
     readonly slotsDir: string;
     readonly hostCpus: number;
     readonly dispatch: CoreLoop["dispatch"];
   }): Runner {
-    const { engine, clock, journal, control, bulk, slotsDir, hostCpus, dispatch } = given;
+    const { engine, clock, journal, control, bulk, secrets, slotsDir, hostCpus, dispatch } = given;
     return createRunner(
       {
         engine,
@@ -151,6 +157,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
           put: (cid, stored, signal) => bulk.put(jobId, cid, stored, signal),
           get: (cid, signal) => bulk.get(jobId, cid, signal),
         }),
+        secrets,
         emit: dispatch,
       },
       { slotsDir, hostCpus, images: { localImages: config.localImage, registries: config.registry } },
@@ -183,7 +190,11 @@ function perform(effect: WorkerEffect, state: WorkerState, runner: Runner, contr
   if (message.kind === "hello") runner.opened();
 }
 
-function connect(control: ControlLink, runner: Runner, loop: CoreLoop, ports: AgentPorts): void {
+function connect(
+  parts: Pick<Parts, "control" | "runner" | "loop" | "state"> & { readonly secrets: SecretStore },
+  ports: AgentPorts,
+): void {
+  const { control, runner, loop, state, secrets } = parts;
   let welcomed = false;
   control.start({
     opened(welcome) {
@@ -195,7 +206,9 @@ function connect(control: ControlLink, runner: Runner, loop: CoreLoop, ports: Ag
       runner.closed();
       loop.dispatch({ kind: "closed" });
     },
-    order: (message) => loop.dispatch({ kind: "message", message }),
+    // Before it is journaled: what the journal knows of is there after a crash of the agent, too.
+    order: (message) =>
+      loop.dispatch({ kind: "message", message: secrets.receive(message, (slotId) => state.slots.has(slotId)) }),
     acknowledged: (message) => loop.dispatch({ kind: "acknowledged", message }),
     refused: (message, code, reason) => loop.dispatch({ kind: "refused", message, code, reason }),
     failed(error, final) {
@@ -207,7 +220,12 @@ function connect(control: ControlLink, runner: Runner, loop: CoreLoop, ports: Ag
 }
 
 /** Asks the machine, and remembers what only an idle one can tell. */
-async function firstParts(journal: Journal, ports: AgentPorts, config: StartConfig): Promise<OfferParts> {
+async function firstParts(
+  journal: Journal,
+  ports: AgentPorts,
+  config: StartConfig,
+  { sealingKey }: Secrets,
+): Promise<OfferParts> {
   const [machine, detection] = await Promise.all([detectMachine(config.dataDir), detectGpus()]);
   reportGpus(detection, ports.logger, config);
   const gpuPrice = config.pricePerGpuHour;
@@ -228,7 +246,8 @@ async function firstParts(journal: Journal, ports: AgentPorts, config: StartConf
     },
     pauses: new Set<PauseReason>(journal.get(KEY_DRAINING) === true ? ["drained"] : []),
     withheldGpus: new Set(),
-    features: new Set(),
+    features: new Set<WorkerFeature>(sealingKey === undefined ? [] : ["secrets"]),
+    sealingKey,
   };
 }
 

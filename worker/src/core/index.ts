@@ -1,5 +1,6 @@
 export { DEFAULT_WORKER_CONFIG, heartbeatEveryMs, type WorkerConfig } from "./config.ts";
 export type * from "./model.ts";
 export { helloOf } from "./reports.ts";
+export { attemptSlotId, standbySlotId } from "./slot-ids.ts";
 export { createWorkerState, type WorkerState } from "./state.ts";
 export { nextDeadlineMs, step } from "./step.ts";

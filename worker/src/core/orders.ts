@@ -3,8 +3,9 @@ import type { AttemptRef } from "@qubix/shared/domain";
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import { IMAGE_MOVED, isOtherImage, noteFailed, openSlot, remove, restore, start, stop } from "./attempts.ts";
-import type { Slot, SlotId } from "./model.ts";
+import type { Slot } from "./model.ts";
 import { hasten, send, tell } from "./reports.ts";
+import { attemptSlotId, standbySlotId } from "./slot-ids.ts";
 import { type Draft, emit, slotOfAttempt, slotOfStandby, update } from "./state.ts";
 
 type Order<K extends OrchestratorMessage["kind"]> = Extract<OrchestratorMessage, { kind: K }>;
@@ -56,7 +57,7 @@ function assign(draft: Draft, { attempt, run, checkpoint }: Order<"assign">): vo
   const known = slotOfAttempt(draft.state, attempt);
   if (known !== undefined) return tell(draft, known);
   if (isStale(draft, attempt)) return;
-  const id: SlotId = `${attempt.jobId}-r${attempt.replica}e${attempt.epoch}`;
+  const id = attemptSlotId(attempt);
   if (draft.state.slots.has(id)) return;
   openSlot(draft, { id, jobId: attempt.jobId, run, checkpoint, attempt, standbyId: null });
 }
@@ -103,7 +104,7 @@ function prepareStandby(draft: Draft, message: Order<"prepare">): void {
   const { standbyId, jobId, run, checkpoint } = message;
   const known = slotOfStandby(draft.state, standbyId);
   if (known === undefined) {
-    const id: SlotId = standbyId.replace("/", "-");
+    const id = standbySlotId(standbyId);
     openSlot(draft, { id, jobId, run, checkpoint, attempt: null, standbyId });
     return;
   }

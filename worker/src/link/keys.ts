@@ -1,6 +1,6 @@
 // The worker's Ed25519 key: made once at enrolment, kept in a file that only its owner can read, and never sent anywhere.
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { QubixError } from "@qubix/shared/runtime";
 
 export interface WorkerKey {
@@ -13,12 +13,18 @@ export interface WorkerKey {
 /** An Ed25519 public key in SPKI DER is this prefix and 32 raw bytes (RFC 8410). */
 const SPKI_PREFIX_BYTES = 12;
 
-/** Makes a key and keeps it in `file` (mode 0600), which must not be there yet. */
+/** Makes a key and keeps it in `file` (mode 0600). */
 export function createKey(file: string): WorkerKey {
   const { privateKey } = generateKeyPairSync("ed25519");
-  const pem = privateKey.export({ type: "pkcs8", format: "pem" });
-  writeFileSync(file, pem, { mode: 0o600, flag: "wx" });
+  writeKeyFile(file, privateKey);
   return toWorkerKey(privateKey);
+}
+
+/** Whole or not at all: half a key, left by a crash, would be refused at every start. */
+export function writeKeyFile(file: string, key: KeyObject): void {
+  const pem = key.export({ type: "pkcs8", format: "pem" });
+  writeFileSync(`${file}.new`, pem, { mode: 0o600, flush: true });
+  renameSync(`${file}.new`, file);
 }
 
 /** Throws `key_unreadable`. */

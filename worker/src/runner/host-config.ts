@@ -12,6 +12,7 @@ export const CHECKPOINT_DIR = "/qubix/checkpoint";
 export const PROGRESS_DIR = "/qubix/progress";
 export const PROGRESS_FILE = `${PROGRESS_DIR}/progress`;
 export const CONTROL_DIR = "/qubix/control";
+export const SECRETS_DIR = "/run/secrets";
 export const EPOCH_FILE = `${CONTROL_DIR}/epoch`;
 
 /** Enough for a training job with many data loaders; a fork bomb stops here. */
@@ -31,13 +32,15 @@ export interface ContainerInput {
   readonly containerName: string;
   readonly run: RunSpec;
   readonly folders: SlotFolders;
+  /** Seen at {@link SECRETS_DIR}; left out where the job has none. */
+  readonly secretsFolder?: string | undefined;
   /** Cores of the machine: the Engine refuses to grant more. */
   readonly hostCpus: number;
 }
 
 /** The whole request for one hardened container. Pure. */
 export function containerOptions(input: ContainerInput): ContainerCreateOptions & { name: string } {
-  const { run, folders } = input;
+  const { run } = input;
   const memory = run.memoryMiB * MIB;
   return {
     name: input.containerName,
@@ -69,7 +72,7 @@ export function containerOptions(input: ContainerInput): ContainerCreateOptions 
       Init: true,
       RestartPolicy: { Name: "no" },
       AutoRemove: false,
-      Mounts: mounts(run, folders),
+      Mounts: mounts(input),
       ...(run.gpuUuids.length === 0
         ? {}
         : { DeviceRequests: [{ Driver: "nvidia", DeviceIDs: [...run.gpuUuids], Capabilities: [["gpu"]] }] }),
@@ -90,13 +93,14 @@ function environment(input: ContainerInput): string[] {
 
 type Mount = NonNullable<NonNullable<ContainerCreateOptions["HostConfig"]>["Mounts"]>[number];
 
-function mounts(run: RunSpec, folders: SlotFolders): Mount[] {
+function mounts({ run, folders, secretsFolder }: ContainerInput): Mount[] {
   return [
     bind(folders.work, "/work", false),
     bind(folders.out, "/out", false),
     bind(folders.checkpoint, CHECKPOINT_DIR, false),
     bind(folders.progress, PROGRESS_DIR, false),
     bind(folders.control, CONTROL_DIR, true),
+    ...(secretsFolder === undefined ? [] : [bind(secretsFolder, SECRETS_DIR, true)]),
     ...run.inputs.map((input, index) => bind(folders.input(index), input.to, true)),
   ];
 }

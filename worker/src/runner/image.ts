@@ -1,6 +1,6 @@
 // Images: looked up, pulled where that is allowed, and the numeric user they run as.
 import type Docker from "dockerode";
-import { imageKey, parseImageRef } from "@qubix/shared/protocol";
+import { imageKey, parseImageRef, type RegistryAuth } from "@qubix/shared/protocol";
 import { type Engine, EngineError, isNotFound, LOOK_TIMEOUT_MS } from "./engine.ts";
 
 /** No byte of progress for this long: the registry or the line is gone. */
@@ -25,7 +25,12 @@ export type ImageResult =
   | { readonly kind: "problem"; readonly problem: ImageProblem };
 
 /** Finds the image on this machine, or pulls it. Tag `local` is never pulled, and runs only where the owner allows it by name. */
-export async function ensureImage(engine: Engine, name: string, policy: ImagePolicy): Promise<ImageResult> {
+export async function ensureImage(
+  engine: Engine,
+  name: string,
+  policy: ImagePolicy,
+  auth?: RegistryAuth,
+): Promise<ImageResult> {
   const ref = parseImageRef(name);
   if (ref === undefined) return problem("image_not_found", `"${name}" is not an image reference.`);
   if (ref.local && !allowsLocal(policy, name)) {
@@ -43,7 +48,7 @@ export async function ensureImage(engine: Engine, name: string, policy: ImagePol
       `This worker does not pull from ${ref.registry}; its owner can allow it with --registry.`,
     );
   }
-  const failed = await pullImage(engine, name);
+  const failed = await pullImage(engine, name, auth);
   if (failed !== undefined) return { kind: "problem", problem: failed };
   return (
     (await inspectImage(engine, name)) ??
@@ -72,10 +77,13 @@ async function inspectImage(engine: Engine, name: string): Promise<ImageResult |
   }
 }
 
-async function pullImage(engine: Engine, name: string): Promise<ImageProblem | undefined> {
+async function pullImage(engine: Engine, name: string, auth?: RegistryAuth): Promise<ImageProblem | undefined> {
   try {
     await engine.call(`pull ${name}`, PULL_TOTAL_MS, async (signal) => {
-      const stream = await engine.docker.pull(name, { abortSignal: signal });
+      const stream = await engine.docker.pull(name, {
+        abortSignal: signal,
+        ...(auth === undefined ? {} : { authconfig: auth }),
+      });
       await followPull(engine.docker, stream);
     });
     return undefined;

@@ -1,12 +1,9 @@
 // The slots of this machine: carries out what the core wants done, and watches over what runs.
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
 import type { AttemptRef } from "@qubix/shared/domain";
 import { unreachable } from "@qubix/shared/runtime";
-import { removeTree } from "../checkpoint/remove.ts";
 import type { ContainerFound, Slot, SlotId, WorkerEffect } from "../core/index.ts";
+import { reap, type ReapPorts } from "./reap.ts";
 import { createSlotRunner, type SlotConfig, type SlotPorts, type SlotRunner } from "./slot.ts";
-import { slotFileName } from "./slot-folders.ts";
 
 /** Progress, container time and log positions are looked at this often. */
 const MEASURE_EVERY_MS = 1_000;
@@ -29,7 +26,7 @@ export interface Runner {
   stop(): void;
 }
 
-export function createRunner(ports: SlotPorts, config: SlotConfig): Runner {
+export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): Runner {
   const runners = new Map<SlotId, SlotRunner>();
   let online = false;
   let timer: NodeJS.Timeout | null = null;
@@ -49,22 +46,9 @@ export function createRunner(ports: SlotPorts, config: SlotConfig): Runner {
     );
   }
 
-  async function reap(slots: readonly Slot[]): Promise<void> {
-    const known = new Set(slots.map((slot) => slot.id));
-    for (const slotId of await ports.containers.list()) {
-      if (known.has(slotId)) continue;
-      ports.logger.warn({ event: "container_reaped", slot: slotId }, "removing a container that no slot knows");
-      await ports.containers.remove(slotId);
-    }
-    const folders = new Set(slots.map((slot) => slotFileName(slot.id)));
-    for (const name of await readdir(config.slotsDir)) {
-      if (!folders.has(name)) await removeTree(join(config.slotsDir, name));
-    }
-  }
-
   return {
     async reconcile(slots) {
-      await reap(slots);
+      await reap(new Set(slots.map(({ id }) => id)), config.slotsDir, ports);
       const found = new Map<SlotId, ContainerFound>();
       for (const slot of slots) {
         const runner = runnerOf(slot.id);

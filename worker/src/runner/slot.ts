@@ -18,6 +18,7 @@ import { ensureImage, type ImagePolicy } from "./image.ts";
 import { followLogs, type LogFollower } from "./log-follower.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
 import { imageOutcome, outcomeOfError, problemOutcome } from "./outcomes.ts";
+import type { SlotSecrets } from "../secrets/secret-store.ts";
 import { readProgress } from "./progress.ts";
 import { slotFolders } from "./slot-folders.ts";
 import { readNotes, replaceFile, type SlotNotes, writeNotes } from "./slot-notes.ts";
@@ -38,6 +39,7 @@ export interface SlotPorts {
   readonly logger: Logger;
   readonly sendLog: LogPumpPorts["send"];
   readonly positions: LogPositions;
+  readonly secrets: SlotSecrets;
   chunks(jobId: JobId): ChunkPort;
   emit(event: WorkerCoreEvent): void;
 }
@@ -169,10 +171,19 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   async function prepare(jobId: JobId, run: RunSpec, checkpoint: CheckpointRef | null): Promise<void> {
     await makeFolders(run);
     const before = await known();
+    const registryAuth = run.registryAuth === undefined ? undefined : ports.secrets.registryAuth(id);
+    if (run.registryAuth !== undefined && registryAuth === undefined) return fail(SECRETS_LOST);
     emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "getting the image" });
-    const image = await untilAborted(ensureImage(ports.engine, run.image, config.images), life.signal);
+    const image = await untilAborted(ensureImage(ports.engine, run.image, config.images, registryAuth), life.signal);
     if (image.kind === "problem") return fail(imageOutcome(image.problem));
-    const made = await containers.create({ slotId: id, jobId, run, folders, hostCpus: config.hostCpus });
+    const made = await containers.create({
+      slotId: id,
+      jobId,
+      run,
+      folders,
+      secretsFolder: run.secretNames === undefined ? undefined : ports.secrets.folder(id),
+      hostCpus: config.hostCpus,
+    });
     life.signal.throwIfAborted();
     if (made.kind === "problem") return fail(problemOutcome(made));
     const user = before.user ?? (await containers.userOf(id, image.user));
@@ -249,6 +260,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     noteIfRoom({ ranMs: ranMsNow() });
     noteIfRoom({ ended: true });
     running = false;
+    ports.secrets.remove(id);
     disk?.stop();
     reader.finish();
     await Promise.race([reader.done, sleep(LOG_DRAIN_MS, life.signal)]);
@@ -350,13 +362,14 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       ),
     restore: (jobId, checkpoint) =>
       attemptTo(
-        async () => bringCheckpoint(jobId, checkpoint, (await known()).user ?? { uid: 0, gid: 0 }),
+        async () => bringCheckpoint(jobId, checkpoint, (await known()).user ?? ROOT),
         (error) => outcomeOfError("restore_failed", error),
       ),
     start: (attempt, run) =>
       attemptTo(
         async () => {
-          await known();
+          const { user } = await known();
+          if (!ports.secrets.handOver(id, run.secretNames ?? [], user ?? ROOT)) return fail(SECRETS_LOST);
           replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
           // Noted before as well: an agent that dies in between still knows from when on to count.
           note({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
@@ -424,6 +437,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       await Promise.allSettled(underWay);
       await insist("remove a container", () => containers.remove(id), true);
       await insist("delete a slot's folders", () => removeTree(folders.root), true);
+      ports.secrets.remove(id);
       ports.positions.forget(id);
       emit({ kind: "removed", slotId: id });
     },
@@ -496,6 +510,13 @@ function execFailureIn(bytes: Buffer): string | null {
   return /^\[FATAL tini[^\]]*\] (.{1,500})/.exec(bytes.toString())?.[1] ?? null;
 }
 
+const ROOT: Owner = { uid: 0, gid: 0 };
+const SECRETS_LOST: EndOutcome = {
+  kind: "worker_failed",
+  code: "secrets_lost",
+  message:
+    "The job's secrets could not be opened on this worker, or went with a restart of the machine. The job was not run without them.",
+};
 /** The exit code of a container that SIGKILL ended. */
 const KILLED = 137;
 /** A shell's exit codes for a command that is not there or cannot be executed. */

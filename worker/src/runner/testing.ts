@@ -1,6 +1,6 @@
 // What the tests of this folder share: a tiny image made on the spot, a chunk store in memory, and slots on the real Docker Engine.
 import { execFile } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { chmod, copyFile, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -16,6 +16,8 @@ import { createBootClock } from "./boot-clock.ts";
 import { createContainers } from "./containers.ts";
 import { createEngine } from "./engine.ts";
 import type { PumpPosition } from "./log-pump.ts";
+import { createSecretStore, type SecretStore } from "../secrets/secret-store.ts";
+import { makeMemoryFolder, memoryFolderCandidates } from "../secrets/memory-folder.ts";
 import { createSlotRunner, type SlotRunner } from "./slot.ts";
 
 const run = promisify(execFile);
@@ -121,9 +123,14 @@ export interface Bench {
   readonly workerId: string;
   readonly chunks: MemoryChunks;
   readonly containers: ReturnType<typeof createContainers>;
+  readonly secrets: SecretStore;
+  /** Where they lie. */
+  readonly secretsDir: string;
   readonly events: WorkerCoreEvent[];
   readonly positions: Map<string, PumpPosition>;
   slot(id: string): SlotRunner;
+  /** What the Engine says of a slot's container. */
+  describe(id: string): Promise<unknown>;
   /** The first event of this kind, now or soon. */
   event<K extends WorkerCoreEvent["kind"]>(kind: K): Promise<Extract<WorkerCoreEvent, { kind: K }>>;
   log(stream?: "stdout" | "stderr"): string;
@@ -134,6 +141,9 @@ export interface Bench {
 }
 
 const EVENT_TIMEOUT_MS = 20_000;
+/** What the benches' secrets are sealed to. */
+export const SECRETS_KEY = generateKeyPairSync("x25519").privateKey;
+export const SECRETS = { orchestratorId: "orc-test", key: SECRETS_KEY };
 
 export async function createBench(): Promise<Bench> {
   const dir = await mkdtemp(join(tmpdir(), "qubix-runner-"));
@@ -148,11 +158,14 @@ export async function createBench(): Promise<Bench> {
   const listeners = new Set<() => void>();
   let answering = true;
 
+  const logger = createLogger("test", "silent");
+  const secretsDir = makeMemoryFolder(memoryFolderCandidates(process.env), `qubix-${workerId}`) ?? join(dir, "secrets");
+  await mkdir(secretsDir, { recursive: true });
   const ports = {
     engine,
     containers,
     clock: createBootClock(),
-    logger: createLogger("test", "silent"),
+    logger,
     sendLog(body: { stream: "stdout" | "stderr"; offset: number; text: string }, answered: (taken: boolean) => void) {
       if (!answering) return true;
       // As the orchestrator does: what overlaps is written over, a gap would be seen as zeros.
@@ -170,6 +183,7 @@ export async function createBench(): Promise<Bench> {
       save: (id: string, position: PumpPosition) => void positions.set(id, position),
       forget: (id: string) => void positions.delete(id),
     },
+    secrets: createSecretStore({ ...SECRETS, folder: secretsDir, workerId, logger }),
     chunks: () => chunks,
     emit(event: WorkerCoreEvent) {
       events.push(event);
@@ -184,6 +198,9 @@ export async function createBench(): Promise<Bench> {
     workerId,
     chunks,
     containers,
+    secrets: ports.secrets,
+    secretsDir,
+    describe: (id) => engine.docker.getContainer(`qubix-${workerId}-${id}`).inspect(),
     events,
     positions,
     slot(id) {
@@ -215,6 +232,7 @@ export async function createBench(): Promise<Bench> {
     async dispose() {
       for (const slot of slots) slot.detach();
       for (const id of await containers.list()) await containers.remove(id);
+      await rm(secretsDir, { recursive: true, force: true });
       await rm(dir, { recursive: true, force: true });
     },
   };

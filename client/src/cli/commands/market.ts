@@ -4,11 +4,14 @@ import { hasEnded, type JobSpec, type Offer, type Quote } from "../../sdk/types.
 import { EXIT_OK } from "../exit-codes.ts";
 import { formatFields, formatTable } from "../format/table.ts";
 import { formatDuration, formatMiB, formatMoney, formatRate, plural } from "../format/units.ts";
-import { readSpec, type SpecFlags } from "../parse/spec.ts";
+import { readSecrets } from "../parse/secrets.ts";
+import { readSpec, type SpecFlags, withSecrets } from "../parse/spec.ts";
 import type { Handler, Session } from "../session.ts";
 
 export const quote: Handler<SpecFlags> = async (session, [file], flags) => {
-  const { spec } = await readSpec(file, flags, session.rest);
+  const { spec: read } = await readSpec(file, flags, session.rest);
+  const secrets = await readSecrets(flags, { ...session.io, stdin: process.stdin, warn: (text) => session.note(text) });
+  const spec = withSecrets(read, secrets);
   // Local inputs are left out: they are not uploaded for a question, and cost nothing.
   const answer = await session.client.quotes.create(spec as JobSpec);
   if (session.json) session.printJson(answer);

@@ -4,7 +4,8 @@ import type { JobSpec } from "../../sdk/types.ts";
 import { EXIT_OK, usageError } from "../exit-codes.ts";
 import { createStatusLine } from "../format/progress.ts";
 import { formatBytes, plural } from "../format/units.ts";
-import { type ParsedSpec, readSpec, type SpecFlags } from "../parse/spec.ts";
+import { readSecrets } from "../parse/secrets.ts";
+import { type ParsedSpec, readSpec, type SpecFlags, withSecrets } from "../parse/spec.ts";
 import type { Handler, Session } from "../session.ts";
 import { waitForJob } from "./wait.ts";
 
@@ -17,7 +18,12 @@ export interface RunOptions extends SpecFlags {
 
 export const run: Handler<RunOptions> = async (session, [file], options) => {
   const parsed = await readSpec(file, options, session.rest);
-  const spec = await uploadInputs(session, parsed);
+  const secrets = await readSecrets(options, {
+    ...session.io,
+    stdin: process.stdin,
+    warn: (text) => session.note(text),
+  });
+  const spec = await uploadInputs(session, { ...parsed, spec: withSecrets(parsed.spec, secrets) });
   const job = await session.client.jobs.create(spec, { idempotencyKey: options.idempotencyKey });
   if (options.wait === true || options.logs === true || options.outputDir !== undefined) {
     return await waitForJob(session, job, { logs: options.logs === true, outputDir: options.outputDir });

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { text as textOf } from "node:stream/consumers";
 import { usageError } from "../exit-codes.ts";
+import type { SecretFields, SecretFlags } from "./secrets.ts";
 import {
   type LocalInput,
   parseCount,
@@ -17,7 +18,7 @@ import {
 const SPEC_FILE_BYTES_MAX = 1024 * 1024;
 
 /** Flags of `run` and `quote` that make up a specification, as commander gives them. */
-export interface SpecFlags {
+export interface SpecFlags extends SecretFlags {
   readonly image?: string;
   readonly name?: string;
   readonly env?: readonly string[];
@@ -175,6 +176,15 @@ function resourcesOf(gpusInFile: Fields, flags: SpecFlags): Fields {
     cpus: given(flags.cpus, (text) => parseDecimal(text, "--cpus")),
     memoryMiB: given(flags.memory, (text) => parseMemoryMiB(text, "--memory")),
     diskMiB: given(flags.disk, (text) => parseMemoryMiB(text, "--disk")),
+  };
+}
+
+/** Lays secrets over those of a file. */
+export function withSecrets(spec: Fields, { secrets, registryAuth }: SecretFields): Fields {
+  return {
+    ...spec,
+    ...(secrets === undefined ? {} : { secrets: { ...fieldsOf(spec["secrets"]), ...secrets } }),
+    ...(registryAuth === undefined ? {} : { registryAuth }),
   };
 }
 

@@ -41,7 +41,7 @@ export function accountRoutes(app: Api, ctx: ApiContext): void {
     },
     handler: async (request, reply) => {
       const event = { kind: "account.create", actor: actorOf(request), ...request.body } as const;
-      const created = await ctx.writer.submit({ ...event, ...idempotencyOf(request, "POST /v1/accounts") });
+      const created = await ctx.writer.submit({ ...event, ...idempotencyOf(ctx, request, "POST /v1/accounts") });
       reply.code(201);
       return viewAccount(ctx, expectReply(created, "account").account);
     },

@@ -20,6 +20,7 @@ import { idCursor, idempotencyOf, noValidator, parseSpec } from "../input.ts";
 import { findJob, lookUp, viewJob } from "../jobs.ts";
 import { expectReply, problemOf, toQubixError, type ProblemDocument } from "../problems.ts";
 import { idParams, problems } from "../schemas.ts";
+import { submitJob } from "../submit-job.ts";
 
 const CREATE_ROUTE = "POST /v1/jobs";
 const BATCH_ROUTE = "POST /v1/jobs/batch";
@@ -110,7 +111,7 @@ async function createJob(ctx: ApiContext, request: FastifyRequest, reply: Fastif
   const actor = actorOf(request);
   const spec = parseSpec(request.body);
   const created = expectReply(
-    await ctx.writer.submit({ kind: "job.create", actor, spec, ...idempotencyOf(request, CREATE_ROUTE) }),
+    await submitJob(ctx, { actor, spec, ...idempotencyOf(ctx, request, CREATE_ROUTE) }),
     "job",
   );
   reply.code(created.repeated ? 200 : 201).header("location", `/v1/jobs/${created.jobId}`);
@@ -122,7 +123,7 @@ type BatchResult = { readonly job: JobView } | { readonly problem: ProblemDocume
 
 /** All of a batch reach the writer in one turn, so that one transaction serves them. */
 async function createBatch(ctx: ApiContext, request: FastifyRequest, jobs: readonly unknown[]) {
-  const whole = idempotencyOf(request, BATCH_ROUTE).idempotency;
+  const whole = idempotencyOf(ctx, request, BATCH_ROUTE).idempotency;
   if (whole !== undefined) refuseReusedKey(ctx, actorOf(request), whole);
   const results = await Promise.all(
     jobs.map((value, index) => {
@@ -162,7 +163,7 @@ async function createOne(
   try {
     const actor = actorOf(request);
     const spec = parseSpec(value);
-    const reply = expectReply(await ctx.writer.submit({ kind: "job.create", actor, spec, ...idempotency }), "job");
+    const reply = expectReply(await submitJob(ctx, { actor, spec, ...idempotency }), "job");
     return { job: viewJob(ctx, findJob(ctx, actor, reply.jobId)) };
   } catch (error) {
     const known = toQubixError(error);

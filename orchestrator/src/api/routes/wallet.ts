@@ -78,7 +78,7 @@ export function walletRoutes(app: Api, ctx: ApiContext): void {
         amount: amount.amount,
         currency: amount.currency,
         reference,
-        ...idempotencyOf(request, "POST /v1/wallet/deposits"),
+        ...idempotencyOf(ctx, request, "POST /v1/wallet/deposits"),
       });
       const { transferId } = expectReply(deposited, "transfer");
       reply.code(201);

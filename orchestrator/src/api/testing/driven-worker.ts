@@ -1,7 +1,13 @@
 // A worker for tests whose messages are given to the writer in place of its sockets: enrolled over HTTP, then speaking the protocol's own messages.
 import { generateKeyPairSync, sign } from "node:crypto";
 import { attemptId, type AttemptRef, type SessionId, type WorkerId } from "@qubix/shared/domain";
-import { enrolText, type OrchestratorMessage, type TreeRef, type WorkerMessage } from "@qubix/shared/protocol";
+import {
+  enrolText,
+  type OrchestratorMessage,
+  type TreeRef,
+  type WorkerMessage,
+  type WorkerOffer,
+} from "@qubix/shared/protocol";
 import type { Writer } from "../../app/writer-port.ts";
 import type { Call } from "./http.ts";
 
@@ -42,6 +48,7 @@ export async function driveWorker(
   provider: Call,
   inbox: Map<string, OrchestratorMessage[]>,
   name = "worker",
+  offer: Partial<WorkerOffer> = {},
 ): Promise<DrivenWorker> {
   const id = await enrol(provider, name);
   const sessionId = `ses-${id}` as SessionId;
@@ -60,7 +67,7 @@ export async function driveWorker(
     });
   };
   await writer.submit({ kind: "worker.opened", workerId: id, sessionId });
-  await say({ kind: "hello", offer: OFFER, attempts: [], standbys: [] });
+  await say({ kind: "hello", offer: { ...OFFER, ...offer }, attempts: [], standbys: [] });
   // Alive until it is closed: a slow machine must not make it look silent. A writer that has stopped hears nothing more.
   const alive = setInterval(() => writer.submitVolatile({ kind: "worker.heard", workerId: id, sessionId }), ALIVE_MS);
   alive.unref();

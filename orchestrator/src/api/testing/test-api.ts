@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { randomBytes } from "node:crypto";
 import type { AccountId } from "@qubix/shared/domain";
-import type { OrchestratorMessage, Role, TreeRef } from "@qubix/shared/protocol";
+import type { OrchestratorMessage, Role, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
 import { createLogger } from "@qubix/shared/runtime";
 import { createApiKey } from "../../accounts/secrets.ts";
 import { createOrchestratorClock } from "../../app/clock.ts";
@@ -16,6 +16,7 @@ import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../../co
 import { createMemoryStore, openSqliteStore } from "../../store/index.ts";
 import { createApiServer, type ApiServer } from "../server.ts";
 import { driveWorker, type DrivenWorker } from "./driven-worker.ts";
+import { createDelivery, createTextHash, openMasterKey, openVault } from "../../vault/index.ts";
 import { createCall, type Call } from "./http.ts";
 
 export type StoreKind = "memory" | "sqlite";
@@ -31,12 +32,14 @@ export interface TestApi extends AsyncDisposable {
   readonly adminKey: string;
   readonly server: ApiServer;
   readonly writer: Writer;
+  /** Holds the store and the vault. */
+  readonly dir: string;
   readonly admin: Call;
   readonly anyone: Call;
   /** A new account with a key, and with this much money (USD micro-units). */
   account(role: Role, amount?: bigint): Promise<TestAccount>;
   /** A worker of 8 cores that is connected. */
-  worker(provider: TestAccount, name: string): Promise<DrivenWorker>;
+  worker(provider: TestAccount, name: string, offer?: Partial<WorkerOffer>): Promise<DrivenWorker>;
   treeOfUpload(uploadId: string): Promise<TreeRef>;
   stop(): Promise<void>;
 }
@@ -61,13 +64,17 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
     },
   });
   const chunks = createChunkStore({ root: join(dir, "chunks"), owners: createTreeOwners(store), clock, logger });
+  const masterKey = openMasterKey(join(dir, "master.key"));
+  const vault = openVault(join(dir, "vault"), masterKey, logger);
+  const delivery = createDelivery({ vault, orchestratorId: "orc-test", logger, state: () => writer.state() });
   const inbox = new Map<string, OrchestratorMessage[]>();
   writer.setSink({
-    send: (workerId, _sessionId, message) => void inbox.get(workerId)?.push(message),
+    send: (workerId, _sessionId, message) => void inbox.get(workerId)?.push(delivery(workerId, message)),
     disconnect: () => {},
     challenge: () => {},
     settle: () => {},
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
+    shred: (vaultId) => vault.remove(vaultId),
     flush: () => {},
     reset: () => {},
   });
@@ -76,6 +83,8 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
     writer,
     chunks,
     random,
+    vault,
+    hashText: createTextHash(masterKey),
     logger,
     orchestratorId: "orc-test",
     driver: { name: "ledger", enforced: "custodial" },
@@ -105,10 +114,11 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
     adminKey: admin.secret,
     server,
     writer,
+    dir,
     admin: adminCall,
     anyone: createCall(url),
     account: (role, amount) => makeAccount(url, adminCall, role, amount),
-    worker: (provider, name) => driveWorker(writer, provider.call, inbox, name),
+    worker: (provider, name, offer) => driveWorker(writer, provider.call, inbox, name, offer),
     treeOfUpload: async (uploadId) => {
       const row = store.load().rows.uploads.find(({ id }) => id === uploadId);
       if (row === undefined) throw new Error(`no upload ${uploadId}`);

@@ -79,6 +79,7 @@ export async function startRig(config: Partial<GatewayConfig> = {}): Promise<Rig
     challenge: () => {},
     settle: () => {},
     collect: (...effect) => chunks.collect(...effect),
+    shred: () => {},
   });
   const server = createServer();
   server.on("upgrade", (request, socket, head) => {

@@ -104,6 +104,7 @@ export function aJob(
     inputs: [{ manifestCid: aTree(1).manifestCid, to: "/work/in" }],
     imageTree: null,
     imageDigest: `sha256:${"0".repeat(64)}`,
+    vaultId: "5eed",
     currency: "USD",
     rateMax: 123n,
     standbyRateMax: 0n,

@@ -1,0 +1,3 @@
+export { createDelivery, type Delivery } from "./delivery.ts";
+export { createTextHash, masterKeyFile, openMasterKey } from "./master-key.ts";
+export { openVault, type Vault } from "./vault.ts";
