@@ -12,7 +12,7 @@ import {
   type WorkerState,
 } from "../core/index.ts";
 import { detectMachine } from "../gpu/machine.ts";
-import { detectGpus, type GpuDetection } from "../gpu/nvidia-smi.ts";
+import type { GpuDetection } from "../gpu/nvidia-smi.ts";
 import { type Journal, openJournal } from "../journal/journal.ts";
 import { type BulkLink, createBulkLink } from "../link/bulk.ts";
 import { type ControlLink, createControlLink } from "../link/control.ts";
@@ -28,6 +28,7 @@ import type { SecretStore } from "../secrets/secret-store.ts";
 import { serveAgent } from "./agent-socket.ts";
 import { priceOf, type StartConfig } from "./config.ts";
 import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
+import { createGpus, type Gpus } from "./gpus.ts";
 import type { Identity } from "./identity.ts";
 import { createOfferKeeper, type OfferParts, type PauseReason } from "./offer.ts";
 import { answer, KEY_DRAINING } from "./requests.ts";
@@ -60,6 +61,7 @@ interface Parts {
   readonly control: ControlLink;
   readonly bulk: BulkLink;
   readonly server: Server;
+  readonly gpus: Gpus;
 }
 
 export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
@@ -83,7 +85,9 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const hostCpus = await probeEngine(engine);
     const clock = createBootClock();
     const secrets = openSecrets({ ...ports.identity, dataDir: config.dataDir, key: ports.key, logger: ports.logger });
-    const keeper = createOfferKeeper(await firstParts(journal, ports, config, secrets), (offer) =>
+    const gpus = createGpus({ engine, logger: ports.logger, nowMs: () => clock.nowMs() }, config);
+    const detection = await gpus.start();
+    const keeper = createOfferKeeper(await firstParts(journal, ports, config, { detection, ...secrets }), (offer) =>
       loop.dispatch({ kind: "offer", offer }),
     );
     journal.set(KEY_DISK, keeper.offer().diskMiB);
@@ -109,7 +113,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       secrets: secrets.store,
       slotsDir,
       hostCpus,
-      dispatch: (event) => loop.dispatch(event),
+      gpus,
     });
     const loop = createCoreLoop(state, {
       clock,
@@ -118,14 +122,15 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       perform: (effect) => perform(effect, state, runner, control),
       broken: (cause) => ports.fatal(journalBroken(cause)),
     });
+    gpus.attach({ keeper, state, dispatch: (event) => loop.dispatch(event) });
     const containers = await runner.reconcile([...state.slots.values()]);
     const server = await serveAgent(config.dataDir, (request) =>
-      answer(request, { identity: ports.identity, journal, state, control, keeper }),
+      answer(request, { identity: ports.identity, journal, state, control, keeper, gpus }),
     );
     loop.dispatch({ kind: "boot", containers });
     runner.start();
     connect({ control, runner, loop, state, secrets: secrets.store }, ports);
-    return { journal, state, loop, runner, control, bulk, server };
+    return { journal, state, loop, runner, control, bulk, server, gpus };
   }
 
   function makeRunner(given: {
@@ -137,9 +142,9 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     readonly secrets: SecretStore;
     readonly slotsDir: string;
     readonly hostCpus: number;
-    readonly dispatch: CoreLoop["dispatch"];
+    readonly gpus: Gpus;
   }): Runner {
-    const { engine, clock, journal, control, bulk, secrets, slotsDir, hostCpus, dispatch } = given;
+    const { engine, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus } = given;
     return createRunner(
       {
         engine,
@@ -158,7 +163,8 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
           get: (cid, signal) => bulk.get(jobId, cid, signal),
         }),
         secrets,
-        emit: dispatch,
+        emit: (event) => gpus.dispatch(event),
+        gpuUse: (uuids) => gpus.use(uuids),
       },
       { slotsDir, hostCpus, images: { localImages: config.localImage, registries: config.registry } },
     );
@@ -172,6 +178,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       if (stopping === null) return;
       stopping.loop.stop();
       stopping.server.close();
+      stopping.gpus.stop();
       stopping.runner.stop();
       stopping.bulk.stop();
       await stopping.control.stop();
@@ -224,9 +231,9 @@ async function firstParts(
   journal: Journal,
   ports: AgentPorts,
   config: StartConfig,
-  { sealingKey }: Secrets,
+  { detection, sealingKey }: Pick<Secrets, "sealingKey"> & { readonly detection: GpuDetection },
 ): Promise<OfferParts> {
-  const [machine, detection] = await Promise.all([detectMachine(config.dataDir), detectGpus()]);
+  const machine = await detectMachine(config.dataDir);
   reportGpus(detection, ports.logger, config);
   const gpuPrice = config.pricePerGpuHour;
   return {
@@ -252,12 +259,7 @@ async function firstParts(
 }
 
 function reportGpus(detection: GpuDetection, logger: Logger, config: StartConfig): void {
-  if (detection.kind === "broken") {
-    logger.error(
-      { event: "gpu_broken", said: detection.message },
-      "nvidia-smi does not work: offering no GPUs; mend the driver",
-    );
-  } else if (detection.kind === "gpus" && detection.gpus.length > 0 && config.pricePerGpuHour === undefined) {
+  if (detection.kind === "gpus" && detection.gpus.length > 0 && config.pricePerGpuHour === undefined) {
     logger.warn(
       { event: "gpu_unpriced", gpus: detection.gpus.length },
       "GPUs are not offered without --price-per-gpu-hour",

@@ -45,6 +45,10 @@ export const startConfigSchema = z.object({
   diskMib: z.coerce.number().int().min(16).optional(),
   localImage: imageList.default([]),
   registry: list.default([...REGISTRIES_ALLOWED_DEFAULT]),
+  // By default a machine whose owner sits down at it stops being rented out: nobody installs a worker a second time that made his own card unusable.
+  yieldGpu: z.stringbool().or(z.boolean()).default(true),
+  yieldGpuIgnore: list.default([]),
+  yieldGpuQuietMin: z.coerce.number().min(0).max(1440).default(10),
   dockerSocket: z.string().min(1).default("/var/run/docker.sock"),
   json: z.stringbool().or(z.boolean()).default(false),
   logLevel: z.enum(LOG_LEVELS).default("info"),

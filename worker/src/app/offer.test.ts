@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { WorkerOffer } from "@qubix/shared/protocol";
-import { parseGpus } from "../gpu/nvidia-smi.ts";
+import { parseGpus } from "../gpu/query-csv.ts";
 import { createOfferKeeper, type OfferParts, offerOf } from "./offer.ts";
 
 const TWO_CARDS = `GPU-5f7f4e2b-9f3e-4c64-9a39-2c3a8f1b6d10, NVIDIA GeForce RTX 4090, 24564, 550.54.14, 8.9

@@ -4,6 +4,8 @@ import type { WorkerState } from "../core/index.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { ControlLink } from "../link/control.ts";
 import type { AgentRequest } from "./agent-socket.ts";
+import type { GpuStatus } from "../gpu/status.ts";
+import type { Gpus } from "./gpus.ts";
 import type { Identity } from "./identity.ts";
 import type { OfferKeeper, PauseReason } from "./offer.ts";
 
@@ -14,6 +16,8 @@ export interface AgentStatus {
   readonly connected: boolean;
   readonly draining: boolean;
   readonly gpus: readonly string[];
+  /** Every card and partition of the machine, also those that are not offered. */
+  readonly gpuStates: readonly GpuStatus[];
   readonly cpus: number;
   readonly memoryMiB: number;
   readonly diskMiB: number;
@@ -33,6 +37,7 @@ export interface RequestPorts {
   readonly state: WorkerState;
   readonly control: ControlLink;
   readonly keeper: OfferKeeper;
+  readonly gpus: Gpus;
 }
 
 /** The journal's word on whether the owner drains the worker. */
@@ -59,7 +64,7 @@ function drain({ journal, keeper }: RequestPorts, draining: boolean): void {
   keeper.update({ pauses });
 }
 
-function statusOf({ identity, state, control, keeper }: RequestPorts): AgentStatus {
+function statusOf({ identity, state, control, keeper, gpus }: RequestPorts): AgentStatus {
   const offer = keeper.offer();
   return {
     workerId: identity.workerId,
@@ -68,6 +73,7 @@ function statusOf({ identity, state, control, keeper }: RequestPorts): AgentStat
     connected: control.isOpen(),
     draining: offer.draining,
     gpus: offer.gpus.map((gpu) => gpu.model),
+    gpuStates: gpus.status(),
     cpus: offer.cpus,
     memoryMiB: offer.memoryMiB,
     diskMiB: offer.diskMiB,

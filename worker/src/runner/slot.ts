@@ -9,7 +9,7 @@ import { createEntryWatch, type EntryWatch, listEntries, removeOlder } from "../
 import { removeTree } from "../checkpoint/remove.ts";
 import { giveTo, type Owner } from "../checkpoint/unpack.ts";
 import type { ContainerFound, EntryKey, Measures, SlotId, WorkerCoreEvent } from "../core/index.ts";
-import { measureGpus } from "../gpu/usage.ts";
+import type { GpuUse } from "../gpu/usage.ts";
 import type { BootClock } from "./boot-clock.ts";
 import type { Containers, ContainerView, EndedView } from "./containers.ts";
 import { createDiskWatch, type DiskWatch } from "./disk-watch.ts";
@@ -42,6 +42,8 @@ export interface SlotPorts {
   readonly secrets: SlotSecrets;
   chunks(jobId: JobId): ChunkPort;
   emit(event: WorkerCoreEvent): void;
+  /** What these GPUs do now, where the watch over them knows. */
+  gpuUse?(uuids: readonly string[]): GpuUse | undefined;
 }
 
 export interface SlotConfig {
@@ -464,10 +466,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   };
 
   async function measureUse(): Promise<void> {
-    const [stats, gpus] = await Promise.all([
-      containers.stats(id),
-      gpuUuids.length === 0 ? undefined : measureGpus(gpuUuids),
-    ]);
+    const stats = await containers.stats(id);
+    const gpus = ports.gpuUse?.(gpuUuids);
     if (stats === undefined) return;
     const atMs = clock.nowMs();
     const spanMs = lastCpu === null ? 0 : atMs - lastCpu.atMs;

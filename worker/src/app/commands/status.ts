@@ -1,5 +1,6 @@
 // `qubix-worker status` and `qubix-worker drain`: what the running worker is doing.
 import { askAgent } from "../agent-socket.ts";
+import { gpuLine } from "../gpu-line.ts";
 import type { AgentStatus } from "../requests.ts";
 import { type CommonFlags, dataDirOf, print } from "./common.ts";
 
@@ -20,6 +21,7 @@ function show(flags: CommonFlags, status: AgentStatus): void {
   print(`${status.workerId} (${status.name}): ${state}`);
   const gpus = status.gpus.length === 0 ? "no GPUs" : status.gpus.join(", ");
   print(`offers ${gpus}, ${status.cpus} cores, ${status.memoryMiB} MiB memory, ${status.diskMiB} MiB disk`);
+  for (const gpu of status.gpuStates) print(`  ${gpuLine(gpu)}`);
   if (status.slots.length === 0) print("nothing runs");
   for (const slot of status.slots) {
     const role = slot.epoch === null ? "standby" : `epoch ${slot.epoch}`;
