@@ -9,6 +9,8 @@ if (major !== 24) {
   );
   process.exit(1);
 }
+// An idle agent is to be small: V8 does not let the space for young objects grow (10 MB less), at the price of emptying it more often.
+process.getBuiltinModule("node:v8").setFlagsFromString("--semi-space-growth-factor=1");
 import("../dist/app/main.js").then(
   function (program) {
     return program.main(process.argv.slice(2)).then(function (code) {

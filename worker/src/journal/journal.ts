@@ -25,6 +25,10 @@ const SCHEMA = `
  * so that the journal can still be written when jobs have filled the disk: the agent must live to stop them.
  */
 const BALLAST_BYTES = 5 * 1024 * 1024;
+/** In portions: memory once used for the whole would stay with the process. */
+const BALLAST_PORTION_BYTES = 64 * 1024;
+/** The journal is a few rows: more would only keep the ballast's pages in memory. */
+const CACHE_KIB = 256;
 /** SQLite's code for a database that another process holds. */
 const SQLITE_BUSY = 5;
 
@@ -69,6 +73,7 @@ function openLocked(file: string): DatabaseSync {
   try {
     const db = new DatabaseSync(file, { timeout: 0 });
     db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+    db.exec(`PRAGMA cache_size = -${CACHE_KIB}`);
     // Takes the lock now, not at the first write.
     db.exec("BEGIN EXCLUSIVE; COMMIT;");
     return db;
@@ -102,13 +107,16 @@ function migrate(db: DatabaseSync, file: string): void {
 }
 
 function takeBallast(db: DatabaseSync): void {
-  const key = "ballast";
+  const insert = db.prepare("INSERT INTO kv VALUES (?, CAST(zeroblob(?) AS TEXT))");
   try {
-    db.prepare("INSERT INTO kv VALUES (?, CAST(zeroblob(?) AS TEXT))").run(key, BALLAST_BYTES);
+    inTransaction(db, () => {
+      for (let at = 0; at < BALLAST_BYTES; at += BALLAST_PORTION_BYTES)
+        insert.run(`ballast:${at}`, BALLAST_PORTION_BYTES);
+    });
   } catch {
     // The disk is full already: what room the journal has may be enough.
   }
-  db.prepare("DELETE FROM kv WHERE key = ?").run(key);
+  db.exec("DELETE FROM kv WHERE key = 'ballast' OR key LIKE 'ballast:%'");
 }
 
 function inTransaction(db: DatabaseSync, work: () => void): void {

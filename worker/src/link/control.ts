@@ -17,7 +17,11 @@ import {
 
 /** A session without a frame for this many heartbeats is dead: TCP alone would notice minutes later, or never. */
 const SILENT_HEARTBEATS_MAX = 3;
-const WATCH_EVERY_MS = 250;
+/** How often that is looked at: often enough for the shortest interval between heartbeats, and no oftener than the present one needs. */
+const WATCH_EVERY_MS_MIN = 250;
+const WATCHES_PER_HEARTBEAT = 4;
+/** A peer that does not close in turn is not waited for. */
+const CLOSE_WAIT_MS = 250;
 /** A session that ends sooner does not count as one: an orchestrator that lets go at once is not asked again at once. */
 const SESSION_STEADY_MS = 5_000;
 /** Two agents with one identity would take each other's place for ever; this slows them down. */
@@ -117,7 +121,7 @@ export function createControlLink(ports: ControlPorts): ControlLink {
         own.heardAtMs = performance.now();
       });
       socket.on("close", (code: number, reason: Buffer) => {
-        clearInterval(watch);
+        watch.stop();
         signal.removeEventListener("abort", end);
         session = null;
         logger.info({ event: "session_closed", code, reason: reason.toString("utf8") }, "session closed");
@@ -175,8 +179,7 @@ export function createControlLink(ports: ControlPorts): ControlLink {
       life?.abort();
       life = null;
       const closing = session?.socket;
-      // A peer that does not close in turn is not waited for.
-      const force = setTimeout(() => closing?.terminate(), WATCH_EVERY_MS);
+      const force = setTimeout(() => closing?.terminate(), CLOSE_WAIT_MS);
       await running;
       clearTimeout(force);
     },
@@ -224,16 +227,23 @@ function refuseLog(own: Session, refused: number): void {
 }
 
 /** Ends a session on which nothing is heard. Its own clock may have stood still (a suspended machine): then it first listens again. */
-function watchdog(own: Session, ports: ControlPorts): NodeJS.Timeout {
+function watchdog(own: Session, ports: ControlPorts): { stop(): void } {
+  const everyMs = () => Math.max(WATCH_EVERY_MS_MIN, ports.heartbeatMs() / WATCHES_PER_HEARTBEAT);
+  let waitMs = everyMs();
   let lookedAtMs = performance.now();
-  return setInterval(() => {
+  let timer = setTimeout(look, waitMs);
+  function look(): void {
     const nowMs = performance.now();
-    if (nowMs - lookedAtMs > 2 * WATCH_EVERY_MS) own.heardAtMs = nowMs;
+    if (nowMs - lookedAtMs > 2 * waitMs) own.heardAtMs = nowMs;
     lookedAtMs = nowMs;
-    if (nowMs - own.heardAtMs <= SILENT_HEARTBEATS_MAX * ports.heartbeatMs()) return;
-    ports.logger.warn({ event: "session_silent" }, "nothing heard of the orchestrator; opening the line anew");
-    own.socket.terminate();
-  }, WATCH_EVERY_MS);
+    if (nowMs - own.heardAtMs > SILENT_HEARTBEATS_MAX * ports.heartbeatMs()) {
+      ports.logger.warn({ event: "session_silent" }, "nothing heard of the orchestrator; opening the line anew");
+      return own.socket.terminate();
+    }
+    waitMs = everyMs();
+    timer = setTimeout(look, waitMs);
+  }
+  return { stop: () => clearTimeout(timer) };
 }
 
 function encode(body: WorkerMessageBody, msg: number, identity: LinkIdentity): string {

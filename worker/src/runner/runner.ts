@@ -29,6 +29,8 @@ export interface Runner {
 export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): Runner {
   const runners = new Map<SlotId, SlotRunner>();
   let online = false;
+  let started = false;
+  /** Runs while there are slots: an idle agent does nothing once a second. */
   let timer: NodeJS.Timeout | null = null;
   let looks = 0;
 
@@ -37,7 +39,21 @@ export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): 
     if (known !== undefined) return known;
     const made = createSlotRunner(slotId, ports, config, () => online);
     runners.set(slotId, made);
+    if (started) watch();
     return made;
+  }
+
+  function watch(): void {
+    timer ??= setInterval(() => {
+      if (runners.size === 0) return unwatch();
+      looks += 1;
+      for (const runner of runners.values()) carryOut("measure", runner.measure(looks % STATS_EVERY === 0));
+    }, MEASURE_EVERY_MS);
+  }
+
+  function unwatch(): void {
+    if (timer !== null) clearInterval(timer);
+    timer = null;
   }
 
   function carryOut(what: string, work: Promise<void>): void {
@@ -106,14 +122,12 @@ export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): 
       for (const runner of runners.values()) runner.closed();
     },
     start() {
-      timer ??= setInterval(() => {
-        looks += 1;
-        for (const runner of runners.values()) carryOut("measure", runner.measure(looks % STATS_EVERY === 0));
-      }, MEASURE_EVERY_MS);
+      started = true;
+      watch();
     },
     stop() {
-      if (timer !== null) clearInterval(timer);
-      timer = null;
+      started = false;
+      unwatch();
       for (const runner of runners.values()) runner.detach();
     },
   };
