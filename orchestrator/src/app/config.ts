@@ -1,5 +1,6 @@
 // The orchestrator's configuration: one schema; flags > QUBIX_* variables > file > defaults.
 import { z } from "zod";
+import { WORKER_PROOFS } from "../core/index.ts";
 import { REGISTRIES_ALLOWED_DEFAULT } from "@qubix/shared/protocol";
 import { LOG_LEVELS } from "@qubix/shared/runtime";
 
@@ -32,6 +33,8 @@ export const orchestratorConfigSchema = z.object({
   listen: listenSchema.prefault("127.0.0.1:8420"),
   /** Registries that images may come from. */
   registryAllow: listSchema.prefault([...REGISTRIES_ALLOWED_DEFAULT]),
+  /** What workers must prove before they get work: cores, memory and GPUs; only GPUs; or nothing. */
+  workerProofs: z.enum(WORKER_PROOFS).default("off"),
   logLevel: z.enum(LOG_LEVELS).default("info"),
   /** Machine-readable lines on standard output. */
   json: switchSchema.default(false),

@@ -56,6 +56,10 @@ function buildProgram(): Command {
       "--master-key-file <file>",
       "key that secrets are encrypted under at rest, made at the first start (QUBIX_MASTER_KEY_FILE; default master.key in the data folder)",
     )
+    .option(
+      "--worker-proofs <what>",
+      "what workers must prove by a challenge before they get work: required (cores, memory and GPUs), gpus, or off: their word is taken (QUBIX_WORKER_PROOFS; default off)",
+    )
     .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
     .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
     .option("--json", "print one line of JSON when ready (QUBIX_JSON)")

@@ -9,6 +9,8 @@ import { createApiServer } from "../api/server.ts";
 import { createChunkStore, createTreeOwners, type ChunkStore } from "../checkpoints/index.ts";
 import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step, vaultIds } from "../core/index.ts";
 import { createWorkerGateway, type WorkerGateway } from "../gateway/index.ts";
+import { createProofService, type ProofService } from "../proofs/service.ts";
+import { createVerifier } from "../proofs/verifier.ts";
 import { createSettlement, type Settlement } from "../settlement/settlement.ts";
 import { openSqliteStore, type Store } from "../store/index.ts";
 import {
@@ -65,9 +67,17 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
   const owners = createTreeOwners(store);
   const chunks = createChunkStore({ root: join(config.dataDir, "chunks"), owners, clock, logger });
   const settlement = createSettlement({ driver, store, logger, random: Math.random });
-  const gateway = createWorkerGateway({ writer, chunks, logger, orchestratorId });
+  const proofs = createProofService({
+    submit: (event) => writer.submit(event),
+    send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, message),
+    verifier: createVerifier(),
+    random,
+    logger,
+    nowMs: () => performance.now(),
+  });
+  const gateway = createWorkerGateway({ writer, chunks, proofs, logger, orchestratorId });
   const delivery = createDelivery({ vault, orchestratorId, logger, state: () => writer.state() });
-  writer.setSink(createSink({ gateway, settlement, chunks, vault, delivery }));
+  writer.setSink(createSink({ gateway, proofs, settlement, chunks, vault, delivery }));
 
   const wallOf = createWallTimes(store, { clockMs: clock.nowMs(), wallMs: Date.now() });
   const { name, enforced } = driver.capabilities();
@@ -93,6 +103,7 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
     stopping ??= (async () => {
       await Promise.all([api.stop(), gateway.stop()]);
       await writer.stop();
+      await proofs.stop();
       await settlement.stop();
       await chunks.stop();
       store.close();
@@ -116,8 +127,8 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
   }
 }
 
-function createCore({ registryAllow }: OrchestratorConfig, orchestratorId: string): CorePort {
-  const config = { ...DEFAULT_CORE_CONFIG, registriesAllowed: registryAllow };
+function createCore({ registryAllow, workerProofs }: OrchestratorConfig, orchestratorId: string): CorePort {
+  const config = { ...DEFAULT_CORE_CONFIG, registriesAllowed: registryAllow, workerProofs };
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {
     create: (snapshot, nowMs) => createState({ snapshot, config, nowMs, seed, orchestratorId }),
@@ -128,17 +139,18 @@ function createCore({ registryAllow }: OrchestratorConfig, orchestratorId: strin
 
 interface SinkParts {
   readonly gateway: WorkerGateway;
+  readonly proofs: ProofService;
   readonly settlement: Settlement;
   readonly chunks: ChunkStore;
   readonly vault: Vault;
   readonly delivery: Delivery;
 }
 
-function createSink({ gateway, settlement, chunks, vault, delivery }: SinkParts): EffectSink {
+function createSink({ gateway, proofs, settlement, chunks, vault, delivery }: SinkParts): EffectSink {
   return {
     send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, delivery(workerId, message)),
     disconnect: (workerId, sessionId, reason) => gateway.disconnect(workerId, sessionId, reason),
-    challenge: () => {},
+    challenge: (effect) => proofs.challenge(effect),
     settle: (transfer) => settlement.settle(transfer),
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
     shred: (vaultId) => vault.remove(vaultId),

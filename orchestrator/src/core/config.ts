@@ -8,7 +8,8 @@ export interface SilenceLimits {
 }
 
 /** What workers must prove before the market counts it: cores, memory and GPUs; only GPUs; or nothing. */
-export type WorkerProofs = "required" | "gpus" | "off";
+export const WORKER_PROOFS = ["required", "gpus", "off"] as const;
+export type WorkerProofs = (typeof WORKER_PROOFS)[number];
 
 export interface CoreConfig {
   /** Holds an attempt that has, or wants, a hot standby: silent loss is noticed within 3 s. */

@@ -24,12 +24,18 @@ import type { SessionPorts } from "./port.ts";
 type Put = BulkRequest & { readonly kind: "put" };
 type Get = BulkRequest & { readonly kind: "get" };
 
-/** A `put` whose bytes are coming. */
+type Proof = BulkRequest & { readonly kind: "proof" };
+
+/** A request whose bytes are coming. */
 interface Incoming {
-  readonly request: Put;
-  readonly owner: AccountId | undefined;
+  readonly what: string;
+  readonly bytes: number;
+  /** Of what is not awaited the bytes are dropped as they come. */
+  readonly kept: boolean;
   readonly parts: Buffer[];
   received: number;
+  /** Called once with all of it. */
+  readonly whole: (parts: readonly Buffer[]) => void;
 }
 
 /** Shared by all bulk sockets. */
@@ -47,8 +53,11 @@ export interface BulkOptions {
 }
 
 /** Takes over an authenticated bulk socket. */
-export function serveBulk(ports: Pick<SessionPorts, "fleet" | "chunks" | "logger">, options: BulkOptions): void {
-  const { fleet, chunks, logger } = ports;
+export function serveBulk(
+  ports: Pick<SessionPorts, "fleet" | "chunks" | "proofs" | "logger">,
+  options: BulkOptions,
+): void {
+  const { fleet, chunks, proofs, logger } = ports;
   const { ws, workerId, budget, nowMs, onHeard } = options;
   const gets: Get[] = [];
   let getting = false;
@@ -114,7 +123,29 @@ export function serveBulk(ports: Pick<SessionPorts, "fleet" | "chunks" | "logger
     send({ kind: "missing", req, cids: [...(await chunks.missing(owner, jobId, cids))] });
   };
 
-  const store = async ({ request, owner, parts }: Incoming): Promise<void> => {
+  const takePut = (request: Put): Incoming => {
+    const owner = fleet.ownerOf(workerId, request.jobId);
+    const whole = (parts: readonly Buffer[]): void => {
+      unstored += request.stored;
+      budget.unstored += request.stored;
+      track(request.req, store(request, owner, parts));
+    };
+    return { what: `chunk ${request.cid}`, bytes: request.stored, kept: true, parts: [], received: 0, whole };
+  };
+
+  /** At most one awaited answer a worker, and no larger than its challenge makes it: that bounds what is kept of it. */
+  const takeProof = ({ req, challengeId, bytes }: Proof): Incoming => {
+    const kept = proofs.awaits(workerId, challengeId, bytes);
+    const whole = (parts: readonly Buffer[]): void => track(req, answer(req, challengeId, Buffer.concat(parts)));
+    return { what: `the answer of ${challengeId}`, bytes, kept, parts: [], received: 0, whole };
+  };
+
+  const answer = async (req: number, challengeId: string, bytes: Buffer): Promise<void> => {
+    await proofs.answered(workerId, challengeId, bytes);
+    send({ kind: "stored", req });
+  };
+
+  const store = async (request: Put, owner: AccountId | undefined, parts: readonly Buffer[]): Promise<void> => {
     try {
       await chunks.put(ownerOrThrow(owner), request.jobId, request.cid, Buffer.concat(parts));
       send({ kind: "stored", req: request.req });
@@ -153,7 +184,7 @@ export function serveBulk(ports: Pick<SessionPorts, "fleet" | "chunks" | "logger
   // ── Frames ──
 
   const onText = (data: RawData): void => {
-    if (incoming !== undefined) return close(`bytes of chunk ${incoming.request.cid} were expected`);
+    if (incoming !== undefined) return close(`bytes of ${incoming.what} were expected`);
     const frame = readFrame(bulkRequestSchema, parseJson(data, false));
     if (frame.kind === "malformed") return close(frame.why);
     const request = frame.value;
@@ -161,14 +192,16 @@ export function serveBulk(ports: Pick<SessionPorts, "fleet" | "chunks" | "logger
       case "have":
         return track(request.req, have(request));
       case "put":
-        incoming = { request, owner: fleet.ownerOf(workerId, request.jobId), parts: [], received: 0 };
+        incoming = takePut(request);
+        return;
+      case "proof":
+        incoming = takeProof(request);
         return;
       case "get":
         if (gets.length >= BULK_REQUESTS_MAX) return close(`more than ${BULK_REQUESTS_MAX} requests wait`);
         gets.push(request);
         if (!getting) void serveGets();
         return;
-      case "proof":
       case "measure.up":
       case "measure.down":
         return close(`${request.kind} was not asked for`);
@@ -176,17 +209,15 @@ export function serveBulk(ports: Pick<SessionPorts, "fleet" | "chunks" | "logger
   };
 
   const onBinary = (data: Buffer): void => {
-    if (incoming === undefined) return close("bytes came without a put");
+    if (incoming === undefined) return close("bytes came that no request named");
     if (data.length > BULK_FRAME_BYTES_MAX) return close(`a frame has at most ${BULK_FRAME_BYTES_MAX} bytes`);
     incoming.received += data.length;
-    if (incoming.received > incoming.request.stored) return close("more bytes came than the put named");
-    incoming.parts.push(data);
-    if (incoming.received < incoming.request.stored) return;
-    const whole = incoming;
+    if (incoming.received > incoming.bytes) return close("more bytes came than the request named");
+    if (incoming.kept) incoming.parts.push(data);
+    if (incoming.received < incoming.bytes) return;
+    const { whole, parts } = incoming;
     incoming = undefined;
-    unstored += whole.request.stored;
-    budget.unstored += whole.request.stored;
-    track(whole.request.req, store(whole));
+    whole(parts);
   };
 
   const close = (why: string): void => {

@@ -42,7 +42,7 @@ export interface ControlOptions {
 
 /** Takes over an authenticated socket. */
 export function createControlSession(ports: SessionPorts, options: ControlOptions): ControlSession {
-  const { writer, logger } = ports;
+  const { writer, proofs, logger } = ports;
   const { ws, stream, workerId, publicKey, sessionId, nowMs, onClosed } = options;
   const waiting: WorkerMessage[] = [];
   let busy = false;
@@ -118,6 +118,7 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
       writer.submitVolatile({ kind: "worker.message", workerId, sessionId, message });
       return;
     }
+    if (message.kind === "proof.commit" || message.kind === "proof.failed") proofs.heard(workerId, message);
     if (!busy && treeOf(message) === null) return pass(message, () => {});
     waiting.push(message);
     if (waiting.length >= QUEUED_MESSAGES_MAX) pause();

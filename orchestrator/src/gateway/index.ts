@@ -121,6 +121,7 @@ export function createWorkerGateway(
   };
 
   const closed = (workerId: WorkerId, sessionId: SessionId): void => {
+    ports.proofs.closed(workerId, sessionId);
     writer.submit({ kind: "worker.closed", workerId, sessionId }).catch((error: unknown) => {
       // Its silence will say the same, later.
       logger.warn({ event: "worker_close_not_taken", workerId, err: error }, "left to the silence detector");

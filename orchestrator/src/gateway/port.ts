@@ -2,6 +2,7 @@
 import type { AccountId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { Logger } from "@qubix/shared/runtime";
 import type { ChunkStore } from "../checkpoints/index.ts";
+import type { ProofGate } from "../proofs/service.ts";
 import type { CoreEvent, CoreState, Reply } from "../core/index.ts";
 
 /** The writer, as far as workers are concerned. */
@@ -23,6 +24,7 @@ export interface Fleet {
 export interface GatewayPorts {
   readonly writer: EventWriter;
   readonly chunks: ChunkStore;
+  readonly proofs: ProofGate;
   readonly logger: Logger;
   readonly orchestratorId: string;
 }

@@ -5,9 +5,14 @@ import type { z } from "zod";
 import {
   freeCapacity,
   lastHeardMs,
+  listedHardware,
   listWorkers,
   liveJobIdsOf,
+  workerProofs,
   type CoreState,
+  type ProofFailure,
+  type ProofRecord,
+  type ProofState,
   type WorkerRecord,
 } from "../core/index.ts";
 
@@ -30,9 +35,10 @@ export function workersAfter(
   return found.toSorted((a, b) => (a.id < b.id ? -1 : 1)).slice(0, limit);
 }
 
-/** A worker is on offer while it is connected and takes new work. */
-export function isOffered(worker: WorkerRecord): boolean {
-  return worker.phase === "online" && worker.offer !== null && !isDraining(worker);
+/** A worker is on offer while it is connected, takes new work and has proven its cores and memory where it must. */
+export function isOffered(state: CoreState, worker: WorkerRecord): boolean {
+  if (worker.phase !== "online" || worker.offer === null || isDraining(worker)) return false;
+  return listedHardware(state, worker.id).cores;
 }
 
 /** None for a worker that never said what it has. */
@@ -40,12 +46,16 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
   const { offer } = worker;
   if (offer === null) return [];
   const free = freeCapacity(state, worker.id);
+  const listed = listedHardware(state, worker.id).gpuUuids;
+  const proofs = new Map(workerProofs(state, worker.id).map(({ claim, proof }) => [claim.key, proof]));
   const view: OfferView = {
     workerId: worker.id,
     providerId: worker.providerId,
     name: worker.name,
     region: offer.region,
-    gpus: offer.gpus.map(({ model, memoryMiB }) => ({ model, memoryMiB })),
+    gpus: offer.gpus
+      .filter(({ uuid }) => listed === null || listed.has(uuid))
+      .map(({ uuid, model, memoryMiB }) => ({ model, memoryMiB, ...verification(proofs.get(`gpu:${uuid}`)) })),
     gpusFree: free?.gpuUuids.length ?? 0,
     cpus: offer.cpus,
     cpusFree: (free?.cpuMilli ?? 0) / MILLI_PER_CORE,
@@ -59,14 +69,20 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
         : toWireMoney(offer.pricePerGpuHour.amount, offer.pricePerGpuHour.currency),
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
     standbyPercent: offer.standbyPercent,
+    ...verification(proofs.get("cpu")),
   };
   return [view];
+}
+
+function verification(proof: ProofRecord | undefined) {
+  return { verified: proof !== undefined, figures: { ...proof?.figures } };
 }
 
 export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number): WorkerView {
   const { offer } = worker;
   const held = liveJobIdsOf(state, worker.id);
   const heardMs = lastHeardMs(state, worker.id);
+  const proofs = workerProofs(state, worker.id);
   return {
     id: worker.id,
     name: worker.name,
@@ -81,7 +97,23 @@ export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number
     standbys: [...held.standbys],
     earned: worker.earned.map(({ amount, currency }) => toWireMoney(amount, currency)),
     lastSeenMsAgo: heardMs === undefined ? null : Math.max(0, Math.round(nowMs - heardMs)),
+    verified: proofs.length > 0 && proofs.every(({ proof }) => proof !== undefined),
+    proofs: proofs.map((proof) => viewProof(proof, nowMs)),
   };
+}
+
+function viewProof({ claim, state, proof, failure }: ProofState, nowMs: number): WorkerView["proofs"][number] {
+  return {
+    gpuUuid: claim.target.kind === "gpu" ? claim.target.uuid : null,
+    state,
+    provenMsAgo: proof === undefined ? null : Math.max(0, Math.round(nowMs - proof.provenAtMs)),
+    figures: { ...proof?.figures },
+    failure: failure === undefined ? null : viewFailure(failure, nowMs),
+  };
+}
+
+function viewFailure({ code, message, count, retryAtMs }: ProofFailure, nowMs: number) {
+  return { code, message, count, retryInMs: Math.max(0, Math.round(retryAtMs - nowMs)) };
 }
 
 /** Its owner said so on the machine, or over the API. */

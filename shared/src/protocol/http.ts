@@ -203,12 +203,15 @@ export const quoteSchema = z.object({
   /** In the order they were applied: how many of the offers left by the filters before it each one removed, and what would help. */
   filters: z.array(z.object({ filter: text, removed: count, hint: text })),
 });
+/** Measured while the hardware was proven, by name. */
+const figures = z.record(text, z.number());
 export const offerViewSchema = z.object({
   workerId: text,
   providerId: text,
   name: text,
   region: text,
-  gpus: z.array(z.object({ model: text, memoryMiB: count })),
+  /** Only those that count: where proofs are asked for, the proven ones. */
+  gpus: z.array(z.object({ model: text, memoryMiB: count, verified: z.boolean(), figures })),
   gpusFree: count,
   cpus: z.number(),
   cpusFree: z.number(),
@@ -219,6 +222,19 @@ export const offerViewSchema = z.object({
   pricePerGpuHour: wireMoneySchema.nullable(),
   pricePerCpuHour: wireMoneySchema,
   standbyPercent: count,
+  /** Its cores and memory are proven; `figures` were measured with them. */
+  verified: z.boolean(),
+  figures,
+});
+/** How it stands with the proof of one piece of a worker's hardware. `unsupported`: its agent is too old to be asked. */
+export const proofViewSchema = z.object({
+  /** Null for cores and memory. */
+  gpuUuid: nullableText,
+  state: z.enum(["proven", "proving", "waiting", "failed", "unsupported"]),
+  provenMsAgo: nullableCount,
+  figures,
+  /** Of the newest challenge, when it was not passed. */
+  failure: z.object({ code: text, message: text, count, retryInMs: count }).nullable(),
 });
 export const workerViewSchema = z.object({
   id: text,
@@ -235,6 +251,10 @@ export const workerViewSchema = z.object({
   /** Its shares of settled jobs so far, one entry a currency. */
   earned: z.array(wireMoneySchema).optional(),
   lastSeenMsAgo: nullableCount,
+  /** All that it claims is proven. */
+  verified: z.boolean(),
+  /** Of all that has to be proven; empty where nothing has to be. */
+  proofs: z.array(proofViewSchema),
 });
 
 // ── Wallet ──

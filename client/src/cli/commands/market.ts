@@ -102,11 +102,17 @@ function offersText(items: readonly Offer[], session: Session): string {
         align: "right",
       },
       { title: "PER CPU", value: (offer) => formatRate(offer.pricePerCpuHour), align: "right" },
+      { title: "VERIFIED", value: verifiedText },
       { title: "STANDBY", value: (offer) => `${offer.standbyPercent}%`, align: "right" },
     ],
     items,
     session.colors,
   );
+}
+
+function verifiedText({ verified, gpus }: Offer): string {
+  if (!verified) return gpus.length > 0 && gpus.every((gpu) => gpu.verified) ? "GPUs" : "no";
+  return gpus.every((gpu) => gpu.verified) ? "yes" : "CPUs";
 }
 
 /** `1/2 RTX 4090`. */

@@ -2,6 +2,7 @@
 import { collect } from "../../sdk/paging.ts";
 import type { Worker } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
+import { proofLine, proofsText, unprovenLines } from "../format/proofs.ts";
 import { formatFields, formatTable } from "../format/table.ts";
 import { formatDuration, formatMiB, formatMoney } from "../format/units.ts";
 import type { Colors, Handler } from "../session.ts";
@@ -19,7 +20,10 @@ export const workers: Handler<object> = async (session, [id]) => {
     session.note(
       "You have no workers. Make a token with `qubix enrolments create`, then on the machine run `qubix-worker enrol`. What others offer: `qubix offers`.",
     );
-  } else session.print(workersText(items, session.colors));
+  } else {
+    session.print(workersText(items, session.colors));
+    for (const worker of items) for (const line of unprovenLines(worker)) session.note(`${worker.name}: ${line}`);
+  }
   return EXIT_OK;
 };
 
@@ -44,6 +48,7 @@ function workersText(items: readonly Worker[], colors: Colors): string {
       { title: "NAME", value: (worker) => worker.name },
       { title: "PHASE", value: phaseText, paint: (text, worker) => paintPhase(worker, text, colors) },
       { title: "REGION", value: (worker) => worker.region || "-" },
+      { title: "HARDWARE", value: proofsText, paint: (text, worker) => paintProofs(worker, text, colors) },
       { title: "GPUS", value: gpusText },
       { title: "CPUS", value: (worker) => String(worker.cpus), align: "right" },
       { title: "MEMORY", value: (worker) => formatMiB(worker.memoryMiB), align: "right" },
@@ -65,6 +70,8 @@ function workerText(worker: Worker, colors: Colors): string {
       ["Phase", paintPhase(worker, phaseText(worker), colors)],
       ["Region", worker.region || null],
       ["GPUs", gpusText(worker)],
+      ["Hardware", paintProofs(worker, proofsText(worker), colors)],
+      ...worker.proofs.map((proof): [string, string] => ["", proofLine(worker, proof)]),
       ["CPUs", String(worker.cpus)],
       ["Memory", formatMiB(worker.memoryMiB)],
       ["Attempts", worker.attempts.length === 0 ? "none" : worker.attempts.join(", ")],
@@ -74,6 +81,14 @@ function workerText(worker: Worker, colors: Colors): string {
     ],
     colors,
   );
+}
+
+function paintProofs({ proofs, verified }: Worker, text: string, colors: Colors): string {
+  if (proofs.length === 0) return text;
+  if (verified) return colors.green(text);
+  return proofs.some(({ state }) => state === "failed" || state === "unsupported")
+    ? colors.red(text)
+    : colors.yellow(text);
 }
 
 function phaseText(worker: Worker): string {

@@ -45,7 +45,9 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request) => {
       const { cursor, limit } = request.query;
       const state = ctx.writer.state();
-      const workers = workersAfter(state, idCursor(cursor, "wrk-") as WorkerId | undefined, limit + 1, isOffered);
+      const workers = workersAfter(state, idCursor(cursor, "wrk-") as WorkerId | undefined, limit + 1, (worker) =>
+        isOffered(state, worker),
+      );
       return pageOfWorkers(workers, limit, (worker) => viewOffer(state, worker));
     },
   });

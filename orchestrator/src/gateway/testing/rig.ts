@@ -1,5 +1,5 @@
 // A gateway on a real port over a real writer and core, and workers that speak the protocol by hand: for tests.
-import { generateKeyPairSync, sign, type KeyObject } from "node:crypto";
+import { generateKeyPairSync, randomBytes, sign, type KeyObject } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
@@ -12,7 +12,16 @@ import { authText, jobSpecSchema, PROTOCOL_VERSION, type JobSpecInput } from "@q
 import { createLogger } from "@qubix/shared/runtime";
 import { createWriter, type Writer } from "../../app/writer.ts";
 import { createChunkStore, createTreeOwners, type ChunkStore } from "../../checkpoints/index.ts";
-import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step, type Reply } from "../../core/index.ts";
+import {
+  type CoreConfig,
+  createState,
+  DEFAULT_CORE_CONFIG,
+  nextDeadlineMs,
+  step,
+  type Reply,
+} from "../../core/index.ts";
+import { createProofService } from "../../proofs/service.ts";
+import { createVerifier } from "../../proofs/verifier.ts";
 import { createMemoryStore, type Store } from "../../store/index.ts";
 import { createWorkerGateway, DEFAULT_GATEWAY_CONFIG, type GatewayConfig, type WorkerGateway } from "../index.ts";
 
@@ -39,7 +48,7 @@ export interface Identity {
   sign(text: string): string;
 }
 
-export async function startRig(config: Partial<GatewayConfig> = {}): Promise<Rig> {
+export async function startRig(config: Partial<GatewayConfig> = {}, core: Partial<CoreConfig> = {}): Promise<Rig> {
   const dir = mkdtempSync(join(tmpdir(), "qubix-gateway-"));
   const logger = createLogger("test", "silent");
   const inner = createMemoryStore();
@@ -60,15 +69,29 @@ export async function startRig(config: Partial<GatewayConfig> = {}): Promise<Rig
     logger,
     core: {
       create: (snapshot, nowMs) =>
-        createState({ snapshot, config: DEFAULT_CORE_CONFIG, nowMs, seed: 1, orchestratorId: ORCHESTRATOR_ID }),
+        createState({
+          snapshot,
+          config: { ...DEFAULT_CORE_CONFIG, ...core },
+          nowMs,
+          seed: 1,
+          orchestratorId: ORCHESTRATOR_ID,
+        }),
       step,
       nextDeadlineMs,
     },
   });
   const chunks = createChunkStore({ root: join(dir, "chunks"), owners: createTreeOwners(store), clock, logger });
   await chunks.start();
+  const proofs = createProofService({
+    submit: (event) => writer.submit(event),
+    send: (...message) => gateway.send(...message),
+    verifier: createVerifier(),
+    random: { bytes: (count) => randomBytes(count) },
+    logger,
+    nowMs: () => performance.now(),
+  });
   const gateway = createWorkerGateway(
-    { writer, chunks, logger, orchestratorId: ORCHESTRATOR_ID },
+    { writer, chunks, proofs, logger, orchestratorId: ORCHESTRATOR_ID },
     { ...DEFAULT_GATEWAY_CONFIG, ...config },
   );
   writer.setSink({
@@ -76,7 +99,7 @@ export async function startRig(config: Partial<GatewayConfig> = {}): Promise<Rig
     disconnect: (...effect) => gateway.disconnect(...effect),
     flush: () => gateway.flush(),
     reset: () => gateway.reset(),
-    challenge: () => {},
+    challenge: (effect) => proofs.challenge(effect),
     settle: () => {},
     collect: (...effect) => chunks.collect(...effect),
     shred: () => {},
@@ -100,6 +123,7 @@ export async function startRig(config: Partial<GatewayConfig> = {}): Promise<Rig
     stop: async () => {
       await gateway.stop();
       await writer.stop();
+      await proofs.stop();
       await chunks.stop();
       server.closeAllConnections();
       server.close();
@@ -269,11 +293,11 @@ export const OFFER = {
 };
 
 /** A worker that has said hello and was acknowledged. */
-export async function connect(rig: Rig, identity: Identity): Promise<Peer> {
+export async function connect(rig: Rig, identity: Identity, offer: object = OFFER): Promise<Peer> {
   const peer = await dial(rig, "/v1/worker");
   await authenticateAs(peer, "control", identity);
   await peer.next("welcome");
-  peer.send({ kind: "hello", msg: 0, offer: OFFER, attempts: [], standbys: [] });
+  peer.send({ kind: "hello", msg: 0, offer, attempts: [], standbys: [] });
   await peer.next("ack");
   return peer;
 }

@@ -1,0 +1,192 @@
+// Carries challenges out: makes the nonce, sends the order, takes the time until the commitment, gathers the answer and has it judged. What a verdict
+// does is the core's. All of it is volatile: what is lost here is asked again, or counts as unanswered by the core's own deadline.
+import { answerBytes } from "@qubix/shared/proof";
+import type { SessionId, WorkerId } from "@qubix/shared/domain";
+import type { OrchestratorMessage, ProofTarget, WorkerMessage, WorkerOffer } from "@qubix/shared/protocol";
+import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtime";
+import type { CoreEvent, Effect, ProofVerdict, Reply } from "../core/index.ts";
+import { type Claim, proofParameters } from "./parameters.ts";
+import type { Verifier } from "./verifier.ts";
+import type { SentChallenge } from "./verify.ts";
+
+type Challenge = Extract<Effect, { kind: "challenge" }>;
+type ProofMessage = Extract<WorkerMessage, { kind: "proof.commit" | "proof.failed" }>;
+
+/** What the gateway passes on of workers' proofs. */
+export interface ProofGate {
+  /** At once when the frame is read: the time is taken here. */
+  heard(workerId: WorkerId, message: ProofMessage): void;
+  /** Whether an answer of this size is awaited; any other is not worth its memory. */
+  awaits(workerId: WorkerId, challengeId: string, bytes: number): boolean;
+  /** Resolves when it is judged, whatever the verdict; rejects when it is not awaited (any more). */
+  answered(workerId: WorkerId, challengeId: string, answer: Buffer): Promise<void>;
+  /** The worker's session ended. */
+  closed(workerId: WorkerId, sessionId: SessionId): void;
+}
+
+export interface ProofService extends ProofGate {
+  challenge(effect: Challenge): void;
+  stop(): Promise<void>;
+}
+
+export interface ProofPorts {
+  submit(event: CoreEvent): Promise<Reply>;
+  send(workerId: WorkerId, sessionId: SessionId, message: OrchestratorMessage): void;
+  readonly verifier: Verifier;
+  readonly random: RandomSource;
+  readonly logger: Logger;
+  /** Monotonic. */
+  readonly nowMs: () => number;
+}
+
+const NONCE_BYTES = 32;
+/** Beyond the time a challenge allows itself: frames on their way, and a loop of ours that is late. The verifier judges by the time alone. */
+const COMMIT_GRACE_MS = 5_000;
+/** From the commitment to the whole answer; a little less than the core waits, so that the word comes from who knows. */
+const ANSWER_MS_MAX = 170_000;
+
+interface Open {
+  readonly challenge: Challenge;
+  readonly order: SentChallenge & { readonly timeoutMs: number };
+  readonly claimed: Claim;
+  readonly sentAtMs: number;
+  readonly bytes: number;
+  commit: { readonly message: Extract<ProofMessage, { kind: "proof.commit" }>; readonly elapsedMs: number } | null;
+  answer: Buffer | null;
+  timer: NodeJS.Timeout;
+  /** Who waits for the verdict. */
+  readonly waiting: { resolve(): void; reject(error: QubixError): void }[];
+}
+
+/** At most one challenge a worker; the core bounds how many there are over the fleet. */
+export function createProofService(ports: ProofPorts): ProofService {
+  const { verifier, random, logger, nowMs } = ports;
+  const open = new Map<WorkerId, Open>();
+  let stopped = false;
+
+  const challenge = (effect: Challenge): void => {
+    const claimed = claimOf(effect.target, effect.offer);
+    if (stopped || claimed === undefined) return;
+    const { workerId, sessionId, challengeId, target } = effect;
+    const before = open.get(workerId);
+    if (before !== undefined) forget(before);
+    const params = proofParameters(claimed);
+    const nonce = Buffer.from(random.bytes(NONCE_BYTES)).toString("base64url");
+    const order = { target, nonce, ...params };
+    const own: Open = {
+      challenge: effect,
+      order,
+      claimed,
+      sentAtMs: nowMs(),
+      bytes: answerBytes(order),
+      commit: null,
+      answer: null,
+      timer: setTimeout(() => {
+        const message = `It did not answer within ${Math.round(params.timeoutMs / 1000)} s.`;
+        conclude(own, { ok: false, code: "too_slow", message });
+      }, params.timeoutMs + COMMIT_GRACE_MS),
+      waiting: [],
+    };
+    open.set(workerId, own);
+    ports.send(workerId, sessionId, { kind: "prove", challengeId, ...order });
+  };
+
+  const find = (workerId: WorkerId, challengeId: string): Open | undefined => {
+    const own = open.get(workerId);
+    return own?.challenge.challengeId === challengeId ? own : undefined;
+  };
+
+  const onCommit = (own: Open, message: Extract<ProofMessage, { kind: "proof.commit" }>): void => {
+    // Said again: the first word counts.
+    if (own.commit !== null) return;
+    own.commit = { message, elapsedMs: nowMs() - own.sentAtMs };
+    clearTimeout(own.timer);
+    own.timer = setTimeout(() => {
+      const why = "It committed to an answer that did not arrive. Its line may be too slow, or broken.";
+      conclude(own, { ok: false, code: "no_answer", message: why });
+    }, ANSWER_MS_MAX);
+    if (own.answer !== null) judge(own, own.answer);
+  };
+
+  const judge = (own: Open, answer: Buffer): void => {
+    const { commit, order, claimed } = own;
+    if (commit === null) return;
+    clearTimeout(own.timer);
+    const { message, elapsedMs } = commit;
+    verifier.verify({ params: order, commit: message, answer, claimed, elapsedMs }).then(
+      (verdict) => conclude(own, verdict.ok ? { ok: true, figures: { ...verdict.figures } } : verdict),
+      (error: unknown) => {
+        logger.warn({ event: "proof_not_judged", workerId: own.challenge.workerId, err: error }, "asked again later");
+        conclude(own, null);
+      },
+    );
+  };
+
+  /** `null`: it could not be judged. */
+  const conclude = (own: Open, verdict: ProofVerdict | null): void => {
+    const { workerId, challengeId, target } = own.challenge;
+    if (open.get(workerId) !== own) return;
+    open.delete(workerId);
+    clearTimeout(own.timer);
+    logger.info({ event: "proof_judged", workerId, target, verdict }, "judged");
+    ports
+      .submit({ kind: "worker.proof", workerId, challengeId, verdict })
+      .catch((error: unknown) => {
+        // The core's own deadline ends the challenge.
+        logger.warn({ event: "verdict_not_taken", workerId, err: error }, "a verdict was lost");
+      })
+      .finally(() => {
+        for (const waiting of own.waiting) waiting.resolve();
+      });
+  };
+
+  const forget = (own: Open): void => {
+    if (open.get(own.challenge.workerId) === own) open.delete(own.challenge.workerId);
+    clearTimeout(own.timer);
+    for (const waiting of own.waiting) waiting.reject(notAwaited());
+  };
+
+  return {
+    challenge,
+    heard(workerId, message) {
+      const own = find(workerId, message.challengeId);
+      if (own === undefined) return;
+      if (message.kind === "proof.commit") return onCommit(own, message);
+      if (own.commit === null) conclude(own, { ok: false, code: message.code, message: message.message });
+    },
+    awaits(workerId, challengeId, bytes) {
+      const own = find(workerId, challengeId);
+      return own !== undefined && own.answer === null && bytes === own.bytes;
+    },
+    answered(workerId, challengeId, answer) {
+      const own = find(workerId, challengeId);
+      if (own === undefined || own.answer !== null || answer.length !== own.bytes) return Promise.reject(notAwaited());
+      own.answer = answer;
+      const judged = new Promise<void>((resolve, reject) => own.waiting.push({ resolve, reject }));
+      // The answer may overtake its commitment, which comes over another socket.
+      if (own.commit !== null) judge(own, answer);
+      return judged;
+    },
+    closed(workerId, sessionId) {
+      const own = open.get(workerId);
+      if (own?.challenge.sessionId === sessionId) forget(own);
+    },
+    async stop() {
+      stopped = true;
+      for (const own of open.values()) forget(own);
+      await verifier.stop();
+    },
+  };
+}
+
+/** What is claimed of the target; undefined when it is not offered (any more). */
+function claimOf(target: ProofTarget, offer: WorkerOffer): Claim | undefined {
+  if (target.kind === "cpu") return { kind: "cpu", cpus: offer.cpus, memoryMiB: offer.memoryMiB };
+  const gpu = offer.gpus.find(({ uuid }) => uuid === target.uuid);
+  return gpu && { kind: "gpu", model: gpu.model, memoryMiB: gpu.memoryMiB };
+}
+
+function notAwaited(): QubixError {
+  const message = "No answer of this size to this challenge is awaited (any more).";
+  return new QubixError("proof_not_awaited", message, { category: "conflict" });
+}
