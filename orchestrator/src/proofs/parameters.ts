@@ -44,8 +44,14 @@ const CPU_MIB_MIN = 128;
 const CPU_MIB_MAX = 2_048;
 /** Jobs need the rest, also while a proof runs. */
 const CPU_MEMORY_SHARE = 0.25;
-const CPU_ROUNDS = 2;
-const CPU_MATRIX = { matrixSize: 256, matrixSteps: 16 } as const;
+const CPU_ROUNDS = 1;
+/** A core multiplies two of these in about a quarter of a second. */
+const CPU_MATRIX_SIZE = 512;
+const CPU_MATRICES_PER_CORE = 2;
+/** Many cores get up to this many times more each, or it would not show whether all of them are there. */
+const CPU_MORE_MAX = 4;
+/** What a verifier checks in a quarter of a second. */
+const CPU_MATRICES_MAX = 512;
 /** About a tenth of what a slow core does: virtual machines are not alone on their cores. */
 const CPU_FLOOR_MBPS = 15;
 const CPU_FLOOR_STEPS_PER_MS = 200;
@@ -90,8 +96,10 @@ function gpuSizes(claim: Extract<Claim, { kind: "gpu" }>): Sizes {
 
 function cpuSizes(claim: Extract<Claim, { kind: "cpu" }>): Sizes {
   const wanted = Math.min(CPU_MIB_MAX, Math.max(CPU_MIB_MIN, Math.ceil(claim.cpus) * CPU_MIB_PER_CORE));
+  const more = Math.min(CPU_MORE_MAX, Math.max(1, claim.cpus / CPU_MORE_MAX));
+  const matrixSteps = Math.min(CPU_MATRICES_MAX, Math.ceil(CPU_MATRICES_PER_CORE * Math.max(1, claim.cpus) * more));
   const memoryMiB = Math.max(1, Math.min(wanted, Math.floor(claim.memoryMiB * CPU_MEMORY_SHARE)));
-  return { memoryMiB, chaseSteps: CPU_ROUNDS * ROUND_STEPS, ...CPU_MATRIX };
+  return { memoryMiB, chaseSteps: CPU_ROUNDS * ROUND_STEPS, matrixSize: CPU_MATRIX_SIZE, matrixSteps };
 }
 
 function gpuLimitMs(model: string, work: Sizes): number {

@@ -12,7 +12,7 @@ export const MIXING_PASSES = 2;
 /** Steps of a walk in one round; then the memory is filled anew. A verifier recomputes a block for each of them. */
 export const ROUND_STEPS = 256;
 /** Walks side by side. A GPU needs many to be busy; on cores each costs time. */
-export const LANES = { gpu: 32_768, cpu: 4_096 } as const;
+export const LANES = { gpu: 32_768, cpu: 1_024 } as const;
 /** Where a walk stands: two words. */
 export const LANE_BYTES = 8;
 /** The largest prime of 16 bits. */
