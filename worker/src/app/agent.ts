@@ -19,6 +19,7 @@ import { type ControlLink, createControlLink } from "../link/control.ts";
 import type { LinkIdentity } from "../link/handshake.ts";
 import type { WorkerKey } from "../link/keys.ts";
 import { type BootClock, createBootClock } from "../runner/boot-clock.ts";
+import { createProver, type Prover } from "../proof/prover.ts";
 import { createContainers } from "../runner/containers.ts";
 import { createEngine, type Engine, LOOK_TIMEOUT_MS } from "../runner/engine.ts";
 import type { PumpPosition } from "../runner/log-pump.ts";
@@ -62,6 +63,7 @@ interface Parts {
   readonly bulk: BulkLink;
   readonly server: Server;
   readonly gpus: Gpus;
+  readonly prover: Prover;
 }
 
 export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
@@ -129,8 +131,13 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     );
     loop.dispatch({ kind: "boot", containers });
     runner.start();
-    connect({ control, runner, loop, state, secrets: secrets.store }, ports);
-    return { journal, state, loop, runner, control, bulk, server, gpus };
+    const prover = createProver(
+      { control, bulk, logger: ports.logger, slots: () => state.slots.values(), cpus: () => keeper.offer().cpus },
+      config,
+    );
+    keeper.update({ features: new Set([...keeper.parts().features, "proofs"]) });
+    connect({ control, runner, loop, state, prover, secrets: secrets.store }, ports);
+    return { journal, state, loop, runner, control, bulk, server, gpus, prover };
   }
 
   function makeRunner(given: {
@@ -180,6 +187,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       stopping.server.close();
       stopping.gpus.stop();
       stopping.runner.stop();
+      stopping.prover.stop();
       stopping.bulk.stop();
       await stopping.control.stop();
       stopping.journal.close();
@@ -198,10 +206,10 @@ function perform(effect: WorkerEffect, state: WorkerState, runner: Runner, contr
 }
 
 function connect(
-  parts: Pick<Parts, "control" | "runner" | "loop" | "state"> & { readonly secrets: SecretStore },
+  parts: Pick<Parts, "control" | "runner" | "loop" | "state" | "prover"> & { readonly secrets: SecretStore },
   ports: AgentPorts,
 ): void {
-  const { control, runner, loop, state, secrets } = parts;
+  const { control, runner, loop, state, prover, secrets } = parts;
   let welcomed = false;
   control.start({
     opened(welcome) {
@@ -211,11 +219,14 @@ function connect(
     },
     closed() {
       runner.closed();
+      prover.closed();
       loop.dispatch({ kind: "closed" });
     },
-    // Before it is journaled: what the journal knows of is there after a crash of the agent, too.
-    order: (message) =>
-      loop.dispatch({ kind: "message", message: secrets.receive(message, (slotId) => state.slots.has(slotId)) }),
+    order(message) {
+      if (prover.order(message)) return;
+      // Before it is journaled: what the journal knows of is there after a crash of the agent, too.
+      loop.dispatch({ kind: "message", message: secrets.receive(message, (slotId) => state.slots.has(slotId)) });
+    },
     acknowledged: (message) => loop.dispatch({ kind: "acknowledged", message }),
     refused: (message, code, reason) => loop.dispatch({ kind: "refused", message, code, reason }),
     failed(error, final) {

@@ -50,6 +50,8 @@ export const startConfigSchema = z.object({
   yieldGpuIgnore: list.default([]),
   yieldGpuQuietMin: z.coerce.number().min(0).max(1440).default(10),
   dockerSocket: z.string().min(1).default("/var/run/docker.sock"),
+  /** The program that proves GPUs, where it is not in one of its usual places. */
+  gpuProofProgram: z.string().min(1).optional(),
   json: z.stringbool().or(z.boolean()).default(false),
   logLevel: z.enum(LOG_LEVELS).default("info"),
 });

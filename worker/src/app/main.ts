@@ -59,6 +59,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--yield-gpu-ignore <name>", "a program whose use of a GPU does not count; repeatable", collect)
     .option("--yield-gpu-quiet-min <n>", "minutes of quiet until such a GPU is offered again (10)")
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
+    .option(
+      "--gpu-proof-program <path>",
+      "the program that proves GPUs (qubix-gpu-proof, as built or beside the agent)",
+    )
     .option("--config <file>", "settings as JSON; flags and QUBIX_* variables win")
     .option("--print-config", "print the settings that hold, and end")
     .option("--json", "print one line of JSON when ready")

@@ -29,6 +29,8 @@ export interface BulkLink {
   missing(jobId: JobId, cids: readonly ChunkCid[], signal: AbortSignal): Promise<ReadonlySet<ChunkCid>>;
   put(jobId: JobId, cid: ChunkCid, stored: Uint8Array, signal: AbortSignal): Promise<void>;
   get(jobId: JobId, cid: ChunkCid, signal: AbortSignal): Promise<Uint8Array>;
+  /** The answer of a challenge; resolves when it is judged, whatever the verdict. */
+  proof(challengeId: string, answer: Uint8Array, signal: AbortSignal): Promise<void>;
   stop(): void;
 }
 
@@ -149,6 +151,9 @@ export function createBulkLink(ports: {
       const { bytes } = await request({ kind: "get", jobId, cid }, null, signal);
       if (bytes === null) throw new QubixError("bulk_protocol", "an answer without bytes", { category: "platform" });
       return bytes;
+    },
+    async proof(challengeId, answer, signal) {
+      await request({ kind: "proof", challengeId, bytes: answer.length }, answer, signal);
     },
     stop() {
       life.abort();

@@ -25,6 +25,8 @@ export interface TestOrchestrator {
   readonly requests: BulkRequest[];
   /** Chunks by id. */
   readonly chunks: Map<string, Buffer>;
+  /** Answers by challenge. */
+  readonly proofs: Map<string, Buffer>;
   /** Sessions that were welcomed, by socket. */
   readonly welcomed: { control: number; bulk: number };
   /** Called for each control message; without it each is acknowledged. */
@@ -54,6 +56,7 @@ export async function startTestOrchestrator(publicKey: string): Promise<TestOrch
     messages: [],
     requests: [],
     chunks: new Map(),
+    proofs: new Map(),
     welcomed: { control: 0, bulk: 0 },
     onMessage: null,
     onRequest: null,
@@ -112,7 +115,8 @@ export async function startTestOrchestrator(publicKey: string): Promise<TestOrch
   }
 
   function serveBulk(ws: WebSocket): void {
-    let incoming: { request: Extract<BulkRequest, { kind: "put" }>; parts: Buffer[]; left: number } | null = null;
+    let incoming: { request: Extract<BulkRequest, { kind: "put" | "proof" }>; parts: Buffer[]; left: number } | null =
+      null;
     ws.on("message", (data: RawData, isBinary: boolean) => {
       if (isBinary) {
         if (incoming === null) return ws.close(4000, "bytes without a put");
@@ -120,7 +124,9 @@ export async function startTestOrchestrator(publicKey: string): Promise<TestOrch
         incoming.parts.push(bytes);
         incoming.left -= bytes.length;
         if (incoming.left > 0) return;
-        own.chunks.set(incoming.request.cid, Buffer.concat(incoming.parts));
+        const whole = Buffer.concat(incoming.parts);
+        if (incoming.request.kind === "put") own.chunks.set(incoming.request.cid, whole);
+        else own.proofs.set(incoming.request.challengeId, whole);
         ws.send(JSON.stringify({ kind: "stored", req: incoming.request.req }));
         incoming = null;
         return;
@@ -129,11 +135,12 @@ export async function startTestOrchestrator(publicKey: string): Promise<TestOrch
       own.requests.push(request);
       if (own.onRequest?.(request, ws) === true) return;
       if (request.kind === "put") incoming = { request, parts: [], left: request.stored };
+      else if (request.kind === "proof") incoming = { request, parts: [], left: request.bytes };
       else answerBulk(ws, request);
     });
   }
 
-  function answerBulk(ws: WebSocket, request: Exclude<BulkRequest, { kind: "put" }>): void {
+  function answerBulk(ws: WebSocket, request: Exclude<BulkRequest, { kind: "put" | "proof" }>): void {
     if (request.kind === "have") {
       const cids = request.cids.filter((cid) => !own.chunks.has(cid));
       return ws.send(JSON.stringify({ kind: "missing", req: request.req, cids }));

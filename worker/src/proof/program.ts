@@ -103,10 +103,16 @@ function outputOf(
       over();
       reject(failed("no_program", `The proof's program ${program.command} cannot be started: ${cause.message}.`));
     });
+    // What it started itself may outlive it and keep its output open: whoever was killed is not waited for.
+    child.once("exit", () => {
+      if (signal.aborted) reject(signal.reason as Error);
+      else if (late) reject(failed("timeout", `The proof was not done within ${timeoutMs} ms.`));
+      else return;
+      over();
+      child.stdout.destroy();
+    });
     child.once("close", (code, killedBy) => {
       over();
-      if (signal.aborted) return reject(signal.reason as Error);
-      if (late) return reject(failed("timeout", `The proof was not done within ${timeoutMs} ms.`));
       resolve({ text, how: killedBy === null ? `with code ${code}` : `by ${killedBy}` });
     });
   });
