@@ -1,5 +1,6 @@
 // A whole network on this machine: an orchestrator and workers as processes of their own, a provider each, a consumer with credit.
 import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { type Client, createClient } from "@qubix/client/sdk";
@@ -56,7 +57,7 @@ export interface Network {
     name: string,
     amount: string,
   ): Promise<{ readonly id: string; readonly apiKey: string; readonly client: Client }>;
-  /** Stops every process and removes every container of the workers. Can be called twice. */
+  /** Stops every process, removes every container of the workers and unmounts their disks. Can be called twice. */
   stop(): Promise<void>;
 }
 
@@ -105,6 +106,7 @@ export async function startNetwork(options: NetworkOptions): Promise<Network> {
     stop: async () => {
       await Promise.all(workers.map((worker) => worker.stop()));
       await Promise.all(workers.map((worker) => removeContainers(worker.id)));
+      await unmountBelow(options.folder);
       await orchestrator.stop();
     },
   };
@@ -174,6 +176,13 @@ async function containersOf(workerId: string, format: string, all = false): Prom
 async function removeContainers(workerId: string): Promise<void> {
   const ids = await containersOf(workerId, "{{.ID}}", true);
   if (ids.length > 0) await docker(["rm", "--force", ...ids]);
+}
+
+/** The disks of jobs that nobody ended are mounted still. */
+async function unmountBelow(folder: string): Promise<void> {
+  const table = await readFile("/proc/self/mounts", "utf8").catch(() => "");
+  const mounted = table.split("\n").map((line) => line.split(" ")[1] ?? "");
+  for (const path of mounted.filter((one) => one.startsWith(`${folder}/`))) await run("umount", ["--lazy", path]);
 }
 
 async function docker(args: readonly string[]): Promise<string> {

@@ -26,6 +26,8 @@ import type { PumpPosition } from "../runner/log-pump.ts";
 import { createRunner, type Runner } from "../runner/runner.ts";
 import { openSecrets, type Secrets } from "../secrets/open.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
+import { knownDiskBound } from "../runner/volumes/self-test.ts";
+import { createVolumes, type Volumes } from "../runner/volumes/volumes.ts";
 import { serveAgent } from "./agent-socket.ts";
 import { priceOf, type StartConfig } from "./config.ts";
 import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
@@ -86,6 +88,9 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const engine = createEngine(config.dockerSocket);
     const hostCpus = await probeEngine(engine);
     const clock = createBootClock();
+    const volumes = createVolumes(
+      await knownDiskBound(engine, journal, join(config.dataDir, "volume-test"), clock.bootId),
+    );
     const secrets = openSecrets({ ...ports.identity, dataDir: config.dataDir, key: ports.key, logger: ports.logger });
     const gpus = createGpus({ engine, logger: ports.logger, nowMs: () => clock.nowMs() }, config);
     const detection = await gpus.start();
@@ -108,6 +113,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const bulk = createBulkLink({ identity: link, logger: ports.logger, random: Math.random });
     const runner = makeRunner({
       engine,
+      volumes,
       clock,
       journal,
       control,
@@ -142,6 +148,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
 
   function makeRunner(given: {
     readonly engine: Engine;
+    readonly volumes: Volumes;
     readonly clock: BootClock;
     readonly journal: Journal;
     readonly control: ControlLink;
@@ -151,11 +158,12 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     readonly hostCpus: number;
     readonly gpus: Gpus;
   }): Runner {
-    const { engine, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus } = given;
+    const { engine, volumes, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus } = given;
     return createRunner(
       {
         engine,
         containers: createContainers(engine, ports.identity.workerId),
+        volumes,
         clock,
         logger: ports.logger,
         sendLog: (body, durable) => control.sendLog(body, durable),

@@ -306,7 +306,7 @@ describe("qubix-worker", () => {
     for (const folder of [folders.work, folders.out, folders.checkpoint, folders.progress, folders.control]) {
       await mkdir(folder, { recursive: true });
     }
-    expect(await containers.create({ ...stray, folders })).toEqual({ kind: "created" });
+    expect(await containers.create({ ...stray, folders })).toMatchObject({ kind: "created" });
     await start();
     expect(await containers.list()).toEqual([]);
     expect(await readdir(join(dir, "slots"))).toEqual([]);

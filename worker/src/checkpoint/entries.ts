@@ -1,6 +1,6 @@
 // Watches a checkpoint folder for whole checkpoints: top-level entries that were renamed in. Names that begin with a dot or end in `.tmp` are still being written.
 import { type FSWatcher, watch } from "node:fs";
-import { lstat, mkdir, readdir, rename } from "node:fs/promises";
+import { lstat, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { removeTree } from "./remove.ts";
 
@@ -37,20 +37,23 @@ export async function listEntries(folder: string): Promise<Entry[]> {
   return entries.sort((a, b) => (a.atNs === b.atNs ? (a.name < b.name ? -1 : 1) : a.atNs < b.atNs ? -1 : 1));
 }
 
-/**
- * Deletes the entries that are older than the committed one, if it is still there. They are first moved to `trash`, which the job does not see,
- * so that it never meets half a checkpoint.
- */
-export async function removeOlder(folder: string, committed: string, trash: string): Promise<void> {
+/** Deletes the entries that are older than the committed one, if it is still there; `staging` as in {@link removeEntry}. */
+export async function removeOlder(folder: string, committed: string, staging: string): Promise<void> {
   const entries = await listEntries(folder);
   const index = entries.findIndex((entry) => entry.id === committed);
-  if (index <= 0) return;
-  await mkdir(trash, { recursive: true });
-  for (const entry of entries.slice(0, index)) {
-    // The job may have deleted it itself.
-    await rename(join(folder, entry.name), join(trash, entry.name)).catch(() => undefined);
-  }
-  await removeTree(trash);
+  for (const entry of entries.slice(0, Math.max(0, index))) await removeEntry(folder, entry.name, staging);
+}
+
+/**
+ * Deletes one entry. It is first moved to `staging`, a folder on the same file system which the job does not see, so that it never meets half a checkpoint.
+ * Nothing is made for it: the job may have filled the disk to the last block.
+ */
+export async function removeEntry(folder: string, name: string, staging: string): Promise<void> {
+  const gone = join(staging, "old");
+  await removeTree(gone);
+  // The job may have deleted it itself.
+  await rename(join(folder, name), gone).catch(() => undefined);
+  await removeTree(gone);
 }
 
 export interface EntryWatch {

@@ -177,7 +177,7 @@ function stoppedOutcome({ stopping, reclaim: reclaimed }: Slot): EndOutcome {
 function failureOf(exit: Exited): EndOutcome {
   const { exitCode } = exit;
   if (exit.diskExceeded) {
-    const message = "The job wrote more than its diskMiB; ask for more disk or write less.";
+    const message = "The job filled its disk (diskMiB); ask for more disk or write less.";
     return { kind: "failed", code: "disk_exceeded", exitCode, message };
   }
   if (exit.oomKilled) {

@@ -1,15 +1,20 @@
 // The containers of one worker: made, started, followed to their end, stopped, removed. Each agent touches only what bears its own label,
 // because several may share one Docker Engine.
+import { mkdir } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type Docker from "dockerode";
 import type { SlotId } from "../core/index.ts";
+import type { ContainerProblem } from "./container-problem.ts";
 import { CHANGE_TIMEOUT_MS, type Engine, EngineError, isNotFound, LOOK_TIMEOUT_MS } from "./engine.ts";
 import { type ContainerInput, containerOptions, LABEL_SLOT, LABEL_WORKER } from "./host-config.ts";
+import { lookAtImage } from "./image-facts.ts";
 import { firstFileOfTar, needsFiles, type NumericUser, resolveUser } from "./image-user.ts";
 import { slotFileName } from "./slot-folders.ts";
 import { sleep } from "./waiting.ts";
 
 export interface ContainerView {
+  /** The Engine's name for it. */
+  readonly id: string;
   readonly state: "created" | "running" | "exited";
   readonly exitCode: number | null;
   readonly oomKilled: boolean;
@@ -22,16 +27,14 @@ export interface EndedView extends ContainerView {
   readonly engineLost: boolean;
 }
 
-/** Whose fault it is when a container cannot be made or started. */
-export type ContainerProblem = {
-  readonly kind: "problem";
-  readonly code: "start_failed" | "docker_error";
-  readonly message: string;
+/** `image`: what to create from, where it is not what the run calls it. */
+export type ContainerOrder = Omit<ContainerInput, "workerId" | "containerName" | "image" | "sandboxRuntime"> & {
+  readonly image?: string | undefined;
 };
 
 export interface Containers {
-  /** Makes the container of a slot, unless it is there. */
-  create(input: Omit<ContainerInput, "workerId" | "containerName">): Promise<{ kind: "created" } | ContainerProblem>;
+  /** Makes the container of a slot, unless it is there. `id`: the Engine's name for it. */
+  create(input: ContainerOrder): Promise<{ kind: "created"; id: string } | ContainerProblem>;
   /** The numbers of the user the image runs as; `container` must be made. */
   userOf(slotId: SlotId, imageUser: string): Promise<NumericUser | ContainerProblem>;
   start(slotId: SlotId): Promise<{ kind: "started" } | ContainerProblem>;
@@ -59,10 +62,16 @@ export interface ContainerStats {
 
 /** Pause before the Engine is asked again about a container it was in the middle of waiting for. */
 const ENGINE_RETRY_MS = 1_000;
+/** What gVisor calls itself, and its installer registers with the Engine. */
+export const SANDBOX_RUNTIME_DEFAULT = "runsc";
 const MIB = 1024 * 1024;
 const NS_PER_MS = 1_000_000;
 
-export function createContainers(engine: Engine, workerId: string): Containers {
+export function createContainers(
+  engine: Engine,
+  workerId: string,
+  sandboxRuntime: string = SANDBOX_RUNTIME_DEFAULT,
+): Containers {
   const { docker } = engine;
   const nameOf = (slotId: SlotId) => `qubix-${workerId}-${slotFileName(slotId)}`;
   const containerOf = (slotId: SlotId) => docker.getContainer(nameOf(slotId));
@@ -79,11 +88,17 @@ export function createContainers(engine: Engine, workerId: string): Containers {
   return {
     inspect,
     async create(input) {
-      if ((await inspect(input.slotId)) !== undefined) return { kind: "created" };
-      const options = containerOptions({ ...input, workerId, containerName: nameOf(input.slotId) });
+      const { slotId } = input;
+      const [there, image] = await Promise.all([inspect(slotId), lookAtImage(engine, input.image ?? input.run.image)]);
+      if (there !== undefined) return { kind: "created", id: there.id };
+      if ("kind" in image) return image;
+      const options = containerOptions({ ...input, workerId, containerName: nameOf(slotId), image, sandboxRuntime });
+      await makeImageVolumes(options.HostConfig.Mounts, input.folders.disk);
       try {
-        await engine.call("create the container", CHANGE_TIMEOUT_MS, () => docker.createContainer(options));
-        return { kind: "created" };
+        const made = await engine.call("create the container", CHANGE_TIMEOUT_MS, () =>
+          docker.createContainer(options),
+        );
+        return { kind: "created", id: made.id };
       } catch (error) {
         return toProblem(error);
       }
@@ -180,13 +195,20 @@ export function createContainers(engine: Engine, workerId: string): Containers {
   };
 }
 
+/** The folders that take the place of the image's own volumes are known only now. */
+async function makeImageVolumes(mounts: readonly { readonly Source: string }[], disk: string): Promise<void> {
+  for (const { Source: folder } of mounts) if (folder.startsWith(`${disk}/`)) await mkdir(folder, { recursive: true });
+}
+
 function toView(info: Docker.ContainerInspectInfo): ContainerView {
   const { State: state } = info;
   const running = state.Running || state.Paused || state.Restarting;
-  if (running) return { state: "running", exitCode: null, oomKilled: false, wallRanMs: 0 };
-  if (state.Status === "created") return { state: "created", exitCode: null, oomKilled: false, wallRanMs: 0 };
+  const view = { id: info.Id, exitCode: null, oomKilled: false, wallRanMs: 0 };
+  if (running) return { ...view, state: "running" };
+  if (state.Status === "created") return { ...view, state: "created" };
   const wallRanMs = Date.parse(state.FinishedAt) - Date.parse(state.StartedAt);
   return {
+    id: info.Id,
     state: "exited",
     exitCode: state.ExitCode,
     oomKilled: state.OOMKilled,

@@ -1,6 +1,6 @@
 // What went wrong in a slot, in the protocol's words: whose fault it is decides whether it costs a retry or a failover.
 import type { EndOutcome } from "@qubix/shared/protocol";
-import type { ContainerProblem } from "./containers.ts";
+import type { ContainerProblem } from "./container-problem.ts";
 import type { ImageProblem } from "./image.ts";
 
 /** What the protocol allows for a message. */

@@ -7,18 +7,20 @@ import { removeTree } from "../checkpoint/remove.ts";
 import type { SlotId } from "../core/index.ts";
 import type { Containers } from "./containers.ts";
 import { slotFileName } from "./slot-folders.ts";
+import { releaseAt, type Volumes } from "./volumes/volumes.ts";
 
 export interface ReapPorts {
   readonly containers: Pick<Containers, "list" | "remove">;
+  readonly volumes: Volumes;
   readonly secrets: { reap(known: ReadonlySet<SlotId>): void };
   readonly logger: Logger;
 }
 
 export async function reap(known: ReadonlySet<SlotId>, slotsDir: string, ports: ReapPorts): Promise<void> {
-  const { containers, secrets, logger } = ports;
+  const { containers, volumes, secrets, logger } = ports;
   // Containers first: they use all the others.
   await attempt("containers", () => reapContainers(known, containers, logger));
-  await attempt("folders", () => reapFolders(known, slotsDir));
+  await attempt("folders", () => reapFolders(known, slotsDir, volumes));
   await attempt("secrets", async () => secrets.reap(known));
 
   async function attempt(what: string, work: () => Promise<void>): Promise<void> {
@@ -42,9 +44,11 @@ async function reapContainers(
   }
 }
 
-async function reapFolders(known: ReadonlySet<SlotId>, slotsDir: string): Promise<void> {
+async function reapFolders(known: ReadonlySet<SlotId>, slotsDir: string, volumes: Volumes): Promise<void> {
   const names = new Set([...known].map(slotFileName));
   for (const name of await readdir(slotsDir)) {
-    if (!names.has(name)) await removeTree(join(slotsDir, name));
+    if (names.has(name)) continue;
+    await releaseAt(volumes, join(slotsDir, name));
+    await removeTree(join(slotsDir, name));
   }
 }

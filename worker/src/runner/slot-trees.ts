@@ -1,5 +1,5 @@
 // The trees of one slot on their way in and out: inputs and checkpoints unpacked before the start, checkpoints and outputs shipped.
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type CheckpointRef,
@@ -9,7 +9,7 @@ import {
   type TreeRef,
 } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
-import { entryName, listEntries } from "../checkpoint/entries.ts";
+import { entryName, listEntries, removeEntry } from "../checkpoint/entries.ts";
 import { matchesOutput } from "../checkpoint/glob.ts";
 import { type ChunkSink, shipTree } from "../checkpoint/pack.ts";
 import { removeTree } from "../checkpoint/remove.ts";
@@ -56,11 +56,20 @@ export async function unpackCheckpoint(
   changing: () => void,
 ): Promise<EntryKey | null> {
   const manifest = await fetchManifest(checkpoint.tree.manifestCid, chunks, signal);
-  const from = join(folders.own, "unpack");
+  const from = join(folders.staging, "unpack");
   const old = await readManifest(folders.own);
   const previous = old === undefined ? undefined : { root: folders.checkpoint, manifest: old };
-  await unpackTree(manifest, from, chunks, { owner, previous, signal });
-  changing();
+  try {
+    await unpackTree(manifest, from, chunks, { owner, previous, signal });
+    changing();
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    // The job's disk has not room for two: the old one goes first, and all of the new one is fetched.
+    changing();
+    await removeTree(from);
+    await clearOthers(folders, []);
+    await unpackTree(manifest, from, chunks, { owner, signal });
+  }
   const names = await moveInto(from, folders.checkpoint);
   await clearOthers(folders, names);
   await writeFile(join(folders.own, MANIFEST_FILE), JSON.stringify(manifest));
@@ -128,15 +137,15 @@ function noteSkipped(walked: Walked, where: string, note: (text: string) => void
   note(`qubix: not in the ${where}, because they are links or devices: ${names}\n`);
 }
 
+export function isDiskFull(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ENOSPC";
+}
+
 /** Only the newest committed entry is there when the container starts. */
 async function clearOthers(folders: SlotFolders, names: readonly string[]): Promise<void> {
-  const trash = join(folders.own, "trash");
-  await removeTree(trash);
-  await mkdir(trash, { recursive: true });
   for (const entry of await listEntries(folders.checkpoint)) {
-    if (!names.includes(entry.name)) await rename(join(folders.checkpoint, entry.name), join(trash, entry.name));
+    if (!names.includes(entry.name)) await removeEntry(folders.checkpoint, entry.name, folders.staging);
   }
-  await removeTree(trash);
 }
 
 async function readManifest(ownFolder: string): Promise<TreeManifest | undefined> {

@@ -1,6 +1,6 @@
 // One slot on this machine: its container, folders and streams, from the first preparation to the removal. Every answer goes back to the core as an event.
-import { chmod, mkdir } from "node:fs/promises";
-import { join } from "node:path";
+import { chmod, mkdir, readdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { AttemptRef, JobId } from "@qubix/shared/domain";
 import type { CheckpointRef, EndOutcome, RunSpec } from "@qubix/shared/protocol";
@@ -14,6 +14,7 @@ import type { BootClock } from "./boot-clock.ts";
 import type { Containers, ContainerView, EndedView } from "./containers.ts";
 import { createDiskWatch, type DiskWatch } from "./disk-watch.ts";
 import { type Engine, EngineError } from "./engine.ts";
+import { reservedVariables } from "./environment.ts";
 import { ensureImage, type ImagePolicy } from "./image.ts";
 import { followLogs, type LogFollower } from "./log-follower.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
@@ -22,7 +23,8 @@ import type { SlotSecrets } from "../secrets/secret-store.ts";
 import { readProgress } from "./progress.ts";
 import { slotFolders } from "./slot-folders.ts";
 import { readNotes, replaceFile, type SlotNotes, writeNotes } from "./slot-notes.ts";
-import { type ChunkPort, shipEntry, shipOutputs, unpackCheckpoint, unpackInput } from "./slot-trees.ts";
+import { type ChunkPort, isDiskFull, shipEntry, shipOutputs, unpackCheckpoint, unpackInput } from "./slot-trees.ts";
+import type { Volumes } from "./volumes/volumes.ts";
 import { sleep, untilAborted } from "./waiting.ts";
 
 /** Where the answered part of each slot's log is remembered. */
@@ -35,6 +37,7 @@ export interface LogPositions {
 export interface SlotPorts {
   readonly engine: Engine;
   readonly containers: Containers;
+  readonly volumes: Volumes;
   readonly clock: BootClock;
   readonly logger: Logger;
   readonly sendLog: LogPumpPorts["send"];
@@ -88,7 +91,7 @@ const COLLECT_TRIES = 5;
 const COLLECT_RETRY_MS = 5_000;
 
 export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfig, online: () => boolean): SlotRunner {
-  const { containers, clock } = ports;
+  const { containers, volumes, clock } = ports;
   const emit = (event: WorkerCoreEvent) => ports.emit(event);
   const logger = ports.logger.child({ slot: id });
   const folders = slotFolders(config.slotsDir, id);
@@ -163,11 +166,22 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   }
 
   async function makeFolders(run: RunSpec): Promise<void> {
-    const all = [folders.work, folders.out, folders.checkpoint, folders.progress, folders.control, folders.own];
-    for (const folder of all) await mkdir(folder, { recursive: true });
+    await volumes.open(folders, run.diskMiB);
+    const { work, out, checkpoint, progress, staging, control, own } = folders;
+    for (const folder of [work, out, checkpoint, progress, staging, control, own]) {
+      await mkdir(folder, { recursive: true });
+    }
     for (const index of run.inputs.keys()) await mkdir(folders.input(index), { recursive: true });
     // Only the agent looks into a job's folders; containers see them through their own mounts.
     await chmod(folders.root, 0o700);
+  }
+
+  /** What the container may write to, on disk. */
+  async function writableFolders(): Promise<string[]> {
+    const imageVolumes = dirname(folders.imageVolume(0));
+    const names = await readdir(imageVolumes).catch(() => []);
+    const { work, out, checkpoint, progress } = folders;
+    return [work, out, checkpoint, progress, ...names.map((name) => join(imageVolumes, name))];
   }
 
   async function prepare(jobId: JobId, run: RunSpec, checkpoint: CheckpointRef | null): Promise<void> {
@@ -190,7 +204,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     if (made.kind === "problem") return fail(problemOutcome(made));
     const user = before.user ?? (await containers.userOf(id, image.user));
     if ("kind" in user) return fail(problemOutcome(user));
-    for (const folder of [folders.work, folders.out, folders.checkpoint, folders.progress]) await giveTo(folder, user);
+    for (const folder of await writableFolders()) await giveTo(folder, user);
     note({ user });
     emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "fetching inputs and checkpoint" });
     for (const [index, input] of run.inputs.entries()) {
@@ -207,8 +221,13 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     if (checkpoint !== null && have?.seq !== checkpoint.seq) {
       const changing = () => note({ unpacked: null });
       const chunks = ports.chunks(jobId);
-      const entry = await unpackCheckpoint(folders, checkpoint, owner, chunks, life.signal, changing);
-      note({ unpacked: { seq: checkpoint.seq, entry } });
+      try {
+        const entry = await unpackCheckpoint(folders, checkpoint, owner, chunks, life.signal, changing);
+        note({ unpacked: { seq: checkpoint.seq, entry } });
+      } catch (error) {
+        if (isDiskFull(error) && (await volumes.isBounded(folders))) return fail(DOES_NOT_FIT);
+        throw error;
+      }
     }
     const unpacked = checkpoint === null ? null : (await known()).unpacked;
     emit({ kind: "prepared", slotId: id, checkpointSeq: unpacked?.seq ?? 0, entry: unpacked?.entry ?? null });
@@ -249,7 +268,13 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       emit({ kind: "entry", slotId: id, entry, ranMs, progress });
     });
     entries.start();
-    const watched = [folders.work, folders.out, folders.checkpoint, folders.progress];
+    void watchDisk(run);
+  }
+
+  /** Only where no volume bounds what the job writes. */
+  async function watchDisk(run: RunSpec): Promise<void> {
+    const [isBounded, watched] = await Promise.all([volumes.isBounded(folders), writableFolders()]);
+    if (isBounded || !running) return;
     disk = createDiskWatch(watched, run.diskMiB * MIB, () => {
       noteIfRoom({ diskExceeded: true });
       void insist("kill a container over its disk limit", () => containers.kill(id));
@@ -269,11 +294,12 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     logs.flush();
     await entries?.look();
     entries?.stop();
+    const diskExceeded = view !== undefined && (await ranOutOfDisk(view));
     if (life.signal.aborted) return;
-    emitExited(view);
+    emitExited(view, diskExceeded);
   }
 
-  function emitExited(view: EndedView | undefined): void {
+  function emitExited(view: EndedView | undefined, diskExceeded: boolean): void {
     const exitCode = view?.exitCode ?? null;
     if (view === undefined) {
       const message = "The container was deleted while it ran.";
@@ -288,7 +314,6 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       const message = `The job's command is not in the image, or cannot be executed (${execFailure}).`;
       return fail({ kind: "failed", code: "start_failed", exitCode, message });
     }
-    const diskExceeded = notes?.diskExceeded ?? false;
     emit({ kind: "exited", slotId: id, exitCode, oomKilled: view.oomKilled, diskExceeded, ranMs: ranMsNow() });
   }
 
@@ -306,6 +331,13 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     }
   }
 
+  /** It was killed for it, or failed by itself with its volume full: then no other reason is as likely. */
+  async function ranOutOfDisk(view: ContainerView): Promise<boolean> {
+    if (notes?.diskExceeded === true) return true;
+    if (view.state !== "exited" || view.exitCode === 0 || view.oomKilled) return false;
+    return volumes.isFull(folders).catch(() => false);
+  }
+
   /** Killed from outside while no agent watched, and neither for its memory nor its disk: that was not the job's doing. */
   function wasKilledUnseen(view: ContainerView): boolean {
     return view.exitCode === KILLED && !view.oomKilled && notes?.ended === false && !notes.diskExceeded;
@@ -314,6 +346,12 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   /** A line of the agent's own in the job's log. */
   function tellJob(text: string): void {
     pump?.note(text);
+  }
+
+  function tellReserved(run: RunSpec): void {
+    const names = reservedVariables(run.env);
+    if (names.length === 0) return;
+    tellJob(`qubix: not set, because these names are the loader's and the drivers' own: ${names.join(", ")}\n`);
   }
 
   async function collect(jobId: JobId, run: RunSpec): Promise<void> {
@@ -335,6 +373,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   return {
     async found() {
       const view = await containers.inspect(id);
+      await volumes.reopen(folders);
       await known();
       // What a reboot of the machine ended did not end by itself.
       const started = notes?.started ?? null;
@@ -352,7 +391,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         state: view.state,
         exitCode: view.exitCode,
         oomKilled: view.oomKilled,
-        diskExceeded: notes?.diskExceeded ?? false,
+        diskExceeded: await ranOutOfDisk(view),
         ranMs,
         newest: newest === undefined ? null : { entry: newest.id, ranMs, progress },
       };
@@ -380,6 +419,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
           if (life.signal.aborted) return;
           emit({ kind: "started", slotId: id });
           accompany(attempt, run);
+          tellReserved(run);
           note({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
         },
         (error) => outcomeOfError("docker_error", error),
@@ -425,7 +465,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     },
     async committed(entry) {
       // Left over entries only take disk; the next commit tries again.
-      await tracked(() => removeOlder(folders.checkpoint, entry, join(folders.own, "old"))).catch((error: unknown) =>
+      await tracked(() => removeOlder(folders.checkpoint, entry, folders.staging)).catch((error: unknown) =>
         logger.warn({ event: "cleanup_failed", err: error }, "old checkpoints stay"),
       );
     },
@@ -438,6 +478,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       detach();
       await Promise.allSettled(underWay);
       await insist("remove a container", () => containers.remove(id), true);
+      await insist("unmount a slot's disk", () => volumes.release(folders), true);
       await insist("delete a slot's folders", () => removeTree(folders.root), true);
       ports.secrets.remove(id);
       ports.positions.forget(id);
@@ -517,6 +558,14 @@ const SECRETS_LOST: EndOutcome = {
   message:
     "The job's secrets could not be opened on this worker, or went with a restart of the machine. The job was not run without them.",
 };
+/** A checkpoint that was shipped from a disk of this size fits; one of a job whose disk was larger may not. */
+const DOES_NOT_FIT: EndOutcome = {
+  kind: "failed",
+  code: "disk_exceeded",
+  exitCode: null,
+  message: "The checkpoint to begin from does not fit into the job's diskMiB; ask for more disk.",
+};
+
 /** The exit code of a container that SIGKILL ended. */
 const KILLED = 137;
 /** A shell's exit codes for a command that is not there or cannot be executed. */

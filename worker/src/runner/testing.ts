@@ -19,6 +19,8 @@ import type { PumpPosition } from "./log-pump.ts";
 import { createSecretStore, type SecretStore } from "../secrets/secret-store.ts";
 import { makeMemoryFolder, memoryFolderCandidates } from "../secrets/memory-folder.ts";
 import { createSlotRunner, type SlotRunner } from "./slot.ts";
+import { unmountAll } from "./volumes/mounts.ts";
+import { createVolumes, type DiskBound } from "./volumes/volumes.ts";
 
 const run = promisify(execFile);
 export const TINY_IMAGE = "qubix-test/tiny:local";
@@ -144,8 +146,9 @@ const EVENT_TIMEOUT_MS = 20_000;
 /** What the benches' secrets are sealed to. */
 export const SECRETS_KEY = generateKeyPairSync("x25519").privateKey;
 export const SECRETS = { orchestratorId: "orc-test", key: SECRETS_KEY };
+const VOLUMES: DiskBound = process.getuid?.() === 0 ? { kind: "volumes" } : { kind: "watched", why: "not root" };
 
-export async function createBench(): Promise<Bench> {
+export async function createBench(bound: DiskBound = VOLUMES, images: readonly string[] = []): Promise<Bench> {
   const dir = await mkdtemp(join(tmpdir(), "qubix-runner-"));
   const workerId = `wrk-test-${randomBytes(4).toString("hex")}`;
   const engine = createEngine(DOCKER_SOCKET);
@@ -164,6 +167,7 @@ export async function createBench(): Promise<Bench> {
   const ports = {
     engine,
     containers,
+    volumes: createVolumes(bound),
     clock: createBootClock(),
     logger,
     sendLog(body: { stream: "stdout" | "stderr"; offset: number; text: string }, answered: (taken: boolean) => void) {
@@ -190,7 +194,11 @@ export async function createBench(): Promise<Bench> {
       for (const listener of listeners) listener();
     },
   };
-  const config = { slotsDir: join(dir, "slots"), hostCpus: 2, images: { localImages: [TINY_IMAGE], registries: [] } };
+  const config = {
+    slotsDir: join(dir, "slots"),
+    hostCpus: 2,
+    images: { localImages: [TINY_IMAGE, ...images], registries: [] },
+  };
   await mkdir(config.slotsDir);
 
   return {
@@ -233,6 +241,7 @@ export async function createBench(): Promise<Bench> {
       for (const slot of slots) slot.detach();
       for (const id of await containers.list()) await containers.remove(id);
       await rm(secretsDir, { recursive: true, force: true });
+      await unmountAll(config.slotsDir);
       await rm(dir, { recursive: true, force: true });
     },
   };
