@@ -7,12 +7,14 @@ import { build } from "./harness/network.ts";
 import { createCleanup } from "./harness/processes.ts";
 import { createReport } from "./harness/report.ts";
 import { runHeartbeats } from "./heartbeats/heartbeats.ts";
+import { runProof } from "./proof/proof.ts";
 import { runWorkerIdle } from "./worker-idle/worker-idle.ts";
 
 const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   dispatch     jobs per second end to end, submit → start, audit after kill -9   --jobs 20000 --workers 50 --seconds 20
   heartbeats   connected workers: CPU, memory, event-loop lag                    --workers 10000 --seconds 30
   failover     kill -9 of a worker and its container to the first new step       --runs 20
+  proof        a proof of hardware: its work, and a verdict on it                --runs 5
   worker-idle  a connected agent with nothing to do: memory and CPU              --seconds 60
   --cpu-prof DIR   leave a CPU profile of the orchestrator there`;
 
@@ -58,6 +60,7 @@ async function main(): Promise<number> {
       }),
     "worker-idle": () => runWorkerIdle(report, cleanup, { seconds: count(values.seconds, 60) }),
     failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
+    proof: () => runProof(report, cleanup, { runs: count(values.runs, 5) }),
   };
   const bench = name === undefined ? undefined : benches[name];
   if (values.help || bench === undefined) {

@@ -153,7 +153,7 @@ function withWalks(walks: (state: Uint8Array, steps: number) => Uint8Array): Uin
 /** Blocks with odd numbers count as their neighbour: half the memory would do. */
 function halfWalks(state: Uint8Array, steps: number): Uint8Array {
   const blocks = blocksOf(WORK.memoryMiB);
-  const memory = new Uint32Array(blocks * BLOCK_WORDS);
+  const memory = new Int32Array(blocks * BLOCK_WORDS);
   for (let block = 0; block < blocks; block += 1) fillBlock(memoryKey(state), block, memory, block * BLOCK_WORDS);
   const ends = Buffer.alloc(LANES * LANE_BYTES);
   for (let index = 0; index < LANES; index += 1) {

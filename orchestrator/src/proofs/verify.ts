@@ -202,7 +202,7 @@ function readAnswer(work: ProofWork, answer: Uint8Array) {
 function laneHolds(work: ProofWork, state: ProofState, { steps, ends }: Round, index: number): boolean {
   const key = memoryKey(state);
   const blocks = blocksOf(work.memoryMiB);
-  const block = new Uint32Array(BLOCK_WORDS);
+  const block = new Int32Array(BLOCK_WORDS);
   const read = (blockIndex: number, word: number): number => {
     fillBlock(key, blockIndex, block, 0, Math.floor(word / ROW_WORDS) + 1);
     return block[word] as number;

@@ -26,7 +26,7 @@ export function wordAt(b: number): number {
   return b & (BLOCK_WORDS - 1);
 }
 
-/** One step, in place; `read` gives a word of a block. */
+/** One step, in place; `read` gives a word of a block, signed or not. */
 export function stepLane(lane: Lane, blocks: number, read: (block: number, word: number) => number): void {
   const { a, b } = lane;
   const value = read(blockAt(a, blocks), wordAt(b));

@@ -8,7 +8,7 @@ import { chaseKey, firstState, matrixKey, memoryKey, nextState, startKey } from 
 /** The answer: for every round the lanes where they ended, then the product, all little endian. Slow: for tests and vectors. */
 export function prove(work: ProofWork): Uint8Array {
   const blocks = blocksOf(work.memoryMiB);
-  const memory = new Uint32Array(blocks * BLOCK_WORDS);
+  const memory = new Int32Array(blocks * BLOCK_WORDS);
   const parts: Uint8Array[] = [];
   let state = firstState(work);
   for (const steps of roundSteps(work.chaseSteps)) {
@@ -28,7 +28,7 @@ export function prove(work: ProofWork): Uint8Array {
   return Buffer.concat(parts);
 }
 
-function walk(key: Uint32Array, lanes: number, steps: number, memory: Uint32Array): Uint8Array {
+function walk(key: Uint32Array, lanes: number, steps: number, memory: Int32Array): Uint8Array {
   const blocks = memory.length / BLOCK_WORDS;
   const read = (block: number, word: number) => memory[block * BLOCK_WORDS + word] as number;
   const ends = new DataView(new ArrayBuffer(lanes * LANE_BYTES));

@@ -34,15 +34,16 @@ const state = Buffer.from(vectors.state, "hex");
 // Workers that are out there compute just this: vectors are added, never edited.
 describe("the reference", () => {
   it.each(vectors.blocks)("makes block $index", ({ index, sha256, first, last }) => {
-    const block = new Uint32Array(BLOCK_WORDS);
+    const block = new Int32Array(BLOCK_WORDS);
     fillBlock(memoryKey(state), index, block);
     expect(createHash("sha256").update(new Uint8Array(block.buffer)).digest("hex")).toBe(sha256);
-    expect([block[0], block.at(-1)]).toEqual([first, last]);
+    const unsigned = new Uint32Array(block.buffer);
+    expect([unsigned[0], unsigned.at(-1)]).toEqual([first, last]);
   });
 
   it("makes as much of a block as is asked for", () => {
-    const whole = new Uint32Array(BLOCK_WORDS);
-    const part = new Uint32Array(BLOCK_WORDS);
+    const whole = new Int32Array(BLOCK_WORDS);
+    const part = new Int32Array(BLOCK_WORDS);
     fillBlock(memoryKey(state), 5, whole);
     fillBlock(memoryKey(state), 5, part, 0, 100);
     expect(part.subarray(0, 3200)).toEqual(whole.subarray(0, 3200));

@@ -48,7 +48,7 @@ export async function makeProof(order: CpuOrder): Promise<CpuProof> {
   const blocks = blocksOf(work.memoryMiB);
   const size = work.matrixSize;
   const shared: Shared = {
-    memory: new Uint32Array(new SharedArrayBuffer(blocks * BLOCK_BYTES)),
+    memory: new Int32Array(new SharedArrayBuffer(blocks * BLOCK_BYTES)),
     ends: new Uint8Array(new SharedArrayBuffer(lanes * LANE_BYTES)),
     matrices: [sharedMatrix(size), sharedMatrix(size)],
     size,

@@ -4,7 +4,7 @@ import { BLOCK_WORDS, fillBlock, LANE_BYTES, multiplyRows, startLane, stepLane }
 
 /** Made once, given to every thread. */
 export interface Shared {
-  readonly memory: Uint32Array;
+  readonly memory: Int32Array;
   readonly ends: Uint8Array;
   readonly matrices: readonly [Uint16Array, Uint16Array];
   readonly size: number;
