@@ -91,6 +91,14 @@ describe("job specification", () => {
       secrets: { A: "b" },
       stallAfterS: 10,
     });
-    expect(unavailableFeatures(spec)).toEqual(["standby: mirror", "failover: exclusive", "stallAfterS"]);
+    expect(unavailableFeatures(spec)).toEqual([
+      "standby: mirror",
+      "failover: exclusive",
+      "stallAfterS",
+      "isolation: sandboxed with network: egress",
+    ]);
+    const onGpu = jobSpecSchema.parse({ ...least, isolation: "sandboxed", resources: { gpus: { count: 1 } } });
+    expect(unavailableFeatures(onGpu)).toEqual(["isolation: sandboxed with GPUs"]);
+    expect(unavailableFeatures(jobSpecSchema.parse({ ...least, isolation: "sandboxed" }))).toEqual([]);
   });
 });

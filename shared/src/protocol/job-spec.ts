@@ -201,6 +201,9 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
     [spec.failover === "exclusive", "failover: exclusive"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
     [spec.stallAfterS !== 300, "stallAfterS"],
+    // gVisor with a network needs the machine's own network stack, with a GPU the machine's own driver: neither is the wall that was asked for.
+    [spec.isolation === "sandboxed" && spec.network === "egress", "isolation: sandboxed with network: egress"],
+    [spec.isolation === "sandboxed" && spec.resources.gpus.count > 0, "isolation: sandboxed with GPUs"],
   ];
   return named.filter(([present]) => present).map(([, feature]) => feature);
 }

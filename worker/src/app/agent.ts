@@ -18,6 +18,8 @@ import { type BulkLink, createBulkLink } from "../link/bulk.ts";
 import { type ControlLink, createControlLink } from "../link/control.ts";
 import type { LinkIdentity } from "../link/handshake.ts";
 import type { WorkerKey } from "../link/keys.ts";
+import { assertSeccomp } from "../isolation/engine-walls.ts";
+import { areGpusUnsafe, offerSandbox } from "../isolation/offer.ts";
 import { type BootClock, createBootClock } from "../runner/boot-clock.ts";
 import { createProver, type Prover } from "../proof/prover.ts";
 import { createContainers } from "../runner/containers.ts";
@@ -142,6 +144,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       config,
     );
     keeper.update({ features: new Set([...keeper.parts().features, "proofs"]) });
+    void offerSandbox({ engine, journal, keeper, logger: ports.logger }, config.sandboxRuntime);
     connect({ control, runner, loop, state, prover, secrets: secrets.store }, ports);
     return { journal, state, loop, runner, control, bulk, server, gpus, prover };
   }
@@ -162,7 +165,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     return createRunner(
       {
         engine,
-        containers: createContainers(engine, ports.identity.workerId),
+        containers: createContainers(engine, ports.identity.workerId, config.sandboxRuntime),
         volumes,
         clock,
         logger: ports.logger,
@@ -254,10 +257,12 @@ async function firstParts(
 ): Promise<OfferParts> {
   const machine = await detectMachine(config.dataDir);
   reportGpus(detection, ports.logger, config);
+  const hasGpus = detection.kind === "gpus" && detection.gpus.length > 0;
   const gpuPrice = config.pricePerGpuHour;
   return {
     machine,
     detection,
+    gpusUnsafe: await areGpusUnsafe(hasGpus, ports.logger),
     terms: {
       cpus: config.cpus,
       memoryMiB: config.memoryMib,
@@ -290,7 +295,9 @@ function reportGpus(detection: GpuDetection, logger: Logger, config: StartConfig
 async function probeEngine(engine: Engine): Promise<number> {
   const info = (await engine.call("tell about itself", LOOK_TIMEOUT_MS, () => engine.docker.info())) as {
     NCPU?: number;
+    SecurityOptions?: readonly string[];
   };
+  assertSeccomp(info.SecurityOptions);
   return info.NCPU ?? 1;
 }
 

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Money } from "@qubix/shared/domain";
 import { currencySchema, parseImageRef, REGISTRIES_ALLOWED_DEFAULT, regionSchema } from "@qubix/shared/protocol";
 import { LOG_LEVELS } from "@qubix/shared/runtime";
+import { SANDBOX_RUNTIME_DEFAULT } from "../runner/host-config.ts";
 
 const MICRO_DIGITS = 6;
 
@@ -50,6 +51,8 @@ export const startConfigSchema = z.object({
   yieldGpuIgnore: list.default([]),
   yieldGpuQuietMin: z.coerce.number().min(0).max(1440).default(10),
   dockerSocket: z.string().min(1).default("/var/run/docker.sock"),
+  /** The Engine's name for gVisor. */
+  sandboxRuntime: z.string().min(1).default(SANDBOX_RUNTIME_DEFAULT),
   /** The program that proves GPUs, where it is not in one of its usual places. */
   gpuProofProgram: z.string().min(1).optional(),
   json: z.stringbool().or(z.boolean()).default(false),

@@ -33,6 +33,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--url <url>", "the orchestrator, before enrolment")
     .option("--registry <host>", "a registry to pull from, instead of the default list; repeatable", collect)
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
+    .option("--sandbox-runtime <name>", "the Engine's name for gVisor, which sandboxed jobs run under (runsc)")
     .option("--config <file>", "settings as JSON; flags and QUBIX_* variables win")
     .option("--json", "print one line of JSON")
     .addHelpText("after", "\nExit code 1 when something that is needed fails; warnings do not count.")
@@ -59,6 +60,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--yield-gpu-ignore <name>", "a program whose use of a GPU does not count; repeatable", collect)
     .option("--yield-gpu-quiet-min <n>", "minutes of quiet until such a GPU is offered again (10)")
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
+    .option("--sandbox-runtime <name>", "the Engine's name for gVisor, which sandboxed jobs run under (runsc)")
     .option(
       "--gpu-proof-program <path>",
       "the program that proves GPUs (qubix-gpu-proof, as built or beside the agent)",

@@ -32,6 +32,8 @@ export interface OfferParts {
   readonly pauses: ReadonlySet<PauseReason>;
   /** GPUs that are there and not offered now: in use by the owner, or in trouble. */
   readonly withheldGpus: ReadonlySet<string>;
+  /** Containers cannot be given GPUs safely here: none is offered. */
+  readonly gpusUnsafe?: boolean | undefined;
   /** Each only while its own check passes. */
   readonly features: ReadonlySet<WorkerFeature>;
   readonly hardware?: Hardware | undefined;
@@ -66,7 +68,10 @@ export function offerOf({ machine, terms, ...parts }: OfferParts): WorkerOffer {
   const memoryReserve = Math.max(MEMORY_RESERVE_MIB_MIN, Math.ceil(machine.memoryMiB * MEMORY_RESERVE_SHARE));
   const features = [...parts.features].toSorted();
   return {
-    gpus: terms.pricePerGpuHour === undefined ? [] : offeredGpus(parts.detection, parts.withheldGpus),
+    gpus:
+      terms.pricePerGpuHour === undefined || parts.gpusUnsafe === true
+        ? []
+        : offeredGpus(parts.detection, parts.withheldGpus),
     cpus: terms.cpus ?? machine.cpus,
     memoryMiB: terms.memoryMiB ?? Math.max(1, machine.memoryMiB - memoryReserve),
     diskMiB: terms.diskMiB ?? Math.floor(machine.diskMiBFree * (1 - DISK_RESERVE_SHARE)),

@@ -46,6 +46,10 @@ export async function createFakeSmi(directory: string): Promise<FakeSmi> {
   await mkdir(answers, { recursive: true });
   await writeFile(path, PROGRAM);
   await chmod(path, 0o755);
+  // Where there are cards there is what hands them to containers.
+  const hook = join(directory, "nvidia-container-runtime-hook");
+  await writeFile(hook, "#!/bin/sh\necho NVIDIA Container Runtime Hook version 1.17.8\n");
+  await chmod(hook, 0o755);
   return {
     directory,
     path,

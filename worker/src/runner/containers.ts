@@ -6,9 +6,16 @@ import type Docker from "dockerode";
 import type { SlotId } from "../core/index.ts";
 import type { ContainerProblem } from "./container-problem.ts";
 import { CHANGE_TIMEOUT_MS, type Engine, EngineError, isNotFound, LOOK_TIMEOUT_MS } from "./engine.ts";
-import { type ContainerInput, containerOptions, LABEL_SLOT, LABEL_WORKER } from "./host-config.ts";
+import {
+  type ContainerInput,
+  containerOptions,
+  LABEL_SLOT,
+  LABEL_WORKER,
+  SANDBOX_RUNTIME_DEFAULT,
+} from "./host-config.ts";
 import { lookAtImage } from "./image-facts.ts";
 import { firstFileOfTar, needsFiles, type NumericUser, resolveUser } from "./image-user.ts";
+import { reapSandbox } from "./sandbox-orphans.ts";
 import { slotFileName } from "./slot-folders.ts";
 import { sleep } from "./waiting.ts";
 
@@ -62,8 +69,6 @@ export interface ContainerStats {
 
 /** Pause before the Engine is asked again about a container it was in the middle of waiting for. */
 const ENGINE_RETRY_MS = 1_000;
-/** What gVisor calls itself, and its installer registers with the Engine. */
-export const SANDBOX_RUNTIME_DEFAULT = "runsc";
 const MIB = 1024 * 1024;
 const NS_PER_MS = 1_000_000;
 
@@ -79,6 +84,17 @@ export function createContainers(
   async function inspect(slotId: SlotId): Promise<ContainerView | undefined> {
     try {
       return toView(await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect()));
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** The Engine's name for the container, where it is a sandboxed one. */
+  async function sandboxedId(slotId: SlotId): Promise<string | undefined> {
+    try {
+      const info = await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect());
+      return info.HostConfig.Runtime === sandboxRuntime ? info.Id : undefined;
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -118,7 +134,11 @@ export function createContainers(
       } catch (error) {
         // 304: it runs already.
         if (error instanceof EngineError && error.statusCode === 304) return { kind: "started" };
-        return toProblem(error);
+        const sandboxed = await sandboxedId(slotId);
+        if (sandboxed === undefined) return toProblem(error);
+        await reapSandbox(sandboxed);
+        const said = error instanceof Error ? error.message : String(error);
+        return { kind: "problem", code: "isolation_failed", message: `The sandbox did not start. ${said}` };
       }
     },
     async ended(slotId, signal) {
@@ -165,12 +185,14 @@ export function createContainers(
       );
     },
     async remove(slotId) {
+      const sandboxed = await sandboxedId(slotId);
       // 409: its removal is already under way.
       await ignoring([404, 409], () =>
         engine.call("remove the container", CHANGE_TIMEOUT_MS, () =>
           containerOf(slotId).remove({ force: true, v: true }),
         ),
       );
+      if (sandboxed !== undefined) await reapSandbox(sandboxed);
     },
     async list() {
       const found = await engine.call("list containers", LOOK_TIMEOUT_MS, () =>
@@ -220,6 +242,8 @@ function toView(info: Docker.ContainerInspectInfo): ContainerView {
 export function toProblem(error: unknown): ContainerProblem {
   if (!(error instanceof EngineError)) throw error;
   const said = error.message;
+  // The runtime was there when the sandbox was offered.
+  if (/unknown runtime/i.test(said)) return { kind: "problem", code: "isolation_failed", message: said };
   const ownFault =
     error.statusCode === 400 ||
     /executable file not found|no such file or directory|permission denied|exec format error|is a directory|no command specified|invalid mount|duplicate mount point|mountpoint|unable to find (user|group)|not a directory/i.test(

@@ -12,6 +12,9 @@ import type { SlotFolders } from "./slot-folders.ts";
 export const LABEL_WORKER = "qubix.worker";
 export const LABEL_SLOT = "qubix.slot";
 
+/** What gVisor calls itself, and its installer registers with the Engine. */
+export const SANDBOX_RUNTIME_DEFAULT = "runsc";
+
 /** Paths inside the container. */
 export const CHECKPOINT_DIR = "/qubix/checkpoint";
 export const PROGRESS_DIR = "/qubix/progress";

@@ -19,7 +19,7 @@ export function problemOutcome(problem: ContainerProblem): EndOutcome {
   const message = clip(problem.message);
   return problem.code === "start_failed"
     ? { kind: "failed", code: "start_failed", exitCode: null, message }
-    : { kind: "worker_failed", code: "docker_error", message };
+    : { kind: "worker_failed", code: problem.code, message };
 }
 
 export function outcomeOfError(code: WorkerFault, error: unknown): EndOutcome {

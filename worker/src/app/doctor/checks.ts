@@ -1,4 +1,5 @@
 // All checks of the doctor, in the order in which they are told. To add one: export a CheckRun beside the code it belongs to, and name it here.
+import { checkIsolation } from "../../isolation/doctor.ts";
 import { checkSecrets } from "../../secrets/doctor.ts";
 import type { CheckArea } from "./check.ts";
 import { checkDataDir } from "./checks/data-dir.ts";
@@ -9,5 +10,6 @@ export const CHECK_AREAS: readonly CheckArea[] = [
   { name: "Program", run: checkProgram },
   { name: "Data directory", run: checkDataDir },
   { name: "Docker Engine", run: checkDocker },
+  { name: "Isolation", run: checkIsolation },
   { name: "Secrets", run: checkSecrets },
 ];
