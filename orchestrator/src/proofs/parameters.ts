@@ -26,6 +26,8 @@ const TRAFFIC_PER_BYTE = 7;
 /** A GPU should be busy this long by its maker's figures: beside it, starting and the line weigh little. */
 const GPU_FILL_MS = 1_500;
 const ROUNDS_MAX = 12;
+/** Of cards that share the machine's memory drivers do not say how much there is: as much as such machines have. */
+const MEMORY_MIB_UNKNOWN = 128 * 1024;
 const ROUNDS_UNKNOWN = 3;
 /** How much slower than its maker's figures a card may be: old coolers, power limits, programs that are not the fastest possible. */
 const GPU_SLACK = 5;
@@ -61,7 +63,7 @@ const CPU_OVERHEAD_MS = 15_000;
 /** What to ask of hardware that claims to be this. */
 export function proofParameters(claim: Claim): ProofParameters {
   const sizes = claim.kind === "gpu" ? gpuSizes(claim) : cpuSizes(claim);
-  const memoryMiB = sizes.memoryMiB === 0 ? claim.memoryMiB : sizes.memoryMiB;
+  const memoryMiB = sizes.memoryMiB || claim.memoryMiB || MEMORY_MIB_UNKNOWN;
   return { ...sizes, timeoutMs: timeLimitMs(claim, { ...sizes, memoryMiB }) };
 }
 

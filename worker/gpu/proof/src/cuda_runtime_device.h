@@ -56,7 +56,8 @@ struct Device {
     size_t free = 0;
     size_t total = 0;
     check(cudaMemGetInfo(&free, &total), "asking for free memory");
-    return free;
+    // What is the whole machine's memory is not filled to the brim: something would be killed for it.
+    return properties().integrated != 0 ? free - free / 8 : free;
   }
 
   /** Null when there is not so much. */

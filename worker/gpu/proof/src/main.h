@@ -6,6 +6,11 @@
 #include <cstring>
 #include <string>
 
+#ifdef __linux__
+#include <csignal>
+#include <sys/prctl.h>
+#endif
+
 #include "prover.h"
 
 namespace qubix {
@@ -85,6 +90,10 @@ inline int run_program(int argc, char **argv) {
     std::fputs(usage(), stdout);
     return 0;
   }
+#ifdef __linux__
+  // Nobody waits for an answer whose agent is gone.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
   try {
     std::string answer;
     const Order order = order_of(argc, argv, answer);

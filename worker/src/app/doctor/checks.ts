@@ -1,5 +1,6 @@
 // All checks of the doctor, in the order in which they are told. To add one: export a CheckRun beside the code it belongs to, and name it here.
 import { checkIsolation } from "../../isolation/doctor.ts";
+import { checkProofs } from "../../proof/doctor.ts";
 import { checkSecrets } from "../../secrets/doctor.ts";
 import type { CheckArea } from "./check.ts";
 import { checkDataDir } from "./checks/data-dir.ts";
@@ -12,4 +13,5 @@ export const CHECK_AREAS: readonly CheckArea[] = [
   { name: "Docker Engine", run: checkDocker },
   { name: "Isolation", run: checkIsolation },
   { name: "Secrets", run: checkSecrets },
+  { name: "Proofs", run: checkProofs },
 ];
