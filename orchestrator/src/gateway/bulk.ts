@@ -1,4 +1,5 @@
 // The bulk socket of one worker: chunks in both directions, for the jobs it holds. Never read faster than the disk takes it, never sent faster than it reads.
+import { randomBytes } from "node:crypto";
 import type { RawData, WebSocket } from "ws";
 import type { AccountId, WorkerId } from "@qubix/shared/domain";
 import {
@@ -11,6 +12,7 @@ import {
 import { QubixError } from "@qubix/shared/runtime";
 import { closeSocket } from "./closing.ts";
 import { parseJson, readFrame } from "./frames.ts";
+import type { LineMeasures } from "./line-measures.ts";
 import {
   BULK_HEARD_MS,
   BULK_REQUESTS_MAX,
@@ -23,6 +25,11 @@ import type { SessionPorts } from "./port.ts";
 
 type Put = BulkRequest & { readonly kind: "put" };
 type Get = BulkRequest & { readonly kind: "get" };
+type MeasureUp = BulkRequest & { readonly kind: "measure.up" };
+type MeasureDown = BulkRequest & { readonly kind: "measure.down" };
+
+/** What is sent to measure a line; at random, so that nothing on the way makes it shorter. */
+const NOISE = randomBytes(BULK_FRAME_BYTES_MAX);
 
 type Proof = BulkRequest & { readonly kind: "proof" };
 
@@ -45,6 +52,7 @@ export interface BulkBudget {
 
 export interface BulkOptions {
   readonly budget: BulkBudget;
+  readonly measures: LineMeasures;
   readonly ws: WebSocket;
   readonly workerId: WorkerId;
   readonly nowMs: () => number;
@@ -58,8 +66,8 @@ export function serveBulk(
   options: BulkOptions,
 ): void {
   const { fleet, chunks, proofs, logger } = ports;
-  const { ws, workerId, budget, nowMs, onHeard } = options;
-  const gets: Get[] = [];
+  const { ws, workerId, budget, measures, nowMs, onHeard } = options;
+  const gets: (Get | MeasureDown)[] = [];
   let getting = false;
   let incoming: Incoming | undefined;
   let unstored = 0;
@@ -155,11 +163,18 @@ export function serveBulk(
     }
   };
 
+  /** Counted and thrown away. */
+  const takeMeasure = ({ req, bytes }: MeasureUp): Incoming => {
+    const isAllowed = measures.take(workerId, "up", nowMs());
+    const whole = () => (isAllowed ? send({ kind: "stored", req }) : refuse(req, measuredTooOften()));
+    return { what: "a measure of the line", bytes, kept: false, parts: [], received: 0, whole };
+  };
+
   const serveGets = async (): Promise<void> => {
     getting = true;
     for (let get = gets.shift(); get !== undefined; get = gets.shift()) {
       const { req } = get;
-      await serveGet(get).catch((error: unknown) => refuse(req, error));
+      await (get.kind === "get" ? serveGet(get) : serveMeasure(get)).catch((error: unknown) => refuse(req, error));
     }
     getting = false;
   };
@@ -173,9 +188,18 @@ export function serveBulk(
         status: 404,
       });
     }
-    send({ kind: "data", req, stored: bytes.length });
-    for (let at = 0; at < bytes.length && ws.readyState === ws.OPEN; at += BULK_FRAME_BYTES_MAX) {
-      const sent = sendBinary(ws, bytes.subarray(at, at + BULK_FRAME_BYTES_MAX));
+    await sendData(req, bytes.length, (at) => bytes.subarray(at, at + BULK_FRAME_BYTES_MAX));
+  };
+
+  const serveMeasure = async ({ req, bytes }: MeasureDown): Promise<void> => {
+    if (!measures.take(workerId, "down", nowMs())) throw measuredTooOften();
+    await sendData(req, bytes, (at) => NOISE.subarray(0, Math.min(NOISE.length, bytes - at)));
+  };
+
+  const sendData = async (req: number, bytes: number, frameAt: (at: number) => Buffer): Promise<void> => {
+    send({ kind: "data", req, stored: bytes });
+    for (let at = 0; at < bytes && ws.readyState === ws.OPEN; at += BULK_FRAME_BYTES_MAX) {
+      const sent = sendBinary(ws, frameAt(at));
       // What waits in our memory is bounded: beyond the window each frame waits until the one before it has left.
       if (ws.bufferedAmount > BULK_WINDOW_BYTES_MAX) await sent;
     }
@@ -197,14 +221,15 @@ export function serveBulk(
       case "proof":
         incoming = takeProof(request);
         return;
+      case "measure.up":
+        incoming = takeMeasure(request);
+        return;
       case "get":
+      case "measure.down":
         if (gets.length >= BULK_REQUESTS_MAX) return close(`more than ${BULK_REQUESTS_MAX} requests wait`);
         gets.push(request);
         if (!getting) void serveGets();
         return;
-      case "measure.up":
-      case "measure.down":
-        return close(`${request.kind} was not asked for`);
     }
   };
 
@@ -248,6 +273,13 @@ export function serveBulk(
 
 function sendBinary(ws: WebSocket, bytes: Buffer): Promise<void> {
   return new Promise((resolve) => ws.send(bytes, { binary: true }, () => resolve()));
+}
+
+function measuredTooOften(): QubixError {
+  return new QubixError("measured_too_often", "This line was measured a moment ago; try again in ten minutes.", {
+    category: "user",
+    status: 429,
+  });
 }
 
 function ownerOrThrow(owner: AccountId | undefined): AccountId {

@@ -310,6 +310,39 @@ describe("the worker gateway", () => {
       expect(await put(cid, bytes)).toMatchObject({ kind: "stored" });
     });
 
+    it("measures the line both ways, three times, and keeps nothing of it", async () => {
+      const bytes = 2 * BULK_FRAME_BYTES_MAX + 5;
+      const measureUp = async (req: number) => {
+        bulk.send({ kind: "measure.up", req, bytes });
+        for (let left = bytes; left > 0; left -= BULK_FRAME_BYTES_MAX) {
+          bulk.ws.send(Buffer.alloc(Math.min(left, BULK_FRAME_BYTES_MAX)));
+        }
+        return answer();
+      };
+      for (const req of [1, 2, 3]) expect(await measureUp(req)).toEqual({ kind: "stored", req });
+      expect(await measureUp(4)).toMatchObject({ kind: "refused", req: 4, code: "measured_too_often" });
+      for (const req of [5, 6, 7]) {
+        bulk.send({ kind: "measure.down", req, bytes });
+        expect(await answer()).toEqual({ kind: "data", req, stored: bytes });
+        for (let left = bytes; left > 0; ) left -= (await bulk.nextBytes()).length;
+      }
+      bulk.send({ kind: "measure.down", req: 8, bytes });
+      expect(await answer()).toMatchObject({ kind: "refused", req: 8, code: "measured_too_often" });
+      // Another socket of the same worker is the same worker; another worker is not.
+      const again = await connectBulk(rig, ann);
+      again.send({ kind: "measure.down", req: 1, bytes });
+      expect(await again.next("refused")).toMatchObject({ code: "measured_too_often" });
+      const other = await connectBulk(rig, await rig.enrol("carl"));
+      other.send({ kind: "measure.down", req: 1, bytes });
+      expect(await other.next("data")).toMatchObject({ stored: bytes });
+    });
+
+    it("closes on more bytes than the measure named", async () => {
+      bulk.send({ kind: "measure.up", req: 1, bytes: 10 });
+      bulk.ws.send(Buffer.alloc(11));
+      expect(await bulk.closed).toMatchObject({ code: CLOSE_CODES.malformed });
+    });
+
     it("does not give one worker what it does not hold", async () => {
       const bytes = Buffer.from("bytes");
       await put(cidOf(bytes), bytes);

@@ -8,6 +8,7 @@ import { serveBulk } from "./bulk.ts";
 import { closeSocket } from "./closing.ts";
 import { createControlSession, type ControlSession } from "./control.ts";
 import { createFleet } from "./fleet.ts";
+import { createLineMeasures } from "./line-measures.ts";
 import { authenticate, newSessionId, type SocketPurpose } from "./handshake.ts";
 import {
   BULK_SOCKETS_PER_WORKER_MAX,
@@ -54,6 +55,7 @@ export function createWorkerGateway(
     bulk: createServer(BULK_TEXT_BYTES_MAX),
   };
   const budget = { unstored: 0 };
+  const measures = createLineMeasures();
   const sockets = new Set<WebSocket>();
   const sessions = new Map<WorkerId, ControlSession>();
   const bulkSockets = new Map<WorkerId, Set<WebSocket>>();
@@ -143,7 +145,7 @@ export function createWorkerGateway(
       own.delete(ws);
       if (own.size === 0 && bulkSockets.get(workerId) === own) bulkSockets.delete(workerId);
     });
-    serveBulk(sessionPorts, { ws, budget, workerId, nowMs, onHeard: () => heard(workerId) });
+    serveBulk(sessionPorts, { ws, budget, measures, workerId, nowMs, onHeard: () => heard(workerId) });
     ws.send(JSON.stringify(welcome(newSessionId(), name, config)));
   };
 

@@ -22,6 +22,10 @@ export const BULK_REQUESTS_MAX = 256;
 export const BULK_UNSTORED_BYTES_MAX = 2 * BULK_WINDOW_BYTES_MAX;
 /** The same over all bulk sockets: what the orchestrator's memory can spare. */
 export const BULK_UNSTORED_BYTES_TOTAL_MAX = 512 * 1024 * 1024;
+/** Tries of one worker to measure its line, each way: a round trip, a small one and a large one. */
+export const LINE_MEASURES_MAX = 3;
+/** In so much time: at most 12 MiB each way every ten minutes, 0.2 Mbit/s. */
+export const LINE_MEASURE_PERIOD_MS = 600_000;
 /** Signs of life from a bulk socket are passed on this often. */
 export const BULK_HEARD_MS = 500;
 /** A socket that does not answer the closing handshake is cut. */

@@ -1,5 +1,6 @@
 // The bulk socket: chunks to and from the store, on a line of their own so that they never delay a heartbeat. Opened when needed; a request that
 // a cut line interrupts is asked again when the line is back, because each is idempotent.
+import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RawData, WebSocket } from "ws";
 import type { ChunkCid, JobId } from "@qubix/shared/domain";
@@ -10,6 +11,7 @@ import {
   type BulkResponse,
   bulkResponseSchema,
   CHUNK_STORED_BYTES_MAX,
+  LINE_MEASURE_BYTES_MAX,
 } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import { createBackoff } from "./backoff.ts";
@@ -31,6 +33,8 @@ export interface BulkLink {
   get(jobId: JobId, cid: ChunkCid, signal: AbortSignal): Promise<Uint8Array>;
   /** The answer of a challenge; resolves when it is judged, whatever the verdict. */
   proof(challengeId: string, answer: Uint8Array, signal: AbortSignal): Promise<void>;
+  /** Sends or asks for `bytes` that nobody needs; the milliseconds until all of them were there. Not tried again on a line that is cut. */
+  measure(way: "up" | "down", bytes: number, signal: AbortSignal): Promise<number>;
   stop(): void;
 }
 
@@ -40,6 +44,8 @@ interface Answer {
   readonly bytes: Uint8Array | null;
 }
 interface Waiting {
+  /** The bytes of the answer are counted and thrown away. */
+  readonly isMeasure: boolean;
   resolve(answer: Answer): void;
   reject(error: Error): void;
 }
@@ -51,7 +57,8 @@ interface Line {
   /** The answer whose bytes are arriving. */
   arriving: {
     readonly response: Extract<BulkResponse, { kind: "data" }>;
-    readonly parts: Buffer[];
+    /** Null where the bytes only measure the line. */
+    readonly parts: Buffer[] | null;
     left: number;
   } | null;
 }
@@ -70,6 +77,20 @@ export function createBulkLink(ports: {
   let line: Promise<Line> | null = null;
   let idle: NodeJS.Timeout | null = null;
   let busy = 0;
+
+  async function measure(way: "up" | "down", bytes: number, signal: AbortSignal): Promise<number> {
+    busy += 1;
+    try {
+      const open = await opened(signal);
+      const payload = way === "up" ? randomBytes(bytes) : null;
+      const begunMs = performance.now();
+      accepted(await ask(open, { kind: `measure.${way}`, bytes }, payload, signal));
+      return performance.now() - begunMs;
+    } finally {
+      busy -= 1;
+      closeWhenIdle();
+    }
+  }
 
   async function request(body: RequestBody, payload: Uint8Array | null, signal: AbortSignal): Promise<Answer> {
     const release = await window.enter(payload?.length ?? 0, signal);
@@ -155,6 +176,7 @@ export function createBulkLink(ports: {
     async proof(challengeId, answer, signal) {
       await request({ kind: "proof", challengeId, bytes: answer.length }, answer, signal);
     },
+    measure,
     stop() {
       life.abort();
       if (idle !== null) clearTimeout(idle);
@@ -168,7 +190,9 @@ function ask(own: Line, body: RequestBody, payload: Uint8Array | null, signal: A
   const req = own.nextReq++;
   // A line that was idle has been silent for long: the answer's time begins now.
   if (own.waiting.size === 0) own.heardAtMs = performance.now();
-  const answer = new Promise<Answer>((resolve, reject) => own.waiting.set(req, { resolve, reject }));
+  const answer = new Promise<Answer>((resolve, reject) =>
+    own.waiting.set(req, { isMeasure: body.kind === "measure.down", resolve, reject }),
+  );
   own.socket.send(JSON.stringify({ ...body, req }));
   if (payload !== null) {
     for (let at = 0; at < payload.length; at += BULK_FRAME_BYTES_MAX) {
@@ -185,8 +209,9 @@ function receive(own: Line, data: RawData, isBinary: boolean): boolean {
   const parsed = parseResponse(data);
   if (parsed === undefined) return false;
   if (parsed.kind === "data") {
-    if (parsed.stored > CHUNK_STORED_BYTES_MAX) return false;
-    own.arriving = { response: parsed, parts: [], left: parsed.stored };
+    const isMeasure = own.waiting.get(parsed.req)?.isMeasure ?? false;
+    if (parsed.stored > (isMeasure ? LINE_MEASURE_BYTES_MAX : CHUNK_STORED_BYTES_MAX)) return false;
+    own.arriving = { response: parsed, parts: isMeasure ? null : [], left: parsed.stored };
     return true;
   }
   finish(own, { response: parsed, bytes: null });
@@ -197,11 +222,11 @@ function receiveBytes(own: Line, data: RawData): boolean {
   const { arriving } = own;
   const bytes = Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data as Buffer);
   if (arriving === null || bytes.length > arriving.left) return false;
-  arriving.parts.push(bytes);
+  arriving.parts?.push(bytes);
   arriving.left -= bytes.length;
   if (arriving.left > 0) return true;
   own.arriving = null;
-  finish(own, { response: arriving.response, bytes: Buffer.concat(arriving.parts) });
+  finish(own, { response: arriving.response, bytes: Buffer.concat(arriving.parts ?? []) });
   return true;
 }
 

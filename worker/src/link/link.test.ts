@@ -252,6 +252,17 @@ describe("the bulk socket", () => {
     expect(orchestrator.welcomed.bulk).toBe(1);
   });
 
+  it("measures the line both ways, and says when it may not", async () => {
+    expect(await bulk.measure("up", 1_000_000, never)).toBeGreaterThan(0);
+    expect(await bulk.measure("down", 4 * 1024 * 1024, never)).toBeGreaterThan(0);
+    expect(orchestrator.requests.map(({ kind }) => kind)).toEqual(["measure.up", "measure.down"]);
+    orchestrator.onRequest = ({ req }, socket) => {
+      socket.send(JSON.stringify({ kind: "refused", req, code: "measured_too_often", message: "later" }));
+      return true;
+    };
+    await expect(bulk.measure("down", 1, never)).rejects.toMatchObject({ code: "measured_too_often" });
+  });
+
   it("says what was refused", async () => {
     await expect(bulk.get(JOB, cid(1), never)).rejects.toMatchObject({ code: "chunk_unknown" });
   });

@@ -117,7 +117,15 @@ export async function startTestOrchestrator(publicKey: string): Promise<TestOrch
   function serveBulk(ws: WebSocket): void {
     let incoming: { request: Extract<BulkRequest, { kind: "put" | "proof" }>; parts: Buffer[]; left: number } | null =
       null;
+    let measuring: { readonly req: number; left: number } | null = null;
     ws.on("message", (data: RawData, isBinary: boolean) => {
+      if (isBinary && measuring !== null) {
+        measuring.left -= (data as Buffer).length;
+        if (measuring.left > 0) return;
+        ws.send(JSON.stringify({ kind: "stored", req: measuring.req }));
+        measuring = null;
+        return;
+      }
       if (isBinary) {
         if (incoming === null) return ws.close(4000, "bytes without a put");
         const bytes = Buffer.from(data as Buffer);
@@ -134,7 +142,8 @@ export async function startTestOrchestrator(publicKey: string): Promise<TestOrch
       const request = bulkRequestSchema.parse(JSON.parse(text(data)));
       own.requests.push(request);
       if (own.onRequest?.(request, ws) === true) return;
-      if (request.kind === "put") incoming = { request, parts: [], left: request.stored };
+      if (request.kind === "measure.up") measuring = { req: request.req, left: request.bytes };
+      else if (request.kind === "put") incoming = { request, parts: [], left: request.stored };
       else if (request.kind === "proof") incoming = { request, parts: [], left: request.bytes };
       else answerBulk(ws, request);
     });
@@ -145,7 +154,8 @@ export async function startTestOrchestrator(publicKey: string): Promise<TestOrch
       const cids = request.cids.filter((cid) => !own.chunks.has(cid));
       return ws.send(JSON.stringify({ kind: "missing", req: request.req, cids }));
     }
-    const bytes = request.kind === "get" ? own.chunks.get(request.cid) : undefined;
+    const measured = request.kind === "measure.down" ? Buffer.alloc(request.bytes) : undefined;
+    const bytes = request.kind === "get" ? own.chunks.get(request.cid) : measured;
     if (bytes === undefined) {
       return ws.send(
         JSON.stringify({ kind: "refused", req: request.req, code: "chunk_unknown", message: "no such chunk" }),
