@@ -55,7 +55,7 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
     region: offer.region,
     gpus: offer.gpus
       .filter(({ uuid }) => listed === null || listed.has(uuid))
-      .map(({ uuid, model, memoryMiB }) => ({ model, memoryMiB, ...verification(proofs.get(`gpu:${uuid}`)) })),
+      .map(({ uuid, migParentUuid: _its, ...gpu }) => ({ ...gpu, ...verification(proofs.get(`gpu:${uuid}`)) })),
     gpusFree: free?.gpuUuids.length ?? 0,
     cpus: offer.cpus,
     cpusFree: (free?.cpuMilli ?? 0) / MILLI_PER_CORE,
@@ -70,6 +70,7 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
     standbyPercent: offer.standbyPercent,
     ...verification(proofs.get("cpu")),
+    ...(offer.hardware === undefined ? {} : { hardware: offer.hardware }),
   };
   return [view];
 }
@@ -90,7 +91,7 @@ export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number
     phase: worker.phase,
     draining: isDraining(worker),
     region: offer?.region ?? "unknown",
-    gpus: (offer?.gpus ?? []).map(({ uuid, model, memoryMiB }) => ({ uuid, model, memoryMiB })),
+    gpus: (offer?.gpus ?? []).map(({ migParentUuid: _its, ...gpu }) => gpu),
     cpus: offer?.cpus ?? 0,
     memoryMiB: offer?.memoryMiB ?? 0,
     attempts: [...held.attempts],
@@ -99,6 +100,7 @@ export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number
     lastSeenMsAgo: heardMs === undefined ? null : Math.max(0, Math.round(nowMs - heardMs)),
     verified: proofs.length > 0 && proofs.every(({ proof }) => proof !== undefined),
     proofs: proofs.map((proof) => viewProof(proof, nowMs)),
+    ...(offer?.hardware === undefined ? {} : { hardware: offer.hardware }),
   };
 }
 

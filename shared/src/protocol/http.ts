@@ -10,6 +10,7 @@ import {
   PAGE_SIZE_MAX,
 } from "./limits.ts";
 import { treeManifestSchema } from "./manifest.ts";
+import { gpuSchema, hardwareSchema } from "./worker-messages.ts";
 
 const text = z.string();
 const count = z.number().int();
@@ -205,13 +206,22 @@ export const quoteSchema = z.object({
 });
 /** Measured while the hardware was proven, by name. */
 const figures = z.record(text, z.number());
+/** What is known of a card beside its model and memory. */
+const gpuDetails = gpuSchema.pick({
+  driverVersion: true,
+  computeCapability: true,
+  cudaVersion: true,
+  pcie: true,
+  powerLimitW: true,
+  ecc: true,
+}).shape;
 export const offerViewSchema = z.object({
   workerId: text,
   providerId: text,
   name: text,
   region: text,
   /** Only those that count: where proofs are asked for, the proven ones. */
-  gpus: z.array(z.object({ model: text, memoryMiB: count, verified: z.boolean(), figures })),
+  gpus: z.array(z.object({ model: text, memoryMiB: count, verified: z.boolean(), figures, ...gpuDetails })),
   gpusFree: count,
   cpus: z.number(),
   cpusFree: z.number(),
@@ -222,6 +232,7 @@ export const offerViewSchema = z.object({
   pricePerGpuHour: wireMoneySchema.nullable(),
   pricePerCpuHour: wireMoneySchema,
   standbyPercent: count,
+  hardware: hardwareSchema.optional(),
   /** Its cores and memory are proven; `figures` were measured with them. */
   verified: z.boolean(),
   figures,
@@ -243,7 +254,7 @@ export const workerViewSchema = z.object({
   phase: z.enum(["offline", "online", "suspect"]),
   draining: z.boolean(),
   region: text,
-  gpus: z.array(z.object({ uuid: text, model: text, memoryMiB: count })),
+  gpus: z.array(z.object({ uuid: text, model: text, memoryMiB: count, ...gpuDetails })),
   cpus: z.number(),
   memoryMiB: count,
   attempts: z.array(text),
@@ -255,6 +266,7 @@ export const workerViewSchema = z.object({
   verified: z.boolean(),
   /** Of all that has to be proven; empty where nothing has to be. */
   proofs: z.array(proofViewSchema),
+  hardware: hardwareSchema.optional(),
 });
 
 // ── Wallet ──

@@ -51,6 +51,10 @@ export type Gpu = z.output<typeof gpuSchema>;
 export const hardwareSchema = z.strictObject({
   cpuModel: z.string().max(200).optional(),
   cpuThreads: z.number().int().min(1).optional(),
+  /** Real cores, each of which may run two threads. */
+  cpuCores: z.number().int().min(1).optional(),
+  /** Size of the disk that jobs are given a part of. */
+  diskMiB: z.number().int().min(0).optional(),
   diskWriteMBps: z.number().min(0).optional(),
   diskReadMBps: z.number().min(0).optional(),
   uplinkMbps: z.number().min(0).optional(),

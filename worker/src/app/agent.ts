@@ -11,7 +11,7 @@ import {
   type WorkerEffect,
   type WorkerState,
 } from "../core/index.ts";
-import { detectMachine } from "../gpu/machine.ts";
+import { detectMachine } from "../machine/machine.ts";
 import type { GpuDetection } from "../gpu/nvidia-smi.ts";
 import { type Journal, openJournal } from "../journal/journal.ts";
 import { type BulkLink, createBulkLink } from "../link/bulk.ts";
@@ -35,6 +35,7 @@ import { priceOf, type StartConfig } from "./config.ts";
 import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
 import { createGpus, type Gpus } from "./gpus.ts";
 import type { Identity } from "./identity.ts";
+import { createMeasures, type Measures } from "./measures.ts";
 import { createOfferKeeper, type OfferParts, type PauseReason } from "./offer.ts";
 import { answer, KEY_DRAINING } from "./requests.ts";
 
@@ -68,6 +69,7 @@ interface Parts {
   readonly server: Server;
   readonly gpus: Gpus;
   readonly prover: Prover;
+  readonly measures: Measures;
 }
 
 export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
@@ -145,8 +147,19 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     );
     keeper.update({ features: new Set([...keeper.parts().features, "proofs"]) });
     void offerSandbox({ engine, journal, keeper, logger: ports.logger }, config.sandboxRuntime);
+    const measures = createMeasures({
+      journal,
+      keeper,
+      bulk,
+      dataDir: config.dataDir,
+      logger: ports.logger,
+      random: Math.random,
+      isIdle: () => state.slots.size === 0 && !prover.isBusy(),
+      isConnected: () => control.isOpen(),
+    });
+    measures.start();
     connect({ control, runner, loop, state, prover, secrets: secrets.store }, ports);
-    return { journal, state, loop, runner, control, bulk, server, gpus, prover };
+    return { journal, state, loop, runner, control, bulk, server, gpus, prover, measures };
   }
 
   function makeRunner(given: {
@@ -197,6 +210,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       stopping.loop.stop();
       stopping.server.close();
       stopping.gpus.stop();
+      stopping.measures.stop();
       stopping.runner.stop();
       stopping.prover.stop();
       stopping.bulk.stop();

@@ -1,7 +1,7 @@
 // What the worker offers now: put together from what the machine has, what its owner says and what its own checks found, anew whenever one of them changes.
 import type { Money } from "@qubix/shared/domain";
 import type { Gpu, Hardware, SealingKey, WorkerFeature, WorkerOffer } from "@qubix/shared/protocol";
-import type { Machine } from "../gpu/machine.ts";
+import type { Machine } from "../machine/machine.ts";
 import type { GpuDetection } from "../gpu/nvidia-smi.ts";
 
 /** What the machine keeps for itself of its memory and of the disk that is free. */

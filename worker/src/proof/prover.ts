@@ -41,6 +41,8 @@ export interface Prover {
    * given up for it.
    */
   order(message: OrchestratorMessage): boolean;
+  /** Hardware is being proven. */
+  isBusy(): boolean;
   /** The session ended, and every challenge with it. */
   closed(): void;
   stop(): void;
@@ -144,6 +146,7 @@ export function createProver(ports: ProverPorts, config: ProverConfig): Prover {
       }
       return false;
     },
+    isBusy: () => running.size > 0,
     closed: () => giveUp(given(SESSION_ENDED, "the connection ended"), () => true),
     stop() {
       stopped = true;

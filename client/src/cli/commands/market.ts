@@ -96,6 +96,7 @@ function offersText(items: readonly Offer[], session: Session): string {
       { title: "GPUS FREE", value: gpusText },
       { title: "CPUS FREE", value: (offer) => `${offer.cpusFree}/${offer.cpus}`, align: "right" },
       { title: "MEMORY FREE", value: (offer) => formatMiB(offer.memoryMiBFree), align: "right" },
+      { title: "MBIT/S UP/DOWN", value: speedText, align: "right" },
       {
         title: "PER GPU",
         value: (offer) => (offer.pricePerGpuHour ? formatRate(offer.pricePerGpuHour) : "-"),
@@ -113,6 +114,12 @@ function offersText(items: readonly Offer[], session: Session): string {
 function verifiedText({ verified, gpus }: Offer): string {
   if (!verified) return gpus.length > 0 && gpus.every((gpu) => gpu.verified) ? "GPUs" : "no";
   return gpus.every((gpu) => gpu.verified) ? "yes" : "CPUs";
+}
+
+/** `40/400`; a dash where it is not measured. */
+function speedText({ hardware }: Offer): string {
+  if (hardware?.uplinkMbps === undefined || hardware.downlinkMbps === undefined) return "-";
+  return `${hardware.uplinkMbps}/${hardware.downlinkMbps}`;
 }
 
 /** `1/2 RTX 4090`. */

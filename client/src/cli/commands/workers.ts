@@ -2,6 +2,7 @@
 import { collect } from "../../sdk/paging.ts";
 import type { Worker } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
+import { cpuText, diskText, gpuText, lineText } from "../format/hardware.ts";
 import { proofLine, proofsText, unprovenLines } from "../format/proofs.ts";
 import { formatFields, formatTable } from "../format/table.ts";
 import { formatDuration, formatMiB, formatMoney } from "../format/units.ts";
@@ -69,11 +70,14 @@ function workerText(worker: Worker, colors: Colors): string {
       ["Provider", worker.providerId],
       ["Phase", paintPhase(worker, phaseText(worker), colors)],
       ["Region", worker.region || null],
-      ["GPUs", gpusText(worker)],
+      ...gpuFields(worker),
       ["Hardware", paintProofs(worker, proofsText(worker), colors)],
       ...worker.proofs.map((proof): [string, string] => ["", proofLine(worker, proof)]),
       ["CPUs", String(worker.cpus)],
+      ["Processor", cpuText(worker.hardware)],
       ["Memory", formatMiB(worker.memoryMiB)],
+      ["Disk", diskText(worker.hardware)],
+      ["Line", lineText(worker.hardware)],
       ["Attempts", worker.attempts.length === 0 ? "none" : worker.attempts.join(", ")],
       ["Standbys", worker.standbys.length === 0 ? "none" : worker.standbys.join(", ")],
       ["Earned", earnedText(worker)],
@@ -89,6 +93,11 @@ function paintProofs({ proofs, verified }: Worker, text: string, colors: Colors)
   return proofs.some(({ state }) => state === "failed" || state === "unsupported")
     ? colors.red(text)
     : colors.yellow(text);
+}
+
+function gpuFields({ gpus }: Worker): readonly (readonly [string, string])[] {
+  if (gpus.length === 0) return [["GPUs", "-"]];
+  return gpus.map((gpu) => ["GPU", gpuText(gpu)] as const);
 }
 
 function phaseText(worker: Worker): string {
