@@ -7,6 +7,7 @@ import {
   step,
   type WorkerCoreEvent,
   type WorkerEffect,
+  type WorkerMessageBody,
   type WorkerState,
 } from "@qubix/worker/core";
 import { type AttemptId, attemptId } from "@qubix/shared/domain";
@@ -18,6 +19,7 @@ import type { Path } from "./network.ts";
 import type { OrchestratorNode } from "./orchestrator.ts";
 import type { Trees } from "./programs.ts";
 import { createRunner, NOTICE_MS_MAX, type RunnerEffect } from "./runner.ts";
+import { type Fakes, proofRng, prove } from "./proofs.ts";
 import type { World } from "./world.ts";
 
 export interface WorkerNode {
@@ -38,9 +40,11 @@ export interface WorkerNode {
 }
 
 export interface WorkerSetup {
+  readonly at: number;
   readonly path: Path;
   readonly offer: WorkerOffer;
   readonly lies: boolean;
+  readonly fakes: Fakes;
 }
 
 /** One process of the agent; a crash forgets it. */
@@ -51,6 +55,8 @@ interface Life {
   timerAtMs: number | null;
 }
 
+/** More than a seed has of them. */
+const WORKERS_APART = 16;
 const RESTART_MS_MIN = 50;
 const RESTART_MS_MAX = 6_000;
 
@@ -68,6 +74,7 @@ export function createWorkerNode(
   /** The machine's boot-time clock has nothing to do with the orchestrator's. */
   const clockOffsetMs = rng.int(0, 10_000_000);
   const logged = new Map<AttemptId, number>();
+  const proofs = proofRng(world.seed * WORKERS_APART + setup.at);
   let offer = setup.offer;
   let life: Life | null = null;
 
@@ -127,7 +134,18 @@ export function createWorkerNode(
   }
 
   function createLife(): Life {
-    const link = createLink(world, monitor, orchestrator, { workerId, path, lies }, (event) => give(of, event));
+    const link = createLink(world, monitor, orchestrator, { workerId, path, lies }, (event) => {
+      if (event.kind === "message" && event.message.kind === "prove") prove(world, prover, event.message);
+      else give(of, event);
+    });
+    const prover = {
+      workerId,
+      fakes: setup.fakes,
+      rng: proofs,
+      isAlive: () => life === of,
+      send: (body: WorkerMessageBody) => link.send(body),
+      cut: () => link.cut({ worker: true, orchestrator: true }),
+    };
     const ports = {
       give: (event: WorkerCoreEvent) => give(of, event),
       isAlive: () => life === of,

@@ -45,9 +45,13 @@ export interface FaultOptions {
   readonly contactLossS: number;
   /** Whether one provider's worker claims three times the container time it had. */
   readonly liar: boolean;
+  /** Workers must prove their hardware, and some cannot. */
+  readonly proofs: boolean;
 }
 
-export function drawFaults(rng: Rng): FaultOptions {
+const PROOFS_EVERY = 3;
+
+export function drawFaults(seed: number, rng: Rng): FaultOptions {
   const count = (max: number) => (rng.chance(0.5) ? rng.int(1, max) : 0);
   const share = (max: number) => (rng.chance(0.5) ? rng.next() * max : 0);
   const faults = {
@@ -75,6 +79,8 @@ export function drawFaults(rng: Rng): FaultOptions {
     bounds: rng.chance(0.5) ? { dispatchTriesMax: 2, deadlinesPerStepMax: 2, preferenceScanMax: 1 } : {},
     contactLossS: rng.pick([2, 6, 3_600]),
     liar: rng.chance(0.2),
+    // Not drawn: what happens in the seeds without proofs stays what it was.
+    proofs: seed % PROOFS_EVERY === 0,
   };
   return isHarmless(faults) ? { ...faults, agentCrashes: 1 } : faults;
 }

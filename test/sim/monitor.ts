@@ -24,6 +24,7 @@ import {
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "@qubix/worker/core";
+import { fakeKey, type Fakes } from "./proofs.ts";
 import { BrokenInvariant, type World } from "./world.ts";
 
 export interface Counts {
@@ -39,6 +40,9 @@ export interface Counts {
   orchestratorRestarts: number;
   agentRestarts: number;
   failedCommits: number;
+  /** Rows of workers with them, each time one was written. */
+  proofs: number;
+  proofFailures: number;
   steps: number;
 }
 
@@ -56,6 +60,8 @@ export function createCounts(): Counts {
     orchestratorRestarts: 0,
     agentRestarts: 0,
     failedCommits: 0,
+    proofs: 0,
+    proofFailures: 0,
     steps: 0,
   };
 }
@@ -88,6 +94,10 @@ export interface Monitor {
   readonly standbys: ReadonlyMap<string, Seen<StandbyRecord>>;
   readonly transfers: readonly TransferRecord[];
   readonly containers: readonly ContainerTruth[];
+  /** Hardware that is claimed and not there. */
+  readonly fakes: Fakes;
+  /** Hardware that is there, may be proven, and is not. */
+  unproven(): readonly string[];
   stepped(event: CoreEvent, result: StepResult): void;
   committed(batch: readonly Changes[], nowMs: number): void;
   /** A message of the orchestrator reached a worker: what it says must be durable. `re`: what it answers. */
@@ -108,6 +118,7 @@ export function createMonitor(world: World, store: Store): Monitor {
   const attempts = new Map<string, Seen<AttemptRecord>>();
   const standbys = new Map<string, Seen<StandbyRecord>>();
   const workerRows = new Map<WorkerId, WorkerRecord>();
+  const fakes: Fakes = new Set();
   const offered = new Map<WorkerId, Omit<Allocation, "gpuUuids">>();
   const active = new Map<JobId, Set<string>>();
   const holders = new Map<WorkerId, Map<string, AttemptRecord | StandbyRecord>>();
@@ -172,6 +183,7 @@ export function createMonitor(world: World, store: Store): Monitor {
     const before = attempts.get(row.id);
     const isOver = ATTEMPT_ENDS.has(row.phase);
     const of = setOf(active, row.jobId);
+    if (before === undefined && world.faults.proofs) checkProven(row);
     if (isOver) of.delete(row.id);
     else of.add(row.id);
     hold(row.workerId, row.id, isOver ? null : row);
@@ -188,6 +200,32 @@ export function createMonitor(world: World, store: Store): Monitor {
     if (before.row.startedAtMs === null && row.startedAtMs !== null) checkBeginning(row);
     before.row = row;
     if (isOver) before.untilMs ??= nowMs;
+  }
+
+  /** Work comes only to hardware that is there, and that has been proven as it is claimed. */
+  function checkProven({ id, jobId, workerId, allocation, adoptedEpoch }: AttemptRecord): void {
+    for (const uuid of [null, ...allocation.gpuUuids]) {
+      const key = fakeKey(workerId, uuid);
+      check(!fakes.has(key), () => `${id} was placed on ${key}, which is made up`);
+    }
+    // What was placed before, as an attempt or a standby, runs on whatever is claimed anew.
+    const stoodBy = [...standbys.values()].some(({ row }) => row.jobId === jobId && row.workerId === workerId);
+    if (adoptedEpoch !== 0 || stoodBy) return;
+    const worker = workerRows.get(workerId);
+    check(worker !== undefined && worker.offer !== null, () => `${id} was placed on ${workerId}, which offers nothing`);
+    for (const uuid of [null, ...allocation.gpuUuids]) {
+      check(isProven(worker, uuid), () => `${id} was placed on ${fakeKey(workerId, uuid)}, which is not proven`);
+    }
+  }
+
+  function unprovenOf(worker: WorkerRecord): readonly string[] {
+    const { id, offer } = worker;
+    if (offer?.features?.includes("proofs") !== true) return [];
+    return [null, ...offer.gpus.map(({ uuid }) => uuid)].flatMap((uuid) => {
+      const key = fakeKey(id, uuid);
+      check(!fakes.has(key) || !isProven(worker, uuid), () => `${key} is proven, and is made up`);
+      return fakes.has(key) || isProven(worker, uuid) ? [] : [key];
+    });
   }
 
   /** Nothing can be committed between the assignment and the start, so it begins from the newest checkpoint there is. */
@@ -228,6 +266,8 @@ export function createMonitor(world: World, store: Store): Monitor {
   function putWorker(worker: WorkerRecord): void {
     const { id, offer } = worker;
     workerRows.set(id, worker);
+    counts.proofs += worker.proofs.length;
+    counts.proofFailures += worker.proofFailures.length;
     const most = offered.get(id) ?? { cpuMilli: 0, memoryMiB: 0, diskMiB: 0 };
     offered.set(id, {
       cpuMilli: Math.max(most.cpuMilli, Math.round((offer?.cpus ?? 0) * 1000)),
@@ -296,6 +336,8 @@ export function createMonitor(world: World, store: Store): Monitor {
     standbys,
     transfers,
     containers,
+    fakes,
+    unproven: () => (world.faults.proofs ? [...workerRows.values()].flatMap(unprovenOf) : []),
     stepped(event, result) {
       counts.steps += 1;
       // After a restart the last commit is the last moment of which anything is known.
@@ -353,6 +395,15 @@ export function createMonitor(world: World, store: Store): Monitor {
       return truth;
     },
   };
+}
+
+/** As it is claimed now; `null`: cores and memory. */
+function isProven({ offer, proofs }: WorkerRecord, uuid: string | null): boolean {
+  const proof = proofs.find(({ target }) => target === (uuid === null ? "cpu" : `gpu:${uuid}`));
+  if (proof === undefined || offer === null) return false;
+  if (uuid === null) return proof.cpus >= offer.cpus && proof.memoryMiB >= offer.memoryMiB;
+  const gpu = offer.gpus.find((other) => other.uuid === uuid);
+  return gpu === undefined || (gpu.model === proof.model && gpu.memoryMiB <= proof.memoryMiB);
 }
 
 interface Touched {

@@ -88,6 +88,16 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: "GPUs are listed before they are proven",
+    patches: [
+      {
+        file: "orchestrator/src/core/proof-claims.ts",
+        find: "const gpus = proven.flatMap(",
+        replace: "const gpus = claims.flatMap(",
+      },
+    ],
+  },
 ];
 
 const PACKAGES = ["shared", "contracts-bridge", "orchestrator", "worker"];

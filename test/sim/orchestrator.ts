@@ -17,6 +17,7 @@ import type { ApiKeyId, SessionId, WorkerId } from "@qubix/shared/domain";
 import type { OrchestratorMessage, WorkerMessage } from "@qubix/shared/protocol";
 import type { Monitor } from "./monitor.ts";
 import type { Connection, End } from "./network.ts";
+import { orderOf, PROOF_CONFIG, proofRng, verdictOn } from "./proofs.ts";
 import type { World } from "./world.ts";
 
 /** How the answer to a request came: with a reply, or not at all (the process died, or 503). */
@@ -62,7 +63,9 @@ interface Life {
 const DISPATCHES_PER_TICK_MAX = 16;
 
 export function createOrchestrator(world: World, store: Store, monitor: Monitor): OrchestratorNode {
-  const config = { ...DEFAULT_CORE_CONFIG, ...world.faults.bounds };
+  const proofs = world.faults.proofs ? PROOF_CONFIG : {};
+  const config = { ...DEFAULT_CORE_CONFIG, ...world.faults.bounds, ...proofs };
+  const rng = proofRng(world.seed);
   let life: Life | null = null;
   let sessionCount = 0;
 
@@ -194,11 +197,15 @@ export function createOrchestrator(world: World, store: Store, monitor: Monitor)
   }
 
   function carry(of: Life, effect: Effect): void {
-    if (effect.kind !== "send" && effect.kind !== "disconnect") return;
+    if (effect.kind !== "send" && effect.kind !== "disconnect" && effect.kind !== "challenge") return;
     const session = of.sessions.get(effect.workerId);
     if (session?.id !== effect.sessionId) return;
     if (effect.kind === "send") {
       session.connection.sendDown(effect.message);
+      return;
+    }
+    if (effect.kind === "challenge") {
+      session.connection.sendDown(orderOf(effect.challengeId, effect.target));
       return;
     }
     world.note(`disconnect ${effect.workerId}: ${effect.reason}`);
@@ -225,7 +232,12 @@ export function createOrchestrator(world: World, store: Store, monitor: Monitor)
     const isCurrent = () => life?.sessions.get(workerId)?.id === id;
     const connection = open({
       receive(message) {
-        if (isCurrent()) submit({ kind: "worker.message", workerId, sessionId: id, message });
+        if (!isCurrent()) return;
+        submit({ kind: "worker.message", workerId, sessionId: id, message });
+        if (message.kind === "proof.commit" || message.kind === "proof.failed") {
+          // A verdict is lost with the process that makes it.
+          verdictOn(world, rng, workerId, message, (event) => life === of && submit(event));
+        }
       },
       closed() {
         if (!isCurrent()) return;

@@ -34,6 +34,8 @@ const MUST_HAPPEN = [
   "orchestratorRestarts",
   "agentRestarts",
   "failedCommits",
+  "proofs",
+  "proofFailures",
 ] as const satisfies readonly (keyof Counts)[];
 
 const TABLES: readonly StateTable<string, string>[] = [

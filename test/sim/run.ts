@@ -11,6 +11,7 @@ import { BrokenInvariant, createWorld, type World } from "./world.ts";
 import { type Counts, createMonitor } from "./monitor.ts";
 import { createPath } from "./network.ts";
 import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
+import { drawClaims, proofRng } from "./proofs.ts";
 import { createTrees, type Program } from "./programs.ts";
 import { reckon } from "./verify.ts";
 import { drawWorkload, type Intent } from "./workload.ts";
@@ -58,7 +59,7 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     scheduleFaults(world, orchestrator, cluster);
     world.run(FAULTS_UNTIL_MS, () => false);
     calmDown(world, orchestrator, workers);
-    converge(world, client, cluster.intents, monitor.jobs, workers);
+    converge(world, client, cluster.intents, monitor, workers);
     reckon({ store, monitor, client, ...cluster });
   } catch (error) {
     broken = describe(error);
@@ -113,6 +114,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   const trees = createTrees();
   const liars = new Set<WorkerId>();
+  const proofs = proofRng(world.seed);
   const workers = Array.from({ length: world.rng.int(WORKERS_MIN, WORKERS_MAX) }, (_, at) => {
     const provider = providers.at(at % PROVIDERS);
     if (provider === undefined) throw new BrokenInvariant("there are no providers");
@@ -120,7 +122,9 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId);
-    const setup = { path: createPath(), offer: drawOffer(world, at), lies };
+    const drawn = drawOffer(world, at);
+    const offer = world.faults.proofs ? drawClaims(proofs, at, workerId, drawn, monitor.fakes) : drawn;
+    const setup = { at, path: createPath(), offer, lies, fakes: monitor.fakes };
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
@@ -253,9 +257,10 @@ function converge(
   world: World,
   client: Client,
   intents: readonly Intent[],
-  jobs: Monitor["jobs"],
+  monitor: Monitor,
   workers: readonly WorkerNode[],
 ): void {
+  const { jobs } = monitor;
   const answered = () => client.isServed() && client.accepted.size + client.refused.size === intents.length;
   const ended = () => answered() && [...client.accepted.values()].every((id) => ENDS.has(jobs.get(id)?.phase ?? ""));
   if (!world.run(FAULTS_UNTIL_MS + CONVERGE_MS, ended)) {
@@ -263,4 +268,6 @@ function converge(
     throw new BrokenInvariant(`invariant 7: not everything ended: ${left.join(", ") || "a request has no answer"}`);
   }
   world.run(world.nowMs() + TIDY_MS, () => workers.every((worker) => worker.leftovers().length === 0));
+  // What is there is proven in the end, and what is made up is not.
+  if (world.faults.proofs) world.run(world.nowMs() + TIDY_MS, () => monitor.unproven().length === 0);
 }

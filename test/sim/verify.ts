@@ -54,6 +54,8 @@ export function reckon(of: Reckoning): void {
     for (const standby of stored.standbys) reckonStandby(of, standby, stored.attempts);
   }
   reckonEarnings(store, monitor);
+  const unproven = monitor.unproven();
+  check(unproven.length === 0, () => `not proven though it is there: ${unproven.join(", ")}`);
   for (const worker of workers) {
     const left = worker.leftovers();
     check(left.length === 0, () => `${worker.machine.workerId} still holds ${left.join(", ")}`);

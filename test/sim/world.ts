@@ -45,7 +45,7 @@ export function createWorld(seed: number, print?: (line: string) => void): World
   return {
     seed,
     rng,
-    faults: drawFaults(rng),
+    faults: drawFaults(seed, rng),
     calm: true,
     nowMs: () => nowMs,
     strikes(probability) {

@@ -65,6 +65,9 @@ export interface CoreConfig {
   /** After a failure the next challenge comes no sooner; doubles each time. */
   readonly proofRetryMs: number;
   readonly proofRetryMsMax: number;
+  /** The first challenge that ended with its connection is repeated at the next hello; from the second in a row on with this distance, which doubles, because the challenge may be what cuts it. */
+  readonly proofCutMs: number;
+  readonly proofCutMsMax: number;
   /** Proven hardware is challenged again after a random time with this mean, and at the latest after that one, once it is idle. */
   readonly proofRecheckMs: number;
   readonly proofAgeMsMax: number;
@@ -106,6 +109,8 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofAnswerMsMax: 180_000,
   proofRetryMs: 60_000,
   proofRetryMsMax: 6 * 3_600_000,
+  proofCutMs: 5_000,
+  proofCutMsMax: 10 * 60_000,
   proofRecheckMs: 24 * 3_600_000,
   proofAgeMsMax: 7 * 24 * 3_600_000,
   proofTimeParts: 200,

@@ -19,9 +19,6 @@ const MESSAGE_LENGTH_MAX = 500;
 const CODE = /^[a-z][a-z0-9_]{0,39}$/;
 /** Different codes counted; workers name some of their own. */
 const CODES_COUNTED_MAX = 40;
-/** The first challenge that ended with its connection is repeated at the next hello; after that with growing distance, because the challenge may be what cuts it. */
-const CUT_RETRY_MS = 5_000;
-const CUT_RETRY_MS_MAX = 600_000;
 
 /** Challenges the machine if something of it is due and idle; else sees to it that somebody looks again. */
 export function seekProof(state: CoreState, machine: Machine): void {
@@ -92,7 +89,8 @@ export function abandonChallenge(state: CoreState, machine: Machine): void {
   proofsWaiting.again.delete(machine);
   if (machine.proving === null) return;
   const cuts = machine.proofCuts + 1;
-  const waitMs = cuts === 1 ? 0 : Math.min(CUT_RETRY_MS * 2 ** Math.min(cuts - 2, 20), CUT_RETRY_MS_MAX);
+  const { proofCutMs, proofCutMsMax } = state.config;
+  const waitMs = cuts === 1 ? 0 : Math.min(proofCutMs * 2 ** Math.min(cuts - 2, 20), proofCutMsMax);
   const owes = machine.proving.target;
   patchMachine(state, machine, { owes, proofCuts: cuts, proofNotBeforeMs: state.nowMs + waitMs });
   endChallenge(state, machine);
