@@ -35,7 +35,18 @@ export interface OrchestratorOptions {
 export async function startOrchestrator(cleanup: Cleanup, options: OrchestratorOptions): Promise<Orchestrator> {
   const { dataDir, profileDir } = options;
   const program = await startProgram("orchestrator", {
-    args: ["start", "--data-dir", dataDir, "--listen", `127.0.0.1:${options.port ?? 0}`, "--log-level", "warn"],
+    args: [
+      "start",
+      "--data-dir",
+      dataDir,
+      "--listen",
+      `127.0.0.1:${options.port ?? 0}`,
+      "--log-level",
+      "warn",
+      // Workers that only speak the protocol have nothing to prove; and no re-check falls into a run.
+      "--worker-proofs",
+      "off",
+    ],
     logFile: join(dataDir, "orchestrator.log"),
     env: profileDir === undefined ? {} : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profileDir}` },
   });

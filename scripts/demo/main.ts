@@ -61,6 +61,8 @@ async function demonstrate(): Promise<void> {
     const worker = await network.addWorker({ name, args: WORKER_ARGS });
     say(`worker ${name} (${worker.id}), owned by ${worker.providerId}`);
   }
+  await network.listed();
+  say("the workers have proven their cores and memory, and are on the market");
   const consumer = await network.addConsumer("Demo consumer", CREDIT);
   say("a consumer with 25.00 USD of credit");
 

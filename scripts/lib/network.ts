@@ -4,11 +4,14 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { type Client, createClient } from "@qubix/client/sdk";
-import { type Program, runProgram, startProgram } from "./processes.ts";
+import { type Program, runProgram, sleep, startProgram } from "./processes.ts";
 
 const run = promisify(execFile);
 /** A Docker call that takes longer is stuck. */
 const DOCKER_TIMEOUT_MS = 30_000;
+/** A challenge takes its worker a second or two; a busy machine takes longer, and a failure is repeated after a minute. */
+const LISTED_TIMEOUT_MS = 180_000;
+const LISTED_POLL_MS = 100;
 
 export interface NetworkOptions {
   /** Everything lives below this folder: `orchestrator/`, `workers/NAME/`, `logs/`. */
@@ -22,6 +25,7 @@ export interface WorkerOptions {
   readonly name: string;
   /** Added to `qubix-worker start`. */
   readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
   /** A worker of this provider; without it the worker gets a provider of its own. */
   readonly providerId?: string;
 }
@@ -52,6 +56,8 @@ export interface Network {
   /** Starts the orchestrator again on the same data and address. */
   restartOrchestrator(): Promise<void>;
   addWorker(options: WorkerOptions): Promise<RunningWorker>;
+  /** Waits until every worker has proven its hardware and is on the market. Jobs need not wait for that: they queue. */
+  listed(): Promise<void>;
   /** An account with credit (decimal micro-units) and a client of its own. */
   addConsumer(
     name: string,
@@ -96,6 +102,15 @@ export async function startNetwork(options: NetworkOptions): Promise<Network> {
       workers.push(started);
       return started;
     },
+    listed: async () => {
+      const deadline = performance.now() + LISTED_TIMEOUT_MS;
+      for (;;) {
+        const states = await Promise.all(workers.map(({ id }) => admin.workers.get(id)));
+        if (states.every(({ phase, verified }) => phase === "online" && verified)) return;
+        if (performance.now() > deadline) throw new Error(`not on the market: ${JSON.stringify(states)}`);
+        await sleep(LISTED_POLL_MS);
+      }
+    },
     addConsumer: async (name, amount) => {
       const account = await admin.accounts.create({ name, role: "consumer" });
       const { key } = await admin.apiKeys.create({ accountId: account.id, name: "key" });
@@ -133,6 +148,7 @@ async function startWorker(admin: Client, url: string, folder: string, options: 
     startProgram("worker", {
       args: ["start", "--data-dir", dataDir, ...options.args],
       logFile: join(folder, "logs", `${options.name}.log`),
+      env: options.env ?? {},
     });
   let program = await start();
   const id = String(program.ready["workerId"]);

@@ -24,6 +24,7 @@ export async function startTestNetwork(
   const folder = mkdtempSync(join(tmpdir(), "qubix-system-"));
   const network = await startNetwork({ folder });
   for (const name of names) await network.addWorker({ name, args: [...SMALL_WORKER, ...workerArgs] });
+  await network.listed();
   const consumer = await network.addConsumer("consumer", CREDIT.toString());
   return {
     ...network,

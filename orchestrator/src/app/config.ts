@@ -34,7 +34,7 @@ export const orchestratorConfigSchema = z.object({
   /** Registries that images may come from. */
   registryAllow: listSchema.prefault([...REGISTRIES_ALLOWED_DEFAULT]),
   /** What workers must prove before they get work: cores, memory and GPUs; only GPUs; or nothing. */
-  workerProofs: z.enum(WORKER_PROOFS).default("off"),
+  workerProofs: z.enum(WORKER_PROOFS).default("required"),
   logLevel: z.enum(LOG_LEVELS).default("info"),
   /** Machine-readable lines on standard output. */
   json: switchSchema.default(false),

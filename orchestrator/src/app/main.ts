@@ -58,7 +58,7 @@ function buildProgram(): Command {
     )
     .option(
       "--worker-proofs <what>",
-      "what workers must prove by a challenge before they get work: required (cores, memory and GPUs), gpus, or off: their word is taken (QUBIX_WORKER_PROOFS; default off)",
+      "what workers must prove before they get work: required (cores, memory and GPUs), gpus, or off: their word is taken, so anybody can sell GPUs he does not have (QUBIX_WORKER_PROOFS; default required)",
     )
     .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
     .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
