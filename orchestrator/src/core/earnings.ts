@@ -23,10 +23,10 @@ export function addEarnings(state: CoreState, currency: Currency, lines: readonl
   }
 }
 
-/** To workers that offer `earnings`: older ones do not know the message. Nothing is told of nothing. */
+/** To workers that offer `earnings`: older ones do not know the message. */
 export function tellEarnings(state: CoreState, machine: Machine): void {
   const { earned } = machine.worker;
-  if (earned.length === 0 || !machine.features.has("earnings")) return;
+  if (!machine.features.has("earnings")) return;
   send(state, machine.id, {
     kind: "earnings",
     totals: earned.slice(0, CURRENCIES_TOLD_MAX).map((money) => ({ ...money })),

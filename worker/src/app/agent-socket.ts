@@ -6,11 +6,19 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { QubixError } from "@qubix/shared/runtime";
 
-export type AgentRequest = { readonly command: "status" } | { readonly command: "drain"; readonly draining: boolean };
+export type AgentRequest =
+  | { readonly command: "status" }
+  | { readonly command: "drain"; readonly draining: boolean }
+  | {
+      readonly command: "set";
+      readonly values: Readonly<Record<string, unknown>>;
+      readonly reset: readonly string[] | "all";
+    };
 
 /** The longest path a Unix socket may have is about 104 bytes. */
 const SOCKET_PATH_BYTES_MAX = 100;
-const REQUEST_BYTES_MAX = 4096;
+/** A list of local images is the longest that a command sends. */
+const REQUEST_BYTES_MAX = 256 * 1024;
 const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
 const ANSWER_TIMEOUT_MS = 10_000;
 const CONNECTIONS_MAX = 16;
@@ -54,16 +62,19 @@ function respond(line: string, answer: (request: AgentRequest) => unknown): unkn
   try {
     return { ok: true, value: answer(JSON.parse(line) as AgentRequest) };
   } catch (error) {
-    return { ok: false, message: error instanceof Error ? error.message : String(error) };
+    const code = error instanceof QubixError ? error.code : undefined;
+    return { ok: false, code, message: error instanceof Error ? error.message : String(error) };
   }
 }
 
 /** Asks the running agent. Throws `not_running` where there is none. */
 export async function askAgent(dataDir: string, request: AgentRequest): Promise<unknown> {
   const text = await exchange(agentSocketPath(dataDir), `${JSON.stringify(request)}\n`, dataDir);
-  const answer = JSON.parse(text) as { ok: boolean; value?: unknown; message?: string };
+  const answer = JSON.parse(text) as { ok: boolean; value?: unknown; code?: string; message?: string };
   if (answer.ok) return answer.value;
-  throw new QubixError("agent_refused", answer.message ?? "The agent refused.", { category: "provider" });
+  throw new QubixError(answer.code ?? "agent_refused", answer.message ?? "The agent refused.", {
+    category: "provider",
+  });
 }
 
 function exchange(path: string, request: string, dataDir: string): Promise<string> {

@@ -31,13 +31,13 @@ import type { SecretStore } from "../secrets/secret-store.ts";
 import { knownDiskBound } from "../runner/volumes/self-test.ts";
 import { createVolumes, type Volumes } from "../runner/volumes/volumes.ts";
 import { serveAgent } from "./agent-socket.ts";
-import { priceOf, type StartConfig } from "./config.ts";
+import type { StartConfig } from "./config.ts";
 import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
 import { createGpus, type Gpus } from "./gpus.ts";
 import type { Identity } from "./identity.ts";
 import { createMeasures, type Measures } from "./measures.ts";
-import { createOfferKeeper, type OfferParts, type PauseReason } from "./offer.ts";
-import { answer, KEY_DRAINING } from "./requests.ts";
+import { createOfferKeeper, type OfferParts } from "./offer.ts";
+import { createOwner, type Owner } from "./owner/owner.ts";
 
 export interface AgentPorts {
   readonly identity: Identity;
@@ -56,7 +56,6 @@ export interface Agent {
   stop(): Promise<void>;
 }
 
-const KEY_DISK = "diskMiB";
 const logKey = (slotId: string) => `log:${slotId}`;
 
 interface Parts {
@@ -70,6 +69,7 @@ interface Parts {
   readonly gpus: Gpus;
   readonly prover: Prover;
   readonly measures: Measures;
+  readonly owner: Owner;
 }
 
 export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
@@ -96,12 +96,12 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       await knownDiskBound(engine, journal, join(config.dataDir, "volume-test"), clock.bootId),
     );
     const secrets = openSecrets({ ...ports.identity, dataDir: config.dataDir, key: ports.key, logger: ports.logger });
-    const gpus = createGpus({ engine, logger: ports.logger, nowMs: () => clock.nowMs() }, config);
+    const owner = createOwner({ ...ports, journal, nowMs: () => clock.nowMs() }, config);
+    const gpus = createGpus({ engine, logger: ports.logger, nowMs: () => clock.nowMs() }, owner.live);
     const detection = await gpus.start();
-    const keeper = createOfferKeeper(await firstParts(journal, ports, config, { detection, ...secrets }), (offer) =>
+    const keeper = createOfferKeeper(await firstParts(owner, ports, { detection, ...secrets }), (offer) =>
       loop.dispatch({ kind: "offer", offer }),
     );
-    journal.set(KEY_DISK, keeper.offer().diskMiB);
     const state = createWorkerState({
       slots: journal.slots(),
       offer: keeper.offer(),
@@ -126,19 +126,22 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       slotsDir,
       hostCpus,
       gpus,
+      owner,
     });
     const loop = createCoreLoop(state, {
       clock,
       journal,
       logger: ports.logger,
-      perform: (effect) => perform(effect, state, runner, control),
+      perform(effect) {
+        owner.performing(effect);
+        perform(effect, state, runner, control);
+      },
       broken: (cause) => ports.fatal(journalBroken(cause)),
     });
     gpus.attach({ keeper, state, dispatch: (event) => loop.dispatch(event) });
     const containers = await runner.reconcile([...state.slots.values()]);
-    const server = await serveAgent(config.dataDir, (request) =>
-      answer(request, { identity: ports.identity, journal, state, control, keeper, gpus }),
-    );
+    await owner.attach({ state, control, keeper, gpus });
+    const server = await serveAgent(config.dataDir, (request) => owner.answer(request));
     loop.dispatch({ kind: "boot", containers });
     runner.start();
     const prover = createProver(
@@ -158,8 +161,8 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       isConnected: () => control.isOpen(),
     });
     measures.start();
-    connect({ control, runner, loop, state, prover, secrets: secrets.store }, ports);
-    return { journal, state, loop, runner, control, bulk, server, gpus, prover, measures };
+    connect({ control, runner, loop, state, prover, owner, secrets: secrets.store }, ports);
+    return { journal, state, loop, runner, control, bulk, server, gpus, prover, measures, owner };
   }
 
   function makeRunner(given: {
@@ -173,8 +176,10 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     readonly slotsDir: string;
     readonly hostCpus: number;
     readonly gpus: Gpus;
+    readonly owner: Owner;
   }): Runner {
-    const { engine, volumes, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus } = given;
+    const { engine, volumes, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus, owner } = given;
+    const { live } = owner;
     return createRunner(
       {
         engine,
@@ -182,7 +187,11 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
         volumes,
         clock,
         logger: ports.logger,
-        sendLog: (body, durable) => control.sendLog(body, durable),
+        sendLog(body, durable) {
+          const sent = control.sendLog(body, durable);
+          if (sent) owner.logged(body.text);
+          return sent;
+        },
         positions: {
           load: (slotId) => journal.get(logKey(slotId)) as PumpPosition | undefined,
           save: (slotId, position) => journal.set(logKey(slotId), position),
@@ -197,7 +206,16 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
         emit: (event) => gpus.dispatch(event),
         gpuUse: (uuids) => gpus.use(uuids),
       },
-      { slotsDir, hostCpus, images: { localImages: config.localImage, registries: config.registry } },
+      {
+        slotsDir,
+        hostCpus,
+        images: {
+          get localImages() {
+            return live.localImage;
+          },
+          registries: config.registry,
+        },
+      },
     );
   }
 
@@ -211,6 +229,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       stopping.server.close();
       stopping.gpus.stop();
       stopping.measures.stop();
+      stopping.owner.stop();
       stopping.runner.stop();
       stopping.prover.stop();
       stopping.bulk.stop();
@@ -231,28 +250,34 @@ function perform(effect: WorkerEffect, state: WorkerState, runner: Runner, contr
 }
 
 function connect(
-  parts: Pick<Parts, "control" | "runner" | "loop" | "state" | "prover"> & { readonly secrets: SecretStore },
+  parts: Pick<Parts, "control" | "runner" | "loop" | "state" | "prover" | "owner"> & { readonly secrets: SecretStore },
   ports: AgentPorts,
 ): void {
-  const { control, runner, loop, state, prover, secrets } = parts;
+  const { control, runner, loop, state, prover, owner, secrets } = parts;
   let welcomed = false;
   control.start({
     opened(welcome) {
+      owner.opened();
       loop.dispatch({ kind: "opened", sessionId: welcome.sessionId, contactLossS: welcome.contactLossS });
       if (!welcomed) ports.ready();
       welcomed = true;
     },
     closed() {
+      owner.closed();
       runner.closed();
       prover.closed();
       loop.dispatch({ kind: "closed" });
     },
     order(message) {
+      owner.heard(message);
       if (prover.order(message)) return;
       // Before it is journaled: what the journal knows of is there after a crash of the agent, too.
       loop.dispatch({ kind: "message", message: secrets.receive(message, (slotId) => state.slots.has(slotId)) });
     },
-    acknowledged: (message) => loop.dispatch({ kind: "acknowledged", message }),
+    acknowledged(message) {
+      owner.acknowledged(message);
+      loop.dispatch({ kind: "acknowledged", message });
+    },
     refused: (message, code, reason) => loop.dispatch({ kind: "refused", message, code, reason }),
     failed(error, final) {
       // Once welcomed, a refusal may be the orchestrator's passing trouble, and there is work to look after.
@@ -262,36 +287,23 @@ function connect(
   });
 }
 
-/** Asks the machine, and remembers what only an idle one can tell. */
+/** Asks the machine. */
 async function firstParts(
-  journal: Journal,
-  ports: AgentPorts,
-  config: StartConfig,
+  owner: Owner,
+  { logger }: AgentPorts,
   { detection, sealingKey }: Pick<Secrets, "sealingKey"> & { readonly detection: GpuDetection },
 ): Promise<OfferParts> {
-  const machine = await detectMachine(config.dataDir);
-  reportGpus(detection, ports.logger, config);
+  const machine = await detectMachine(owner.live.dataDir);
+  reportGpus(detection, logger, owner.live);
   const hasGpus = detection.kind === "gpus" && detection.gpus.length > 0;
-  const gpuPrice = config.pricePerGpuHour;
   return {
     machine,
     detection,
-    gpusUnsafe: await areGpusUnsafe(hasGpus, ports.logger),
-    terms: {
-      cpus: config.cpus,
-      memoryMiB: config.memoryMib,
-      // What running jobs have written is theirs: with work in the journal the disk is what it was before it came.
-      diskMiB:
-        config.diskMib ?? (journal.slots().length > 0 ? (journal.get(KEY_DISK) as number | undefined) : undefined),
-      region: config.region,
-      pricePerCpuHour: priceOf(config.pricePerCpuHour, config.currency),
-      pricePerGpuHour: gpuPrice === undefined ? undefined : priceOf(gpuPrice, config.currency),
-      standbyPercent: config.standbyPercent,
-      localImages: config.localImage,
-    },
-    pauses: new Set<PauseReason>(journal.get(KEY_DRAINING) === true ? ["drained"] : []),
+    gpusUnsafe: await areGpusUnsafe(hasGpus, logger),
+    terms: owner.terms(),
+    pauses: owner.pauses(),
     withheldGpus: new Set(),
-    features: new Set<WorkerFeature>(sealingKey === undefined ? [] : ["secrets"]),
+    features: new Set<WorkerFeature>(sealingKey === undefined ? ["earnings"] : ["earnings", "secrets"]),
     sealingKey,
   };
 }

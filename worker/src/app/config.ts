@@ -3,9 +3,11 @@ import { z } from "zod";
 import type { Money } from "@qubix/shared/domain";
 import { currencySchema, parseImageRef, REGISTRIES_ALLOWED_DEFAULT, regionSchema } from "@qubix/shared/protocol";
 import { LOG_LEVELS } from "@qubix/shared/runtime";
+import { parseQuietHours } from "./owner/quiet-hours.ts";
 import { SANDBOX_RUNTIME_DEFAULT } from "../runner/host-config.ts";
 
 const MICRO_DIGITS = 6;
+const PORT_MAX = 65_535;
 
 /** Flags that may be given several times; in a variable they are separated by commas. */
 const list = z.union([
@@ -30,6 +32,11 @@ const imageList = list.refine(
   "each is an image on this machine with the tag local, e.g. my/image:local; others are pulled from their registry",
 );
 
+const quietHours = list.superRefine((windows, context) => {
+  const parsed = parseQuietHours(windows.join(","));
+  if (parsed.kind === "invalid") context.addIssue({ code: "custom", message: parsed.why });
+});
+
 export const startConfigSchema = z.object({
   dataDir: z.string().min(1),
   url: z
@@ -45,11 +52,19 @@ export const startConfigSchema = z.object({
   memoryMib: z.coerce.number().int().min(16).optional(),
   diskMib: z.coerce.number().int().min(16).optional(),
   localImage: imageList.default([]),
+  quietHours: quietHours.default([]),
   registry: list.default([...REGISTRIES_ALLOWED_DEFAULT]),
   // By default a machine whose owner sits down at it stops being rented out: nobody installs a worker a second time that made his own card unusable.
   yieldGpu: z.stringbool().or(z.boolean()).default(true),
   yieldGpuIgnore: list.default([]),
   yieldGpuQuietMin: z.coerce.number().min(0).max(1440).default(10),
+  /** For the first start: redeemed when there is no identity yet, then of no use. */
+  token: z.string().min(1).optional(),
+  name: z.string().min(1).optional(),
+  metricsListen: z
+    .string()
+    .refine((text) => parseListen(text) !== undefined, "an address and port such as 127.0.0.1:9420, or a port alone")
+    .optional(),
   dockerSocket: z.string().min(1).default("/var/run/docker.sock"),
   /** The Engine's name for gVisor. */
   sandboxRuntime: z.string().min(1).default(SANDBOX_RUNTIME_DEFAULT),
@@ -59,6 +74,14 @@ export const startConfigSchema = z.object({
   logLevel: z.enum(LOG_LEVELS).default("info"),
 });
 export type StartConfig = z.output<typeof startConfigSchema>;
+
+/** `9420` is on the loopback alone; any other address has to be named. Undefined for what is no address. */
+export function parseListen(text: string): { readonly host: string; readonly port: number } | undefined {
+  const match = /^(?:(.*):)?(\d{1,5})$/.exec(text);
+  const port = Number(match?.[2]);
+  if (match === null || port > PORT_MAX) return undefined;
+  return { host: (match[1] ?? "127.0.0.1").replace(/^\[(.*)\]$/, "$1"), port };
+}
 
 /** `"0.10"` → 100,000 micro-units. */
 export function priceOf(text: string, currency: string): Money {

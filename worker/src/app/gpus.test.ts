@@ -18,7 +18,7 @@ import { DOCKER_SOCKET, ensureTinyImage, shell, TINY_IMAGE } from "../runner/tes
 import { askAgent } from "./agent-socket.ts";
 import { createGpus, type Gpus } from "./gpus.ts";
 import { createOfferKeeper } from "./offer.ts";
-import type { AgentStatus } from "./requests.ts";
+import type { AgentStatus } from "./owner/status.ts";
 
 const A = "GPU-b8d6207f-4e1c-4a93-8c5b-e27f1d0a9634";
 const B = "GPU-d13a95c8-7b60-4f2e-b9d4-80c5e6f7a213";

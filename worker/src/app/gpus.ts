@@ -49,9 +49,16 @@ export function createGpus(
   const watch = createGpuWatch(
     { smi, inspector: createInspector(smi), logger, nowMs, foreign, changed },
     {
-      yieldGpu: config.yieldGpu,
-      ignore: config.yieldGpuIgnore,
-      quietMs: config.yieldGpuQuietMin * MS_PER_MIN,
+      // They may change while it runs.
+      get yieldGpu() {
+        return config.yieldGpu;
+      },
+      get ignore() {
+        return config.yieldGpuIgnore;
+      },
+      get quietMs() {
+        return config.yieldGpuQuietMin * MS_PER_MIN;
+      },
     },
   );
 

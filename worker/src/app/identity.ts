@@ -16,6 +16,10 @@ const IDENTITY_FILE = "identity.json";
 const KEY_FILE = "key.pem";
 const ENROL_TIMEOUT_MS = 30_000;
 
+export function isEnrolled(dataDir: string): boolean {
+  return existsSync(join(dataDir, IDENTITY_FILE));
+}
+
 /** Throws `not_enrolled` where there is no identity, `identity_unreadable`. `movedTo`: the orchestrator's address now; that it is the same one, it proves itself. */
 export function loadIdentity(
   dataDir: string,

@@ -4,6 +4,7 @@ import { assertNodeVersion } from "@qubix/shared/runtime";
 import { agentVersion, collect, type CommonFlags, parseUrl, reportFailure } from "./commands/common.ts";
 import type { DoctorFlags } from "./commands/doctor.ts";
 import type { EnrolFlags } from "./commands/enrol.ts";
+import type { SetFlags } from "./commands/set.ts";
 import type { StartFlags } from "./commands/start.ts";
 import type { DrainFlags } from "./commands/status.ts";
 
@@ -45,7 +46,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     .command("start")
     .description("connects and works until it is stopped; running jobs outlive a restart")
     .option("--data-dir <dir>", "where this worker keeps its key and journal")
-    .option("--url <url>", "the orchestrator's address, where it is no longer the one enrolled with")
+    .option("--url <url>", "the orchestrator; afterwards only where its address is no longer the one enrolled with")
+    .option("--token <token>", "a one-time enrolment token: enrols where that is not done yet")
+    .option("--name <name>", "what people call this worker, when it enrols (this machine's name)")
     .option("--price-per-cpu-hour <price>", "price of one core for one hour, fee included (0.10)")
     .option("--price-per-gpu-hour <price>", "price of one GPU for one hour; without it GPUs are not offered")
     .option("--currency <code>", "currency of the prices (USD)")
@@ -55,6 +58,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--memory-mib <n>", "memory to offer in MiB (all but a reserve)")
     .option("--disk-mib <n>", "disk to offer in MiB (what is free, but a reserve)")
     .option("--local-image <name>", "a local image (tag local) that jobs may run; repeatable", collect)
+    .option("--quiet-hours <hours>", 'no new work then, local time, e.g. "mon-fri 09:00-17:00"; repeatable', collect)
     .option("--registry <host>", "a registry to pull from, instead of the default list; repeatable", collect)
     .option("--yield-gpu <on|off>", "take a GPU back while somebody else uses it; jobs on it move away (on)")
     .option("--yield-gpu-ignore <name>", "a program whose use of a GPU does not count; repeatable", collect)
@@ -64,6 +68,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option(
       "--gpu-proof-program <path>",
       "the program that proves GPUs (qubix-gpu-proof, as built or beside the agent)",
+    )
+    .option(
+      "--metrics-listen <address>",
+      "serve metrics for Prometheus there, e.g. 127.0.0.1:9420; a port alone is on loopback",
     )
     .option("--config <file>", "settings as JSON; flags and QUBIX_* variables win")
     .option("--print-config", "print the settings that hold, and end")
@@ -82,9 +90,39 @@ export async function main(argv: readonly string[]): Promise<number> {
     .action(async (flags: CommonFlags) => (await import("./commands/status.ts")).runStatus(flags));
 
   program
+    .command("set")
+    .description("changes prices, limits and hours of the running worker; without settings it shows them")
+    .option("--price-per-cpu-hour <price>", "price of one core for one hour, fee included")
+    .option("--price-per-gpu-hour <price>", "price of one GPU for one hour; none: GPUs are not offered")
+    .option("--currency <code>", "currency of the prices")
+    .option("--standby-percent <n>", "share of the price that a standby pays")
+    .option("--region <region>", "where this machine is")
+    .option("--cpus <n>", "cores to offer; none: all")
+    .option("--memory-mib <n>", "memory to offer; none: all but a reserve")
+    .option("--disk-mib <n>", "disk to offer; none: what is free, but a reserve")
+    .option(
+      "--local-image <name>",
+      "a local image that jobs may run, instead of those before; repeatable; none",
+      collect,
+    )
+    .option("--quiet-hours <hours>", "hours without new work, instead of those before; repeatable; none", collect)
+    .option("--yield-gpu <on|off>", "take a GPU back while somebody else uses it")
+    .option("--yield-gpu-ignore <name>", "a program whose use of a GPU does not count; repeatable; none", collect)
+    .option("--yield-gpu-quiet-min <n>", "minutes of quiet until such a GPU is offered again")
+    .option("--reset [names...]", "back to what the worker was started with: these, or all")
+    .option("--data-dir <dir>", "the worker's data directory (QUBIX_DATA_DIR)")
+    .option("--json", "print one line of JSON")
+    .addHelpText(
+      "after",
+      "\nIt holds at once for new work, and across restarts, until --reset or until the worker is started with another\nvalue of that setting. Running jobs keep the price they came with.",
+    )
+    .action(async (flags: SetFlags) => (await import("./commands/set.ts")).runSet(flags));
+
+  program
     .command("drain")
     .description("takes no new work; what runs goes on")
     .option("--undo", "take new work again")
+    .option("--wait", "return when nothing runs here any more")
     .option("--data-dir <dir>", "the worker's data directory (QUBIX_DATA_DIR)")
     .option("--json", "print one line of JSON")
     .action(async (flags: DrainFlags) => (await import("./commands/status.ts")).runDrain(flags));

@@ -63,6 +63,15 @@ export function createOfferKeeper(initial: OfferParts, changed: (offer: WorkerOf
   };
 }
 
+/** Adds or takes away one reason for a pause; the others stay. */
+export function setPause(keeper: OfferKeeper, reason: PauseReason, on: boolean): void {
+  const pauses = new Set(keeper.parts().pauses);
+  if (pauses.has(reason) === on) return;
+  if (on) pauses.add(reason);
+  else pauses.delete(reason);
+  keeper.update({ pauses });
+}
+
 /** The offer for the market. Pure. GPUs are offered only at a price. */
 export function offerOf({ machine, terms, ...parts }: OfferParts): WorkerOffer {
   const memoryReserve = Math.max(MEMORY_RESERVE_MIB_MIN, Math.ceil(machine.memoryMiB * MEMORY_RESERVE_SHARE));

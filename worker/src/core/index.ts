@@ -2,5 +2,5 @@ export { DEFAULT_WORKER_CONFIG, heartbeatEveryMs, type WorkerConfig } from "./co
 export type * from "./model.ts";
 export { helloOf } from "./reports.ts";
 export { attemptSlotId, standbySlotId } from "./slot-ids.ts";
-export { createWorkerState, type WorkerState } from "./state.ts";
+export { createWorkerState, ranMsOf, type WorkerState } from "./state.ts";
 export { nextDeadlineMs, step } from "./step.ts";

@@ -1,9 +1,10 @@
 // `qubix-worker start`: works until a signal or a fatal error.
+import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { createLogger, loadConfig, redactConfig } from "@qubix/shared/runtime";
 import { createAgent } from "../agent.ts";
-import { startConfigSchema } from "../config.ts";
-import { loadIdentity } from "../identity.ts";
+import { type StartConfig, startConfigSchema } from "../config.ts";
+import { enrol, isEnrolled, loadIdentity } from "../identity.ts";
 import { agentVersion, print, reportFailure } from "./common.ts";
 
 /** What SIGTERM may take; the bar is 10 s. */
@@ -21,6 +22,7 @@ export async function runStart(flags: StartFlags): Promise<number> {
   }
   // A job's user reads what the agent writes for it; what is secret has a mode of its own.
   process.umask(0o022);
+  await enrolAtFirst(config, dataDir);
   const { identity, key } = loadIdentity(dataDir, config.url);
   const logger = createLogger("qubix-worker", config.logLevel);
   let end: (code: number) => void = () => undefined;
@@ -59,4 +61,11 @@ export async function runStart(flags: StartFlags): Promise<number> {
     process.off("SIGTERM", onSignal);
     process.off("SIGINT", onSignal);
   }
+}
+
+/** A token is redeemed where there is no identity yet; afterwards it may stay in the unit file, and is not looked at. */
+async function enrolAtFirst({ url, token, name }: StartConfig, dataDir: string): Promise<void> {
+  if (token === undefined || url === undefined || isEnrolled(dataDir)) return;
+  const identity = await enrol({ url, token, name: name ?? hostname(), dataDir });
+  process.stderr.write(`Enrolled as ${identity.workerId} (${identity.name}).\n`);
 }

@@ -1,0 +1,131 @@
+// What `status` shows: the agent's own account of itself, without asking anybody.
+import type { WireMoney } from "@qubix/shared/protocol";
+import { toWireMoney } from "@qubix/shared/protocol";
+import { ranMsOf, type Slot, type WorkerState } from "../../core/index.ts";
+import type { GpuStatus } from "../../gpu/status.ts";
+import type { Identity } from "../identity.ts";
+import type { Counters } from "../metrics/counters.ts";
+import type { OfferKeeper, PauseReason } from "../offer.ts";
+import type { EarningsView } from "./earnings.ts";
+import type { SlotRates } from "./rates.ts";
+import type { SettingName } from "./settings.ts";
+
+export interface SlotStatus {
+  readonly id: string;
+  readonly jobId: string;
+  readonly role: "attempt" | "standby";
+  readonly phase: string;
+  /** What goes on in that phase, e.g. `pulling 40%`. */
+  readonly activity: string | null;
+  readonly epoch: number | null;
+  readonly image: string;
+  readonly gpus: number;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  readonly checkpointSeq: number;
+  readonly progress: number | null;
+  readonly ranMs: number;
+  /** As agreed when it came, fee included; null where it came before rates were kept. */
+  readonly ratePerHour: WireMoney | null;
+}
+
+export interface AgentStatus {
+  readonly workerId: string;
+  readonly name: string;
+  readonly url: string;
+  readonly version: string;
+  readonly startedAt: string;
+  readonly connected: boolean;
+  readonly connectedSince: string | null;
+  /** No new work is taken. */
+  readonly draining: boolean;
+  /** Why: each with when it ends, where that is known. */
+  readonly pauses: readonly { readonly reason: PauseReason; readonly until: string | null }[];
+  readonly gpus: readonly string[];
+  /** Every card and partition of the machine, also those that are not offered. */
+  readonly gpuStates: readonly GpuStatus[];
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  readonly diskMiB: number;
+  readonly region: string;
+  readonly pricePerGpuHour: WireMoney | null;
+  readonly pricePerCpuHour: WireMoney;
+  readonly standbyPercent: number;
+  readonly features: readonly string[];
+  /** Settings that `set` holds. */
+  readonly set: readonly SettingName[];
+  readonly metricsUrl: string | null;
+  readonly earnings: EarningsView;
+  readonly slots: readonly SlotStatus[];
+}
+
+export interface StatusPorts {
+  readonly identity: Identity;
+  readonly version: string;
+  readonly state: WorkerState;
+  readonly connected: boolean;
+  readonly keeper: OfferKeeper;
+  readonly gpuStates: readonly GpuStatus[];
+  readonly counters: Counters;
+  readonly rates: SlotRates;
+  readonly earnings: EarningsView;
+  readonly set: readonly SettingName[];
+  readonly quietUntil: string | null;
+  readonly metricsUrl: string | null;
+  /** On the machine's boot-time clock. */
+  readonly nowMs: number;
+}
+
+export function statusOf(ports: StatusPorts): AgentStatus {
+  const { identity, state, keeper, counters } = ports;
+  const offer = keeper.offer();
+  const gpuPrice = offer.pricePerGpuHour;
+  return {
+    workerId: identity.workerId,
+    name: identity.name,
+    url: identity.url,
+    version: ports.version,
+    startedAt: new Date(counters.startedAtMs).toISOString(),
+    connected: ports.connected,
+    connectedSince: counters.connectedAtMs === null ? null : new Date(counters.connectedAtMs).toISOString(),
+    draining: offer.draining,
+    pauses: [...keeper.parts().pauses].map((reason) => ({
+      reason,
+      until: reason === "quiet_hours" ? ports.quietUntil : null,
+    })),
+    gpus: offer.gpus.map((gpu) => gpu.model),
+    gpuStates: ports.gpuStates,
+    cpus: offer.cpus,
+    memoryMiB: offer.memoryMiB,
+    diskMiB: offer.diskMiB,
+    region: offer.region,
+    pricePerGpuHour: gpuPrice === undefined ? null : toWireMoney(gpuPrice.amount, gpuPrice.currency),
+    pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
+    standbyPercent: offer.standbyPercent,
+    features: offer.features ?? [],
+    set: ports.set,
+    metricsUrl: ports.metricsUrl,
+    earnings: ports.earnings,
+    slots: [...state.slots.values()].map((slot) => slotStatus(slot, ports)),
+  };
+}
+
+function slotStatus(slot: Slot, { state, rates, nowMs }: StatusPorts): SlotStatus {
+  const live = state.live.get(slot.id);
+  return {
+    id: slot.id,
+    jobId: slot.jobId,
+    role: slot.attempt === null ? "standby" : "attempt",
+    phase: slot.phase,
+    activity: live?.activity ?? null,
+    epoch: slot.attempt?.epoch ?? null,
+    image: slot.run.image,
+    gpus: slot.run.gpuUuids.length,
+    cpus: slot.run.cpus,
+    memoryMiB: slot.run.memoryMiB,
+    checkpointSeq: slot.committedSeq,
+    progress: live?.progress ?? null,
+    ranMs: ranMsOf(state, slot, nowMs),
+    ratePerHour: rates.of(slot),
+  };
+}
