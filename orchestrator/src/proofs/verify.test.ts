@@ -17,6 +17,7 @@ import {
   type ProofWork,
   productBytes,
   prove,
+  ROUND_STEPS,
   startKey,
   startLane,
   startMatrix,
@@ -134,6 +135,36 @@ describe("an answer", () => {
   });
 });
 
+describe("one lane that was left out", () => {
+  const MADE_UP = 77;
+  const answer = withWalks((state, steps) => {
+    const ends = Buffer.from(everyWalk(state, steps));
+    if (steps !== ROUND_STEPS) return ends;
+    ends.writeUInt32LE((ends.readUInt32LE(MADE_UP * LANE_BYTES) ^ 1) >>> 0, MADE_UP * LANE_BYTES);
+    return ends;
+  });
+  /** Always looks at this lane of this round; the vectors of the product are real chance. */
+  const looking = (round: number, lane: number) => {
+    const choices = [round, lane];
+    let drawn = 0;
+    return (bytes: number) => {
+      if (bytes !== 6) return randomBytes(bytes);
+      const choice = Buffer.alloc(6);
+      choice.writeUIntLE(choices[drawn++ % 2] ?? 0, 0, 6);
+      return choice;
+    };
+  };
+
+  it.each([
+    [0, MADE_UP, "memory_wrong"],
+    [0, MADE_UP + 1, "ok"],
+    [1, MADE_UP, "ok"],
+  ])("is seen by who looks there: round %i, lane %i: %s", (round, lane, wanted) => {
+    const verdict = verifyProof(caseOf(work, answer), looking(round, lane));
+    expect(verdict.ok ? "ok" : verdict.code).toBe(wanted);
+  });
+});
+
 /** An answer whose walks are these; the product is that of the matrices which follow from them. */
 function withWalks(walks: (state: Uint8Array, steps: number) => Uint8Array): Uint8Array {
   let state = firstState(work);
@@ -150,8 +181,16 @@ function withWalks(walks: (state: Uint8Array, steps: number) => Uint8Array): Uin
   return Buffer.concat(parts);
 }
 
+function everyWalk(state: Uint8Array, steps: number): Uint8Array {
+  return walks(state, steps, (block) => block);
+}
+
 /** Blocks with odd numbers count as their neighbour: half the memory would do. */
 function halfWalks(state: Uint8Array, steps: number): Uint8Array {
+  return walks(state, steps, (block) => block - (block % 2));
+}
+
+function walks(state: Uint8Array, steps: number, kept: (block: number) => number): Uint8Array {
   const blocks = blocksOf(WORK.memoryMiB);
   const memory = new Int32Array(blocks * BLOCK_WORDS);
   for (let block = 0; block < blocks; block += 1) fillBlock(memoryKey(state), block, memory, block * BLOCK_WORDS);
@@ -159,7 +198,7 @@ function halfWalks(state: Uint8Array, steps: number): Uint8Array {
   for (let index = 0; index < LANES; index += 1) {
     const lane = startLane(chaseKey(state), index);
     for (let step = 0; step < steps; step += 1) {
-      stepLane(lane, blocks, (block, word) => memory[(block - (block % 2)) * BLOCK_WORDS + word] ?? 0);
+      stepLane(lane, blocks, (block, word) => memory[kept(block) * BLOCK_WORDS + word] ?? 0);
     }
     ends.writeUInt32LE(lane.a, index * LANE_BYTES);
     ends.writeUInt32LE(lane.b, index * LANE_BYTES + 4);
