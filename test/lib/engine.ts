@@ -19,7 +19,7 @@ const LOG_LINES_SHOWN = 25;
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 /** Names say whose they are, so that those of a run that was killed can be told from those of one that goes on. */
 const PREFIX = "qubix-engine";
-const NAME = new RegExp(`^${PREFIX}-(\\d+)-(\\d+)-[0-9a-f]{6}$`);
+const NAME = new RegExp(`^${PREFIX}-(\\d+)-(\\d+)-[0-9a-f]{6}(-[a-z0-9]+)?$`);
 /** Where every containerd and shim has its sockets: the Engine gets one of its own there. */
 const CONTAINERD_DIR = "/run/containerd";
 const CGROUPS = "/sys/fs/cgroup";
@@ -44,7 +44,7 @@ export interface CommandResult {
 export interface TestEngine {
   /** Path of its socket. */
   readonly socket: string;
-  /** Name of its network namespace, as `ip netns` knows it. */
+  /** Name of its network namespace, as `ip netns` knows it. Namespaces whose names are this one, `-` and a word are removed with it. */
   readonly namespace: string;
   /** What to put before a command so that it runs in the namespace. */
   readonly enter: readonly string[];
@@ -202,6 +202,8 @@ async function tearDown(name: string): Promise<void> {
     }
     await attempt(["ip", "netns", "delete", name], COMMAND_TIMEOUT_MS);
   }
+  const neighbours = namesIn("/run/netns").filter((other) => other.startsWith(`${name}-`));
+  for (const neighbour of neighbours) await tearDown(neighbour);
   // Where the Engine's mounts were not its own: nothing is left to do.
   const folder = folderOf(name);
   for (const path of mountsBelow(folder)) await attempt(["umount", "--lazy", path], COMMAND_TIMEOUT_MS);

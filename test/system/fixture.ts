@@ -52,6 +52,8 @@ const SMALL_WORKER = [
   "0.10",
   "--local-image",
   "qubix/tiny:local",
+  // Its self-test makes and removes a network, which only tests of networks need.
+  "--no-egress",
 ];
 
 /** A job in the small image that anything can be put into. */

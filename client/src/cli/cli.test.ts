@@ -292,6 +292,7 @@ describe("what goes wrong is said in a line or two, with its exit code", () => {
     ["a command where none belongs", ["jobs", "--", "x"], 2, /Only `run` and `quote`/],
     ["too little money", ["run", ...SPEC, "--price-max", "1000000", "--", "x"], 1, /^error: [\s\S]*wallet/],
     ["not available yet", ["run", ...SPEC, "--standby", "mirror"], 1, /mirror/],
+    ["egress without failover", ["run", ...SPEC, "--network", "egress"], 1, /failover: exclusive[\s\S]*speculative/],
   ])("%s", async (_name, args, code, message) => {
     const ended = await qubix(...args);
     expect(ended).toMatchObject({ code, stdout: "", stderr: expect.stringMatching(message) });

@@ -241,6 +241,8 @@ function withSpecFlags(command: Command): Command {
     .option("--price-max <price>", "highest price for the whole job, standby and fee included, e.g. 0.60/h")
     .option("--duration <time>", "longest paid time, e.g. 1h30m")
     .option("--standby <kind>", "cold, or hot: another machine takes over within a second")
+    .option("--network <kind>", "none, or egress: the internet, and nothing else; needs --failover speculative [none]")
+    .option("--failover <kind>", "speculative: another machine goes on while a silent one may still be acting")
     .option("--checkpoint-interval <time>", "how often a checkpoint is taken [30s]")
     .option("--checkpoint-keep <n>", "how many are kept [3]")
     .option("--input <LOCAL:/to>", "upload a file or folder; repeat for more", append)

@@ -56,11 +56,20 @@ export function refusalOf(state: CoreState, actor: Actor, spec: JobSpec): Refusa
   const missing = unavailableFeatures(spec);
   if (missing.length > 0) {
     const what = missing.join(", ");
-    return refusal(422, "not_available", `This network does not offer yet: ${what}. Leave it out.`, {
+    return refusal(422, "not_available", `This network does not offer yet: ${what}. ${adviceOn(spec)}`, {
       features: missing,
     });
   }
   return imageRefusal(state, actor, spec.image) ?? fundsRefusal(state, actor, spec);
+}
+
+/** `exclusive` is the default of jobs with a network: they have not asked for it, so they are told what to ask for. */
+function adviceOn(spec: JobSpec): string {
+  if (spec.network !== "egress" || spec.failover !== "exclusive") return "Leave it out.";
+  return (
+    "A job with network: egress has to say failover: speculative: should its worker fall silent, another one starts it again" +
+    " while the old container may still act outside for a while, so what it does there must bear being done twice."
+  );
 }
 
 function imageRefusal(state: CoreState, actor: Actor, image: string): Refusal | undefined {

@@ -25,6 +25,7 @@ import { createProver, type Prover } from "../proof/prover.ts";
 import { createContainers } from "../runner/containers.ts";
 import { createEngine, type Engine, LOOK_TIMEOUT_MS } from "../runner/engine.ts";
 import type { PumpPosition } from "../runner/log-pump.ts";
+import { createJobNetworks } from "../runner/network/job-networks.ts";
 import { createRunner, type Runner } from "../runner/runner.ts";
 import { openSecrets, type Secrets } from "../secrets/open.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
@@ -34,6 +35,7 @@ import { serveAgent } from "./agent-socket.ts";
 import type { StartConfig } from "./config.ts";
 import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
 import { createGpus, type Gpus } from "./gpus.ts";
+import { createEgressOffer, type EgressOffer } from "./egress.ts";
 import type { Identity } from "./identity.ts";
 import { createMeasures, type Measures } from "./measures.ts";
 import { createOfferKeeper, type OfferParts } from "./offer.ts";
@@ -70,6 +72,7 @@ interface Parts {
   readonly prover: Prover;
   readonly measures: Measures;
   readonly owner: Owner;
+  readonly egress: EgressOffer;
 }
 
 export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
@@ -115,9 +118,11 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       heartbeatMs: () => heartbeatEveryMs(state.config, state.slots.size > 0),
     });
     const bulk = createBulkLink({ identity: link, logger: ports.logger, random: Math.random });
+    const egress = createEgressOffer({ engine, logger: ports.logger, keeper }, ports.identity.workerId, config.egress);
     const runner = makeRunner({
       engine,
       volumes,
+      egress,
       clock,
       journal,
       control,
@@ -162,12 +167,14 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     });
     measures.start();
     connect({ control, runner, loop, state, prover, owner, secrets: secrets.store }, ports);
-    return { journal, state, loop, runner, control, bulk, server, gpus, prover, measures, owner };
+    egress.start();
+    return { journal, state, loop, runner, control, bulk, server, gpus, prover, measures, owner, egress };
   }
 
   function makeRunner(given: {
     readonly engine: Engine;
     readonly volumes: Volumes;
+    readonly egress: EgressOffer;
     readonly clock: BootClock;
     readonly journal: Journal;
     readonly control: ControlLink;
@@ -178,13 +185,18 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     readonly gpus: Gpus;
     readonly owner: Owner;
   }): Runner {
-    const { engine, volumes, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus, owner } = given;
+    const { engine, egress, volumes, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus, owner } = given;
     const { live } = owner;
     return createRunner(
       {
         engine,
         containers: createContainers(engine, ports.identity.workerId, config.sandboxRuntime),
         volumes,
+        networks: createJobNetworks(
+          { engine, logger: ports.logger, failed: () => egress.doubt() },
+          ports.identity.workerId,
+          config.egress,
+        ),
         clock,
         logger: ports.logger,
         sendLog(body, durable) {
@@ -209,6 +221,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       {
         slotsDir,
         hostCpus,
+        dns: config.dns,
         images: {
           get localImages() {
             return live.localImage;
@@ -230,6 +243,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       stopping.gpus.stop();
       stopping.measures.stop();
       stopping.owner.stop();
+      stopping.egress.stop();
       stopping.runner.stop();
       stopping.prover.stop();
       stopping.bulk.stop();

@@ -5,8 +5,12 @@ import { currencySchema, parseImageRef, REGISTRIES_ALLOWED_DEFAULT, regionSchema
 import { LOG_LEVELS } from "@qubix/shared/runtime";
 import { parseQuietHours } from "./owner/quiet-hours.ts";
 import { SANDBOX_RUNTIME_DEFAULT } from "../runner/host-config.ts";
+import { DNS_DEFAULT } from "../runner/network/host-network.ts";
+import { isPublicAddress } from "../runner/network/ranges.ts";
 
 const MICRO_DIGITS = 6;
+/** The system's resolver asks no more than these. */
+const RESOLVERS_MAX = 3;
 const PORT_MAX = 65_535;
 
 /** Flags that may be given several times; in a variable they are separated by commas. */
@@ -37,6 +41,11 @@ const quietHours = list.superRefine((windows, context) => {
   if (parsed.kind === "invalid") context.addIssue({ code: "custom", message: parsed.why });
 });
 
+const resolverList = list.refine(
+  (addresses) => addresses.length > 0 && addresses.length <= RESOLVERS_MAX && addresses.every(isPublicAddress),
+  `name 1 to ${RESOLVERS_MAX} resolvers by public IPv4 addresses, e.g. 9.9.9.9; jobs cannot reach those of a private network`,
+);
+
 export const startConfigSchema = z.object({
   dataDir: z.string().min(1),
   url: z
@@ -65,6 +74,8 @@ export const startConfigSchema = z.object({
     .string()
     .refine((text) => parseListen(text) !== undefined, "an address and port such as 127.0.0.1:9420, or a port alone")
     .optional(),
+  egress: z.stringbool().or(z.boolean()).default(true),
+  dns: resolverList.default([...DNS_DEFAULT]),
   dockerSocket: z.string().min(1).default("/var/run/docker.sock"),
   /** The Engine's name for gVisor. */
   sandboxRuntime: z.string().min(1).default(SANDBOX_RUNTIME_DEFAULT),

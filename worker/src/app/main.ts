@@ -33,6 +33,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--data-dir <dir>", "where the worker keeps its key and journal, or will")
     .option("--url <url>", "the orchestrator, before enrolment")
     .option("--registry <host>", "a registry to pull from, instead of the default list; repeatable", collect)
+    .option("--egress", "look whether jobs with a network can be taken (yes)")
+    .option("--no-egress", "only jobs without a network are to be taken")
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
     .option("--sandbox-runtime <name>", "the Engine's name for gVisor, which sandboxed jobs run under (runsc)")
     .option("--config <file>", "settings as JSON; flags and QUBIX_* variables win")
@@ -63,6 +65,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--yield-gpu <on|off>", "take a GPU back while somebody else uses it; jobs on it move away (on)")
     .option("--yield-gpu-ignore <name>", "a program whose use of a GPU does not count; repeatable", collect)
     .option("--yield-gpu-quiet-min <n>", "minutes of quiet until such a GPU is offered again (10)")
+    .option("--egress", "take jobs that may reach the internet, and nothing else (where the self-test passes)")
+    .option("--no-egress", "take only jobs without a network")
+    .option("--dns <address>", "a public resolver for jobs with a network (9.9.9.9, 1.1.1.1); repeatable", collect)
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
     .option("--sandbox-runtime <name>", "the Engine's name for gVisor, which sandboxed jobs run under (runsc)")
     .option(

@@ -37,7 +37,9 @@ const HOST_CONFIG: Readonly<Record<string, Check>> = {
   CapAdd: is([]),
   SecurityOpt: is(["no-new-privileges:true"]),
   ReadonlyRootfs: is(true),
-  NetworkMode: is("none"),
+  NetworkMode: (value, { run }) => value === (run.network === "egress" ? "qubix-wrk-x-job-a_r0e1" : "none"),
+  Dns: absentOr((value, { run }) => run.network === "egress" && is(["9.9.9.9", "1.1.1.1"])(value, { run } as Given)),
+  DnsSearch: absentOr((value, { run }) => run.network === "egress" && is(["."])(value, { run } as Given)),
   IpcMode: is("private"),
   CgroupnsMode: is("private"),
   PidsLimit: (value) => isCount(value) && value >= 512 && value <= 4096,
@@ -77,13 +79,13 @@ const REQUEST: Readonly<Record<string, Check>> = {
   AttachStderr: is(false),
   OpenStdin: is(false),
   Tty: is(false),
-  NetworkDisabled: is(true),
+  NetworkDisabled: (value, { run }) => value === (run.network !== "egress"),
   HostConfig: (value, given) => complaints(value, HOST_CONFIG, given).length === 0,
 };
 
 /** What must be in every request: leaving one out would be the Engine's weaker default. */
 const NEVER_ABSENT = [
-  ...Object.keys(HOST_CONFIG).filter((key) => !["Runtime", "DeviceRequests"].includes(key)),
+  ...Object.keys(HOST_CONFIG).filter((key) => !["Runtime", "DeviceRequests", "Dns", "DnsSearch"].includes(key)),
   "name",
   "Image",
   "Env",
@@ -235,6 +237,7 @@ const runs: fc.Arbitrary<RunSpec> = fc.record(
     stopGraceS: fc.nat(),
     checkpointIntervalS: fc.nat(),
     isolation: fc.constant("sandboxed" as const),
+    network: fc.constant("egress" as const),
     secretNames: fc.array(text, { maxLength: 2 }),
     registryAuth: fc.constant(true as const),
     imageDigest: text,
@@ -330,6 +333,8 @@ describe("a container", () => {
       { MemorySwap: -1 },
       { PidsLimit: -1 },
       { NetworkMode: "host" },
+      { NetworkMode: "bridge" },
+      { Dns: ["192.168.1.1"] },
       { Sysctls: {} },
       { Runtime: "x" },
       { Mounts: [{ ...good.HostConfig.Mounts[0], Source: "/var/run/docker.sock" }] },

@@ -7,6 +7,7 @@
 import type { ContainerCreateOptions } from "dockerode";
 import type { RunSpec } from "@qubix/shared/protocol";
 import { containerEnvironment } from "./environment.ts";
+import { networkRequest } from "./network/host-network.ts";
 import type { SlotFolders } from "./slot-folders.ts";
 
 export const LABEL_WORKER = "qubix.worker";
@@ -68,6 +69,8 @@ export interface ContainerInput {
   readonly hostCpus: number;
   /** The Engine's name for gVisor, which a job with `isolation: sandboxed` runs under. */
   readonly sandboxRuntime: string;
+  /** Resolvers for a job with a network. */
+  readonly dns?: readonly string[] | undefined;
 }
 
 /** What is asked of the Engine. The types of its API lack one of the settings. */
@@ -83,6 +86,7 @@ export interface ContainerRequest extends ContainerCreateOptions {
 export function containerOptions(input: ContainerInput): ContainerRequest {
   const { run, image } = input;
   const memory = run.memoryMiB * MIB;
+  const network = networkRequest(run, input.workerId, input.slotId, input.dns);
   return {
     name: input.containerName,
     Image: image.id,
@@ -101,14 +105,14 @@ export function containerOptions(input: ContainerInput): ContainerRequest {
     AttachStderr: false,
     OpenStdin: false,
     Tty: false,
-    NetworkDisabled: true,
+    NetworkDisabled: network.NetworkDisabled,
     HostConfig: {
       Privileged: false,
       CapDrop: ["ALL"],
       CapAdd: [],
       SecurityOpt: ["no-new-privileges:true"],
       ReadonlyRootfs: true,
-      NetworkMode: "none",
+      ...network.HostConfig,
       IpcMode: "private",
       CgroupnsMode: "private",
       PidsLimit: PIDS_MAX,

@@ -1,5 +1,6 @@
 // What went wrong in a slot, in the protocol's words: whose fault it is decides whether it costs a retry or a failover.
 import type { EndOutcome } from "@qubix/shared/protocol";
+import { QubixError } from "@qubix/shared/runtime";
 import type { ContainerProblem } from "./container-problem.ts";
 import type { ImageProblem } from "./image.ts";
 
@@ -22,7 +23,8 @@ export function problemOutcome(problem: ContainerProblem): EndOutcome {
     : { kind: "worker_failed", code: problem.code, message };
 }
 
-export function outcomeOfError(code: WorkerFault, error: unknown): EndOutcome {
+export function outcomeOfError(fallback: WorkerFault, error: unknown): EndOutcome {
+  const code = error instanceof QubixError && error.code === "isolation_failed" ? error.code : fallback;
   return { kind: "worker_failed", code, message: clip(toldAbroad(error)) };
 }
 

@@ -12,14 +12,16 @@ import { releaseAt, type Volumes } from "./volumes/volumes.ts";
 export interface ReapPorts {
   readonly containers: Pick<Containers, "list" | "remove">;
   readonly volumes: Volumes;
+  readonly networks: { reap(known: ReadonlySet<SlotId>): Promise<void> };
   readonly secrets: { reap(known: ReadonlySet<SlotId>): void };
   readonly logger: Logger;
 }
 
 export async function reap(known: ReadonlySet<SlotId>, slotsDir: string, ports: ReapPorts): Promise<void> {
-  const { containers, volumes, secrets, logger } = ports;
+  const { containers, networks, volumes, secrets, logger } = ports;
   // Containers first: they use all the others.
   await attempt("containers", () => reapContainers(known, containers, logger));
+  await attempt("networks", () => networks.reap(known));
   await attempt("folders", () => reapFolders(known, slotsDir, volumes));
   await attempt("secrets", async () => secrets.reap(known));
 

@@ -129,6 +129,7 @@ export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): 
       started = false;
       unwatch();
       for (const runner of runners.values()) runner.detach();
+      ports.networks.stop();
     },
   };
 }

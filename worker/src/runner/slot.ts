@@ -17,6 +17,7 @@ import { type Engine, EngineError } from "./engine.ts";
 import { reservedVariables } from "./environment.ts";
 import { ensureImage, type ImagePolicy } from "./image.ts";
 import { followLogs, type LogFollower } from "./log-follower.ts";
+import type { JobNetworks } from "./network/job-networks.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
 import { imageOutcome, outcomeOfError, problemOutcome } from "./outcomes.ts";
 import type { SlotSecrets } from "../secrets/secret-store.ts";
@@ -43,6 +44,7 @@ export interface SlotPorts {
   readonly sendLog: LogPumpPorts["send"];
   readonly positions: LogPositions;
   readonly secrets: SlotSecrets;
+  readonly networks: JobNetworks;
   chunks(jobId: JobId): ChunkPort;
   emit(event: WorkerCoreEvent): void;
   /** What these GPUs do now, where the watch over them knows. */
@@ -53,6 +55,8 @@ export interface SlotConfig {
   readonly slotsDir: string;
   readonly images: ImagePolicy;
   readonly hostCpus: number;
+  /** Resolvers for jobs with a network. */
+  readonly dns?: readonly string[] | undefined;
 }
 
 export interface SlotRunner {
@@ -192,6 +196,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "getting the image" });
     const image = await untilAborted(ensureImage(ports.engine, run.image, config.images, registryAuth), life.signal);
     if (image.kind === "problem") return fail(imageOutcome(image.problem));
+    if (run.network === "egress") await ports.networks.prepare(id);
     const made = await containers.create({
       slotId: id,
       jobId,
@@ -199,6 +204,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       folders,
       secretsFolder: run.secretNames === undefined ? undefined : ports.secrets.folder(id),
       hostCpus: config.hostCpus,
+      dns: config.dns,
     });
     life.signal.throwIfAborted();
     if (made.kind === "problem") return fail(problemOutcome(made));
@@ -255,6 +261,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     running = true;
     ({ gpuUuids } = run);
     const logs = makePump(attempt);
+    if (run.network === "egress") ports.networks.watch(id, { told: tellJob, lost: endUnsafe });
     follower = followLogs(openLogs, logs, life.signal, (message) => {
       // The container's init says so itself when it cannot run the job's command.
       if (message.stream === "stderr") execFailure ??= execFailureIn(message.bytes);
@@ -289,6 +296,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     running = false;
     ports.secrets.remove(id);
     disk?.stop();
+    ports.networks.unwatch(id);
     reader.finish();
     await Promise.race([reader.done, sleep(LOG_DRAIN_MS, life.signal)]);
     logs.flush();
@@ -297,6 +305,21 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const diskExceeded = view !== undefined && (await ranOutOfDisk(view));
     if (life.signal.aborted) return;
     emitExited(view, diskExceeded);
+  }
+
+  async function whyUnsafe(): Promise<string | null> {
+    try {
+      await ports.networks.secure(id);
+      return null;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  /** The container may not run on: the rules around its network are gone. With the network cut off it may end in good order. */
+  function endUnsafe(message: string, isCutOff: boolean): void {
+    emit({ kind: "reclaim", slotId: id, outcome: { kind: "worker_failed", code: "isolation_failed", message } });
+    if (!isCutOff) void insist("kill a container whose network is not safe", () => containers.kill(id));
   }
 
   function emitExited(view: EndedView | undefined, diskExceeded: boolean): void {
@@ -414,6 +437,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
           replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
           // Noted before as well: an agent that dies in between still knows from when on to count.
           note({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
+          if (run.network === "egress") await ports.networks.secure(id);
           const started = await containers.start(id);
           if (started.kind === "problem") return fail(problemOutcome(started));
           if (life.signal.aborted) return;
@@ -427,7 +451,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     async follow(attempt, run) {
       await known();
       replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
+      const unsafe = run.network === "egress" ? await whyUnsafe() : null;
       accompany(attempt, run);
+      if (unsafe !== null) endUnsafe(unsafe, false);
     },
     async readRest(attempt) {
       const logs = makePump(attempt);
@@ -479,6 +505,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       await Promise.allSettled(underWay);
       await insist("remove a container", () => containers.remove(id), true);
       await insist("unmount a slot's disk", () => volumes.release(folders), true);
+      await insist("remove a job's network", () => ports.networks.remove(id), true);
       await insist("delete a slot's folders", () => removeTree(folders.root), true);
       ports.secrets.remove(id);
       ports.positions.forget(id);
@@ -536,6 +563,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     running = false;
     entries?.stop();
     disk?.stop();
+    ports.networks.unwatch(id);
     life.abort();
     pump?.stop();
   }

@@ -15,6 +15,7 @@ import type { WorkerCoreEvent } from "../core/index.ts";
 import { createBootClock } from "./boot-clock.ts";
 import { createContainers } from "./containers.ts";
 import { createEngine } from "./engine.ts";
+import { createJobNetworks } from "./network/job-networks.ts";
 import type { PumpPosition } from "./log-pump.ts";
 import { createSecretStore, type SecretStore } from "../secrets/secret-store.ts";
 import { makeMemoryFolder, memoryFolderCandidates } from "../secrets/memory-folder.ts";
@@ -168,6 +169,7 @@ export async function createBench(bound: DiskBound = VOLUMES, images: readonly s
     engine,
     containers,
     volumes: createVolumes(bound),
+    networks: createJobNetworks({ engine, logger }, workerId),
     clock: createBootClock(),
     logger,
     sendLog(body: { stream: "stdout" | "stderr"; offset: number; text: string }, answered: (taken: boolean) => void) {

@@ -31,6 +31,8 @@ export interface SpecFlags extends SecretFlags {
   readonly priceMax?: string;
   readonly duration?: string;
   readonly standby?: string;
+  readonly failover?: string;
+  readonly network?: string;
   readonly checkpointInterval?: string;
   readonly checkpointKeep?: string;
   readonly input?: readonly string[];
@@ -126,6 +128,8 @@ export function buildSpec(file: Fields, flags: SpecFlags, command: readonly stri
     avoid: flags.avoid,
   });
   set("standby", flags.standby);
+  set("failover", flags.failover);
+  set("network", flags.network);
   set("outputs", flags.output);
   set(
     "shmMiB",

@@ -5,6 +5,7 @@ import { checkSecrets } from "../../secrets/doctor.ts";
 import type { CheckArea } from "./check.ts";
 import { checkDataDir } from "./checks/data-dir.ts";
 import { checkDocker } from "./checks/docker.ts";
+import { checkJobEgress } from "./checks/egress.ts";
 import { checkProgram } from "./checks/program.ts";
 
 export const CHECK_AREAS: readonly CheckArea[] = [
@@ -14,4 +15,5 @@ export const CHECK_AREAS: readonly CheckArea[] = [
   { name: "Isolation", run: checkIsolation },
   { name: "Secrets", run: checkSecrets },
   { name: "Proofs", run: checkProofs },
+  { name: "Jobs with egress", run: checkJobEgress },
 ];
