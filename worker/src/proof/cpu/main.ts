@@ -16,6 +16,7 @@ interface Failure {
 
 async function main(): Promise<void> {
   setPriority(PRIORITY);
+  beFirstToGo();
   endWithParent();
   const { values } = parseArgs({
     options: {
@@ -51,6 +52,15 @@ async function main(): Promise<void> {
   const { answer, ...report } = proof;
   writeFileSync(values.answer, answer, { mode: 0o600 });
   process.stdout.write(`${JSON.stringify({ kind: "cpu", ...report })}\n`, () => process.exit(0));
+}
+
+/** Should memory run out after all, Linux takes this program before a job. */
+function beFirstToGo(): void {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", "1000");
+  } catch {
+    // Not Linux.
+  }
 }
 
 /** The agent holds the other end of our input: when it is gone, so is the need for a proof. */
