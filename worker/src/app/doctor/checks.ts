@@ -6,12 +6,18 @@ import type { CheckArea } from "./check.ts";
 import { checkDataDir } from "./checks/data-dir.ts";
 import { checkDocker } from "./checks/docker.ts";
 import { checkJobEgress } from "./checks/egress.ts";
+import { checkOrchestrator } from "./checks/orchestrator.ts";
 import { checkProgram } from "./checks/program.ts";
+import { checkGpus, checkRegistries, checkTime } from "./checks/system.ts";
 
 export const CHECK_AREAS: readonly CheckArea[] = [
   { name: "Program", run: checkProgram },
   { name: "Data directory", run: checkDataDir },
+  { name: "Orchestrator", run: checkOrchestrator },
+  { name: "Time synchronisation", run: checkTime },
   { name: "Docker Engine", run: checkDocker },
+  { name: "Registries", run: checkRegistries },
+  { name: "NVIDIA driver", run: checkGpus },
   { name: "Isolation", run: checkIsolation },
   { name: "Secrets", run: checkSecrets },
   { name: "Proofs", run: checkProofs },

@@ -1,15 +1,18 @@
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { WebSocketServer } from "ws";
 import { loadConfig } from "@qubix/shared/runtime";
 import { createEngine } from "../../runner/engine.ts";
 import { createKey } from "../../link/keys.ts";
-import { writeFile } from "node:fs/promises";
 import { startConfigSchema } from "../config.ts";
 import { type Check, type DoctorConfig, fail, ok, skip, warn } from "./check.ts";
 import { checkDataDir } from "./checks/data-dir.ts";
 import { checkDocker, compareVersions, type EngineInfo, judgeEngine } from "./checks/docker.ts";
+import { checkOrchestrator } from "./checks/orchestrator.ts";
 import { isHealthy, runDoctor } from "./doctor.ts";
 import { renderCheck, renderSummary } from "./render.ts";
 
@@ -100,6 +103,60 @@ describe("the data directory", () => {
     expect(after["Agent"]?.status).toBe("skip");
     await writeFile(join(dir, "key.pem"), "no key");
     expect(byName(await checkDataDir(contextOf()))["Enrolment"]?.status).toBe("fail");
+  });
+});
+
+describe("the way to the orchestrator", () => {
+  async function served(date: string, status = 200) {
+    const http = createServer((request, response) => {
+      response.writeHead(request.url === "/healthz" ? status : 404, { date }).end();
+    });
+    const sockets = new WebSocketServer({ server: http });
+    sockets.on("connection", (socket) => socket.send("{}"));
+    await new Promise<void>((resolve) => {
+      http.listen(0, "127.0.0.1", resolve);
+    });
+    const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+    return {
+      url,
+      stop: () => {
+        sockets.close();
+        http.closeAllConnections();
+        http.close();
+      },
+    };
+  }
+  const told = (checks: readonly Check[]) => checks.map(({ name, status }) => `${name} ${status}`);
+
+  it("is open: name, port, health, clock and socket", async () => {
+    const { url, stop } = await served(new Date().toUTCString());
+    expect(told(await checkOrchestrator(contextOf({ url })))).toEqual([
+      "TLS ok",
+      "Orchestrator ok",
+      "Clock ok",
+      "WebSocket ok",
+    ]);
+    stop();
+    const closed = await checkOrchestrator(contextOf({ url }));
+    expect(closed).toMatchObject([{ status: "fail", found: expect.stringContaining("ECONNREFUSED") }]);
+  });
+
+  it("shows a clock that is wrong, an answer that is no health, and a name that is none", async () => {
+    const early = await served(new Date(Date.now() - 60_000).toUTCString());
+    const clock = (await checkOrchestrator(contextOf({ url: early.url }))).find(({ name }) => name === "Clock");
+    expect(clock).toMatchObject({ status: "warn", found: expect.stringMatching(/^(58|59|60) s ahead$/) });
+    early.stop();
+    const sick = await served(new Date().toUTCString(), 503);
+    expect(told(await checkOrchestrator(contextOf({ url: sick.url })))).toEqual([
+      "TLS ok",
+      "Orchestrator fail",
+      "Clock ok",
+    ]);
+    sick.stop();
+    expect(await checkOrchestrator(contextOf({ url: "http://no-such-host.invalid" }))).toMatchObject([
+      { status: "fail", found: expect.stringContaining("no address") },
+    ]);
+    expect(await checkOrchestrator(contextOf())).toMatchObject([{ status: "skip" }]);
   });
 });
 
