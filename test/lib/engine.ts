@@ -58,6 +58,10 @@ export interface TestEngine {
   exec(command: readonly string[], timeoutMs?: number): Promise<CommandResult>;
   /** Copies an image of the machine's Engine. */
   loadImage(name: string): Promise<void>;
+  /** Stops the Engine's own process in good order and waits until it is gone. It takes its containers with it, unless `live-restore` is on. */
+  halt(): Promise<void>;
+  /** Starts it again after {@link TestEngine.halt}; resolves when it answers. */
+  resume(): Promise<void>;
   /** Ends the Engine, its containers and whatever else runs in the namespace, and removes all that it had. Can be called twice. */
   stop(): Promise<void>;
 }
@@ -89,7 +93,7 @@ async function start(name: string, folder: string, options: TestEngineOptions): 
   await options.network?.(name);
   const socket = join(folder, "docker.sock");
   const logFile = join(folder, "dockerd.log");
-  const pid = await startDaemon(name, folder, enter, options, logFile);
+  let pid = await startDaemon(name, folder, enter, options, logFile);
   let stopped: Promise<void> | null = null;
   const docker = (args: readonly string[], timeoutMs = DOCKER_TIMEOUT_MS) =>
     command(["docker", "--host", `unix://${socket}`, ...args], timeoutMs);
@@ -109,6 +113,18 @@ async function start(name: string, folder: string, options: TestEngineOptions): 
         IMAGE: image,
         SOCKET: socket,
       });
+    },
+    halt: async () => {
+      kill(pid, "SIGTERM");
+      const deadline = performance.now() + READY_TIMEOUT_MS;
+      while (isRunning(pid)) {
+        if (performance.now() > deadline) throw new Error(`the test's dockerd did not stop`);
+        await sleep(READY_POLL_MS);
+      }
+    },
+    resume: async () => {
+      pid = await startDaemon(name, folder, enter, options, logFile);
+      await untilReady(docker, pid, logFile);
     },
     stop: () => (stopped ??= tearDown(name)),
   };
@@ -136,8 +152,15 @@ async function startDaemon(
     ...options.config,
   };
   writeFileSync(configFile, JSON.stringify(config, null, 2));
-  const prepare = `mkdir -p ${CONTAINERD_DIR} && mount -t tmpfs tmpfs ${CONTAINERD_DIR} && exec "$@"`;
-  const inOwnMounts = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", prepare, "sh"];
+  // A process that does nothing keeps the mounts while the Engine is down.
+  const holderFile = join(folder, "holder.pid");
+  const holder = readText(holderFile).trim();
+  const prepare = `mkdir -p ${CONTAINERD_DIR} && mount -t tmpfs tmpfs ${CONTAINERD_DIR} || exit 1
+    sleep infinity & echo $! > "$0"; exec "$@"`;
+  const inOwnMounts =
+    holder === ""
+      ? ["unshare", "--mount", "--propagation", "slave", "sh", "-c", prepare, holderFile]
+      : ["nsenter", `--mount=/proc/${holder}/ns/mnt`, "--"];
   const [file, ...args] = [...enter, ...inOwnMounts, "dockerd", "--config-file", configFile];
   const log = openSync(logFile, "a");
   try {

@@ -20,11 +20,13 @@ export interface TestNetwork extends Network {
 export async function startTestNetwork(
   names: readonly string[],
   workerArgs: readonly string[] = [],
+  orchestratorArgs: readonly string[] = [],
 ): Promise<TestNetwork> {
   const folder = mkdtempSync(join(tmpdir(), "qubix-system-"));
-  const network = await startNetwork({ folder });
+  const network = await startNetwork({ folder, orchestratorArgs });
   for (const name of names) await network.addWorker({ name, args: [...SMALL_WORKER, ...workerArgs] });
-  await network.listed();
+  // Without proofs every worker is on the market as soon as it is connected.
+  if (!orchestratorArgs.includes("off")) await network.listed();
   const consumer = await network.addConsumer("consumer", CREDIT.toString());
   return {
     ...network,
@@ -41,7 +43,7 @@ export async function startTestNetwork(
   };
 }
 
-const SMALL_WORKER = [
+export const SMALL_WORKER = [
   "--cpus",
   "2",
   "--memory-mib",

@@ -17,7 +17,7 @@ import { lookAtImage } from "./image-facts.ts";
 import { firstFileOfTar, needsFiles, type NumericUser, resolveUser } from "./image-user.ts";
 import { reapSandbox } from "./sandbox-orphans.ts";
 import { slotFileName } from "./slot-folders.ts";
-import { sleep } from "./waiting.ts";
+import { type Ended, untilEnded } from "./container-end.ts";
 
 export interface ContainerView {
   /** The Engine's name for it. */
@@ -29,10 +29,7 @@ export interface ContainerView {
   readonly wallRanMs: number;
 }
 
-export interface EndedView extends ContainerView {
-  /** The Engine was out of reach for a time while the container ran. */
-  readonly engineLost: boolean;
-}
+export type EndedView = ContainerView & Ended;
 
 /** `image`: what to create from, where it is not what the run calls it. */
 export type ContainerOrder = Omit<ContainerInput, "workerId" | "containerName" | "image" | "sandboxRuntime"> & {
@@ -67,8 +64,6 @@ export interface ContainerStats {
   readonly memoryMiB: number;
 }
 
-/** Pause before the Engine is asked again about a container it was in the middle of waiting for. */
-const ENGINE_RETRY_MS = 1_000;
 const MIB = 1024 * 1024;
 const NS_PER_MS = 1_000_000;
 
@@ -141,22 +136,7 @@ export function createContainers(
         return { kind: "problem", code: "isolation_failed", message: `The sandbox did not start. ${said}` };
       }
     },
-    async ended(slotId, signal) {
-      for (let engineLost = false; ; ) {
-        signal.throwIfAborted();
-        try {
-          await containerOf(slotId).wait({ condition: "not-running", abortSignal: signal });
-          const view = await inspect(slotId);
-          if (view === undefined) return undefined;
-          if (view.state === "exited") return { ...view, engineLost };
-        } catch (error) {
-          signal.throwIfAborted();
-          if ((error as { statusCode?: number }).statusCode === 404) return undefined;
-          engineLost = true;
-        }
-        await sleep(ENGINE_RETRY_MS, signal);
-      }
-    },
+    ended: (slotId, signal) => untilEnded(engine, nameOf(slotId), () => inspect(slotId), signal),
     async logs(slotId, since, signal) {
       const options = {
         follow: true,
@@ -164,12 +144,12 @@ export function createContainers(
         stderr: true,
         timestamps: true,
         ...(since === undefined ? {} : { since }),
-        abortSignal: signal,
       };
       // The types know `since` as a number only, which has not the digits for nanoseconds.
-      const stream = await engine.call("read a container's output", LOOK_TIMEOUT_MS, () =>
-        containerOf(slotId).logs(options as unknown as Docker.ContainerLogsOptions & { follow: true }),
-      );
+      const stream = await engine.call("read a container's output", LOOK_TIMEOUT_MS, (timeout) => {
+        const whole = { ...options, abortSignal: AbortSignal.any([signal, timeout]) };
+        return containerOf(slotId).logs(whole as unknown as Docker.ContainerLogsOptions & { follow: true });
+      });
       return stream as unknown as Readable;
     },
     async stop(slotId, graceS) {

@@ -290,6 +290,17 @@ describe("after the agent's own crash", () => {
     expect((await bench.slot("s1").found()).state).toBe("absent");
   });
 
+  it("one whose notes a power cut tore is lost, not failed", async () => {
+    const run = shell("exit 3");
+    const before = bench.slot("s1");
+    await before.prepare(jobId, run, null);
+    await before.start(ATTEMPT, run);
+    await bench.event("exited");
+    before.detach();
+    await writeFile(join(bench.dir, "slots/s1/own/notes.json"), '{"user":{"uid"');
+    expect((await bench.slot("s1").found()).state).toBe("absent");
+  });
+
   it("nothing is left after a removal", async () => {
     const run = shell("sleep 60");
     const slot = bench.slot("s1");

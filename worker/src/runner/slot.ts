@@ -328,7 +328,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       const message = "The container was deleted while it ran.";
       return fail({ kind: "worker_failed", code: "lost_container", message });
     }
-    if (view.engineLost && exitCode !== 0) {
+    if (view.endedByEngine) {
       // It was most likely taken down with the Engine: that is not the job's own failure.
       const message = `The Docker Engine went away while the container ran, and it ended with exit code ${exitCode}.`;
       return fail({ kind: "worker_failed", code: "docker_error", message });
@@ -398,9 +398,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       const view = await containers.inspect(id);
       await volumes.reopen(folders);
       await known();
-      // What a reboot of the machine ended did not end by itself.
+      // What a reboot of the machine ended did not end by itself; a power cut may have taken the newest notes with it.
       const started = notes?.started ?? null;
-      const rebooted = started !== null && started.bootId !== clock.bootId && notes?.ended === false;
+      const rebooted = started === null || (started.bootId !== clock.bootId && notes?.ended === false);
       const gone = view === undefined || (view.state === "exited" && (rebooted || wasKilledUnseen(view)));
       if (gone) return { ...ABSENT, ranMs: notes?.ranMs ?? 0 };
       const newest = (await listEntries(folders.checkpoint)).at(-1);
