@@ -56,7 +56,7 @@ export interface CoreConfig {
   /** Offers looked at beyond the first that fits, in search of one of another provider or without trouble. */
   readonly preferenceScanMax: number;
   readonly workerProofs: WorkerProofs;
-  /** Challenges under way over the fleet: each ends with an answer of up to 40 MiB that has to be checked. */
+  /** Machines under challenges at a time, over the fleet: each challenge ends with an answer of a few MiB that is held and checked. */
   readonly proofsUnderWayMax: number;
   /** From a challenge to its commitment: the hardware does nothing else meanwhile. The shell gives up sooner where less was allowed. */
   readonly proofCommitMsMax: number;

@@ -128,8 +128,8 @@ function newMachine(worker: WorkerRecord, nowMs: number): Machine {
     greeted: null,
     lostAtMs: null,
     excused: false,
-    proving: null,
-    owes: null,
+    proving: new Map(),
+    owes: new Set(),
     proofCuts: 0,
     proofNotBeforeMs: 0,
   };

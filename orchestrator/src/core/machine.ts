@@ -39,10 +39,10 @@ export interface Machine {
   lostAtMs: number | null;
   /** Silence was excused once because we were late ourselves. */
   excused: boolean;
-  /** The challenge under way. */
-  proving: Proving | null;
-  /** Was asked to prove this and has not committed to an answer, in this session or an earlier one: it takes no new work there. */
-  owes: ProofTargetKey | null;
+  /** Challenges under way, by target: the cores', or those of several GPUs at once. */
+  proving: ReadonlyMap<ProofTargetKey, Proving>;
+  /** Was asked to prove these and has not committed to an answer, in this session or an earlier one: it takes no new work there. */
+  owes: ReadonlySet<ProofTargetKey>;
   /** Challenges in a row that ended with the connection, and until when the next waits for that. */
   proofCuts: number;
   proofNotBeforeMs: number;

@@ -72,7 +72,7 @@ export function isOpen(machine: Machine): boolean {
 
 /** …and has proven its cores and memory where it must, and is not being asked to. */
 export function takesWork(machine: Machine): boolean {
-  return isOpen(machine) && machine.coresListed && machine.owes !== "cpu";
+  return isOpen(machine) && machine.coresListed && !machine.owes.has("cpu");
 }
 
 /** Brings the index up to date and gives the machines that gained capacity. */

@@ -164,6 +164,60 @@ describe("GPUs", () => {
     expect(net.job(job).phase).toBe("starting");
   });
 
+  it("of one machine are asked at once, so that no card answers for another; each verdict counts for its own", () => {
+    const { net, consumer, provider } = network();
+    const gpus = [T4, { ...T4, uuid: "GPU-2" }, { ...T4, uuid: "GPU-3" }];
+    const worker = net.worker(provider, "w", offerOf({ features: ["proofs"], gpus, pricePerGpuHour: PRICE }));
+    verdict(net, worker);
+    const [, ...asked] = challenges(net);
+    expect(asked.map(({ target }) => target)).toEqual(gpus.map(({ uuid }) => ({ kind: "gpu", uuid })));
+    const judge = (at: number, given: ProofVerdict) =>
+      net.do({ kind: "worker.proof", workerId: worker, challengeId: asked[at]?.challengeId ?? "", verdict: given });
+    judge(0, PASSED);
+    judge(1, WRONG);
+    const jobs = [net.submit(consumer, GPU_JOB), net.submit(consumer, GPU_JOB)];
+    expect(jobs.map((id) => net.job(id).phase)).toEqual(["starting", "queued"]);
+    // The third never answers; then the second has another try.
+    net.pass(76_000);
+    expect(gpus.map(({ uuid }) => stateOf(net, worker, `gpu:${uuid}`))).toEqual(["proven", "proving", "failed"]);
+  });
+
+  it("that were asked together are asked together again", () => {
+    const { net, provider } = network({ ...PATIENT, proofCommitMsMax: HOUR });
+    const gpus = [T4, { ...T4, uuid: "GPU-2" }];
+    const worker = net.worker(provider, "w", offerOf({ features: ["proofs"], gpus, pricePerGpuHour: PRICE }));
+    net.silence(worker);
+    verdict(net, worker);
+    for (const { challengeId } of challenges(net).slice(1)) {
+      net.do({ kind: "worker.proof", workerId: worker, challengeId, verdict: PASSED });
+    }
+    const rechecks = net.state.rows.workers
+      .get(worker)
+      ?.proofs.flatMap((proof) => (proof.target === "cpu" ? [] : [proof.recheckAtMs]));
+    expect(rechecks).toHaveLength(2);
+    expect(new Set(rechecks).size).toBe(1);
+  });
+
+  it("count for one worker alone: for the other while the first is away, and then for the first no more", () => {
+    const { net, provider } = network();
+    const [first, second] = ["a", "b"].map((name) => {
+      const worker = net.worker(provider, name, WITH_GPU);
+      verdict(net, worker);
+      verdict(net, worker);
+      return worker;
+    }) as [WorkerId, WorkerId];
+    const states = () => [first, second].map((worker) => stateOf(net, worker, "gpu:GPU-1"));
+    expect(states()).toEqual(["proven", "failed"]);
+    expect(eventsOf(net, "proof_failed").at(-1)?.data["code"]).toBe("uuid_taken");
+    net.close(first);
+    net.pass(2 * MINUTE);
+    verdict(net, second);
+    expect(states()).toEqual(["waiting", "proven"]);
+    net.connect(first, WITH_GPU);
+    verdict(net, first);
+    expect(states()).toEqual(["failed", "proven"]);
+  });
+
   it("named `cpu` are not proven by the cores", () => {
     const { net, consumer, provider } = network();
     const sly = offerOf({ features: ["proofs"], gpus: [{ ...T4, uuid: "cpu" }], pricePerGpuHour: PRICE });

@@ -1,5 +1,6 @@
 // Proofs of hardware: who is challenged when, and what a verdict does. The shell asks, takes the time and judges; this part decides.
-// One challenge a worker at a time, and so many over the fleet; each is volatile: after a restart, or when the connection goes, it is asked anew.
+// The GPUs of a machine are asked at once, or one card could answer for several; its cores alone. So many machines are asked at a time over the fleet.
+// Challenges are volatile: after a restart, or when the connection goes, they are asked anew.
 // Hardware under a challenge takes no new work until its answer is fixed, because that would falsify the time.
 import { type Claim, canProve, claimsOf, dueMs, failureOf, proofOf } from "./proof-claims.ts";
 import type { CoreEvent, ProofVerdict } from "./events.ts";
@@ -15,6 +16,10 @@ import { countUp, effect, emit, put } from "./tables.ts";
 const EXCUSES: ReadonlySet<string> = new Set(["busy"]);
 /** Rows kept of hardware that is not offered any more (a card may come back), so that leaving it out does not shorten a back-off. */
 const ABSENT_KEPT_MAX = 64;
+/** GPUs of one machine that are asked at once: each ends with an answer of a few MiB. */
+const GPUS_AT_ONCE_MAX = 16;
+/** A card that was proven this recently, in parts of the mean time, is not asked only because another one is due. */
+const RECENT_PARTS = 4;
 const MESSAGE_LENGTH_MAX = 500;
 const CODE = /^[a-z][a-z0-9_]{0,39}$/;
 /** Different codes counted; workers name some of their own. */
@@ -22,8 +27,8 @@ const CODES_COUNTED_MAX = 40;
 
 /** Challenges the machine if something of it is due and idle; else sees to it that somebody looks again. */
 export function seekProof(state: CoreState, machine: Machine): void {
-  const { worker, proving } = machine;
-  if (state.config.workerProofs === "off" || proving !== null) return;
+  const { worker } = machine;
+  if (state.config.workerProofs === "off" || machine.proving.size > 0) return;
   forgiveAbsent(state, machine);
   const atMs = Math.max(machine.proofDueMs, machine.proofNotBeforeMs);
   if (atMs > state.nowMs) {
@@ -31,12 +36,15 @@ export function seekProof(state: CoreState, machine: Machine): void {
     return;
   }
   if (!isOpen(machine) || worker.sessionId === null || machine.greeted !== worker.sessionId) return;
-  const claim = nextClaim(state, machine);
+  const claims = nextClaims(state, machine);
   // When what is busy becomes idle, the dispatch comes by.
-  if (claim === undefined) return lookAgain(state, machine);
-  if (state.volatile.proving.size < state.config.proofsUnderWayMax) return challenge(state, machine, claim);
+  if (claims.length === 0) return lookAgain(state, machine);
+  if (state.volatile.proving.size < state.config.proofsUnderWayMax) {
+    for (const claim of claims) challenge(state, machine, claim);
+    return armChallenges(state, machine);
+  }
   const { first, again } = state.volatile.proofsWaiting;
-  if (proofOf(worker, claim) === undefined) first.add(machine);
+  if (claims.some((claim) => proofOf(worker, claim) === undefined)) first.add(machine);
   else if (!first.has(machine)) again.add(machine);
   state.deadlines.set(deadlineKey.proof(machine.id), state.nowMs + state.config.proofRetryMs);
 }
@@ -56,30 +64,39 @@ export function greetProver(state: CoreState, machine: Machine): void {
 
 /** The answer is fixed: the clock has stopped and the hardware is free. */
 export function onCommitted(state: CoreState, machine: Machine, challengeId: string): void {
-  const { proving } = machine;
-  if (proving?.challengeId !== challengeId || proving.committedAtMs !== null) return;
-  patchMachine(state, machine, { proving: { ...proving, committedAtMs: state.nowMs }, owes: null });
-  state.deadlines.set(deadlineKey.challenge(machine.id), state.nowMs + state.config.proofAnswerMsMax);
+  const proving = findChallenge(machine, challengeId);
+  if (proving === undefined || proving.committedAtMs !== null) return;
+  const { target } = proving;
+  patchMachine(state, machine, {
+    proving: new Map(machine.proving).set(target, { ...proving, committedAtMs: state.nowMs }),
+    owes: without(machine.owes, target),
+  });
+  armChallenges(state, machine);
   freed(state, machine);
 }
 
 /** The deadline of a challenge: the shell gave no verdict, because the worker gave no answer. */
 export function onChallengeDue(state: CoreState, machine: Machine): void {
-  const { proving } = machine;
-  if (proving === null) return;
-  const message =
-    proving.committedAtMs === null
-      ? "It did not answer in time."
-      : "It committed to an answer that never arrived. Its line may be too slow.";
-  const code = proving.committedAtMs === null ? "no_commitment" : "no_answer";
-  judge(state, machine, proving, { ok: false, code, message });
+  for (const proving of machine.proving.values()) {
+    if (endMs(state, proving) > state.nowMs) continue;
+    const verdict: ProofVerdict =
+      proving.committedAtMs === null
+        ? { ok: false, code: "no_commitment", message: "It did not answer in time." }
+        : {
+            ok: false,
+            code: "no_answer",
+            message: "It committed to an answer that never arrived. Its line may be too slow.",
+          };
+    judge(state, machine, proving, verdict);
+  }
+  if (machine.proving.size > 0) armChallenges(state, machine);
 }
 
 export function onVerdict(state: CoreState, event: Extract<CoreEvent, { kind: "worker.proof" }>): void {
   const machine = state.ix.machines.get(event.workerId);
+  const proving = machine === undefined ? undefined : findChallenge(machine, event.challengeId);
   // Given up meanwhile: by its deadline, or with its connection.
-  if (machine?.proving?.challengeId !== event.challengeId) return;
-  judge(state, machine, machine.proving, event.verdict);
+  if (machine !== undefined && proving !== undefined) judge(state, machine, proving, event.verdict);
 }
 
 /** Its connection is gone: no failure. What it was asked it still owes, so that nobody evades a challenge by hanging up. */
@@ -87,28 +104,35 @@ export function abandonChallenge(state: CoreState, machine: Machine): void {
   const { proofsWaiting } = state.volatile;
   proofsWaiting.first.delete(machine);
   proofsWaiting.again.delete(machine);
-  if (machine.proving === null) return;
+  if (machine.proving.size === 0) return;
   const cuts = machine.proofCuts + 1;
   const { proofCutMs, proofCutMsMax } = state.config;
   const waitMs = cuts === 1 ? 0 : Math.min(proofCutMs * 2 ** Math.min(cuts - 2, 20), proofCutMsMax);
-  const owes = machine.proving.target;
-  patchMachine(state, machine, { owes, proofCuts: cuts, proofNotBeforeMs: state.nowMs + waitMs });
-  endChallenge(state, machine);
+  const owes = new Set([...machine.owes, ...machine.proving.keys()]);
+  const proofNotBeforeMs = state.nowMs + waitMs;
+  patchMachine(state, machine, { proving: new Map(), owes, proofCuts: cuts, proofNotBeforeMs });
+  endChallenges(state, machine);
 }
 
 // ── Asking ──
 
-/** What is owed, then what is unproven, then what is to be shown again; each only while it is due and idle. */
-function nextClaim(state: CoreState, machine: Machine): Claim | undefined {
-  const { worker } = machine;
-  const open = claimsOf(state.config, worker.offer).filter(
-    (claim) => dueMs(worker, claim) <= state.nowMs && isIdle(machine, claim),
-  );
-  return (
-    open.find(({ key }) => key === machine.owes) ??
-    open.find((claim) => proofOf(worker, claim) === undefined) ??
-    open[0]
-  );
+/** The cores when they are due and idle, else the GPUs; what is owed or unproven comes first. */
+function nextClaims(state: CoreState, machine: Machine): readonly Claim[] {
+  const { worker, owes } = machine;
+  const idle = claimsOf(state.config, worker.offer).filter((claim) => isIdle(machine, claim));
+  const due = idle.filter((claim) => dueMs(worker, claim) <= state.nowMs);
+  const pressing = (claim: Claim): boolean => owes.has(claim.key) || proofOf(worker, claim) === undefined;
+  const next = due.find(pressing) ?? due[0];
+  if (next === undefined || next.target.kind === "cpu") return next === undefined ? [] : [next];
+  const gpus = due.filter(({ target }) => target.kind === "gpu");
+  const beside = idle.filter((claim) => !gpus.includes(claim) && isWorthAsking(state, worker, claim));
+  return [...gpus.filter(pressing), ...gpus.filter((claim) => !pressing(claim)), ...beside].slice(0, GPUS_AT_ONCE_MAX);
+}
+
+/** A card that could stand in for another one that is asked now. */
+function isWorthAsking(state: CoreState, worker: WorkerRecord, claim: Claim): boolean {
+  const proof = claim.target.kind === "gpu" ? proofOf(worker, claim) : undefined;
+  return proof !== undefined && state.nowMs - proof.provenAtMs > state.config.proofRecheckMs / RECENT_PARTS;
 }
 
 /** All that is due is busy; something else becomes due later. */
@@ -136,37 +160,87 @@ function challenge(state: CoreState, machine: Machine, claim: Claim): void {
     fromMs: state.nowMs,
     committedAtMs: null,
   };
-  patchMachine(state, machine, { proving, owes: claim.key });
+  patchMachine(state, machine, {
+    proving: new Map(machine.proving).set(claim.key, proving),
+    owes: new Set(machine.owes).add(claim.key),
+  });
   setUnderWay(state, machine, true);
   state.deadlines.clear(deadlineKey.proof(machine.id));
-  state.deadlines.set(deadlineKey.challenge(machine.id), state.nowMs + state.config.proofCommitMsMax);
   state.ix.market.dirty.add(machine);
   countUp(state, "challenges");
   const { id: workerId, sessionId, offer } = worker;
   effect(state, { kind: "challenge", workerId, sessionId, challengeId, target: claim.target, offer });
 }
 
+/** When a challenge is given up. */
+function endMs({ config }: CoreState, { fromMs, committedAtMs }: Proving): number {
+  return committedAtMs === null ? fromMs + config.proofCommitMsMax : committedAtMs + config.proofAnswerMsMax;
+}
+
+function armChallenges(state: CoreState, machine: Machine): void {
+  const atMs = Math.min(...[...machine.proving.values()].map((proving) => endMs(state, proving)));
+  state.deadlines.set(deadlineKey.challenge(machine.id), atMs);
+}
+
+function findChallenge(machine: Machine, challengeId: string): Proving | undefined {
+  return [...machine.proving.values()].find((proving) => proving.challengeId === challengeId);
+}
+
+function without<Item>(items: ReadonlySet<Item>, item: Item): ReadonlySet<Item> {
+  return new Set([...items].filter((other) => other !== item));
+}
+
 // ── Judging ──
 
 function judge(state: CoreState, machine: Machine, proving: Proving, verdict: ProofVerdict | null): void {
   const { worker } = machine;
-  const proofNotBeforeMs = verdict === null ? state.nowMs + state.config.proofRetryMs : 0;
-  patchMachine(state, machine, { owes: null, proofCuts: 0, proofNotBeforeMs });
-  if (verdict?.ok === true) pass(state, worker, proving, verdict.figures);
-  else if (verdict !== null) fail(state, worker, proving, verdict);
-  endChallenge(state, machine);
+  const { target } = proving;
+  const left = new Map(machine.proving);
+  left.delete(target);
+  const notBeforeMs = verdict === null ? state.nowMs + state.config.proofRetryMs : 0;
+  const proofNotBeforeMs = Math.max(notBeforeMs, machine.proofCuts > 0 ? 0 : machine.proofNotBeforeMs);
+  patchMachine(state, machine, { proving: left, owes: without(machine.owes, target), proofCuts: 0, proofNotBeforeMs });
+  const holder = verdict?.ok === true ? holderOf(state, machine, target) : undefined;
+  if (holder?.worker.phase === "online") fail(state, worker, proving, TAKEN);
+  else if (verdict?.ok === true) {
+    if (holder !== undefined) takeFrom(state, holder.worker, target);
+    pass(state, worker, proving, verdict.figures);
+  } else if (verdict !== null) fail(state, worker, proving, verdict);
+  freed(state, machine);
+  if (left.size > 0) return;
+  endChallenges(state, machine);
   seekProof(state, machine);
 }
 
+const TAKEN = {
+  ok: false,
+  code: "uuid_taken",
+  message: "Another worker that is online has proven a GPU with this UUID. Offer each GPU by one worker only.",
+} as const;
+
+/** Another worker that has proven the GPU of this UUID. */
+function holderOf(state: CoreState, machine: Machine, target: ProofTargetKey): Machine | undefined {
+  if (target === "cpu") return undefined;
+  for (const other of state.ix.machines.values()) {
+    if (other !== machine && other.worker.proofs.some((proof) => proof.target === target)) return other;
+  }
+  return undefined;
+}
+
+/** The card is elsewhere now. */
+function takeFrom(state: CoreState, worker: WorkerRecord, target: ProofTargetKey): void {
+  put(state, "workers", worker.id, { ...worker, proofs: worker.proofs.filter((proof) => proof.target !== target) });
+}
+
 function pass(state: CoreState, worker: WorkerRecord, proving: Proving, figures: ProofRecord["figures"]): void {
-  const { target, model, cpus, memoryMiB, fromMs } = proving;
+  const { target, model, cpus, memoryMiB } = proving;
   const record: ProofRecord = {
     target,
     model,
     cpus,
     memoryMiB,
     provenAtMs: state.nowMs,
-    recheckAtMs: recheckAtMs(state, (proving.committedAtMs ?? state.nowMs) - fromMs),
+    recheckAtMs: recheckAtMs(state, worker, proving),
     figures: Object.fromEntries(Object.entries(figures).slice(0, FIGURES_MAX)),
   };
   const again = worker.proofs.some((proof) => proof.target === target);
@@ -179,11 +253,19 @@ function pass(state: CoreState, worker: WorkerRecord, proving: Proving, figures:
   report(state, worker, "worker_proven", { target, model, figures: record.figures, again });
 }
 
-/** At a random time, so that nobody can prepare for it, and so seldom that it takes its small share of the hardware's time at most. */
-function recheckAtMs(state: CoreState, tookMs: number): number {
+/**
+ * At a random time, so that nobody can prepare for it, and so seldom that it takes its small share of the hardware's time at most. Cards that were asked
+ * together are asked together again.
+ */
+function recheckAtMs(state: CoreState, worker: WorkerRecord, { target, fromMs, committedAtMs }: Proving): number {
   const { proofRecheckMs, proofAgeMsMax, proofTimeParts } = state.config;
-  const waitMs = Math.max(randomWaitMs(state.meta, proofRecheckMs), tookMs * proofTimeParts);
-  return Math.round(state.nowMs + Math.min(waitMs, proofAgeMsMax));
+  const together = worker.proofs.find((other) => other.target !== "cpu" && other.provenAtMs >= fromMs);
+  const drawnMs =
+    together === undefined || target === "cpu"
+      ? randomWaitMs(state.meta, proofRecheckMs)
+      : together.recheckAtMs - state.nowMs;
+  const tookMs = (committedAtMs ?? state.nowMs) - fromMs;
+  return Math.round(state.nowMs + Math.min(Math.max(drawnMs, tookMs * proofTimeParts), proofAgeMsMax));
 }
 
 function fail(
@@ -227,8 +309,8 @@ function kept<Row extends { readonly target: ProofTargetKey }>(worker: WorkerRec
 
 // ── What is under way ──
 
-function endChallenge(state: CoreState, machine: Machine): void {
-  patchMachine(state, machine, { proving: null });
+/** The last of a machine's is over: others have their turn. */
+function endChallenges(state: CoreState, machine: Machine): void {
   setUnderWay(state, machine, false);
   state.deadlines.clear(deadlineKey.challenge(machine.id));
   freed(state, machine);
@@ -245,9 +327,11 @@ function endChallenge(state: CoreState, machine: Machine): void {
 /** Hardware that is not offered any more is not owed either. */
 function forgiveAbsent(state: CoreState, machine: Machine): void {
   const { owes, worker } = machine;
-  if (owes === null || worker.offer === null) return;
-  if (claimsOf(state.config, worker.offer).some(({ key }) => key === owes)) return;
-  patchMachine(state, machine, { owes: null });
+  if (owes.size === 0 || worker.offer === null) return;
+  const claimed = new Set(claimsOf(state.config, worker.offer).map(({ key }) => key));
+  const left = new Set([...owes].filter((key) => claimed.has(key)));
+  if (left.size === owes.size) return;
+  patchMachine(state, machine, { owes: left });
   freed(state, machine);
 }
 
@@ -307,7 +391,7 @@ export function proofStates(state: CoreState, machine: Machine): readonly ProofS
   return claimsOf(state.config, worker.offer).map((claim) => {
     const proof = proofOf(worker, claim);
     const failure = failureOf(worker, claim);
-    const asked = proving?.target === claim.key || machine.owes === claim.key;
+    const asked = proving.has(claim.key) || machine.owes.has(claim.key);
     const unproven = asked ? "proving" : failure !== undefined ? "failed" : "waiting";
     const unable = canProve(worker.offer) ? unproven : "unsupported";
     return { claim, proof, failure, state: proof === undefined ? unable : "proven" };

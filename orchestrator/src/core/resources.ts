@@ -90,7 +90,7 @@ export function pickGpus(machine: Machine, needs: Needs): readonly string[] | un
 
 /** Not taken, counts in the market, and is not being proven. */
 export function gpuIsFree(machine: Machine, uuid: string): boolean {
-  if (machine.usedGpus.has(uuid) || machine.owes === `gpu:${uuid}`) return false;
+  if (machine.usedGpus.has(uuid) || (machine.owes.size > 0 && machine.owes.has(`gpu:${uuid}`))) return false;
   return machine.listedGpus === null || machine.listedGpus.has(uuid);
 }
 

@@ -120,7 +120,7 @@ export interface Volatile {
   readonly standbyFailures: Map<JobId, StandbyFailure>;
   /** Explanations of a moment ago: many jobs end for the same reason at once. */
   readonly explained: { atMs: number; looked: number; readonly texts: Map<string, string> };
-  /** Machines under a challenge, and those that wait for one to end: first what is unproven, then what is shown again. */
+  /** Machines under challenges, and those that wait for one to end: first what is unproven, then what is shown again. */
   readonly proving: Set<Machine>;
   readonly proofsWaiting: { readonly first: Set<Machine>; readonly again: Set<Machine> };
   /** Failed challenges by code; bounded. */

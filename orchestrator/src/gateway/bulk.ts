@@ -141,7 +141,7 @@ export function serveBulk(
     return { what: `chunk ${request.cid}`, bytes: request.stored, kept: true, parts: [], received: 0, whole };
   };
 
-  /** At most one awaited answer a worker, and no larger than its challenge makes it: that bounds what is kept of it. */
+  /** At most one awaited answer a challenge, and no larger than its challenge makes it: that bounds what is kept of it. */
   const takeProof = ({ req, challengeId, bytes }: Proof): Incoming => {
     const kept = proofs.awaits(workerId, challengeId, bytes);
     const whole = (parts: readonly Buffer[]): void => track(req, answer(req, challengeId, Buffer.concat(parts)));

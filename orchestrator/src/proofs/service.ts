@@ -58,18 +58,18 @@ interface Open {
   readonly waiting: { resolve(): void; reject(error: QubixError): void }[];
 }
 
-/** At most one challenge a worker; the core bounds how many there are over the fleet. */
+/** The core bounds how many challenges there are. */
 export function createProofService(ports: ProofPorts): ProofService {
   const { verifier, random, logger, nowMs } = ports;
-  const open = new Map<WorkerId, Open>();
+  /** By challenge; one a target of a worker. */
+  const open = new Map<string, Open>();
   let stopped = false;
 
   const challenge = (effect: Challenge): void => {
     const claimed = claimOf(effect.target, effect.offer);
     if (stopped || claimed === undefined) return;
     const { workerId, sessionId, challengeId, target } = effect;
-    const before = open.get(workerId);
-    if (before !== undefined) forget(before);
+    for (const before of open.values()) if (isReplaced(before.challenge, effect)) forget(before);
     const params = proofParameters(claimed);
     const nonce = Buffer.from(random.bytes(NONCE_BYTES)).toString("base64url");
     const order = { target, nonce, ...params };
@@ -87,13 +87,13 @@ export function createProofService(ports: ProofPorts): ProofService {
       }, params.timeoutMs + COMMIT_GRACE_MS),
       waiting: [],
     };
-    open.set(workerId, own);
+    open.set(challengeId, own);
     ports.send(workerId, sessionId, { kind: "prove", challengeId, ...order });
   };
 
   const find = (workerId: WorkerId, challengeId: string): Open | undefined => {
-    const own = open.get(workerId);
-    return own?.challenge.challengeId === challengeId ? own : undefined;
+    const own = open.get(challengeId);
+    return own?.challenge.workerId === workerId ? own : undefined;
   };
 
   const onCommit = (own: Open, message: Extract<ProofMessage, { kind: "proof.commit" }>): void => {
@@ -125,8 +125,8 @@ export function createProofService(ports: ProofPorts): ProofService {
   /** `null`: it could not be judged. */
   const conclude = (own: Open, verdict: ProofVerdict | null): void => {
     const { workerId, challengeId, target } = own.challenge;
-    if (open.get(workerId) !== own) return;
-    open.delete(workerId);
+    if (open.get(challengeId) !== own) return;
+    open.delete(challengeId);
     clearTimeout(own.timer);
     logger.info({ event: "proof_judged", workerId, target, verdict }, "judged");
     ports
@@ -141,7 +141,7 @@ export function createProofService(ports: ProofPorts): ProofService {
   };
 
   const forget = (own: Open): void => {
-    if (open.get(own.challenge.workerId) === own) open.delete(own.challenge.workerId);
+    open.delete(own.challenge.challengeId);
     clearTimeout(own.timer);
     for (const waiting of own.waiting) waiting.reject(notAwaited());
   };
@@ -168,8 +168,9 @@ export function createProofService(ports: ProofPorts): ProofService {
       return judged;
     },
     closed(workerId, sessionId) {
-      const own = open.get(workerId);
-      if (own?.challenge.sessionId === sessionId) forget(own);
+      for (const own of open.values()) {
+        if (own.challenge.workerId === workerId && own.challenge.sessionId === sessionId) forget(own);
+      }
     },
     async stop() {
       stopped = true;
@@ -177,6 +178,12 @@ export function createProofService(ports: ProofPorts): ProofService {
       await verifier.stop();
     },
   };
+}
+
+/** The core has given the older one up: by its deadline, or with its session. */
+function isReplaced(older: Challenge, { workerId, sessionId, target }: Challenge): boolean {
+  if (older.workerId !== workerId) return false;
+  return older.sessionId !== sessionId || JSON.stringify(older.target) === JSON.stringify(target);
 }
 
 /** What is claimed of the target; undefined when it is not offered (any more). */

@@ -18,17 +18,18 @@ export function checkInvariants(state: CoreState): void {
 /** What is under a challenge is bounded by a deadline, connected, and takes no new work there. */
 function checkProofs(state: CoreState): void {
   const { proving } = state.volatile;
-  assert(proving.size <= state.config.proofsUnderWayMax, `${proving.size} challenges are under way`);
+  assert(proving.size <= state.config.proofsUnderWayMax, `${proving.size} machines are under challenges`);
   for (const machine of state.ix.machines.values()) {
-    assert(proving.has(machine) === (machine.proving !== null), `the challenge of ${machine.id} is not counted`);
-    if (machine.proving === null) continue;
-    const { target, committedAtMs } = machine.proving;
+    assert(proving.has(machine) === machine.proving.size > 0, `the challenges of ${machine.id} are not counted`);
+    if (machine.proving.size === 0) continue;
     assert(state.deadlines.atMs(deadlineKey.challenge(machine.id)) !== undefined, `${machine.id} may prove for ever`);
     assert(machine.worker.sessionId !== null && machine.worker.phase !== "offline", `${machine.id} proves nothing`);
-    assert((machine.owes === target) === (committedAtMs === null), `${machine.id} owes ${machine.owes}`);
-    if (committedAtMs !== null) continue;
-    const busy = target === "cpu" ? machineLoad(machine) > 0 : machine.usedGpus.has(target.slice("gpu:".length));
-    assert(!busy, `${target} of ${machine.id} got work while it is proven`);
+    for (const { target, committedAtMs } of machine.proving.values()) {
+      assert(machine.owes.has(target) === (committedAtMs === null), `${machine.id} owes ${[...machine.owes].join()}`);
+      if (committedAtMs !== null) continue;
+      const busy = target === "cpu" ? machineLoad(machine) > 0 : machine.usedGpus.has(target.slice("gpu:".length));
+      assert(!busy, `${target} of ${machine.id} got work while it is proven`);
+    }
   }
 }
 
