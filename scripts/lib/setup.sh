@@ -8,6 +8,7 @@
 #   setup_build               npm run build
 #   setup_docker "$0" "$@"    a Docker Engine that answers; the arguments are the script's own, should it have to start
 #                             itself again in the group `docker`
+#   setup_registry            an image registry for tests, as a program: its service is not started
 #
 # Messages go to stderr. What the tools print goes to .qubix/setup.log, and its end is shown when one of them fails.
 
@@ -106,6 +107,21 @@ setup_docker() {
   setup_become_root
   setup_engine_answers as_root || setup_start_engine
   setup_engine_answers || setup_join_docker_group "$@"
+}
+
+# Debian starts a service with its package, on a port that may be taken; the tests start a registry of their own.
+setup_registry() {
+  local package=docker-registry booted=/run/systemd/system
+  [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]] || return 0
+  if [[ ! -d $booted ]]; then
+    setup_apt_install "$package"
+    return 0
+  fi
+  setup_become_root
+  setup_quietly "systemctl mask $package" setup_as_root systemctl mask "$package.service"
+  setup_apt_install "$package"
+  setup_quietly "systemctl unmask $package" setup_as_root systemctl unmask "$package.service"
+  setup_quietly "systemctl disable $package" setup_as_root systemctl disable "$package.service"
 }
 
 # --- helpers ---

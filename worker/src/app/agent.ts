@@ -24,6 +24,7 @@ import { type BootClock, createBootClock } from "../runner/boot-clock.ts";
 import { createProver, type Prover } from "../proof/prover.ts";
 import { createContainers } from "../runner/containers.ts";
 import { createEngine, type Engine, LOOK_TIMEOUT_MS } from "../runner/engine.ts";
+import { createImages, type ImagesConfig } from "../runner/images/images.ts";
 import type { PumpPosition } from "../runner/log-pump.ts";
 import { createJobNetworks } from "../runner/network/job-networks.ts";
 import { createRunner, type Runner } from "../runner/runner.ts";
@@ -37,6 +38,7 @@ import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
 import { createGpus, type Gpus } from "./gpus.ts";
 import { createEgressOffer, type EgressOffer } from "./egress.ts";
 import type { Identity } from "./identity.ts";
+import { imageLedgerStore, imageSettings } from "./image-config.ts";
 import { createMeasures, type Measures } from "./measures.ts";
 import { createOfferKeeper, type OfferParts } from "./offer.ts";
 import { createOwner, type Owner } from "./owner/owner.ts";
@@ -93,7 +95,8 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
 
   async function assemble(journal: Journal, slotsDir: string): Promise<Parts> {
     const engine = createEngine(config.dockerSocket);
-    const hostCpus = await probeEngine(engine);
+    const { hostCpus, engineDir } = await probeEngine(engine);
+    const images = await imageSettings(config, engineDir, imageLedgerStore(journal));
     const clock = createBootClock();
     const volumes = createVolumes(
       await knownDiskBound(engine, journal, join(config.dataDir, "volume-test"), clock.bootId),
@@ -102,8 +105,9 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const owner = createOwner({ ...ports, journal, nowMs: () => clock.nowMs() }, config);
     const gpus = createGpus({ engine, logger: ports.logger, nowMs: () => clock.nowMs() }, owner.live);
     const detection = await gpus.start();
-    const keeper = createOfferKeeper(await firstParts(owner, ports, { detection, ...secrets }), (offer) =>
-      loop.dispatch({ kind: "offer", offer }),
+    const keeper = createOfferKeeper(
+      await firstParts(owner, ports, { detection, ...secrets, diskMiBKept: images.diskMiBKept }),
+      (offer) => loop.dispatch({ kind: "offer", offer }),
     );
     const state = createWorkerState({
       slots: journal.slots(),
@@ -132,6 +136,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       hostCpus,
       gpus,
       owner,
+      images: images.config,
     });
     const loop = createCoreLoop(state, {
       clock,
@@ -184,8 +189,10 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     readonly hostCpus: number;
     readonly gpus: Gpus;
     readonly owner: Owner;
+    readonly images: ImagesConfig;
   }): Runner {
-    const { engine, egress, volumes, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus, owner } = given;
+    const { engine, egress, volumes, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus, owner, images } =
+      given;
     const { live } = owner;
     return createRunner(
       {
@@ -196,6 +203,15 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
           { engine, logger: ports.logger, failed: () => egress.doubt() },
           ports.identity.workerId,
           config.egress,
+        ),
+        images: createImages(
+          { engine, logger: ports.logger, ledger: imageLedgerStore(journal) },
+          {
+            ...images,
+            get localImages() {
+              return live.localImage;
+            },
+          },
         ),
         clock,
         logger: ports.logger,
@@ -218,17 +234,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
         emit: (event) => gpus.dispatch(event),
         gpuUse: (uuids) => gpus.use(uuids),
       },
-      {
-        slotsDir,
-        hostCpus,
-        dns: config.dns,
-        images: {
-          get localImages() {
-            return live.localImage;
-          },
-          registries: config.registry,
-        },
-      },
+      { slotsDir, hostCpus, dns: config.dns },
     );
   }
 
@@ -305,19 +311,28 @@ function connect(
 async function firstParts(
   owner: Owner,
   { logger }: AgentPorts,
-  { detection, sealingKey }: Pick<Secrets, "sealingKey"> & { readonly detection: GpuDetection },
+  {
+    detection,
+    sealingKey,
+    diskMiBKept,
+  }: Pick<Secrets, "sealingKey"> & { readonly detection: GpuDetection; readonly diskMiBKept: number },
 ): Promise<OfferParts> {
   const machine = await detectMachine(owner.live.dataDir);
   reportGpus(detection, logger, owner.live);
   const hasGpus = detection.kind === "gpus" && detection.gpus.length > 0;
   return {
-    machine,
+    machine: { ...machine, diskMiBFree: Math.max(0, Math.floor(machine.diskMiBFree - diskMiBKept)) },
     detection,
     gpusUnsafe: await areGpusUnsafe(hasGpus, logger),
     terms: owner.terms(),
     pauses: owner.pauses(),
     withheldGpus: new Set(),
-    features: new Set<WorkerFeature>(sealingKey === undefined ? ["earnings"] : ["earnings", "secrets"]),
+    features: new Set<WorkerFeature>([
+      "earnings",
+      "image-digest",
+      "image-upload",
+      ...(sealingKey === undefined ? [] : (["secrets"] as const)),
+    ]),
     sealingKey,
   };
 }
@@ -331,14 +346,16 @@ function reportGpus(detection: GpuDetection, logger: Logger, config: StartConfig
   }
 }
 
-/** Makes sure that the Engine answers, and says how many cores it grants. */
-async function probeEngine(engine: Engine): Promise<number> {
+/** Makes sure that the Engine answers, and says how many cores it grants and where it keeps its images. */
+async function probeEngine(engine: Engine): Promise<{ readonly hostCpus: number; readonly engineDir?: string }> {
   const info = (await engine.call("tell about itself", LOOK_TIMEOUT_MS, () => engine.docker.info())) as {
     NCPU?: number;
     SecurityOptions?: readonly string[];
+    DockerRootDir?: string;
   };
   assertSeccomp(info.SecurityOptions);
-  return info.NCPU ?? 1;
+  const { NCPU: hostCpus = 1, DockerRootDir: engineDir } = info;
+  return { hostCpus, ...(engineDir === undefined ? {} : { engineDir }) };
 }
 
 function linkIdentity(ports: AgentPorts): LinkIdentity {

@@ -63,6 +63,10 @@ export const startConfigSchema = z.object({
   localImage: imageList.default([]),
   quietHours: quietHours.default([]),
   registry: list.default([...REGISTRIES_ALLOWED_DEFAULT]),
+  /** Also where they lie on this machine or in its network; `HOST` or `HOST:PORT`. */
+  allowPrivateRegistry: list.transform((names) => names.map((name) => name.toLowerCase())).prefault([]),
+  /** For all images that are pulled or shipped; a share of the disk unless said. */
+  imageDiskMib: z.coerce.number().int().min(1).optional(),
   // By default a machine whose owner sits down at it stops being rented out: nobody installs a worker a second time that made his own card unusable.
   yieldGpu: z.stringbool().or(z.boolean()).default(true),
   yieldGpuIgnore: list.default([]),

@@ -62,6 +62,15 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--local-image <name>", "a local image (tag local) that jobs may run; repeatable", collect)
     .option("--quiet-hours <hours>", 'no new work then, local time, e.g. "mon-fri 09:00-17:00"; repeatable', collect)
     .option("--registry <host>", "a registry to pull from, instead of the default list; repeatable", collect)
+    .option(
+      "--allow-private-registry <host[:port]>",
+      "a registry to pull from although it is on this machine or in its network; repeatable",
+      collect,
+    )
+    .option(
+      "--image-disk-mib <n>",
+      "disk for images in MiB; what was not used for longest goes (a quarter of the disk)",
+    )
     .option("--yield-gpu <on|off>", "take a GPU back while somebody else uses it; jobs on it move away (on)")
     .option("--yield-gpu-ignore <name>", "a program whose use of a GPU does not count; repeatable", collect)
     .option("--yield-gpu-quiet-min <n>", "minutes of quiet until such a GPU is offered again (10)")

@@ -61,7 +61,7 @@ describe("a hostile image, on the Engine", () => {
     await buildHostile(HOSTILE_IMAGE);
   }, 120_000);
   beforeEach(async () => {
-    bench = await createBench(undefined, [HOSTILE_IMAGE]);
+    bench = await createBench(undefined, { localImages: [HOSTILE_IMAGE] });
   });
   afterEach(() => bench.dispose());
 

@@ -1,8 +1,8 @@
 // What went wrong in a slot, in the protocol's words: whose fault it is decides whether it costs a retry or a failover.
 import type { EndOutcome } from "@qubix/shared/protocol";
-import { QubixError } from "@qubix/shared/runtime";
+import { QubixError, unreachable } from "@qubix/shared/runtime";
 import type { ContainerProblem } from "./container-problem.ts";
-import type { ImageProblem } from "./image.ts";
+import type { ImageProblem } from "./images/problem.ts";
 
 /** What the protocol allows for a message. */
 const MESSAGE_LENGTH_MAX = 2000;
@@ -11,9 +11,16 @@ type WorkerFault = Extract<EndOutcome, { kind: "worker_failed" }>["code"];
 
 export function imageOutcome(problem: ImageProblem): EndOutcome {
   const message = clip(problem.message);
-  return problem.code === "image_not_found"
-    ? { kind: "failed", code: "image_not_found", exitCode: null, message }
-    : { kind: "worker_failed", code: "image_pull_failed", message };
+  switch (problem.code) {
+    case "image_not_found":
+      return { kind: "failed", code: "image_not_found", exitCode: null, message };
+    case "image_invalid":
+      return { kind: "failed", code: "start_failed", exitCode: null, message };
+    case "image_pull_failed":
+      return { kind: "worker_failed", code: "image_pull_failed", message };
+    default:
+      return unreachable(problem.code);
+  }
 }
 
 export function problemOutcome(problem: ContainerProblem): EndOutcome {

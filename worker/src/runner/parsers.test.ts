@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createBootClock } from "./boot-clock.ts";
 import { holdsMoreThan } from "./disk-watch.ts";
 import { EngineError } from "./engine.ts";
-import { classifyPullFailure } from "./image.ts";
+import { pullFailure } from "./images/pull.ts";
 import { firstFileOfTar, needsFiles, resolveUser } from "./image-user.ts";
 import { parseProgress, readProgress } from "./progress.ts";
 
@@ -109,7 +109,7 @@ describe("a pull that fails", () => {
     [error("toomanyrequests: rate limit"), "image_pull_failed"],
     [new Error("net/http: TLS handshake timeout"), "image_pull_failed"],
   ])("%s: %s", (cause, code) => {
-    expect(classifyPullFailure("docker.io/x", cause).code).toBe(code);
+    expect(pullFailure("docker.io/x", cause).problem.code).toBe(code);
   });
 });
 

@@ -65,6 +65,7 @@ export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): 
   return {
     async reconcile(slots) {
       await reap(new Set(slots.map(({ id }) => id)), config.slotsDir, ports);
+      await ports.images.clear();
       const found = new Map<SlotId, ContainerFound>();
       for (const slot of slots) {
         const runner = runnerOf(slot.id);

@@ -8,6 +8,8 @@ import type { NumericUser } from "./image-user.ts";
 export interface SlotNotes {
   /** Who the container runs as; null before that is known. */
   readonly user: NumericUser | null;
+  /** What the image's reference resolved to when the container was made: asked again, its tag may have moved. */
+  readonly imageDigest: string | null;
   /** The checkpoint that lies in the folder for the start. */
   readonly unpacked: { readonly seq: number; readonly entry: EntryKey | null } | null;
   /** Inputs that are complete, by index. */
@@ -22,6 +24,7 @@ export interface SlotNotes {
 
 export const NO_NOTES: SlotNotes = {
   user: null,
+  imageDigest: null,
   unpacked: null,
   inputs: [],
   started: null,

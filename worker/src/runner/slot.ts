@@ -3,7 +3,7 @@ import { chmod, mkdir, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { AttemptRef, JobId } from "@qubix/shared/domain";
-import type { CheckpointRef, EndOutcome, RunSpec } from "@qubix/shared/protocol";
+import type { CheckpointRef, EndOutcome, RegistryAuth, RunSpec } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import { createEntryWatch, type EntryWatch, listEntries, removeOlder } from "../checkpoint/entries.ts";
 import { removeTree } from "../checkpoint/remove.ts";
@@ -15,7 +15,7 @@ import type { Containers, ContainerView, EndedView } from "./containers.ts";
 import { createDiskWatch, type DiskWatch } from "./disk-watch.ts";
 import { type Engine, EngineError } from "./engine.ts";
 import { reservedVariables } from "./environment.ts";
-import { ensureImage, type ImagePolicy } from "./image.ts";
+import type { FoundImage, Images } from "./images/images.ts";
 import { followLogs, type LogFollower } from "./log-follower.ts";
 import type { JobNetworks } from "./network/job-networks.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
@@ -26,7 +26,7 @@ import { slotFolders } from "./slot-folders.ts";
 import { readNotes, replaceFile, type SlotNotes, writeNotes } from "./slot-notes.ts";
 import { type ChunkPort, isDiskFull, shipEntry, shipOutputs, unpackCheckpoint, unpackInput } from "./slot-trees.ts";
 import type { Volumes } from "./volumes/volumes.ts";
-import { sleep, untilAborted } from "./waiting.ts";
+import { sleep } from "./waiting.ts";
 
 /** Where the answered part of each slot's log is remembered. */
 export interface LogPositions {
@@ -39,6 +39,7 @@ export interface SlotPorts {
   readonly engine: Engine;
   readonly containers: Containers;
   readonly volumes: Volumes;
+  readonly images: Images;
   readonly clock: BootClock;
   readonly logger: Logger;
   readonly sendLog: LogPumpPorts["send"];
@@ -53,7 +54,6 @@ export interface SlotPorts {
 
 export interface SlotConfig {
   readonly slotsDir: string;
-  readonly images: ImagePolicy;
   readonly hostCpus: number;
   /** Resolvers for jobs with a network. */
   readonly dns?: readonly string[] | undefined;
@@ -194,13 +194,15 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const registryAuth = run.registryAuth === undefined ? undefined : ports.secrets.registryAuth(id);
     if (run.registryAuth !== undefined && registryAuth === undefined) return fail(SECRETS_LOST);
     emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "getting the image" });
-    const image = await untilAborted(ensureImage(ports.engine, run.image, config.images, registryAuth), life.signal);
-    if (image.kind === "problem") return fail(imageOutcome(image.problem));
+    const image = await bringImage(jobId, run, before.imageDigest, registryAuth);
+    if (image === null) return;
     if (run.network === "egress") await ports.networks.prepare(id);
     const made = await containers.create({
       slotId: id,
       jobId,
       run,
+      // No tag that moves, and no name that somebody gives away, changes what runs.
+      image: image.id,
       folders,
       secretsFolder: run.secretNames === undefined ? undefined : ports.secrets.folder(id),
       hostCpus: config.hostCpus,
@@ -211,18 +213,44 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const user = before.user ?? (await containers.userOf(id, image.user));
     if ("kind" in user) return fail(problemOutcome(user));
     for (const folder of await writableFolders()) await giveTo(folder, user);
-    note({ user });
+    note({ user, imageDigest: image.digest });
     emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "fetching inputs and checkpoint" });
     for (const [index, input] of run.inputs.entries()) {
       if ((await known()).inputs.includes(index)) continue;
       await unpackInput(folders, index, input.manifestCid, user, ports.chunks(jobId), life.signal);
       note({ inputs: [...(await known()).inputs, index] });
     }
-    await bringCheckpoint(jobId, checkpoint, user);
+    await bringCheckpoint(jobId, checkpoint, user, image.digest);
+  }
+
+  /** Null where it is not to be had: that has been told. */
+  async function bringImage(
+    jobId: JobId,
+    run: RunSpec,
+    digestBefore: string | null,
+    auth: RegistryAuth | undefined,
+  ): Promise<FoundImage | null> {
+    const pinned = run.imageDigest ?? digestBefore;
+    const image = await ports.images.ensure({
+      slotId: id,
+      run: pinned === null ? run : { ...run, imageDigest: pinned },
+      auth,
+      chunks: ports.chunks(jobId),
+      signal: life.signal,
+      progress: (activity) => emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity }),
+    });
+    if (image.kind === "image") return image;
+    fail(imageOutcome(image.problem));
+    return null;
   }
 
   /** Brings the checkpoint to disk if it is not there, and answers `prepared`. */
-  async function bringCheckpoint(jobId: JobId, checkpoint: CheckpointRef | null, owner: Owner): Promise<void> {
+  async function bringCheckpoint(
+    jobId: JobId,
+    checkpoint: CheckpointRef | null,
+    owner: Owner,
+    imageDigest: string | null = null,
+  ): Promise<void> {
     const have = (await known()).unpacked;
     if (checkpoint !== null && have?.seq !== checkpoint.seq) {
       const changing = () => note({ unpacked: null });
@@ -236,7 +264,13 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       }
     }
     const unpacked = checkpoint === null ? null : (await known()).unpacked;
-    emit({ kind: "prepared", slotId: id, checkpointSeq: unpacked?.seq ?? 0, entry: unpacked?.entry ?? null });
+    emit({
+      kind: "prepared",
+      slotId: id,
+      checkpointSeq: unpacked?.seq ?? 0,
+      entry: unpacked?.entry ?? null,
+      ...(imageDigest === null ? {} : { imageDigest }),
+    });
   }
 
   function makePump(attempt: AttemptRef): LogPump {
@@ -509,6 +543,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       await insist("delete a slot's folders", () => removeTree(folders.root), true);
       ports.secrets.remove(id);
       ports.positions.forget(id);
+      ports.images.release(id);
       emit({ kind: "removed", slotId: id });
     },
     opened: () => pump?.opened(),

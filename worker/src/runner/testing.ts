@@ -15,6 +15,8 @@ import type { WorkerCoreEvent } from "../core/index.ts";
 import { createBootClock } from "./boot-clock.ts";
 import { createContainers } from "./containers.ts";
 import { createEngine } from "./engine.ts";
+import { createImages, type ImagesConfig } from "./images/images.ts";
+import type { LedgerContent } from "./images/ledger.ts";
 import { createJobNetworks } from "./network/job-networks.ts";
 import type { PumpPosition } from "./log-pump.ts";
 import { createSecretStore, type SecretStore } from "../secrets/secret-store.ts";
@@ -120,6 +122,22 @@ export function attemptOf(jobId: string, epoch = 1): AttemptRef {
   return { jobId: jobId as JobId, replica: 0, epoch: epoch as Epoch };
 }
 
+export function imagesConfig(dir: string, patch: Partial<ImagesConfig> = {}): ImagesConfig {
+  return {
+    localImages: [TINY_IMAGE],
+    registries: [],
+    privateRegistries: [],
+    dir: join(dir, "images"),
+    room: { budgetBytes: 1024 ** 3, reserveBytes: 0, engineDir: null },
+    ...patch,
+  };
+}
+
+export function createMemoryLedger() {
+  let kept: LedgerContent | undefined;
+  return { load: () => kept, save: (content: LedgerContent) => void (kept = content) };
+}
+
 /** One worker's runner on the real Engine. `log` is what was sent of the output, by attempt and stream. */
 export interface Bench {
   readonly dir: string;
@@ -149,12 +167,14 @@ export const SECRETS_KEY = generateKeyPairSync("x25519").privateKey;
 export const SECRETS = { orchestratorId: "orc-test", key: SECRETS_KEY };
 const VOLUMES: DiskBound = process.getuid?.() === 0 ? { kind: "volumes" } : { kind: "watched", why: "not root" };
 
-export async function createBench(bound: DiskBound = VOLUMES, images: readonly string[] = []): Promise<Bench> {
+/** `images`: other settings for images than that {@link TINY_IMAGE} may run, and nothing else. */
+export async function createBench(bound: DiskBound = VOLUMES, images: Partial<ImagesConfig> = {}): Promise<Bench> {
   const dir = await mkdtemp(join(tmpdir(), "qubix-runner-"));
   const workerId = `wrk-test-${randomBytes(4).toString("hex")}`;
   const engine = createEngine(DOCKER_SOCKET);
   const containers = createContainers(engine, workerId);
   const chunks = createMemoryChunks();
+  const ledger = createMemoryLedger();
   const events: WorkerCoreEvent[] = [];
   const positions = new Map<string, PumpPosition>();
   const slots: SlotRunner[] = [];
@@ -170,6 +190,7 @@ export async function createBench(bound: DiskBound = VOLUMES, images: readonly s
     containers,
     volumes: createVolumes(bound),
     networks: createJobNetworks({ engine, logger }, workerId),
+    images: createImages({ engine, logger: createLogger("test", "silent"), ledger }, imagesConfig(dir, images)),
     clock: createBootClock(),
     logger,
     sendLog(body: { stream: "stdout" | "stderr"; offset: number; text: string }, answered: (taken: boolean) => void) {
@@ -196,11 +217,7 @@ export async function createBench(bound: DiskBound = VOLUMES, images: readonly s
       for (const listener of listeners) listener();
     },
   };
-  const config = {
-    slotsDir: join(dir, "slots"),
-    hostCpus: 2,
-    images: { localImages: [TINY_IMAGE, ...images], registries: [] },
-  };
+  const config = { slotsDir: join(dir, "slots"), hostCpus: 2 };
   await mkdir(config.slotsDir);
 
   return {
