@@ -1,6 +1,7 @@
 // `npm run -s bench -- NAME [--json]`: runs one benchmark. Rows go to standard output, progress and audits to standard error.
 // Exit code 0: every audit held (whether a bar was met is said in the table); 1: one did not, or the run failed; 2: usage.
 import { parseArgs } from "node:util";
+import { runContainer } from "./container/container.ts";
 import { runDispatch } from "./dispatch/dispatch.ts";
 import { runFailover } from "./failover/failover.ts";
 import { build } from "./harness/network.ts";
@@ -13,6 +14,7 @@ import { runWorkerIdle } from "./worker-idle/worker-idle.ts";
 const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   dispatch     jobs per second end to end, submit → start, audit after kill -9   --jobs 20000 --workers 50 --seconds 20
   heartbeats   connected workers: CPU, memory, event-loop lag                    --workers 10000 --seconds 30
+  container    create + start behind all walls, and the cap of a job's disk     --runs 20
   failover     kill -9 of a worker and its container to the first new step       --runs 20
   proof        a proof of hardware: its work, and a verdict on it                --runs 5
   worker-idle  a connected agent with nothing to do: memory and CPU              --seconds 60
@@ -59,6 +61,7 @@ async function main(): Promise<number> {
         profileDir,
       }),
     "worker-idle": () => runWorkerIdle(report, cleanup, { seconds: count(values.seconds, 60) }),
+    container: () => runContainer(report, cleanup, { runs: count(values.runs, 20) }),
     failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
     proof: () => runProof(report, cleanup, { runs: count(values.runs, 5) }),
   };

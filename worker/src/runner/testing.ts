@@ -153,7 +153,7 @@ export interface Bench {
   /** What the Engine says of a slot's container. */
   describe(id: string): Promise<unknown>;
   /** The first event of this kind, now or soon. */
-  event<K extends WorkerCoreEvent["kind"]>(kind: K): Promise<Extract<WorkerCoreEvent, { kind: K }>>;
+  event<K extends WorkerCoreEvent["kind"]>(kind: K, timeoutMs?: number): Promise<Extract<WorkerCoreEvent, { kind: K }>>;
   log(stream?: "stdout" | "stderr"): string;
   /** Output is answered at once, or not at all. */
   answerLogs(yes: boolean): void;
@@ -168,10 +168,15 @@ export const SECRETS = { orchestratorId: "orc-test", key: SECRETS_KEY };
 const VOLUMES: DiskBound = process.getuid?.() === 0 ? { kind: "volumes" } : { kind: "watched", why: "not root" };
 
 /** `images`: other settings for images than that {@link TINY_IMAGE} may run, and nothing else. */
-export async function createBench(bound: DiskBound = VOLUMES, images: Partial<ImagesConfig> = {}): Promise<Bench> {
-  const dir = await mkdtemp(join(tmpdir(), "qubix-runner-"));
+export async function createBench(
+  bound: DiskBound = VOLUMES,
+  images: Partial<ImagesConfig> = {},
+  where: { readonly socket?: string; readonly parent?: string | undefined } = {},
+): Promise<Bench> {
+  const { socket = DOCKER_SOCKET, parent = tmpdir() } = where;
+  const dir = await mkdtemp(join(parent, "qubix-runner-"));
   const workerId = `wrk-test-${randomBytes(4).toString("hex")}`;
-  const engine = createEngine(DOCKER_SOCKET);
+  const engine = createEngine(socket);
   const containers = createContainers(engine, workerId);
   const chunks = createMemoryChunks();
   const ledger = createMemoryLedger();
@@ -235,12 +240,12 @@ export async function createBench(bound: DiskBound = VOLUMES, images: Partial<Im
       slots.push(slot);
       return slot;
     },
-    event<K extends WorkerCoreEvent["kind"]>(kind: K) {
+    event<K extends WorkerCoreEvent["kind"]>(kind: K, timeoutMs = EVENT_TIMEOUT_MS) {
       return new Promise<Extract<WorkerCoreEvent, { kind: K }>>((resolve, reject) => {
         const timer = setTimeout(() => {
           listeners.delete(look);
           reject(new Error(`no ${kind} among ${JSON.stringify(events)}; stderr: ${written.stderr.toString()}`));
-        }, EVENT_TIMEOUT_MS);
+        }, timeoutMs);
         const look = () => {
           const found = events.find((event) => event.kind === kind);
           if (found === undefined) return;
