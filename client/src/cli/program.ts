@@ -57,6 +57,7 @@ function addJobCommands(program: Command, run: Runner): void {
   withSpecFlags(program.command("run").description("submit a job, from a file, from flags, or both (flags win)"))
     .argument("[file]", "specification, YAML or JSON; - for standard input")
     .usage("[options] [file] [-- command...]")
+    .option("--image-file <archive>", "upload an image that docker save wrote, and run that")
     .option("--wait", "follow the job to its end; exit 0 only if it succeeded")
     .option("--logs", "print its log too (implies --wait)")
     .option("--output-dir <dir>", "fetch its outputs into this folder when it succeeded (implies --wait)")

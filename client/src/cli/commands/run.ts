@@ -23,7 +23,7 @@ export const run: Handler<RunOptions> = async (session, [file], options) => {
     stdin: process.stdin,
     warn: (text) => session.note(text),
   });
-  const spec = await uploadInputs(session, { ...parsed, spec: withSecrets(parsed.spec, secrets) });
+  const spec = await uploadFiles(session, { ...parsed, spec: withSecrets(parsed.spec, secrets) });
   const job = await session.client.jobs.create(spec, { idempotencyKey: options.idempotencyKey });
   if (options.wait === true || options.logs === true || options.outputDir !== undefined) {
     return await waitForJob(session, job, { logs: options.logs === true, outputDir: options.outputDir });
@@ -36,25 +36,31 @@ export const run: Handler<RunOptions> = async (session, [file], options) => {
   return EXIT_OK;
 };
 
-/** Uploads what lies on this disk; each becomes an input of the specification. */
-async function uploadInputs(session: Session, { spec, localInputs }: ParsedSpec): Promise<JobSpec> {
+/** Uploads what lies on this disk: the image, and the inputs of the specification. */
+async function uploadFiles(session: Session, { spec, localInputs, imageFile }: ParsedSpec): Promise<JobSpec> {
   const uploaded: { upload: string; to: string }[] = [];
-  const status = createStatusLine(session.json ? { write: () => {} } : session.io.stderr);
   for (const { local, to } of localInputs) {
     if (!to.startsWith("/"))
       throw usageError(`The input ${local} needs a path in the container that begins with /, not "${to}".`);
-    const upload = await uploadPath(session.client, local, {
-      onProgress: ({ bytes, bytesTotal, bytesMoved }) =>
-        status.set(
-          `uploading ${local}: ${formatBytes(bytes)} of ${formatBytes(bytesTotal)}, ${formatBytes(bytesMoved)} sent`,
-        ),
-    });
-    status.clear();
-    session.note(`Uploaded ${local}: ${plural(upload.files, "file")}, ${formatBytes(upload.bytes)}.`);
-    uploaded.push({ upload: upload.id, to });
   }
+  const image = imageFile === undefined ? {} : { image: `upload:${await uploadOne(session, imageFile)}` };
+  for (const { local, to } of localInputs) uploaded.push({ upload: await uploadOne(session, local), to });
   const others: readonly unknown[] = Array.isArray(spec["inputs"]) ? spec["inputs"] : [];
   const inputs = uploaded.length === 0 ? {} : { inputs: [...others, ...uploaded] };
   // The orchestrator judges what the person wrote; here it is passed on as it is.
-  return { ...spec, ...inputs } as unknown as JobSpec;
+  return { ...spec, ...image, ...inputs } as unknown as JobSpec;
+}
+
+/** The upload's id. */
+async function uploadOne(session: Session, local: string): Promise<string> {
+  const status = createStatusLine(session.json ? { write: () => {} } : session.io.stderr);
+  const upload = await uploadPath(session.client, local, {
+    onProgress: ({ bytes, bytesTotal, bytesMoved }) =>
+      status.set(
+        `uploading ${local}: ${formatBytes(bytes)} of ${formatBytes(bytesTotal)}, ${formatBytes(bytesMoved)} sent`,
+      ),
+  });
+  status.clear();
+  session.note(`Uploaded ${local}: ${plural(upload.files, "file")}, ${formatBytes(upload.bytes)}.`);
+  return upload.id;
 }

@@ -20,6 +20,8 @@ const SPEC_FILE_BYTES_MAX = 1024 * 1024;
 /** Flags of `run` and `quote` that make up a specification, as commander gives them. */
 export interface SpecFlags extends SecretFlags {
   readonly image?: string;
+  /** An archive on this disk, as `docker save` writes it; instead of `image`. */
+  readonly imageFile?: string;
   readonly name?: string;
   readonly env?: readonly string[];
   readonly cpus?: string;
@@ -55,6 +57,8 @@ export interface ParsedSpec {
   readonly spec: Fields;
   /** To be uploaded; each becomes an input of the job. */
   readonly localInputs: readonly LocalInput[];
+  /** To be uploaded; it becomes the image. */
+  readonly imageFile?: string | undefined;
 }
 
 /** Reads the file, if any, and lays flags and command over it. Throws a usage error that says what is missing or wrong. */
@@ -64,8 +68,11 @@ export async function readSpec(
   command: readonly string[] | null,
 ): Promise<ParsedSpec> {
   const fromFile = file === undefined ? {} : await parseSpecText(await readSpecFile(file), file);
-  const parsed = buildSpec(fromFile, flags, command);
-  if (parsed.spec["image"] === undefined) {
+  if (flags.image !== undefined && flags.imageFile !== undefined) {
+    throw usageError("--image and --image-file both name what is to run: give one of them.");
+  }
+  const parsed = { ...buildSpec(fromFile, flags, command), imageFile: flags.imageFile };
+  if (parsed.spec["image"] === undefined && flags.imageFile === undefined) {
     throw usageError(
       "There is nothing to run: give a specification file (qubix run job.yaml) or an image (qubix run --image IMAGE --price-max 0.60/h --duration 1h -- COMMAND).",
     );
