@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { runContainer } from "./container/container.ts";
 import { runDispatch } from "./dispatch/dispatch.ts";
 import { runFailover } from "./failover/failover.ts";
+import { runGpuWatch } from "./gpu-watch/gpu-watch.ts";
 import { build } from "./harness/network.ts";
 import { createCleanup } from "./harness/processes.ts";
 import { createReport } from "./harness/report.ts";
@@ -16,6 +17,7 @@ const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   heartbeats   connected workers: CPU, memory, event-loop lag                    --workers 10000 --seconds 30
   container    create + start behind all walls, and the cap of a job's disk     --runs 20
   failover     kill -9 of a worker and its container to the first new step       --runs 20
+  gpu-watch    "GPU is lost" to the offer without it; what watching costs        --runs 5
   proof        a proof of hardware: its work, and a verdict on it                --runs 5
   worker-idle  a connected agent with nothing to do: memory and CPU              --seconds 60
   --cpu-prof DIR   leave a CPU profile of the orchestrator there`;
@@ -63,6 +65,7 @@ async function main(): Promise<number> {
     "worker-idle": () => runWorkerIdle(report, cleanup, { seconds: count(values.seconds, 60) }),
     container: () => runContainer(report, cleanup, { runs: count(values.runs, 20) }),
     failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
+    "gpu-watch": () => runGpuWatch(report, cleanup, { runs: count(values.runs, 5) }),
     proof: () => runProof(report, cleanup, { runs: count(values.runs, 5) }),
   };
   const bench = name === undefined ? undefined : benches[name];

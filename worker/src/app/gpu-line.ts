@@ -18,7 +18,7 @@ function stateText({ state, message, usedBy }: GpuStatus): string {
     case "offered":
       return "offered";
     case "withheld":
-      return "not offered: without --price-per-gpu-hour there is no price for it";
+      return "not offered: it has no price (--price-per-gpu-hour), or the container toolkit is too old (see doctor)";
     case "in_use":
       return `not offered: in use by ${[...new Set(usedBy.map(({ name }) => programOf(name)))].join(", ")}`;
     case "lost":

@@ -7,6 +7,7 @@ import { createInspector, type GpuDetection } from "../gpu/nvidia-smi.ts";
 import { createNvidiaSmi } from "../gpu/smi-process.ts";
 import type { GpuUse } from "../gpu/usage.ts";
 import { createGpuWatch, type GpuView } from "../gpu/watch.ts";
+import { checkToolkit } from "../isolation/toolkit.ts";
 import { type Engine, LOOK_TIMEOUT_MS } from "../runner/engine.ts";
 import { LABEL_WORKER } from "../runner/host-config.ts";
 import type { StartConfig } from "./config.ts";
@@ -82,12 +83,20 @@ export function createGpus(
     if (attached === null) return;
     const withheldGpus = new Set([...view.lost.keys(), ...view.inUse.keys()]);
     attached.keeper.update({ detection: view.inspection.detection, withheldGpus });
+    if (attached.keeper.parts().gpusUnsafe === true && view.inspection.cards.length > 0) void recheckToolkit();
     reclaimFrom(view);
     if (withheldGpus.size > 0) sweep ??= setInterval(() => reclaimFrom(watch.view()), SWEEP_MS).unref();
     else if (sweep !== null) {
       clearInterval(sweep);
       sweep = null;
     }
+  }
+
+  /** The toolkit may have been installed or upgraded since, as the driver may have been. */
+  async function recheckToolkit(): Promise<void> {
+    if ((await checkToolkit()).kind !== "good" || attached === null) return;
+    logger.info({ event: "gpu_toolkit_good" }, "nvidia-container-toolkit is good now: GPUs are offered");
+    attached.keeper.update({ gpusUnsafe: false });
   }
 
   function reclaimFrom(view: GpuView): void {

@@ -34,9 +34,9 @@ interface Kept {
 }
 
 const TIMES = {
-  /** A worker that has just come has a chance to get work first, and a fleet that comes back does not measure all at once. */
-  firstMs: 15_000,
-  spreadMs: 15_000,
+  /** Work that waits for this worker comes at once; and a fleet that comes back does not measure all at the same time. */
+  firstMs: 4_000,
+  spreadMs: 6_000,
   everyMs: 60_000,
   lineAgeMs: 24 * 3_600_000,
   /** After a measure that did not work. */

@@ -4,7 +4,7 @@ import type { GpuCard, GpuNow, GpuProcess } from "./cards.ts";
 import type { GpuView } from "./watch.ts";
 
 /**
- * offered: jobs may get it. withheld: it works and is not offered (no price for GPUs). in_use: somebody else uses it, or did until a moment ago.
+ * offered: jobs may get it. withheld: it works and is not offered (no price for GPUs, or containers cannot be given it safely). in_use: somebody else uses it, or did until a moment ago.
  * lost: it was there and is of no use. partitioned: its partitions are offered instead, if it has any.
  */
 export type GpuState = "offered" | "withheld" | "in_use" | "lost" | "partitioned";
