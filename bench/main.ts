@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { runContainer } from "./container/container.ts";
 import { runDispatch } from "./dispatch/dispatch.ts";
+import { runEnrol } from "./enrol/enrol.ts";
 import { runFailover } from "./failover/failover.ts";
 import { runGpuWatch } from "./gpu-watch/gpu-watch.ts";
 import { build } from "./harness/network.ts";
@@ -19,6 +20,7 @@ const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   failover     kill -9 of a worker and its container to the first new step       --runs 20
   gpu-watch    "GPU is lost" to the offer without it; what watching costs        --runs 5
   proof        a proof of hardware: its work, and a verdict on it                --runs 5
+  enrol        a provider's first command to the first job that succeeded         --runs 3
   worker-idle  a connected agent with nothing to do: memory and CPU              --seconds 60
   --cpu-prof DIR   leave a CPU profile of the orchestrator there`;
 
@@ -62,6 +64,7 @@ async function main(): Promise<number> {
         seconds: count(values.seconds, 30),
         profileDir,
       }),
+    enrol: () => runEnrol(report, cleanup, { runs: count(values.runs, 3) }),
     "worker-idle": () => runWorkerIdle(report, cleanup, { seconds: count(values.seconds, 60) }),
     container: () => runContainer(report, cleanup, { runs: count(values.runs, 20) }),
     failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
