@@ -220,7 +220,8 @@ export function createMonitor(world: World, store: Store): Monitor {
 
   function unprovenOf(worker: WorkerRecord): readonly string[] {
     const { id, offer } = worker;
-    if (offer?.features?.includes("proofs") !== true) return [];
+    // Whoever takes no new work is not asked.
+    if (offer?.features?.includes("proofs") !== true || offer.draining || worker.draining) return [];
     return [null, ...offer.gpus.map(({ uuid }) => uuid)].flatMap((uuid) => {
       const key = fakeKey(id, uuid);
       check(!fakes.has(key) || !isProven(worker, uuid), () => `${key} is proven, and is made up`);
