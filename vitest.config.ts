@@ -7,7 +7,8 @@ export default defineConfig({
   test: {
     include: ["*/src/**/*.test.ts", "test/**/*.test.ts"],
     testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Starting a network: a worker whose proof is late on an overloaded machine is asked again a minute later.
+    hookTimeout: 200_000,
     maxWorkers: 2,
   },
 });
