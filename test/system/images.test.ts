@@ -81,8 +81,6 @@ it("an archive is uploaded and run by the command line", async () => {
       "64MiB",
       "--disk",
       "64MiB",
-      "--wait",
-      "--json",
       "--",
       "/bin/sh",
       "-c",

@@ -232,7 +232,7 @@ describe("qubix-worker", () => {
       code: 1,
       stderr: expect.stringMatching(/^qubix-worker: Cannot read .*\n$/),
     });
-  }, 60_000);
+  }, 180_000);
 
   it("finds its orchestrator at another address", async () => {
     orchestrator = await enrolled();
