@@ -85,7 +85,8 @@ function notesOf(folder: string): { readonly user?: unknown } {
 
 function entriesOf(folder: string): readonly string[] {
   try {
-    return readdirSync(join(folder, "checkpoint"))
+    // Where its disk is mounted; the mount outlives the agent.
+    return readdirSync(join(folder, "disk", "checkpoint"))
       .filter((name) => !name.startsWith("."))
       .toSorted();
   } catch {

@@ -67,6 +67,7 @@ interface Parts {
   readonly state: WorkerState;
   readonly loop: CoreLoop;
   readonly runner: Runner;
+  readonly secrets: SecretStore;
   readonly control: ControlLink;
   readonly bulk: BulkLink;
   readonly server: Server;
@@ -173,7 +174,22 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     measures.start();
     connect({ control, runner, loop, state, prover, owner, secrets: secrets.store }, ports);
     egress.start();
-    return { journal, state, loop, runner, control, bulk, server, gpus, prover, measures, owner, egress };
+    const kept = secrets.store;
+    return {
+      journal,
+      state,
+      loop,
+      runner,
+      secrets: kept,
+      control,
+      bulk,
+      server,
+      gpus,
+      prover,
+      measures,
+      owner,
+      egress,
+    };
   }
 
   function makeRunner(given: {
@@ -251,6 +267,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       stopping.owner.stop();
       stopping.egress.stop();
       stopping.runner.stop();
+      stopping.secrets.close();
       stopping.prover.stop();
       stopping.bulk.stop();
       await stopping.control.stop();
@@ -270,7 +287,7 @@ function perform(effect: WorkerEffect, state: WorkerState, runner: Runner, contr
 }
 
 function connect(
-  parts: Pick<Parts, "control" | "runner" | "loop" | "state" | "prover" | "owner"> & { readonly secrets: SecretStore },
+  parts: Pick<Parts, "control" | "runner" | "loop" | "state" | "prover" | "owner" | "secrets">,
   ports: AgentPorts,
 ): void {
   const { control, runner, loop, state, prover, owner, secrets } = parts;

@@ -9,6 +9,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -43,6 +44,8 @@ export interface SecretStore extends SlotSecrets {
   receive<M extends OrchestratorMessage>(message: M, isKnown: (slotId: SlotId) => boolean): M;
   /** Removes the folders of slots that are not known. */
   reap(known: ReadonlySet<SlotId>): void;
+  /** The agent stops: its folder goes, unless a container that runs on needs what is in it. */
+  close(): void;
 }
 
 export interface SecretStorePorts {
@@ -120,6 +123,13 @@ export function createSecretStore(ports: SecretStorePorts): SecretStore {
       return true;
     },
     remove,
+    close() {
+      try {
+        rmdirSync(root);
+      } catch {
+        // There is something in it, or it has gone.
+      }
+    },
     reap(known) {
       const names = new Set([...known].map(slotFileName));
       for (const name of readdirSync(root)) {
@@ -148,6 +158,7 @@ export function createNoSecretStore(logger: Logger): SecretStore {
     handOver: (_slotId, names) => names.length === 0,
     remove: () => {},
     reap: () => {},
+    close: () => {},
   };
 }
 

@@ -173,6 +173,15 @@ describe("the store", () => {
   });
 });
 
+it("leave no folder behind when the agent stops, unless a container runs on with them", () => {
+  bench.secrets.receive(assign(ATTEMPT), yes);
+  bench.secrets.close();
+  expect(foldersLeft()).toEqual(["job-1-r0e1"]);
+  bench.secrets.remove("job-1-r0e1");
+  bench.secrets.close();
+  expect(existsSync(bench.secretsDir)).toBe(false);
+});
+
 describe("its folder", () => {
   let dir: string;
   beforeEach(() => {
