@@ -31,7 +31,7 @@ let network: TestNetwork;
 let worker: RunningWorker;
 let upload: string;
 beforeAll(async () => {
-  network = await startTestNetwork(["anna"], [], ["--worker-proofs", "off"]);
+  network = await startTestNetwork(["anna"]);
   const [only] = network.workers;
   if (only === undefined) throw new Error("no worker");
   worker = only;

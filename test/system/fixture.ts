@@ -16,11 +16,14 @@ export interface TestNetwork extends Network {
   worker(id: string | null): RunningWorker;
 }
 
+/** For tests that are about something else: proofs take seconds of both cores at every start of a network. */
+export const NO_PROOFS = ["--worker-proofs", "off"] as const;
+
 /** Starts an orchestrator, a worker for each name (a provider each), and a consumer with credit. */
 export async function startTestNetwork(
   names: readonly string[],
   workerArgs: readonly string[] = [],
-  orchestratorArgs: readonly string[] = [],
+  orchestratorArgs: readonly string[] = NO_PROOFS,
 ): Promise<TestNetwork> {
   const folder = mkdtempSync(join(tmpdir(), "qubix-system-"));
   const network = await startNetwork({ folder, orchestratorArgs });

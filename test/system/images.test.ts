@@ -16,7 +16,7 @@ import {
   type TestRegistry,
   unsave,
 } from "../../worker/src/runner/images/testing.ts";
-import { CREDIT, logOf, shellJob } from "./fixture.ts";
+import { NO_PROOFS, CREDIT, logOf, shellJob } from "./fixture.ts";
 
 const run = promisify(execFile);
 const CLI = join(import.meta.dirname, "../../client/bin/qubix.js");
@@ -30,7 +30,7 @@ beforeAll(async () => {
   if (!hasRegistry) throw new Error("these tests need a registry: apt-get install docker-registry");
   dir = await mkdtemp(join(tmpdir(), "qubix-system-images-"));
   registry = await startRegistry();
-  network = await startNetwork({ folder: dir, orchestratorArgs: ["--registry-allow", registry.host] });
+  network = await startNetwork({ folder: dir, orchestratorArgs: ["--registry-allow", registry.host, ...NO_PROOFS] });
   const args = ["--cpus", "2", "--memory-mib", "1024", "--disk-mib", "4096", "--allow-private-registry", registry.host];
   await network.addWorker({ name: "anna", args });
   consumer = await network.addConsumer("consumer", CREDIT.toString());
