@@ -87,7 +87,8 @@ describe("specifications", () => {
     expect(answer.problem.detail.length).toBeGreaterThan(20);
   });
   it("too large a body", async () => {
-    const answer = await post("/v1/jobs", JSON.stringify({ ...shellJob("true"), env: { A: "x".repeat(2_000_000) } }));
+    // Little over the limit: it lies whole in the socket's buffer when the answer comes, and the line is closed behind that.
+    const answer = await post("/v1/jobs", JSON.stringify({ ...shellJob("true"), env: { A: "x".repeat(1_050_000) } }));
     expect([answer.status, answer.problem.code]).toEqual([413, "body_too_large"]);
   });
   it("no key, and a wrong one", async () => {
