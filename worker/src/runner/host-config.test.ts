@@ -125,7 +125,7 @@ function isLimit(limit: unknown): boolean {
   if (keysOf(rest).length > 0 || Soft !== Hard) return false;
   if (Name === "core") return Hard === 0;
   if (Name === "nofile") return Hard <= 20_000;
-  return Name === "memlock" && (Hard === -1 || Hard <= 64 * MIB);
+  return Name === "memlock" && Hard <= 64 * MIB;
 }
 
 function isTmp(options: unknown, run: RunSpec): boolean {

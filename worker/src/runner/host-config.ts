@@ -36,9 +36,11 @@ const LOG_FILE_SIZE_MAX = "32m";
 const LOG_FILES = "2";
 /** Data loaders pass tensors by file descriptor; a few thousand are common. Not more than an Engine without rights over limits can give. */
 const OPEN_FILES_MAX = 16_384;
-/** The kernel's own default; a GPU's driver and its libraries lock much more, which the memory limit still bounds. */
+/**
+ * The kernel's own default, for jobs on GPUs too: what a GPU's driver pins is not counted here, and an Engine without rights over limits could
+ * start no container that asks for more.
+ */
 const LOCKED_BYTES_MAX = 8 * 1024 * 1024;
-const UNLIMITED = -1;
 /** When the machine itself runs out of memory, the kernel takes a job before the agent. */
 const OOM_SCORE = 500;
 const MIB = 1024 * 1024;
@@ -122,7 +124,7 @@ export function containerOptions(input: ContainerInput): ContainerRequest {
       OomScoreAdj: OOM_SCORE,
       NanoCpus: Math.round(Math.min(run.cpus, input.hostCpus) * NANO),
       ShmSize: run.shmMiB * MIB,
-      Ulimits: ulimits(run),
+      Ulimits: [...ULIMITS],
       Tmpfs: { "/tmp": tmpOptions(memory) },
       LogConfig: { Type: "json-file", Config: { "max-size": LOG_FILE_SIZE_MAX, "max-file": LOG_FILES } },
       Init: true,
@@ -148,15 +150,12 @@ function ownVariables(input: ContainerInput): Readonly<Record<string, string>> {
 }
 
 /** No bound on a user's processes: that count is shared by all containers of the same user id, and `PidsLimit` bounds each by itself. */
-function ulimits(run: RunSpec): { Name: string; Soft: number; Hard: number }[] {
-  const locked = run.gpuUuids.length > 0 ? UNLIMITED : LOCKED_BYTES_MAX;
-  return [
-    { Name: "nofile", Soft: OPEN_FILES_MAX, Hard: OPEN_FILES_MAX },
-    // A core file would be memory on disk, secrets included.
-    { Name: "core", Soft: 0, Hard: 0 },
-    { Name: "memlock", Soft: locked, Hard: locked },
-  ];
-}
+const ULIMITS: readonly { readonly Name: string; readonly Soft: number; readonly Hard: number }[] = [
+  { Name: "nofile", Soft: OPEN_FILES_MAX, Hard: OPEN_FILES_MAX },
+  // A core file would be memory on disk, secrets included.
+  { Name: "core", Soft: 0, Hard: 0 },
+  { Name: "memlock", Soft: LOCKED_BYTES_MAX, Hard: LOCKED_BYTES_MAX },
+];
 
 /** Programs run from /tmp: compilers at run time (Triton, Inductor, Numba) build there what they then load. `noexec` would stop nothing, /work being there. */
 function tmpOptions(memoryBytes: number): string {
