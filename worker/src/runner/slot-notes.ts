@@ -2,7 +2,9 @@
 import { renameSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Logger } from "@qubix/shared/runtime";
 import type { EntryKey } from "../core/index.ts";
+import type { BootClock } from "./boot-clock.ts";
 import type { NumericUser } from "./image-user.ts";
 
 export interface SlotNotes {
@@ -34,6 +36,58 @@ export const NO_NOTES: SlotNotes = {
 };
 
 const FILE = "notes.json";
+
+export interface NoteKeeperPorts {
+  readonly clock: BootClock;
+  readonly logger: Logger;
+  /** The slot is given up: nothing is written any more. */
+  readonly isOver: () => boolean;
+}
+
+/** The notes of one slot, read once and then kept both here and in their file. */
+export interface NoteKeeper {
+  known(): Promise<SlotNotes>;
+  /** Null before {@link known} was first called. */
+  now(): SlotNotes | null;
+  /** Throws where the disk does not take it. */
+  put(patch: Partial<SlotNotes>): void;
+  /** For what a restarted agent can do without: the job itself may have filled the disk, and must be stopped and told all the same. */
+  putIfRoom(patch: Partial<SlotNotes>): void;
+  /** Container time on the boot-time clock; after a reboot of the machine what was seen last. */
+  ranMs(): number;
+}
+
+export function createNoteKeeper({ clock, logger, isOver }: NoteKeeperPorts, ownFolder: string): NoteKeeper {
+  let notes: SlotNotes | null = null;
+
+  function put(patch: Partial<SlotNotes>): void {
+    if (notes === null || isOver()) return;
+    notes = { ...notes, ...patch };
+    writeNotes(ownFolder, notes);
+  }
+
+  return {
+    async known() {
+      notes ??= await readNotes(ownFolder);
+      return notes;
+    },
+    now: () => notes,
+    put,
+    putIfRoom(patch) {
+      try {
+        put(patch);
+      } catch (error) {
+        logger.warn({ event: "note_not_written", err: error }, "a note on a slot is not durable");
+      }
+    },
+    ranMs() {
+      if (notes === null) return 0;
+      const { started, ended, ranMs } = notes;
+      if (started === null || ended || started.bootId !== clock.bootId) return ranMs;
+      return Math.max(ranMs, clock.nowMs() - started.atMs);
+    },
+  };
+}
 
 /** The notes of a slot; a file that is not there or was torn by a crash of the machine counts as none. */
 export async function readNotes(ownFolder: string): Promise<SlotNotes> {

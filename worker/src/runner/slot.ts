@@ -23,8 +23,10 @@ import { imageOutcome, outcomeOfError, problemOutcome } from "./outcomes.ts";
 import type { SlotSecrets } from "../secrets/secret-store.ts";
 import { readProgress } from "./progress.ts";
 import { slotFolders } from "./slot-folders.ts";
-import { readNotes, replaceFile, type SlotNotes, writeNotes } from "./slot-notes.ts";
+import { execFailureIn, failureOf, wasKilledUnseen } from "./slot-end.ts";
+import { createNoteKeeper, replaceFile } from "./slot-notes.ts";
 import { type ChunkPort, isDiskFull, shipEntry, shipOutputs, unpackCheckpoint, unpackInput } from "./slot-trees.ts";
+import { createUseMeter } from "./slot-use.ts";
 import type { Volumes } from "./volumes/volumes.ts";
 import { sleep } from "./waiting.ts";
 
@@ -100,12 +102,12 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   const logger = ports.logger.child({ slot: id });
   const folders = slotFolders(config.slotsDir, id);
   const life = new AbortController();
-  let notes: SlotNotes | null = null;
+  const notes = createNoteKeeper({ clock, logger, isOver: () => life.signal.aborted }, folders.own);
+  const use = createUseMeter({ clock, stats: () => containers.stats(id), gpuUse: (uuids) => ports.gpuUse?.(uuids) });
   let pump: LogPump | null = null;
   let follower: LogFollower | null = null;
   let entries: EntryWatch | null = null;
   let disk: DiskWatch | null = null;
-  let lastCpu: { readonly cpuMs: number; readonly atMs: number } | null = null;
   let measures: Measures | undefined;
   let gpuUuids: readonly string[] = [];
   let running = false;
@@ -113,33 +115,6 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let execFailure: string | null = null;
   let savedPosition: PumpPosition | null = null;
   const underWay = new Set<Promise<void>>();
-
-  async function known(): Promise<SlotNotes> {
-    notes ??= await readNotes(folders.own);
-    return notes;
-  }
-
-  function note(patch: Partial<SlotNotes>): void {
-    if (notes === null || life.signal.aborted) return;
-    notes = { ...notes, ...patch };
-    writeNotes(folders.own, notes);
-  }
-
-  /** For what a restarted agent can do without: the job itself may have filled the disk, and must be stopped and told all the same. */
-  function noteIfRoom(patch: Partial<SlotNotes>): void {
-    try {
-      note(patch);
-    } catch (error) {
-      logger.warn({ event: "note_not_written", err: error }, "a note on a slot is not durable");
-    }
-  }
-
-  /** Container time on the boot-time clock; after a reboot of the machine what was seen last. */
-  function ranMsNow(): number {
-    const started = notes?.started ?? null;
-    if (notes === null || started === null || notes.ended || started.bootId !== clock.bootId) return notes?.ranMs ?? 0;
-    return Math.max(notes.ranMs, clock.nowMs() - started.atMs);
-  }
 
   function fail(outcome: EndOutcome): void {
     if (life.signal.aborted) return;
@@ -190,7 +165,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
 
   async function prepare(jobId: JobId, run: RunSpec, checkpoint: CheckpointRef | null): Promise<void> {
     await makeFolders(run);
-    const before = await known();
+    const before = await notes.known();
     const registryAuth = run.registryAuth === undefined ? undefined : ports.secrets.registryAuth(id);
     if (run.registryAuth !== undefined && registryAuth === undefined) return fail(SECRETS_LOST);
     emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "getting the image" });
@@ -213,12 +188,12 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const user = before.user ?? (await containers.userOf(id, image.user));
     if ("kind" in user) return fail(problemOutcome(user));
     for (const folder of await writableFolders()) await giveTo(folder, user);
-    note({ user, imageDigest: image.digest });
+    notes.put({ user, imageDigest: image.digest });
     emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "fetching inputs and checkpoint" });
     for (const [index, input] of run.inputs.entries()) {
-      if ((await known()).inputs.includes(index)) continue;
+      if ((await notes.known()).inputs.includes(index)) continue;
       await unpackInput(folders, index, input.manifestCid, user, ports.chunks(jobId), life.signal);
-      note({ inputs: [...(await known()).inputs, index] });
+      notes.put({ inputs: [...(await notes.known()).inputs, index] });
     }
     await bringCheckpoint(jobId, checkpoint, user, image.digest);
   }
@@ -251,19 +226,19 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     owner: Owner,
     imageDigest: string | null = null,
   ): Promise<void> {
-    const have = (await known()).unpacked;
+    const have = (await notes.known()).unpacked;
     if (checkpoint !== null && have?.seq !== checkpoint.seq) {
-      const changing = () => note({ unpacked: null });
+      const changing = () => notes.put({ unpacked: null });
       const chunks = ports.chunks(jobId);
       try {
         const entry = await unpackCheckpoint(folders, checkpoint, owner, chunks, life.signal, changing);
-        note({ unpacked: { seq: checkpoint.seq, entry } });
+        notes.put({ unpacked: { seq: checkpoint.seq, entry } });
       } catch (error) {
         if (isDiskFull(error) && (await volumes.isBounded(folders))) return fail(DOES_NOT_FIT);
         throw error;
       }
     }
-    const unpacked = checkpoint === null ? null : (await known()).unpacked;
+    const unpacked = checkpoint === null ? null : (await notes.known()).unpacked;
     emit({
       kind: "prepared",
       slotId: id,
@@ -303,8 +278,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     void waitForEnd(logs, follower).catch((error: unknown) => {
       if (!life.signal.aborted) fail(outcomeOfError("docker_error", error));
     });
-    entries = createEntryWatch(folders.checkpoint, notes?.unpacked?.entry ?? null, async (entry) => {
-      const ranMs = ranMsNow();
+    entries = createEntryWatch(folders.checkpoint, notes.now()?.unpacked?.entry ?? null, async (entry) => {
+      const ranMs = notes.ranMs();
       const progress = await readProgress(folders.progress);
       emit({ kind: "entry", slotId: id, entry, ranMs, progress });
     });
@@ -317,7 +292,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const [isBounded, watched] = await Promise.all([volumes.isBounded(folders), writableFolders()]);
     if (isBounded || !running) return;
     disk = createDiskWatch(watched, run.diskMiB * MIB, () => {
-      noteIfRoom({ diskExceeded: true });
+      notes.putIfRoom({ diskExceeded: true });
       void insist("kill a container over its disk limit", () => containers.kill(id));
     });
     disk.start();
@@ -325,8 +300,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
 
   async function waitForEnd(logs: LogPump, reader: LogFollower): Promise<void> {
     const view = await containers.ended(id, life.signal);
-    noteIfRoom({ ranMs: ranMsNow() });
-    noteIfRoom({ ended: true });
+    notes.putIfRoom({ ranMs: notes.ranMs() });
+    notes.putIfRoom({ ended: true });
     running = false;
     ports.secrets.remove(id);
     disk?.stop();
@@ -357,21 +332,10 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   }
 
   function emitExited(view: EndedView | undefined, diskExceeded: boolean): void {
-    const exitCode = view?.exitCode ?? null;
-    if (view === undefined) {
-      const message = "The container was deleted while it ran.";
-      return fail({ kind: "worker_failed", code: "lost_container", message });
-    }
-    if (view.endedByEngine) {
-      // It was most likely taken down with the Engine: that is not the job's own failure.
-      const message = `The Docker Engine went away while the container ran, and it ended with exit code ${exitCode}.`;
-      return fail({ kind: "worker_failed", code: "docker_error", message });
-    }
-    if (execFailure !== null && NOT_EXECUTED.includes(exitCode ?? 0)) {
-      const message = `The job's command is not in the image, or cannot be executed (${execFailure}).`;
-      return fail({ kind: "failed", code: "start_failed", exitCode, message });
-    }
-    emit({ kind: "exited", slotId: id, exitCode, oomKilled: view.oomKilled, diskExceeded, ranMs: ranMsNow() });
+    const failure = failureOf(view, execFailure);
+    if (failure !== null) return fail(failure);
+    const { exitCode = null, oomKilled = false } = view ?? {};
+    emit({ kind: "exited", slotId: id, exitCode, oomKilled, diskExceeded, ranMs: notes.ranMs() });
   }
 
   /** Does what must be done, however often the Engine has to be asked. */
@@ -390,14 +354,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
 
   /** It was killed for it, or failed by itself with its volume full: then no other reason is as likely. */
   async function ranOutOfDisk(view: ContainerView): Promise<boolean> {
-    if (notes?.diskExceeded === true) return true;
+    if (notes.now()?.diskExceeded === true) return true;
     if (view.state !== "exited" || view.exitCode === 0 || view.oomKilled) return false;
     return volumes.isFull(folders).catch(() => false);
-  }
-
-  /** Killed from outside while no agent watched, and neither for its memory nor its disk: that was not the job's doing. */
-  function wasKilledUnseen(view: ContainerView): boolean {
-    return view.exitCode === KILLED && !view.oomKilled && notes?.ended === false && !notes.diskExceeded;
   }
 
   /** A line of the agent's own in the job's log. */
@@ -431,18 +390,17 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     async found() {
       const view = await containers.inspect(id);
       await volumes.reopen(folders);
-      await known();
+      const seen = await notes.known();
       // What a reboot of the machine ended did not end by itself; a power cut may have taken the newest notes with it.
-      const started = notes?.started ?? null;
-      const rebooted = started === null || (started.bootId !== clock.bootId && notes?.ended === false);
-      const gone = view === undefined || (view.state === "exited" && (rebooted || wasKilledUnseen(view)));
-      if (gone) return { ...ABSENT, ranMs: notes?.ranMs ?? 0 };
+      const rebooted = seen.started === null || (seen.started.bootId !== clock.bootId && !seen.ended);
+      const gone = view === undefined || (view.state === "exited" && (rebooted || wasKilledUnseen(view, seen)));
+      if (gone) return { ...ABSENT, ranMs: seen.ranMs };
       const newest = (await listEntries(folders.checkpoint)).at(-1);
       // An end that nobody saw lies between the last time the container was seen running and now.
-      if (view.state === "exited" && notes?.ended === false) {
-        note({ ranMs: Math.min(Math.max(notes.ranMs, view.wallRanMs), ranMsNow()), ended: true });
+      if (view.state === "exited" && !seen.ended) {
+        notes.put({ ranMs: Math.min(Math.max(seen.ranMs, view.wallRanMs), notes.ranMs()), ended: true });
       }
-      const ranMs = ranMsNow();
+      const ranMs = notes.ranMs();
       const progress = await readProgress(folders.progress);
       return {
         state: view.state,
@@ -460,17 +418,17 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       ),
     restore: (jobId, checkpoint) =>
       attemptTo(
-        async () => bringCheckpoint(jobId, checkpoint, (await known()).user ?? ROOT),
+        async () => bringCheckpoint(jobId, checkpoint, (await notes.known()).user ?? ROOT),
         (error) => outcomeOfError("restore_failed", error),
       ),
     start: (attempt, run) =>
       attemptTo(
         async () => {
-          const { user } = await known();
+          const { user } = await notes.known();
           if (!ports.secrets.handOver(id, run.secretNames ?? [], user ?? ROOT)) return fail(SECRETS_LOST);
           replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
           // Noted before as well: an agent that dies in between still knows from when on to count.
-          note({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
+          notes.put({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
           if (run.network === "egress") await ports.networks.secure(id);
           const started = await containers.start(id);
           if (started.kind === "problem") return fail(problemOutcome(started));
@@ -478,12 +436,12 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
           emit({ kind: "started", slotId: id });
           accompany(attempt, run);
           tellReserved(run);
-          note({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
+          notes.put({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
         },
         (error) => outcomeOfError("docker_error", error),
       ),
     async follow(attempt, run) {
-      await known();
+      await notes.known();
       replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
       const unsafe = run.network === "egress" ? await whyUnsafe() : null;
       accompany(attempt, run);
@@ -552,36 +510,21 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     async measure(withStats) {
       savePosition();
       if (!running) return;
-      const ranMs = ranMsNow();
-      noteIfRoom({ ranMs });
+      const ranMs = notes.ranMs();
+      notes.putIfRoom({ ranMs });
       const progress = await readProgress(folders.progress);
-      if (withStats) await measureUse();
+      if (withStats) measures = (await use.measure(gpuUuids)) ?? measures;
       if (!running) return;
       emit({
         kind: "measured",
         slotId: id,
-        ranMs: ranMsNow(),
+        ranMs: notes.ranMs(),
         progress,
         ...(measures === undefined ? {} : { measures }),
       });
     },
     detach,
   };
-
-  async function measureUse(): Promise<void> {
-    const stats = await containers.stats(id);
-    const gpus = ports.gpuUse?.(gpuUuids);
-    if (stats === undefined) return;
-    const atMs = clock.nowMs();
-    const spanMs = lastCpu === null ? 0 : atMs - lastCpu.atMs;
-    const cpuPercent = lastCpu === null || spanMs <= 0 ? undefined : ((stats.cpuMs - lastCpu.cpuMs) / spanMs) * 100;
-    measures = {
-      memoryMiB: stats.memoryMiB,
-      ...(cpuPercent === undefined ? {} : { cpuPercent: Math.max(0, Math.round(cpuPercent * 10) / 10) }),
-      ...gpus,
-    };
-    lastCpu = { cpuMs: stats.cpuMs, atMs };
-  }
 
   /** Durable, so only when it has changed. */
   function savePosition(): void {
@@ -609,11 +552,6 @@ function isJobsOwn(error: unknown): error is QubixError {
   return error instanceof QubixError && ["tree_too_large", "tree_misnamed", "output_exceeded"].includes(error.code);
 }
 
-/** The words of tini (Docker's init), which says itself when it cannot run the command; null for any other line. */
-function execFailureIn(bytes: Buffer): string | null {
-  return /^\[FATAL tini[^\]]*\] (.{1,500})/.exec(bytes.toString())?.[1] ?? null;
-}
-
 const ROOT: Owner = { uid: 0, gid: 0 };
 const SECRETS_LOST: EndOutcome = {
   kind: "worker_failed",
@@ -629,10 +567,6 @@ const DOES_NOT_FIT: EndOutcome = {
   message: "The checkpoint to begin from does not fit into the job's diskMiB; ask for more disk.",
 };
 
-/** The exit code of a container that SIGKILL ended. */
-const KILLED = 137;
-/** A shell's exit codes for a command that is not there or cannot be executed. */
-const NOT_EXECUTED: readonly number[] = [126, 127];
 const ABSENT: ContainerFound = {
   state: "absent",
   exitCode: null,
