@@ -11,10 +11,12 @@ import {
   idOf,
   makeImage,
   makeTar,
+  PASSWORD,
   savedFiles,
   startRegistry,
   type TestRegistry,
   unsave,
+  USER,
 } from "../../worker/src/runner/images/testing.ts";
 import { NO_PROOFS, CREDIT, logOf, shellJob } from "./fixture.ts";
 
@@ -22,6 +24,7 @@ const run = promisify(execFile);
 const CLI = join(import.meta.dirname, "../../client/bin/qubix.js");
 let dir = "";
 let registry: TestRegistry;
+let closed: TestRegistry;
 let network: Network;
 let consumer: Awaited<ReturnType<Network["addConsumer"]>>;
 const made: string[] = [];
@@ -30,14 +33,18 @@ beforeAll(async () => {
   if (!hasRegistry) throw new Error("these tests need a registry: apt-get install docker-registry");
   dir = await mkdtemp(join(tmpdir(), "qubix-system-images-"));
   registry = await startRegistry();
-  network = await startNetwork({ folder: dir, orchestratorArgs: ["--registry-allow", registry.host, ...NO_PROOFS] });
-  const args = ["--cpus", "2", "--memory-mib", "1024", "--disk-mib", "4096", "--allow-private-registry", registry.host];
-  await network.addWorker({ name: "anna", args });
+  closed = await startRegistry({ withAuth: true });
+  const hosts = [registry.host, closed.host];
+  network = await startNetwork({ folder: dir, orchestratorArgs: ["--registry-allow", hosts.join(), ...NO_PROOFS] });
+  const args = ["--cpus", "2", "--memory-mib", "1024", "--disk-mib", "4096"];
+  const allowed = hosts.flatMap((host) => ["--allow-private-registry", host]);
+  await network.addWorker({ name: "anna", args: [...args, ...allowed] });
   consumer = await network.addConsumer("consumer", CREDIT.toString());
 });
 afterAll(async () => {
   await network?.stop();
   await registry?.stop();
+  await closed?.stop();
   for (const id of made) await run("docker", ["rmi", "-f", id]).catch(() => undefined);
   await rm(dir, { recursive: true, force: true });
 });
@@ -69,6 +76,26 @@ it("a registry's image is pulled and pinned, also when its tag moves while the j
   // Both attempts saw the same mark.
   const marks = (await text(id)).match(/[0-9a-f]{32}/g);
   expect([marks?.length, new Set(marks).size]).toEqual([2, 1]);
+});
+
+it("a private registry's image runs for who has its credentials, and for nobody else after him", async () => {
+  await closed.put(await image(), "team/secret", "1");
+  const job = (auth?: { username: string; password: string }) =>
+    shellJob("cat /mark", {
+      image: `${closed.host}/team/secret:1`,
+      retries: 0,
+      failoversMax: 0,
+      ...(auth === undefined ? {} : { registryAuth: auth }),
+    });
+  const { jobs } = consumer.client;
+  const allowed = await jobs.wait((await jobs.create(job({ username: USER, password: PASSWORD }))).id);
+  expect(allowed.phase).toBe("succeeded");
+  expect(JSON.stringify(allowed)).not.toContain(PASSWORD);
+  // The image is on the worker now.
+  for (const auth of [undefined, { username: USER, password: "wrong" }]) {
+    const refused = await jobs.wait((await jobs.create(job(auth))).id);
+    expect([refused.phase, await text(refused.id)]).toEqual(["failed", ""]);
+  }
 });
 
 it("an archive is uploaded and run by the command line", async () => {

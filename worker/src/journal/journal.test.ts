@@ -1,12 +1,16 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { DatabaseSync } from "node:sqlite";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Slot } from "../core/index.ts";
 import { openJournal } from "./journal.ts";
 
+const run = promisify(execFile);
+const isRoot = process.getuid?.() === 0;
+if (!isRoot) console.warn("the journal on a full disk is not tested: making a small disk needs root");
 let dir = "";
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), "qubix-journal-"));
@@ -62,6 +66,33 @@ describe("the journal", () => {
     for (let n = 0; n < 2_000; n += 1) journal.commit([{ id: `job-${n % 50}`, slot: slot("x".repeat(1_000), n) }]);
     expect(await size()).toEqual(before);
     journal.close();
+  });
+
+  it.skipIf(!isRoot)("goes on where the disk is full, and loses nothing by what does not fit", async () => {
+    const small = join(dir, "small");
+    await mkdir(small);
+    await run("mount", ["-t", "tmpfs", "-o", "size=24m", "tmpfs", small]);
+    try {
+      const journal = openJournal(join(small, "journal.db"));
+      await run("sh", ["-c", `cat /dev/zero > ${small}/filled || true`]);
+      await expect(writeFile(join(small, "more"), "x".repeat(100_000))).rejects.toThrow(/ENOSPC/);
+      for (let n = 0; n < 500; n += 1) journal.commit([{ id: `job-${n % 5}`, slot: slot(`job-${n % 5}`, n) }]);
+      const huge = { ...slot("huge", 1), jobId: "x".repeat(40 * 1024 * 1024) } as unknown as Slot;
+      expect(() => journal.commit([{ id: "huge", slot: huge }])).toThrow(/full/);
+      journal.commit([{ id: "job-0", slot: slot("job-0", 1_000) }]);
+      journal.close();
+      const again = openJournal(join(small, "journal.db"));
+      expect(again.slots().map(({ id, ranMs }) => [id, ranMs])).toEqual([
+        ["job-0", 1_000],
+        ["job-1", 496],
+        ["job-2", 497],
+        ["job-3", 498],
+        ["job-4", 499],
+      ]);
+      again.close();
+    } finally {
+      await run("umount", [small]);
+    }
   });
 
   it("writes all of a step or nothing", () => {
