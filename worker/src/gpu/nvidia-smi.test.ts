@@ -242,6 +242,19 @@ describe("nvidia-smi itself", () => {
     await expect.poll(() => runner.run(["-L"], 2_000)).toMatchObject({ kind: "said", stdout: "GPU 0: x" });
   });
 
+  it("is followed anew, and asked, right after one was told to end", async () => {
+    await smi.set({ pulse: "a line\n", list: "GPU 0: x" });
+    const runner = createNvidiaSmi(smi.path);
+    for (let round = 0; round < 3; round += 1) {
+      const said: string[] = [];
+      const events = { line: (line: string) => void said.push(line), ended: () => undefined };
+      const following = await runner.follow(["--query-gpu=index,uuid", "-l", "1"], events);
+      await expect.poll(() => said).toContain("a line");
+      following?.stop();
+      expect(await runner.run(["-L"], 5_000)).toMatchObject({ kind: "said", stdout: "GPU 0: x" });
+    }
+  });
+
   it("may print garbage of any kind without harm", async () => {
     const whole = await readFixture("rtx-4090-desktop-v12.xml");
     for (let at = 0; at < whole.length; at += 97) {

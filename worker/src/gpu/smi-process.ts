@@ -1,15 +1,19 @@
 // Runs `nvidia-smi`. A driver in trouble can make it hang so that not even SIGKILL ends it: then no further one is started beside it.
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { delimiter, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 export const NVIDIA_SMI = "nvidia-smi";
 /** Cards that are initialised for the first time take some seconds each. */
 export const LOOK_TIMEOUT_MS = 20_000;
 /** Sixteen cards with all their supported clocks print about 2 MB. */
 const OUTPUT_BYTES_MAX = 8 * 1024 * 1024;
+/** One that is killed is gone within milliseconds, unless the driver holds it. */
+const DEATH_MS = 2_000;
 /** Where Windows' Linux subsystem keeps it, which is not on every path. */
 const MORE_DIRECTORIES = ["/usr/lib/wsl/lib"];
 /** Its words are compared. */
@@ -54,12 +58,19 @@ export function createNvidiaSmi(command = NVIDIA_SMI): NvidiaSmi {
     child.unref();
   }
 
+  /** Whether one that was told to end is still there after it had the time for it. */
+  async function isStuck(): Promise<boolean> {
+    const gone = [...stuck].map((child) => once(child, "exit"));
+    if (gone.length > 0) await Promise.race([Promise.allSettled(gone), sleep(DEATH_MS, undefined, { ref: false })]);
+    return stuck.size > 0;
+  }
+
   return {
     isThere: async () => (await findProgram(command)) !== undefined,
     async run(args, timeoutMs) {
       const program = await findProgram(command);
       if (program === undefined) return { kind: "absent" };
-      if (stuck.size > 0) return { kind: "hangs" };
+      if (await isStuck()) return { kind: "hangs" };
       return new Promise((resolve) => {
         const child = start(program, args);
         const said = { stdout: "", stderr: "" };
@@ -85,7 +96,7 @@ export function createNvidiaSmi(command = NVIDIA_SMI): NvidiaSmi {
     },
     async follow(args, events) {
       const program = await findProgram(command);
-      if (program === undefined || stuck.size > 0) return null;
+      if (program === undefined || (await isStuck())) return null;
       const child = start(program, args);
       // It is nothing to stay alive for.
       child.unref();
