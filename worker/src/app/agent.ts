@@ -38,6 +38,7 @@ import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
 import { createGpus, type Gpus } from "./gpus.ts";
 import { createEgressOffer, type EgressOffer } from "./egress.ts";
 import type { Identity } from "./identity.ts";
+import { collectGarbage, createIdleMemory, type IdleMemory } from "./idle-memory.ts";
 import { imageLedgerStore, imageSettings } from "./image-config.ts";
 import { createMeasures, type Measures } from "./measures.ts";
 import { createOfferKeeper, type OfferParts } from "./offer.ts";
@@ -74,6 +75,7 @@ interface Parts {
   readonly gpus: Gpus;
   readonly prover: Prover;
   readonly measures: Measures;
+  readonly idleMemory: IdleMemory;
   readonly owner: Owner;
   readonly egress: EgressOffer;
 }
@@ -161,6 +163,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     );
     keeper.update({ features: new Set([...keeper.parts().features, "proofs"]) });
     void offerSandbox({ engine, journal, keeper, logger: ports.logger }, config.sandboxRuntime);
+    const isIdle = () => state.slots.size === 0 && !prover.isBusy();
     const measures = createMeasures({
       journal,
       keeper,
@@ -168,10 +171,12 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       dataDir: config.dataDir,
       logger: ports.logger,
       random: Math.random,
-      isIdle: () => state.slots.size === 0 && !prover.isBusy(),
+      isIdle,
       isConnected: () => control.isOpen(),
     });
     measures.start();
+    const idleMemory = createIdleMemory({ isIdle, collect: collectGarbage });
+    idleMemory.start();
     connect({ control, runner, loop, state, prover, owner, secrets: secrets.store }, ports);
     egress.start();
     const kept = secrets.store;
@@ -187,6 +192,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       gpus,
       prover,
       measures,
+      idleMemory,
       owner,
       egress,
     };
@@ -264,6 +270,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       stopping.server.close();
       stopping.gpus.stop();
       stopping.measures.stop();
+      stopping.idleMemory.stop();
       stopping.owner.stop();
       stopping.egress.stop();
       stopping.runner.stop();

@@ -1,9 +1,11 @@
 // The Docker Engine, with a time-out on every call: a daemon that hangs must become an error that says so, never an agent that waits for ever.
-import { Agent } from "node:http";
 // oxlint-disable-next-line import/no-unassigned-import -- it is imported for what it does, before dockerode is loaded
 import "./lean-dockerode.ts";
 import Docker from "dockerode";
 import { QubixError } from "@qubix/shared/runtime";
+
+// Imported the usual way, this module brings `fetch` and its 3 MB of memory along, which a running agent never uses.
+const { Agent } = process.getBuiltinModule("node:http");
 
 /** Looking something up. */
 export const LOOK_TIMEOUT_MS = 30_000;
