@@ -7,7 +7,7 @@ let memory: IdleMemory;
 let isIdle = true;
 
 beforeEach(() => {
-  vi.useFakeTimers({ toFake: ["setInterval", "setTimeout"] });
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "setTimeout"] });
   collect.mockClear();
   memory = createIdleMemory({ isIdle: () => isIdle, collect });
   memory.start();
