@@ -6,13 +6,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { runProgram, startProgram } from "../../scripts/lib/processes.ts";
 import { ensureTinyImage, TINY_IMAGE } from "../../worker/src/runner/testing.ts";
 import { monotonicMs } from "../harness/clock.ts";
-import { createAccount, createApi, deposit, startOrchestrator } from "../harness/network.ts";
+import { type Api, createAccount, createApi, deposit, startOrchestrator } from "../harness/network.ts";
 import { type Cleanup, scratchFolder } from "../harness/processes.ts";
 import type { Report } from "../harness/report.ts";
 
 const SECONDS_BAR = 180;
 const COMMANDS_BAR = 3;
 const JOB_TIMEOUT_MS = 300_000;
+const ONLINE_TIMEOUT_MS = 30_000;
 const POLL_MS = 50;
 const FUNDS = 10_000_000n;
 
@@ -90,7 +91,8 @@ async function once(report: Report, cleanup: Cleanup, n: number): Promise<{ tota
   cleanup.add(async () => {
     if (agent.running()) await agent.stop();
   });
-  // A local image is known to nobody before a worker names it.
+  // A local image is known to nobody before a worker's offer names it.
+  await untilOnline(admin, agent.ready["workerId"] as string);
   const job = await buyer.call<{ id: string }>("POST", "/v1/jobs", {
     name: "first",
     image: TINY_IMAGE,
@@ -105,6 +107,14 @@ async function once(report: Report, cleanup: Cleanup, n: number): Promise<{ tota
   await agent.stop();
   await orchestrator.program.stop();
   return { totalS, doctorS };
+}
+
+async function untilOnline(admin: Api, workerId: string): Promise<void> {
+  const untilMs = monotonicMs() + ONLINE_TIMEOUT_MS;
+  while ((await admin.call<{ phase: string }>("GET", `/v1/workers/${workerId}`)).phase !== "online") {
+    if (monotonicMs() > untilMs) throw new Error(`${workerId} is not online after ${ONLINE_TIMEOUT_MS} ms`);
+    await sleep(POLL_MS);
+  }
 }
 
 async function endOf(look: () => Promise<{ phase: string }>): Promise<string> {

@@ -43,9 +43,15 @@ export function loadConfig<Shape extends z.ZodRawShape>(
     const key = String(issue.path[0] ?? "");
     if (raw[key] === undefined && key !== "")
       return `${key} is missing: set --${flagName(key)} or ${environmentName(key)}`;
-    return `${key || "configuration"} (${origin[key] ?? "missing"}): ${issue.message}`;
+    return `${key || "configuration"} (${origin[key] ?? "missing"}): ${problemText(issue, raw[key])}`;
   });
   throw new QubixError("config_invalid", `Configuration is not valid: ${problems.join("; ")}`, { category: "user" });
+}
+
+/** What is wrong with a setting, in words for who wrote it. */
+export function problemText(issue: z.core.$ZodIssue, written: unknown): string {
+  const isText = issue.code === "invalid_type" && issue.expected === "number" && typeof written === "string";
+  return isText ? `"${written}" is not a number` : issue.message;
 }
 
 /** `dataDir` → `QUBIX_DATA_DIR`. */

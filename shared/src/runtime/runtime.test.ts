@@ -23,7 +23,7 @@ describe("configuration", () => {
   });
   it("says which key is wrong and where it came from", () => {
     expect(() => loadConfig(schema, { flags: {}, env: { QUBIX_PORT_MAX: "x", QUBIX_DATA_DIR: "/d" } })).toThrow(
-      /portMax \(QUBIX_PORT_MAX\)/,
+      /portMax \(QUBIX_PORT_MAX\): "x" is not a number/,
     );
     expect(() => loadConfig(schema, { flags: {}, env: {} })).toThrow(
       /dataDir is missing: set --data-dir or QUBIX_DATA_DIR/,

@@ -1,7 +1,7 @@
 // What the owner may change while the agent runs. `set` wins over what the agent was started with, across restarts, until `set --reset`, or until the
 // agent is started with another value of that very setting: who edits the unit file means it.
 import type { Money } from "@qubix/shared/domain";
-import { QubixError } from "@qubix/shared/runtime";
+import { problemText, QubixError } from "@qubix/shared/runtime";
 import type { Journal } from "../../journal/journal.ts";
 import { priceOf, type StartConfig, startConfigSchema } from "../config.ts";
 import type { OwnerTerms } from "../offer.ts";
@@ -152,9 +152,9 @@ function validated(name: SettingName, raw: unknown): unknown {
   }
   const parsed = startConfigSchema.shape[name].safeParse(raw);
   if (parsed.success) return parsed.data;
-  throw new QubixError("config_invalid", `--${flagOf(name)}: ${parsed.error.issues[0]?.message ?? "not valid"}`, {
-    category: "user",
-  });
+  const [issue] = parsed.error.issues;
+  const problem = issue === undefined ? "not valid" : problemText(issue, raw);
+  throw new QubixError("config_invalid", `--${flagOf(name)}: ${problem}`, { category: "user" });
 }
 
 function isNone(raw: unknown): boolean {
