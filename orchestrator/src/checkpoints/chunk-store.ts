@@ -1,11 +1,12 @@
 // The chunk store: content-addressed pieces on disk, apart for each consumer. What a kept tree has, or an upload under way was told is here, stays.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { AccountId, ChunkCid } from "@qubix/shared/domain";
+import { decodePiece } from "@qubix/shared/chunks";
 import { CHUNK_STORED_BYTES_MAX, type TreeManifest, type TreeRef } from "@qubix/shared/protocol";
 import { QubixError, type Logger, type MonotonicClock } from "@qubix/shared/runtime";
 import { createChunkFiles } from "./chunk-files.ts";
 import { cidOf } from "./cid.ts";
-import { chunksOf, cidsOf, decodeChunk, decodeManifest, encodeManifest, sizeOf } from "./manifest.ts";
+import { cidsOf, decodeManifest, encodeManifest, sizeOf, storedOf } from "./manifest.ts";
 import { createPins } from "./pins.ts";
 import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
 import { openReferences } from "./references.ts";
@@ -75,7 +76,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
   const findMissing = async (accountId: AccountId, manifest: TreeManifest): Promise<number> => {
     let missing = 0;
     let looked = 0;
-    for (const chunk of chunksOf(manifest)) {
+    for (const chunk of storedOf(manifest)) {
       const writing = files.settled(accountId, chunk.cid);
       if (writing !== undefined) await writing;
       if (files.size(accountId, chunk.cid) !== chunk.stored) missing += 1;
@@ -90,7 +91,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
     accountId: AccountId,
     holder: TreeHolder,
     tree: TreeRef,
-    bytesMax: number,
+    bytesMax: number | undefined,
   ): Promise<TreeVerdict> => {
     const manifest = await readManifest(accountId, tree.manifestCid);
     const { files: count, bytes } = sizeOf(manifest);
@@ -100,7 +101,10 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
         `The manifest has ${count} files of ${bytes} bytes, the message says ${tree.files} of ${tree.bytes}.`,
       );
     }
-    if (bytes > bytesMax) {
+    if (bytesMax !== undefined && manifest.version !== 1) {
+      return refused("tree_invalid", "Outputs have a sum for each file, as version 1 of a manifest says.");
+    }
+    if (bytes > (bytesMax ?? Number.MAX_SAFE_INTEGER)) {
       return refused("output_exceeded", `The files have ${bytes} bytes, at most ${bytesMax} are allowed.`);
     }
     const cids = [...cidsOf(tree.manifestCid, manifest)];
@@ -223,7 +227,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
       await put(accountId, holder, manifestCid, stored);
       return { manifestCid, ...sizeOf(manifest), bytesMoved: stored.length };
     },
-    async admitTree(accountId, holder, tree, bytesMax = Number.MAX_SAFE_INTEGER) {
+    async admitTree(accountId, holder, tree, bytesMax) {
       const key = treeKey(accountId, holder, tree.manifestCid);
       const entry = admitted.get(key) ?? { count: 0, cids: [] };
       entry.count += 1;
@@ -258,13 +262,13 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
       }
       return (async function* () {
         for (const chunk of entry.chunks) {
-          const stored = await read(accountId, chunk.cid);
-          if (cidOf(stored) !== chunk.cid) {
-            throw new QubixError("chunk_damaged", `A piece of ${path} is damaged on the orchestrator's disk.`, {
-              category: "platform",
-            });
+          const stored: Buffer[] = [];
+          for (const { cid } of [chunk, ...(chunk.layers ?? [])]) {
+            const bytes = await read(accountId, cid);
+            if (cidOf(bytes) !== cid) throw damaged(path);
+            stored.push(bytes);
           }
-          yield await decodeChunk(stored, chunk);
+          yield decodePiece(chunk, stored);
         }
       })();
     },
@@ -277,6 +281,12 @@ function treeKey(accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid
 
 function refused(code: string, message: string): TreeVerdict {
   return { kind: "refused", code, message };
+}
+
+function damaged(path: string): QubixError {
+  return new QubixError("chunk_damaged", `A piece of ${path} is damaged on the orchestrator's disk.`, {
+    category: "platform",
+  });
 }
 
 function refusedBy(error: QubixError): TreeVerdict {

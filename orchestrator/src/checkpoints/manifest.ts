@@ -2,13 +2,7 @@
 import { promisify } from "node:util";
 import { zstdCompress, zstdDecompress } from "node:zlib";
 import type { ChunkCid } from "@qubix/shared/domain";
-import {
-  CHUNK_BYTES_MAX,
-  MANIFEST_CHUNKS_MAX,
-  treeManifestSchema,
-  type ChunkRef,
-  type TreeManifest,
-} from "@qubix/shared/protocol";
+import { MANIFEST_CHUNKS_MAX, treeManifestSchema, type ChunkRef, type TreeManifest } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 
 const decompress = promisify(zstdDecompress);
@@ -40,21 +34,24 @@ export async function encodeManifest(manifest: TreeManifest): Promise<Buffer> {
   return compress(Buffer.from(JSON.stringify(manifest)));
 }
 
-/** The plain bytes of a stored chunk; throws when they are not `bytes` long. */
-export async function decodeChunk(stored: Buffer, { bytes }: ChunkRef): Promise<Buffer> {
-  const data = await decompress(stored, { maxOutputLength: CHUNK_BYTES_MAX });
-  if (data.length !== bytes) throw new RangeError(`a chunk has ${data.length} bytes, not ${bytes}`);
-  return data;
-}
+type FileEntry = Extract<TreeManifest["entries"][number], { kind: "file" }>;
 
 export function* chunksOf(manifest: TreeManifest): Iterable<ChunkRef> {
   for (const entry of manifest.entries) if (entry.kind === "file") yield* entry.chunks;
 }
 
+/** What is stored of a tree, its manifest aside: each name with the size of its bytes. */
+export function* storedOf(manifest: TreeManifest): Iterable<{ readonly cid: ChunkCid; readonly stored: number }> {
+  for (const chunk of chunksOf(manifest)) {
+    yield chunk;
+    if (chunk.layers !== undefined) yield* chunk.layers;
+  }
+}
+
 /** Every chunk the tree needs, its manifest included. */
 export function* cidsOf(manifestCid: ChunkCid, manifest: TreeManifest): Iterable<ChunkCid> {
   yield manifestCid;
-  for (const chunk of chunksOf(manifest)) yield chunk.cid;
+  for (const { cid } of storedOf(manifest)) yield cid;
 }
 
 /** Number of files and their plain size. */
@@ -81,6 +78,7 @@ export function checkTree(manifest: TreeManifest): void {
     files.add(entry.path);
     chunks += entry.chunks.length;
     const bytes = entry.chunks.reduce((sum, chunk) => sum + chunk.bytes, 0);
+    checkPieces(manifest, entry);
     if (bytes !== entry.bytes) throw invalid(`the chunks of ${entry.path} have ${bytes} bytes, not ${entry.bytes}`);
   }
   if (chunks > MANIFEST_CHUNKS_MAX)
@@ -89,6 +87,17 @@ export function checkTree(manifest: TreeManifest): void {
     for (let at = path.indexOf("/"); at !== -1; at = path.indexOf("/", at + 1)) {
       if (files.has(path.slice(0, at))) throw invalid(`${path} lies below a file`);
     }
+  }
+}
+
+/** Pieces of a file: either the file has a sum, or each of them; a part lies in its piece. */
+function checkPieces({ version }: TreeManifest, entry: FileEntry): void {
+  if (version === 1 && entry.sha256 === undefined) throw invalid(`${entry.path} has no sum`);
+  for (const { bytes, layers, part, sum, encoding } of entry.chunks) {
+    if (sum === undefined && entry.sha256 === undefined) throw invalid(`a piece of ${entry.path} has no sum`);
+    if (part !== undefined && part.from + bytes > part.of) throw invalid(`a piece of ${entry.path} is too short`);
+    const isPlain = encoding === undefined && layers === undefined && part === undefined && sum === undefined;
+    if (version === 1 && !isPlain) throw invalid(`${entry.path} is told in words of version 2`);
   }
 }
 

@@ -15,11 +15,40 @@ export const treePathSchema = z
     "not a safe relative path",
   );
 
-/** One stored piece. The CID names the stored bytes (zstd); `bytes` is the plain size. */
+/**
+ * How the stored bytes of a piece are made from its plain ones: `zstd`, one frame; `raw`, as they are; `planes`, grouped by the place of each byte in its
+ * number, each group compressed or not (see `@qubix/shared/chunks`).
+ */
+export const pieceEncodingSchema = z.enum(["zstd", "raw", "planes"]);
+export type PieceEncoding = z.output<typeof pieceEncodingSchema>;
+
+/** What a piece is XORed with, in turn: differences to what came before it. */
+const layerSchema = z.strictObject({
+  cid: chunkCidSchema,
+  stored: z.number().int().min(1).max(CHUNK_STORED_BYTES_MAX),
+  encoding: pieceEncodingSchema,
+});
+export type PieceLayer = z.output<typeof layerSchema>;
+
+/** Differences on one piece: each makes a restore longer, so a whole piece follows. */
+export const PIECE_LAYERS_MAX = 8;
+
+/** One stored piece. The CID names the stored bytes (`encoding`, by default zstd); `bytes` is the plain size of what the file has of it. */
 export const chunkRefSchema = z.strictObject({
   cid: chunkCidSchema,
   bytes: z.number().int().min(0).max(CHUNK_BYTES_MAX),
   stored: z.number().int().min(1).max(CHUNK_STORED_BYTES_MAX),
+  encoding: pieceEncodingSchema.optional(),
+  layers: z.array(layerSchema).max(PIECE_LAYERS_MAX).optional(),
+  /** Only `bytes` bytes from `from` on belong to the file; the plain piece has `of` bytes. */
+  part: z
+    .strictObject({
+      from: z.number().int().min(0).max(CHUNK_BYTES_MAX),
+      of: z.number().int().min(1).max(CHUNK_BYTES_MAX),
+    })
+    .optional(),
+  /** SHA-256 of the plain piece (all `of` bytes), base64url: where the file has no sum of its own. */
+  sum: z.base64url().length(43).optional(),
 });
 
 export const treeEntrySchema = z.discriminatedUnion("kind", [
@@ -29,14 +58,15 @@ export const treeEntrySchema = z.discriminatedUnion("kind", [
     path: treePathSchema,
     mode: z.number().int().min(0).max(0o777),
     bytes: z.number().int().min(0),
-    /** Of the whole plain file. */
-    sha256: sha256Schema,
+    /** Of the whole plain file; without it each piece has a sum. */
+    sha256: sha256Schema.optional(),
     chunks: z.array(chunkRefSchema).max(MANIFEST_CHUNKS_MAX),
   }),
 ]);
 
 export const treeManifestSchema = z.strictObject({
-  version: z.literal(1),
+  /** 2: pieces may have layers, parts and sums of their own. */
+  version: z.literal([1, 2]),
   encoding: z.literal("zstd"),
   entries: z.array(treeEntrySchema).max(MANIFEST_ENTRIES_MAX),
 });

@@ -1,6 +1,7 @@
 // The files a job left: a list, and each as a download that is streamed from the chunk store.
 import { Readable } from "node:stream";
 import { z } from "zod";
+import { assert } from "@qubix/shared/runtime";
 import { outputViewSchema, type TreeEntry, type TreeManifest } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
@@ -25,7 +26,10 @@ export function outputRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request) => {
       const { stored } = findJob(ctx, actorOf(request), request.params.id);
       const manifest = await outputsOf(ctx, stored);
-      const items = filesOf(manifest).map(({ path, bytes, sha256 }) => ({ path, bytes, sha256 }));
+      const items = filesOf(manifest).map(({ path, bytes, sha256 }) => {
+        assert(sha256 !== undefined, "outputs are admitted only with a sum for each file");
+        return { path, bytes, sha256 };
+      });
       return { items };
     },
   });

@@ -1,0 +1,3 @@
+export * from "./codec.ts";
+export * from "./entropy.ts";
+export * from "./planes.ts";

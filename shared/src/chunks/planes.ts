@@ -1,0 +1,101 @@
+// Numbers by the place of their bytes: all first bytes, then all second ones, and so on. Weights that moved a little differ in their low bytes only; grouped,
+// the high ones compress to almost nothing. Every function works on whole numbers; what is left over at the end of a piece is the caller's.
+
+/** Bytes of a number: 1 leaves the order as it is. */
+export type PlaneWidth = 1 | 2 | 4 | 8;
+export const PLANE_WIDTHS: readonly PlaneWidth[] = [1, 2, 4, 8];
+
+/** `bytes` grouped by `width`; `bytes.length` is a multiple of it. */
+export function splitPlanes(bytes: Uint8Array, width: PlaneWidth): Uint8Array {
+  const out = new Uint8Array(bytes.length);
+  const count = bytes.length / width;
+  // Four numbers make one word of each plane.
+  const whole = width === 2 || width === 4 ? count - (count % 4) : 0;
+  if (whole > 0 && isAligned(bytes)) {
+    if (width === 2) splitPairs(wordsOf(bytes, whole * width), out, count, whole);
+    else splitQuads(wordsOf(bytes, whole * width), out, count, whole);
+  }
+  const from = whole > 0 && isAligned(bytes) ? whole : 0;
+  for (let plane = 0; plane < width; plane += 1) {
+    for (let n = from; n < count; n += 1) out[plane * count + n] = bytes[n * width + plane] as number;
+  }
+  return out;
+}
+
+/** The numbers again, from what {@link splitPlanes} made. */
+export function joinPlanes(planes: Uint8Array, width: PlaneWidth): Uint8Array {
+  const out = new Uint8Array(planes.length);
+  const count = planes.length / width;
+  if (width === 4) joinQuads(planes, out, count);
+  else {
+    for (let plane = 0; plane < width; plane += 1) {
+      const start = plane * count;
+      for (let n = 0, at = plane; n < count; n += 1, at += width) out[at] = planes[start + n] as number;
+    }
+  }
+  return out;
+}
+
+/** `into ^= other`, as far as `other` goes. */
+export function xorInto(into: Uint8Array, other: Uint8Array): void {
+  const length = Math.min(into.length, other.length);
+  let at = 0;
+  if (isAligned(into) && isAligned(other)) {
+    const [a, b] = [wordsOf(into, length), wordsOf(other, length)];
+    for (let word = 0; word < a.length; word += 1) a[word] = (a[word] as number) ^ (b[word] as number);
+    at = a.length * WORD_BYTES;
+  }
+  for (; at < length; at += 1) into[at] = (into[at] as number) ^ (other[at] as number);
+}
+
+const WORD_BYTES = 4;
+
+function isAligned(bytes: Uint8Array): boolean {
+  return bytes.byteOffset % WORD_BYTES === 0;
+}
+
+/** Whole words of the first `length` bytes, in the order of this machine's bytes: little-endian on all that Node runs on. */
+function wordsOf(bytes: Uint8Array, length: number): Uint32Array {
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(length / WORD_BYTES));
+}
+
+function splitPairs(words: Uint32Array, out: Uint8Array, count: number, whole: number): void {
+  const low = new Uint32Array(whole / WORD_BYTES);
+  const high = new Uint32Array(whole / WORD_BYTES);
+  for (let n = 0, at = 0; n < low.length; n += 1, at += 2) {
+    const a = words[at] as number;
+    const b = words[at + 1] as number;
+    low[n] = (a & 0xff) | ((a >>> 8) & 0xff00) | ((b & 0xff) << 16) | ((b & 0xff0000) << 8);
+    high[n] = ((a >>> 8) & 0xff) | ((a >>> 16) & 0xff00) | ((b & 0xff00) << 8) | (b & 0xff000000);
+  }
+  out.set(new Uint8Array(low.buffer), 0);
+  out.set(new Uint8Array(high.buffer), count);
+}
+
+function splitQuads(words: Uint32Array, out: Uint8Array, count: number, whole: number): void {
+  const planes = [0, 1, 2, 3].map(() => new Uint32Array(whole / WORD_BYTES));
+  const [p0, p1, p2, p3] = planes as [Uint32Array, Uint32Array, Uint32Array, Uint32Array];
+  for (let n = 0, at = 0; n < p0.length; n += 1, at += 4) {
+    const a = words[at] as number;
+    const b = words[at + 1] as number;
+    const c = words[at + 2] as number;
+    const d = words[at + 3] as number;
+    p0[n] = (a & 0xff) | ((b & 0xff) << 8) | ((c & 0xff) << 16) | (d << 24);
+    p1[n] = ((a >>> 8) & 0xff) | (b & 0xff00) | ((c & 0xff00) << 8) | ((d & 0xff00) << 16);
+    p2[n] = ((a >>> 16) & 0xff) | ((b >>> 8) & 0xff00) | (c & 0xff0000) | ((d & 0xff0000) << 8);
+    p3[n] = (a >>> 24) | ((b >>> 16) & 0xff00) | ((c >>> 8) & 0xff0000) | (d & 0xff000000);
+  }
+  planes.forEach((plane, index) => out.set(new Uint8Array(plane.buffer), index * count));
+}
+
+function joinQuads(planes: Uint8Array, out: Uint8Array, count: number): void {
+  const words = new Uint32Array(out.buffer, 0, count);
+  const [at1, at2, at3] = [count, 2 * count, 3 * count];
+  for (let n = 0; n < count; n += 1) {
+    words[n] =
+      (planes[n] as number) |
+      ((planes[at1 + n] as number) << 8) |
+      ((planes[at2 + n] as number) << 16) |
+      ((planes[at3 + n] as number) << 24);
+  }
+}
