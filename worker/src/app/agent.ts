@@ -22,6 +22,7 @@ import { assertSeccomp } from "../isolation/engine-walls.ts";
 import { areGpusUnsafe, offerSandbox } from "../isolation/offer.ts";
 import { type BootClock, createBootClock } from "../runner/boot-clock.ts";
 import { createProver, type Prover } from "../proof/prover.ts";
+import { createThreads } from "../checkpoint/encode/threads.ts";
 import { createContainers } from "../runner/containers.ts";
 import { createEngine, type Engine, LOOK_TIMEOUT_MS } from "../runner/engine.ts";
 import { createImages, type ImagesConfig } from "../runner/images/images.ts";
@@ -216,6 +217,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const { engine, egress, volumes, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus, owner, images } =
       given;
     const { live } = owner;
+    const threads = createThreads();
     return createRunner(
       {
         engine,
@@ -226,8 +228,9 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
           ports.identity.workerId,
           config.egress,
         ),
+        threads,
         images: createImages(
-          { engine, logger: ports.logger, ledger: imageLedgerStore(journal) },
+          { engine, logger: ports.logger, ledger: imageLedgerStore(journal), threads },
           {
             ...images,
             get localImages() {

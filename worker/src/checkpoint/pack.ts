@@ -1,12 +1,10 @@
-// Ships a tree: cuts its files into chunks, compresses them, asks which the store lacks, sends those, and last the manifest that names them all.
-// Reading, compressing and sending overlap; memory is bounded by two batches. Nothing here holds the event loop for more than a chunk's hash.
-import { createHash } from "node:crypto";
+// Ships a tree: cuts its files into pieces, asks which the store lacks, sends those, and last the manifest that names them all. Reading, encoding
+// and sending overlap; memory is bounded by the pieces being made and two batches being sent. Threads do what takes time.
+import type { BigIntStats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { promisify } from "node:util";
 import { constants as zlib, zstdCompress } from "node:zlib";
-import type { ChunkCid } from "@qubix/shared/domain";
 import {
-  CHUNK_BYTES_MAX,
   CHUNK_STORED_BYTES_MAX,
   type ChunkRef,
   MANIFEST_CHUNKS_MAX,
@@ -16,36 +14,47 @@ import {
 } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import { cidOf } from "./cid.ts";
+import { likeSegments, movedSegments, newSegments, type Segment } from "./encode/segments.ts";
+import type { Threads } from "./encode/threads.ts";
+import { markOf, type Parent, PARENT_FILES_OPEN_MAX, type ParentFile, type TreeOnDisk } from "./parent.ts";
+import { type ChunkSink, createSender, type Sender, sendMissing } from "./send.ts";
 import { openInside, type Walked, type WalkedEntry } from "./walk.ts";
 
 const compress = promisify(zstdCompress);
-/** Level 1: 485–1,030 MB/s a core here; higher levels gain little on weights. */
 const ZSTD_LEVEL = 1;
-/** Chunks gathered before the store is asked. */
-const BATCH_CHUNKS = 16;
-/** Batches being sent while the next is made. */
-const BATCHES_IN_FLIGHT = 2;
-/** Chunks compressed at once: the size of libuv's pool. */
-const COMPRESSING_MAX = 4;
+/** Stretches that a thread makes pieces of at a time: long enough that asking costs nothing, short enough that all threads end together. */
+const TASK_SEGMENTS = 4;
+/** Tasks asked and not yet sent, a thread: each holds some MiB. */
+const TASKS_AHEAD = 2;
 
-/** Where chunks go. Both may throw a retryable error; asking again is harmless. */
-export interface ChunkSink {
-  missing(cids: readonly ChunkCid[], signal: AbortSignal): Promise<ReadonlySet<ChunkCid>>;
-  put(cid: ChunkCid, stored: Uint8Array, signal: AbortSignal): Promise<void>;
+export interface ShipOptions {
+  readonly threads: Threads;
+  /** What the new tree is told relative to. */
+  readonly parent?: Parent | null | undefined;
+  /** Each file gets a sum, as outputs need it for whoever fetches them; else each piece has one. */
+  readonly fileSums?: boolean | undefined;
 }
 
-interface Chunk {
-  readonly ref: ChunkRef;
-  readonly stored: Uint8Array;
+/** What was shipped, as the next one's parent needs it. The handles are the caller's to close. */
+export interface ShippedTree extends TreeOnDisk {
+  readonly tree: TreeRef;
+  readonly open: ReadonlyMap<string, FileHandle>;
 }
 
 /**
  * Ships what was walked under `root`. Throws `file_changed` when a file changes meanwhile (try again), `tree_too_large`, or what the sink throws.
  */
-export async function shipTree(root: string, walked: Walked, sink: ChunkSink, signal: AbortSignal): Promise<TreeRef> {
+export async function shipTree(
+  root: string,
+  walked: Walked,
+  sink: ChunkSink,
+  signal: AbortSignal,
+  options: ShipOptions,
+): Promise<ShippedTree> {
   const sender = createSender(sink, signal);
   const entries: TreeEntry[] = [];
-  let bytes = 0;
+  const marks: Record<string, string> = {};
+  const open = new Map<string, FileHandle>();
   try {
     for (const entry of walked.entries) {
       signal.throwIfAborted();
@@ -53,36 +62,55 @@ export async function shipTree(root: string, walked: Walked, sink: ChunkSink, si
         entries.push({ kind: "directory", path: entry.path, mode: entry.mode });
         continue;
       }
-      const packed = await packFile(root, entry, sender);
-      entries.push(packed);
-      bytes += packed.bytes;
+      const handle = await openInside(root, entry.path);
+      if (open.size < PARENT_FILES_OPEN_MAX) open.set(entry.path, handle);
+      try {
+        const before = await handle.stat({ bigint: true });
+        entries.push(await packFile(handle, before, entry, sender, options));
+        marks[entry.path] = markOf(before);
+      } finally {
+        if (!open.has(entry.path)) await handle.close();
+      }
     }
     await sender.finish();
+    const tree = await sendManifest(entries, sink, sender.moved(), signal);
+    return { tree, manifest: manifestOf(entries), marks, open };
   } catch (error) {
     await sender.abandon();
+    await Promise.all([...open.values()].map((handle) => handle.close()));
     throw error;
   }
-  const manifest = await encodeManifest({ version: 1, encoding: "zstd", entries });
-  const manifestCid = cidOf(manifest);
-  const moved = await sendMissing(
-    sink,
-    [{ ref: { cid: manifestCid, bytes: 0, stored: manifest.length }, stored: manifest }],
-    signal,
-  );
+}
+
+function manifestOf(entries: TreeEntry[]): TreeManifest {
+  return { version: 2, encoding: "zstd", entries };
+}
+
+async function sendManifest(
+  entries: TreeEntry[],
+  sink: ChunkSink,
+  moved: number,
+  signal: AbortSignal,
+): Promise<TreeRef> {
+  const stored = await encodeManifest(manifestOf(entries));
+  const cid = cidOf(stored);
+  const files = entries.filter((entry) => entry.kind === "file");
   return {
-    manifestCid,
-    files: entries.filter((entry) => entry.kind === "file").length,
-    bytes,
-    bytesMoved: sender.moved() + moved,
+    manifestCid: cid,
+    files: files.length,
+    bytes: files.reduce((sum, file) => sum + file.bytes, 0),
+    bytesMoved: moved + (await sendMissing(sink, [{ cid, stored }], signal)),
   };
 }
 
 /** A manifest as it is stored: JSON, compressed. Throws `tree_too_large` when it does not fit a chunk. */
 export async function encodeManifest(manifest: TreeManifest): Promise<Uint8Array> {
-  const chunks = manifest.entries.reduce((sum, entry) => sum + (entry.kind === "file" ? entry.chunks.length : 0), 0);
-  const stored = await compressChunk(Buffer.from(JSON.stringify(manifest)));
-  if (stored.length > CHUNK_STORED_BYTES_MAX || chunks > MANIFEST_CHUNKS_MAX) {
-    throw new QubixError("tree_too_large", `The tree has ${chunks} pieces; that is more than one manifest holds.`, {
+  const pieces = manifest.entries.reduce((sum, entry) => sum + (entry.kind === "file" ? entry.chunks.length : 0), 0);
+  const stored = await compress(Buffer.from(JSON.stringify(manifest)), {
+    params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL },
+  });
+  if (stored.length > CHUNK_STORED_BYTES_MAX || pieces > MANIFEST_CHUNKS_MAX) {
+    throw new QubixError("tree_too_large", `The tree has ${pieces} pieces; that is more than one manifest holds.`, {
       category: "user",
     });
   }
@@ -90,137 +118,111 @@ export async function encodeManifest(manifest: TreeManifest): Promise<Uint8Array
 }
 
 async function packFile(
-  root: string,
+  handle: FileHandle,
+  before: BigIntStats,
   entry: WalkedEntry,
   sender: Sender,
+  options: ShipOptions,
 ): Promise<Extract<TreeEntry, { kind: "file" }>> {
-  const handle = await openInside(root, entry.path);
-  try {
-    const before = await handle.stat({ bigint: true });
-    const hash = createHash("sha256");
-    const chunks: Promise<ChunkRef>[] = [];
-    let at = 0;
-    for (;;) {
-      const piece = await readPiece(handle, at);
-      if (piece.length === 0) break;
-      hash.update(piece);
-      at += piece.length;
-      chunks.push((await sender.add(piece)).ref);
+  const bytes = Number(before.size);
+  const parent = await options.parent?.fileFor(entry.path);
+  const segments = await segmentsOf(handle, bytes, parent, options.threads);
+  const withSum = options.fileSums !== true;
+  const [chunks, sha256] = await Promise.all([
+    makePieces(segments, handle, parent, withSum, sender, options.threads),
+    withSum ? undefined : options.threads.ask("sum", { fd: handle.fd, bytes }),
+  ]);
+  const after = await handle.stat({ bigint: true });
+  if (before.size !== after.size || before.mtimeNs !== after.mtimeNs) {
+    throw new QubixError("file_changed", `${entry.path} changed while it was read`, {
+      category: "conflict",
+      retryable: true,
+    });
+  }
+  const file = { kind: "file", path: entry.path, mode: entry.mode, bytes, chunks } as const;
+  return sha256 === undefined ? file : { ...file, sha256 };
+}
+
+async function segmentsOf(
+  handle: FileHandle,
+  bytes: number,
+  parent: ParentFile | undefined,
+  threads: Threads,
+): Promise<readonly Segment[]> {
+  if (parent === undefined) return newSegments(0, bytes);
+  const { entry } = parent;
+  if (entry.bytes === bytes) return likeSegments(entry.chunks);
+  const moves = await threads.ask("align", {
+    now: { fd: handle.fd, bytes },
+    before: { fd: parent.handle.fd, bytes: entry.bytes },
+  });
+  return movedSegments(moves, entry.chunks);
+}
+
+/** The pieces in order, each handed to the sender as it comes. */
+async function makePieces(
+  segments: readonly Segment[],
+  handle: FileHandle,
+  parent: ParentFile | undefined,
+  withSum: boolean,
+  sender: Sender,
+  threads: Threads,
+): Promise<ChunkRef[]> {
+  const refs: ChunkRef[] = [];
+  const ahead: Promise<readonly { readonly ref: ChunkRef; readonly stored: Uint8Array | null }[]>[] = [];
+  const take = async () => {
+    for (const { ref, stored } of (await ahead.shift()) ?? []) {
+      if (stored !== null) await sender.add({ cid: ref.layers?.at(-1)?.cid ?? ref.cid, stored });
+      refs.push(ref);
     }
-    const refs = await Promise.all(chunks);
-    const after = await handle.stat({ bigint: true });
-    if (before.size !== after.size || before.mtimeNs !== after.mtimeNs || BigInt(at) !== after.size) {
-      throw new QubixError("file_changed", `${entry.path} changed while it was read`, {
-        category: "conflict",
-        retryable: true,
-      });
-    }
-    return { kind: "file", path: entry.path, mode: entry.mode, bytes: at, sha256: hash.digest("hex"), chunks: refs };
-  } finally {
-    await handle.close();
-  }
-}
-
-async function readPiece(handle: FileHandle, position: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(CHUNK_BYTES_MAX);
-  let filled = 0;
-  while (filled < buffer.length) {
-    const { bytesRead } = await handle.read(buffer, filled, buffer.length - filled, position + filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
-  }
-  return buffer.subarray(0, filled);
-}
-
-async function compressChunk(plain: Uint8Array): Promise<Buffer> {
-  return compress(plain, { params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL } });
-}
-
-interface Sender {
-  /** Takes a piece when there is room for it; the reference comes when it is compressed. */
-  add(plain: Buffer): Promise<{ readonly ref: Promise<ChunkRef> }>;
-  finish(): Promise<void>;
-  abandon(): Promise<void>;
-  moved(): number;
-}
-
-function createSender(sink: ChunkSink, signal: AbortSignal): Sender {
-  const known = new Set<ChunkCid>();
-  const compressing = new Set<Promise<unknown>>();
-  const sending = new Set<Promise<void>>();
-  let batch: Chunk[] = [];
-  let moved = 0;
-  let failure: unknown;
-
-  async function make(plain: Buffer): Promise<ChunkRef> {
-    const stored = await compressChunk(plain);
-    const ref = { cid: cidOf(stored), bytes: plain.length, stored: stored.length };
-    if (!known.has(ref.cid)) {
-      known.add(ref.cid);
-      batch.push({ ref, stored });
-      if (batch.length >= BATCH_CHUNKS) dispatch();
-    }
-    return ref;
-  }
-
-  function dispatch(): void {
-    const chunks = batch;
-    batch = [];
-    if (chunks.length === 0) return;
-    track(
-      sending,
-      sendMissing(sink, chunks, signal).then((bytes) => {
-        moved += bytes;
-      }),
-    );
-  }
-
-  function track<T>(set: Set<Promise<unknown>>, work: Promise<T>): void {
-    const tracked: Promise<void> = work.then(
-      () => void set.delete(tracked),
-      (error: unknown) => {
-        set.delete(tracked);
-        failure ??= error;
-      },
-    );
-    set.add(tracked);
-  }
-
-  function check(): void {
-    if (failure !== undefined) throw failure;
-    signal.throwIfAborted();
-  }
-
-  return {
-    async add(plain) {
-      while (compressing.size >= COMPRESSING_MAX) await Promise.race(compressing);
-      while (sending.size >= BATCHES_IN_FLIGHT) await Promise.race(sending);
-      check();
-      const made = make(plain);
-      track(compressing, made);
-      return { ref: made };
-    },
-    async finish() {
-      while (compressing.size > 0) await Promise.race(compressing);
-      check();
-      dispatch();
-      while (sending.size > 0) await Promise.race(sending);
-      check();
-    },
-    async abandon() {
-      await Promise.allSettled([...compressing, ...sending]);
-    },
-    moved: () => moved,
   };
+  try {
+    for (const task of tasksOf(segments)) {
+      while (ahead.length >= threads.count * TASKS_AHEAD) await take();
+      ahead.push(task.kind === "known" ? Promise.resolve(known(task.segments)) : ask(task.segments));
+    }
+    while (ahead.length > 0) await take();
+    return refs;
+  } finally {
+    // The files are read until the last thread has answered.
+    await Promise.allSettled(ahead);
+  }
+
+  function ask(asked: readonly Exclude<Segment, { kind: "known" }>[]) {
+    const answer = threads.ask("pieces", {
+      segments: asked,
+      nowFd: handle.fd,
+      beforeFd: parent?.handle.fd ?? null,
+      withSum,
+    });
+    // Looked at in its turn; an earlier failure must not make this one an unhandled rejection.
+    answer.catch(() => undefined);
+    return answer;
+  }
 }
 
-/** Sends those of the chunks that the store lacks; returns how many bytes that were. */
-async function sendMissing(sink: ChunkSink, chunks: readonly Chunk[], signal: AbortSignal): Promise<number> {
-  const missing = await sink.missing(
-    chunks.map((chunk) => chunk.ref.cid),
-    signal,
-  );
-  const lacking = chunks.filter((chunk) => missing.has(chunk.ref.cid));
-  await Promise.all(lacking.map((chunk) => sink.put(chunk.ref.cid, chunk.stored, signal)));
-  return lacking.reduce((sum, chunk) => sum + chunk.stored.length, 0);
+type Task =
+  | { readonly kind: "known"; readonly segments: readonly Extract<Segment, { kind: "known" }>[] }
+  | { readonly kind: "ask"; readonly segments: readonly Exclude<Segment, { kind: "known" }>[] };
+
+/** Some stretches at a time, in order: those that are known need no thread. */
+function* tasksOf(segments: readonly Segment[]): Iterable<Task> {
+  let asked: Exclude<Segment, { kind: "known" }>[] = [];
+  for (const segment of segments) {
+    if (segment.kind === "known") {
+      if (asked.length > 0) yield { kind: "ask", segments: asked };
+      asked = [];
+      yield { kind: "known", segments: [segment] };
+      continue;
+    }
+    asked.push(segment);
+    if (asked.length < TASK_SEGMENTS) continue;
+    yield { kind: "ask", segments: asked };
+    asked = [];
+  }
+  if (asked.length > 0) yield { kind: "ask", segments: asked };
+}
+
+function known(segments: readonly Extract<Segment, { kind: "known" }>[]) {
+  return segments.map(({ ref }) => ({ ref, stored: null }));
 }

@@ -4,10 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { treeManifestSchema } from "@qubix/shared/protocol";
 import { createMemoryChunks, type MemoryChunks } from "../runner/testing.ts";
 import { cidOf } from "./cid.ts";
+import { createThreads } from "./encode/threads.ts";
 import { createEntryWatch, listEntries } from "./entries.ts";
 import { shipTree } from "./pack.ts";
 import { removeTree } from "./remove.ts";
@@ -16,6 +17,8 @@ import { walkTree } from "./walk.ts";
 
 const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 const never = new AbortController().signal;
+const threads = createThreads();
+afterAll(() => threads.stop());
 let dir = "";
 let chunks: MemoryChunks;
 beforeEach(async () => {
@@ -25,7 +28,14 @@ beforeEach(async () => {
 afterEach(() => rm(dir, { recursive: true, force: true }));
 
 async function ship(root: string, start = "") {
-  return shipTree(root, await walkTree(root, start, () => true), chunks, never);
+  return (await shipOpen(root, start)).tree;
+}
+
+/** Without a parent; nothing stays open. */
+async function shipOpen(root: string, start = "") {
+  const shipped = await shipTree(root, await walkTree(root, start, () => true), chunks, never, { threads });
+  for (const handle of shipped.open.values()) await handle.close();
+  return shipped;
 }
 
 describe("a tree", () => {
@@ -52,7 +62,7 @@ describe("a tree", () => {
         expect(ref.files).toBe(written.size);
         const manifest = await fetchManifest(ref.manifestCid, chunks, never);
         treeManifestSchema.parse(manifest);
-        await unpackTree(manifest, to, chunks, { owner, signal: never });
+        await unpackTree(manifest, to, chunks, { owner, threads, signal: never });
         for (const [path, { bytes, mode: bits }] of written) {
           expect(bytes.equals(await readFile(join(to, path)))).toBe(true);
           expect((await stat(join(to, path))).mode & 0o777).toBe(bits);
@@ -87,7 +97,9 @@ describe("a tree", () => {
     await mkdir(join(dir, "outside"));
     await writeFile(join(dir, "outside/file"), "outside");
     await symlink(join(dir, "outside"), join(dir, "tree/sub"));
-    await expect(shipTree(join(dir, "tree"), walked, chunks, never)).rejects.toMatchObject({ code: "file_vanished" });
+    await expect(shipTree(join(dir, "tree"), walked, chunks, never, { threads })).rejects.toMatchObject({
+      code: "file_vanished",
+    });
   });
 
   it("has names in UTF-8 that fit a path, or is the job's own fault", async () => {
@@ -110,7 +122,9 @@ describe("a tree", () => {
         return chunks.missing(cids, never);
       },
     };
-    const shipping = shipTree(dir, walked, growing, never);
+    const shipping = shipTree(dir, walked, growing, never, { threads });
+    // Looked at below; it may fail before that.
+    shipping.catch(() => undefined);
     await writeFile(join(dir, "a"), Buffer.alloc(5 * 1024 * 1024, 2));
     await expect(shipping).rejects.toMatchObject({ code: "file_changed", retryable: true });
   });
@@ -123,10 +137,12 @@ describe("a tree", () => {
     const cid = entry?.kind === "file" ? entry.chunks[0]?.cid : undefined;
     if (cid === undefined) throw new Error("no chunk");
     chunks.stored.set(cid, Buffer.from("other"));
-    const unpacking = unpackTree(manifest, join(dir, "to"), chunks, { owner, signal: never });
+    const unpacking = unpackTree(manifest, join(dir, "to"), chunks, { owner, threads, signal: never });
     await expect(unpacking).rejects.toMatchObject({ code: "tree_corrupt" });
     chunks.stored.set(ref.manifestCid, Buffer.from("{}"));
-    await expect(fetchManifest(ref.manifestCid, chunks, never)).rejects.toMatchObject({ code: "tree_corrupt" });
+    await expect(fetchManifest(ref.manifestCid, chunks, never)).rejects.toMatchObject({
+      code: "tree_corrupt",
+    });
   });
 
   it("is fetched whole when the version on disk it builds on is damaged", async () => {
@@ -135,10 +151,10 @@ describe("a tree", () => {
     await writeFile(join(at, "a"), Buffer.concat([Buffer.alloc(1024 * 1024, 1), Buffer.alloc(1024 * 1024, 2)]));
     const manifest = await fetchManifest((await ship(at)).manifestCid, chunks, never);
     const to = join(dir, "to");
-    await unpackTree(manifest, join(dir, "first"), chunks, { owner, signal: never });
+    await unpackTree(manifest, join(dir, "first"), chunks, { owner, threads, signal: never });
     await writeFile(join(dir, "first/a"), Buffer.alloc(2 * 1024 * 1024, 9));
     const previous = { root: join(dir, "first"), manifest };
-    await unpackTree(manifest, to, chunks, { owner, previous, signal: never });
+    await unpackTree(manifest, to, chunks, { owner, threads, previous, signal: never });
     expect((await readFile(join(to, "a"))).equals(await readFile(join(at, "a")))).toBe(true);
   });
 

@@ -5,16 +5,12 @@ import { type FileHandle, mkdir, open, readdir, rename, chmod, chown } from "nod
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
+import { plainBytes } from "@qubix/shared/chunks";
 import type { ChunkCid } from "@qubix/shared/domain";
-import {
-  CHUNK_BYTES_MAX,
-  type ChunkRef,
-  type TreeEntry,
-  type TreeManifest,
-  treeManifestSchema,
-} from "@qubix/shared/protocol";
+import { type ChunkRef, type TreeEntry, type TreeManifest, treeManifestSchema } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import { cidOf } from "./cid.ts";
+import type { Threads } from "./encode/threads.ts";
 import { removeTree } from "./remove.ts";
 import { openInside } from "./walk.ts";
 
@@ -63,11 +59,17 @@ export async function unpackTree(
   manifest: TreeManifest,
   into: string,
   source: ChunkSource,
-  options: { readonly owner: Owner; readonly previous?: Previous | undefined; readonly signal: AbortSignal },
+  options: {
+    readonly owner: Owner;
+    readonly threads: Threads;
+    readonly previous?: Previous | undefined;
+    readonly signal: AbortSignal;
+  },
 ): Promise<void> {
   await removeTree(into);
   await mkdir(into, { recursive: true });
   const previous = options.previous === undefined ? undefined : indexOf(options.previous);
+  const reading = { source, previous, threads: options.threads, signal: options.signal };
   const folders = [into];
   for (const entry of manifest.entries.toSorted((a, b) => (a.path < b.path ? -1 : 1))) {
     options.signal.throwIfAborted();
@@ -78,7 +80,7 @@ export async function unpackTree(
       continue;
     }
     await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, entry, source, previous, options);
+    await writeFile(path, entry, reading, options);
   }
   await finishFolders(into, manifest, folders, options.owner);
 }
@@ -100,34 +102,55 @@ function isZstd(stored: Uint8Array): boolean {
 }
 
 type FileEntry = Extract<TreeEntry, { kind: "file" }>;
-type PieceIndex = ReadonlyMap<ChunkCid, { readonly root: string; readonly path: string; readonly position: number }>;
+/** Where a plain piece lies in the previous version, by the names of all that it is made of. */
+type PieceIndex = ReadonlyMap<string, { readonly root: string; readonly path: string; readonly position: number }>;
+
+interface Reading {
+  readonly source: ChunkSource;
+  readonly previous: PieceIndex | undefined;
+  readonly threads: Threads;
+  readonly signal: AbortSignal;
+}
+interface Loaded {
+  readonly plain: Uint8Array;
+  /** All of it, or what it builds on, came from the previous version. */
+  readonly reused: boolean;
+}
 
 function indexOf(previous: Previous): PieceIndex {
-  const index = new Map<ChunkCid, { root: string; path: string; position: number }>();
+  const index = new Map<string, { root: string; path: string; position: number }>();
   for (const entry of previous.manifest.entries) {
     if (entry.kind !== "file") continue;
     let position = 0;
-    for (const chunk of entry.chunks) {
-      index.set(chunk.cid, { root: previous.root, path: entry.path, position });
-      position += chunk.bytes;
+    for (const ref of entry.chunks) {
+      if (ref.part === undefined) index.set(keyOf(namesOf(ref)), { root: previous.root, path: entry.path, position });
+      position += ref.bytes;
     }
   }
   return index;
 }
 
+/** A piece's base and its layers, in order. */
+function namesOf(ref: ChunkRef): readonly ChunkCid[] {
+  return [ref.cid, ...(ref.layers ?? []).map(({ cid }) => cid)];
+}
+
+function keyOf(names: readonly ChunkCid[]): string {
+  return names.join(" ");
+}
+
 async function writeFile(
   path: string,
   entry: FileEntry,
-  source: ChunkSource,
-  previous: PieceIndex | undefined,
-  options: { readonly owner: Owner; readonly signal: AbortSignal },
+  reading: Reading,
+  options: { readonly owner: Owner },
 ): Promise<void> {
   const handle = await open(path, "wx", 0o600);
   try {
-    const used = await writePieces(handle, entry, source, previous, options.signal);
+    const used = await writePieces(handle, entry, reading);
     if (used.sha256 !== entry.sha256 && used.reused > 0) {
       await handle.truncate(0);
-      const again = await writePieces(handle, entry, source, undefined, options.signal);
+      const again = await writePieces(handle, entry, { ...reading, previous: undefined });
       used.sha256 = again.sha256;
     }
     if (used.sha256 !== entry.sha256) throw corrupt(`${entry.path} has another SHA-256 than its manifest says`);
@@ -139,61 +162,89 @@ async function writeFile(
   }
 }
 
+/** `sha256` of all of it, where the entry has one. */
 async function writePieces(
   handle: FileHandle,
   entry: FileEntry,
-  source: ChunkSource,
-  previous: PieceIndex | undefined,
-  signal: AbortSignal,
-): Promise<{ sha256: string; reused: number }> {
-  const hash = createHash("sha256");
-  const ahead: Promise<{ plain: Uint8Array; reused: boolean }>[] = [];
+  reading: Reading,
+): Promise<{ sha256: string | undefined; reused: number }> {
+  const hash = entry.sha256 === undefined ? undefined : createHash("sha256");
+  const ahead: Promise<Loaded>[] = [];
   let reused = 0;
   let position = 0;
-  const chunks = entry.chunks;
-  for (let next = 0; ahead.length > 0 || next < chunks.length; ) {
-    while (next < chunks.length && ahead.length < FETCH_AHEAD) {
-      const piece = loadPiece(chunks[next++] as ChunkRef, source, previous, signal);
-      // Looked at below, in order; an earlier failure must not make this one an unhandled rejection.
-      piece.catch(() => undefined);
-      ahead.push(piece);
+  const { chunks } = entry;
+  try {
+    for (let next = 0; ahead.length > 0 || next < chunks.length; ) {
+      while (next < chunks.length && ahead.length < FETCH_AHEAD) {
+        const piece = loadPiece(chunks[next++] as ChunkRef, reading);
+        // Looked at below, in order; an earlier failure must not make this one an unhandled rejection.
+        piece.catch(() => undefined);
+        ahead.push(piece);
+      }
+      const piece = await (ahead.shift() as Promise<Loaded>);
+      hash?.update(piece.plain);
+      await handle.write(piece.plain, 0, piece.plain.length, position);
+      position += piece.plain.length;
+      if (piece.reused) reused += 1;
     }
-    const piece = await (ahead.shift() as Promise<{ plain: Uint8Array; reused: boolean }>);
-    hash.update(piece.plain);
-    await handle.write(piece.plain, 0, piece.plain.length, position);
-    position += piece.plain.length;
-    if (piece.reused) reused += 1;
+  } finally {
+    await Promise.allSettled(ahead);
   }
   if (position !== entry.bytes) throw corrupt(`${entry.path} has ${position} bytes, its manifest says ${entry.bytes}`);
-  return { sha256: hash.digest("hex"), reused };
+  return { sha256: hash?.digest("hex"), reused };
 }
 
-async function loadPiece(
+/** From the previous version as much as it has, the rest from the source; all from there when the previous one turns out to be damaged. */
+async function loadPiece(ref: ChunkRef, reading: Reading): Promise<Loaded> {
+  const known = await readOld(ref, reading.previous);
+  if (known === undefined) return { plain: await fetchPiece(ref, null, 0, reading), reused: false };
+  try {
+    return { plain: await fetchPiece(ref, known.plain, known.skip, reading), reused: true };
+  } catch (error) {
+    if ((error as { code?: string }).code !== "tree_corrupt") throw error;
+    return { plain: await fetchPiece(ref, null, 0, reading), reused: false };
+  }
+}
+
+async function fetchPiece(
   ref: ChunkRef,
-  source: ChunkSource,
-  previous: PieceIndex | undefined,
-  signal: AbortSignal,
-): Promise<{ plain: Uint8Array; reused: boolean }> {
-  const old = await readOld(ref, previous);
-  if (old !== undefined) return { plain: old, reused: true };
-  const stored = await source.get(ref.cid, signal);
-  verifyCid(ref.cid, stored);
-  const plain = await decompress(stored, { maxOutputLength: CHUNK_BYTES_MAX }).catch((cause: unknown) => {
-    throw corrupt(`chunk ${ref.cid} does not decompress`, cause);
-  });
-  if (plain.length !== ref.bytes) throw corrupt(`chunk ${ref.cid} has another size than its manifest says`);
-  return { plain, reused: false };
+  plain: Uint8Array | null,
+  skip: number,
+  { source, threads, signal }: Reading,
+): Promise<Uint8Array> {
+  const stored = await Promise.all(
+    namesOf(ref)
+      .slice(skip)
+      .map((cid) => source.get(cid, signal)),
+  );
+  return threads.ask("decode", { ref, stored, plain, skip });
 }
 
-async function readOld(ref: ChunkRef, previous: PieceIndex | undefined): Promise<Uint8Array | undefined> {
-  const place = previous?.get(ref.cid);
-  if (place === undefined) return undefined;
+/** The plain piece as the previous version has it, or what it was before its last layers; `skip`: how many of its names that makes up for. */
+async function readOld(
+  ref: ChunkRef,
+  previous: PieceIndex | undefined,
+): Promise<{ readonly plain: Uint8Array; readonly skip: number } | undefined> {
+  if (previous === undefined) return undefined;
+  const names = namesOf(ref);
+  for (let skip = names.length; skip > 0; skip -= 1) {
+    const place = previous.get(keyOf(names.slice(0, skip)));
+    const plain = place === undefined ? undefined : await readPlace(place, plainBytes(ref));
+    if (plain !== undefined) return { plain, skip };
+  }
+  return undefined;
+}
+
+async function readPlace(
+  place: { readonly root: string; readonly path: string; readonly position: number },
+  bytes: number,
+): Promise<Uint8Array | undefined> {
   try {
     const handle = await openInside(place.root, place.path);
     try {
-      const buffer = Buffer.allocUnsafe(ref.bytes);
-      const { bytesRead } = await handle.read(buffer, 0, ref.bytes, place.position);
-      return bytesRead === ref.bytes ? buffer : undefined;
+      const buffer = new Uint8Array(bytes);
+      const { bytesRead } = await handle.read(buffer, 0, bytes, place.position);
+      return bytesRead === bytes ? buffer : undefined;
     } finally {
       await handle.close();
     }

@@ -1,27 +1,31 @@
 // The trees of one slot on their way in and out: inputs and checkpoints unpacked before the start, checkpoints and outputs shipped.
-import { readFile, writeFile } from "node:fs/promises";
+import { lstat } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  type CheckpointRef,
-  OUTPUT_BYTES_PER_JOB_MAX,
-  type TreeManifest,
-  treeManifestSchema,
-  type TreeRef,
-} from "@qubix/shared/protocol";
+import { type CheckpointRef, OUTPUT_BYTES_PER_JOB_MAX, type TreeManifest, type TreeRef } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import { entryName, listEntries, removeEntry } from "../checkpoint/entries.ts";
 import { matchesOutput } from "../checkpoint/glob.ts";
-import { type ChunkSink, shipTree } from "../checkpoint/pack.ts";
+import type { Threads } from "../checkpoint/encode/threads.ts";
+import { type ShippedTree, shipTree } from "../checkpoint/pack.ts";
+import { markOf, type Parent } from "../checkpoint/parent.ts";
 import { removeTree } from "../checkpoint/remove.ts";
+import type { ChunkSink } from "../checkpoint/send.ts";
 import { type ChunkSource, fetchManifest, giveTo, moveInto, type Owner, unpackTree } from "../checkpoint/unpack.ts";
 import { type Walked, walkTree } from "../checkpoint/walk.ts";
 import type { EntryKey } from "../core/index.ts";
 import type { SlotFolders } from "./slot-folders.ts";
+import { readTreeOnDisk, writeTreeOnDisk } from "./slot-parent.ts";
 
 type ManifestCid = TreeRef["manifestCid"];
 export type ChunkPort = ChunkSink & ChunkSource;
 
-const MANIFEST_FILE = "manifest.json";
+/** What a tree goes through on its way. */
+export interface TreePorts {
+  readonly chunks: ChunkPort;
+  readonly threads: Threads;
+  readonly signal: AbortSignal;
+}
+
 /** A job that overtakes the reading this often in a row is tried again later. */
 const SHIP_TRIES = 5;
 /** How many of the things left out a note to the job names. */
@@ -33,12 +37,11 @@ export async function unpackInput(
   index: number,
   cid: ManifestCid,
   owner: Owner,
-  chunks: ChunkPort,
-  signal: AbortSignal,
+  { chunks, threads, signal }: TreePorts,
 ): Promise<void> {
   const manifest = await fetchManifest(cid, chunks, signal);
   const from = join(folders.own, `input-${index}`);
-  await unpackTree(manifest, from, chunks, { owner, signal });
+  await unpackTree(manifest, from, chunks, { owner, threads, signal });
   await moveInto(from, folders.input(index));
   await giveTo(folders.input(index), owner);
 }
@@ -51,16 +54,15 @@ export async function unpackCheckpoint(
   folders: SlotFolders,
   checkpoint: CheckpointRef,
   owner: Owner,
-  chunks: ChunkPort,
-  signal: AbortSignal,
+  { chunks, threads, signal }: TreePorts,
   changing: () => void,
 ): Promise<EntryKey | null> {
   const manifest = await fetchManifest(checkpoint.tree.manifestCid, chunks, signal);
   const from = join(folders.staging, "unpack");
-  const old = await readManifest(folders.own);
-  const previous = old === undefined ? undefined : { root: folders.checkpoint, manifest: old };
+  const old = await readTreeOnDisk(folders.own);
+  const previous = old === undefined ? undefined : { root: folders.checkpoint, manifest: old.manifest };
   try {
-    await unpackTree(manifest, from, chunks, { owner, previous, signal });
+    await unpackTree(manifest, from, chunks, { owner, threads, previous, signal });
     changing();
   } catch (error) {
     if (!isDiskFull(error)) throw error;
@@ -68,11 +70,11 @@ export async function unpackCheckpoint(
     changing();
     await removeTree(from);
     await clearOthers(folders, []);
-    await unpackTree(manifest, from, chunks, { owner, signal });
+    await unpackTree(manifest, from, chunks, { owner, threads, signal });
   }
   const names = await moveInto(from, folders.checkpoint);
   await clearOthers(folders, names);
-  await writeFile(join(folders.own, MANIFEST_FILE), JSON.stringify(manifest));
+  writeTreeOnDisk(folders.own, { manifest, marks: await marksOf(folders.checkpoint, manifest) });
   return (await listEntries(folders.checkpoint)).at(-1)?.id ?? null;
 }
 
@@ -83,19 +85,19 @@ export async function unpackCheckpoint(
 export async function shipEntry(
   folders: SlotFolders,
   entry: EntryKey,
-  chunks: ChunkPort,
-  signal: AbortSignal,
+  { chunks, threads, signal }: TreePorts,
+  parent: Parent | null,
   note: (text: string) => void,
-): Promise<TreeRef | undefined> {
+): Promise<ShippedTree | undefined> {
   for (let tries = 1; ; tries += 1) {
     const entries = await listEntries(folders.checkpoint);
     const wanted = entries.find((candidate) => candidate.name === entryName(entry)) ?? entries.at(-1);
     if (wanted === undefined) return undefined;
     try {
       const walked = await walkTree(folders.checkpoint, wanted.name, () => true);
-      const tree = await shipTree(folders.checkpoint, walked, chunks, signal);
+      const shipped = await shipTree(folders.checkpoint, walked, chunks, signal, { threads, parent });
       noteSkipped(walked, "checkpoint", note);
-      return tree;
+      return shipped;
     } catch (error) {
       if (tries >= SHIP_TRIES || !isOvertaken(error)) throw error;
     }
@@ -112,8 +114,7 @@ function isOvertaken(error: unknown): boolean {
 export async function shipOutputs(
   folders: SlotFolders,
   patterns: readonly string[],
-  chunks: ChunkPort,
-  signal: AbortSignal,
+  { chunks, threads, signal }: TreePorts,
   note: (text: string) => void,
 ): Promise<TreeRef | null> {
   const walked = await walkTree(folders.out, "", (path) =>
@@ -128,7 +129,10 @@ export async function shipOutputs(
     );
   }
   noteSkipped(walked, "outputs", note);
-  return walked.entries.length === 0 ? null : shipTree(folders.out, walked, chunks, signal);
+  if (walked.entries.length === 0) return null;
+  const { tree, open } = await shipTree(folders.out, walked, chunks, signal, { threads, fileSums: true });
+  await Promise.all([...open.values()].map((handle) => handle.close()));
+  return tree;
 }
 
 function noteSkipped(walked: Walked, where: string, note: (text: string) => void): void {
@@ -148,11 +152,11 @@ async function clearOthers(folders: SlotFolders, names: readonly string[]): Prom
   }
 }
 
-async function readManifest(ownFolder: string): Promise<TreeManifest | undefined> {
-  try {
-    return treeManifestSchema.parse(JSON.parse(await readFile(join(ownFolder, MANIFEST_FILE), "utf8")));
-  } catch {
-    // Without it every piece is fetched.
-    return undefined;
+/** Of files that were just brought: what tells later whether the job wrote to them. */
+async function marksOf(root: string, manifest: TreeManifest): Promise<Record<string, string>> {
+  const marks: Record<string, string> = {};
+  for (const { kind, path } of manifest.entries) {
+    if (kind === "file") marks[path] = markOf(await lstat(join(root, path), { bigint: true }));
   }
+  return marks;
 }

@@ -22,9 +22,11 @@ import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP
 import { imageOutcome, outcomeOfError, problemOutcome } from "./outcomes.ts";
 import type { SlotSecrets } from "../secrets/secret-store.ts";
 import { readProgress } from "./progress.ts";
+import { createSlotParent } from "./slot-parent.ts";
 import { slotFolders } from "./slot-folders.ts";
 import { execFailureIn, failureOf, wasKilledUnseen } from "./slot-end.ts";
 import { createNoteKeeper, replaceFile } from "./slot-notes.ts";
+import type { Threads } from "../checkpoint/encode/threads.ts";
 import { type ChunkPort, isDiskFull, shipEntry, shipOutputs, unpackCheckpoint, unpackInput } from "./slot-trees.ts";
 import { createUseMeter } from "./slot-use.ts";
 import type { Volumes } from "./volumes/volumes.ts";
@@ -49,6 +51,7 @@ export interface SlotPorts {
   readonly secrets: SlotSecrets;
   readonly networks: JobNetworks;
   chunks(jobId: JobId): ChunkPort;
+  readonly threads: Threads;
   emit(event: WorkerCoreEvent): void;
   /** What these GPUs do now, where the watch over them knows. */
   gpuUse?(uuids: readonly string[]): GpuUse | undefined;
@@ -115,6 +118,12 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let execFailure: string | null = null;
   let savedPosition: PumpPosition | null = null;
   const underWay = new Set<Promise<void>>();
+  const parent = createSlotParent(folders);
+  const treePorts = (jobId: JobId) => ({
+    chunks: ports.chunks(jobId),
+    threads: ports.threads,
+    signal: life.signal,
+  });
 
   function fail(outcome: EndOutcome): void {
     if (life.signal.aborted) return;
@@ -192,7 +201,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     emit({ kind: "measured", slotId: id, ranMs: 0, progress: null, activity: "fetching inputs and checkpoint" });
     for (const [index, input] of run.inputs.entries()) {
       if ((await notes.known()).inputs.includes(index)) continue;
-      await unpackInput(folders, index, input.manifestCid, user, ports.chunks(jobId), life.signal);
+      await unpackInput(folders, index, input.manifestCid, user, treePorts(jobId));
       notes.put({ inputs: [...(await notes.known()).inputs, index] });
     }
     await bringCheckpoint(jobId, checkpoint, user, image.digest);
@@ -229,9 +238,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const have = (await notes.known()).unpacked;
     if (checkpoint !== null && have?.seq !== checkpoint.seq) {
       const changing = () => notes.put({ unpacked: null });
-      const chunks = ports.chunks(jobId);
       try {
-        const entry = await unpackCheckpoint(folders, checkpoint, owner, chunks, life.signal, changing);
+        const entry = await unpackCheckpoint(folders, checkpoint, owner, treePorts(jobId), changing);
         notes.put({ unpacked: { seq: checkpoint.seq, entry } });
       } catch (error) {
         if (isDiskFull(error) && (await volumes.isBounded(folders))) return fail(DOES_NOT_FIT);
@@ -373,7 +381,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   async function collect(jobId: JobId, run: RunSpec): Promise<void> {
     for (let tries = 1; ; tries += 1) {
       try {
-        const tree = await shipOutputs(folders, run.outputs, ports.chunks(jobId), life.signal, tellJob);
+        const tree = await shipOutputs(folders, run.outputs, treePorts(jobId), tellJob);
         return emit({ kind: "outputs", slotId: id, tree });
       } catch (error) {
         life.signal.throwIfAborted();
@@ -462,8 +470,10 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       try {
         await tracked(async () => {
           const begunMs = performance.now();
-          const tree = await shipEntry(folders, entry, ports.chunks(jobId), life.signal, tellJob);
-          if (tree === undefined) return emit({ kind: "shipFailed", slotId: id, entry });
+          const shipped = await shipEntry(folders, entry, treePorts(jobId), await parent.current(), tellJob);
+          if (shipped === undefined) return emit({ kind: "shipFailed", slotId: id, entry });
+          await parent.shipped(entry, shipped);
+          const { tree } = shipped;
           const tookMs = Math.round(performance.now() - begunMs);
           logger.info(
             { event: "checkpoint_shipped", bytes: tree.bytes, bytesMoved: tree.bytesMoved, tookMs },
@@ -482,6 +492,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       }
     },
     async committed(entry) {
+      parent.committed(entry);
       // Left over entries only take disk; the next commit tries again.
       await tracked(() => removeOlder(folders.checkpoint, entry, folders.staging)).catch((error: unknown) =>
         logger.warn({ event: "cleanup_failed", err: error }, "old checkpoints stay"),
@@ -495,6 +506,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     async remove() {
       detach();
       await Promise.allSettled(underWay);
+      await parent.close();
       await insist("remove a container", () => containers.remove(id), true);
       await insist("unmount a slot's disk", () => volumes.release(folders), true);
       await insist("remove a job's network", () => ports.networks.remove(id), true);

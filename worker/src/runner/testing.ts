@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import type { AttemptRef, ChunkCid, Epoch, JobId } from "@qubix/shared/domain";
 import type { RunSpec } from "@qubix/shared/protocol";
 import { createLogger, QubixError } from "@qubix/shared/runtime";
-import type { ChunkSink } from "../checkpoint/pack.ts";
+import type { ChunkSink } from "../checkpoint/send.ts";
 import type { ChunkSource } from "../checkpoint/unpack.ts";
 import type { WorkerCoreEvent } from "../core/index.ts";
 import { createBootClock } from "./boot-clock.ts";
@@ -24,6 +24,7 @@ import { makeMemoryFolder, memoryFolderCandidates } from "../secrets/memory-fold
 import { createSlotRunner, type SlotRunner } from "./slot.ts";
 import { unmountAll } from "./volumes/mounts.ts";
 import { createVolumes, type DiskBound } from "./volumes/volumes.ts";
+import { createThreads } from "../checkpoint/encode/threads.ts";
 
 const run = promisify(execFile);
 export const TINY_IMAGE = "qubix-test/tiny:local";
@@ -190,12 +191,17 @@ export async function createBench(
   const logger = createLogger("test", "silent");
   const secretsDir = makeMemoryFolder(memoryFolderCandidates(process.env), `qubix-${workerId}`) ?? join(dir, "secrets");
   await mkdir(secretsDir, { recursive: true });
+  const threads = createThreads();
   const ports = {
     engine,
+    threads,
     containers,
     volumes: createVolumes(bound),
     networks: createJobNetworks({ engine, logger }, workerId),
-    images: createImages({ engine, logger: createLogger("test", "silent"), ledger }, imagesConfig(dir, images)),
+    images: createImages(
+      { engine, logger: createLogger("test", "silent"), ledger, threads },
+      imagesConfig(dir, images),
+    ),
     clock: createBootClock(),
     logger,
     sendLog(body: { stream: "stdout" | "stderr"; offset: number; text: string }, answered: (taken: boolean) => void) {

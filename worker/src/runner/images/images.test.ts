@@ -9,8 +9,10 @@ import { createEngine } from "../engine.ts";
 import { createMemoryChunks, createMemoryLedger, DOCKER_SOCKET, imagesConfig } from "../testing.ts";
 import { createImages, type ImageRequest, type Images, type ImagesConfig } from "./images.ts";
 import { hasRegistry, idOf, makeImage, PASSWORD, startRegistry, type TestRegistry, USER } from "./testing.ts";
+import { createThreads } from "../../checkpoint/encode/threads.ts";
 
 // A real registry and the real Docker Engine; every image is made for its test, and removed.
+const threads = createThreads();
 const MB = 1_000_000;
 /** Of room in the tests of the budget. */
 const UNIT = 100_000;
@@ -51,7 +53,7 @@ afterEach(async () => {
 
 function imagesOf(patch: Partial<ImagesConfig> = {}): Images {
   const config = imagesConfig(dir, { privateRegistries: [registry.host, secured.host], timing: FAST, ...patch });
-  return createImages({ engine, logger, ledger }, config);
+  return createImages({ engine, logger, ledger, threads }, config);
 }
 
 /** A repository of its own, so that no test meets another's. */
@@ -201,6 +203,7 @@ describe("a private registry", () => {
     const images = createImages(
       {
         engine,
+        threads,
         ledger,
         logger: { ...logger, warn: (line: object) => lines.push(JSON.stringify(line)) } as typeof logger,
       },

@@ -17,11 +17,14 @@ import { askDigest, PULL_TIMING, pullImage, type PullTiming } from "./pull.ts";
 import { type RegistryRules, registryProblem, type Resolver, systemResolver } from "./registry.ts";
 import { createRoom, type RoomConfig } from "./room.ts";
 import { fetchUpload } from "./upload.ts";
+import type { Threads } from "../../checkpoint/encode/threads.ts";
 
 export interface ImagesPorts {
   readonly engine: Engine;
   readonly logger: Logger;
   readonly ledger: LedgerStore;
+  /** Those that read pieces of an uploaded image. */
+  readonly threads: Threads;
 }
 
 export interface ImagesConfig extends RegistryRules {
@@ -299,7 +302,7 @@ export function createImages(ports: ImagesPorts, config: ImagesConfig): Images {
     const known = ledger.all().find((image) => image.tree === tree);
     const present = known === undefined ? undefined : await lookAt(known.id, request);
     const load = async (shared: Shared<ImageRequest>) => {
-      const upload = await fetchUpload(tree, shared, room, config);
+      const upload = await fetchUpload(tree, shared, room, { ...config, threads: ports.threads });
       try {
         return await bringing(upload.id, tree, () => upload.load(engine, shared.signal));
       } finally {

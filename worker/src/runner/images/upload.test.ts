@@ -24,8 +24,10 @@ import {
 } from "../testing.ts";
 import { createImages, type Images, type ImagesConfig } from "./images.ts";
 import { idOf, type LayerFile, makeImage, type MadeImage, makeTar, ociFiles, savedFiles, unsave } from "./testing.ts";
+import { createThreads } from "../../checkpoint/encode/threads.ts";
 
 // On the real Docker Engine: a consumer's archive becomes an image that he alone can run, and that takes nobody's name.
+const threads = createThreads();
 const engine = createEngine(DOCKER_SOCKET);
 const { signal } = new AbortController();
 let tiny: MadeImage;
@@ -54,8 +56,8 @@ async function upload(files: readonly LayerFile[], chunks: MemoryChunks = bench.
   const dir = await mkdtemp(join(tmpdir(), "qubix-upload-"));
   try {
     for (const { name, content = "" } of files) await writeFile(join(dir, name), content);
-    const { manifestCid } = await shipTree(dir, await walkTree(dir, "", () => true), chunks, signal);
-    return { image: "upload:upl-1", imageTree: { manifestCid } };
+    const { tree } = await shipTree(dir, await walkTree(dir, "", () => true), chunks, signal, { threads });
+    return { image: "upload:upl-1", imageTree: { manifestCid: tree.manifestCid } };
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
@@ -68,7 +70,10 @@ async function runnable(): Promise<MadeImage> {
 }
 
 function imagesOf(patch: Partial<ImagesConfig> = {}, ledger = createMemoryLedger()): Images {
-  return createImages({ engine, logger: createLogger("test", "silent"), ledger }, imagesConfig(bench.dir, patch));
+  return createImages(
+    { engine, logger: createLogger("test", "silent"), ledger, threads },
+    imagesConfig(bench.dir, patch),
+  );
 }
 
 function ensure(

@@ -3,6 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { PassThrough, type Readable } from "node:stream";
 import type { RunSpec, TreeManifest } from "@qubix/shared/protocol";
+import type { Threads } from "../../checkpoint/encode/threads.ts";
 import { removeTree } from "../../checkpoint/remove.ts";
 import { type ChunkSource, fetchManifest, unpackTree } from "../../checkpoint/unpack.ts";
 import type { Engine } from "../engine.ts";
@@ -38,7 +39,7 @@ export async function fetchUpload(
   tree: ManifestCid,
   shared: Shared<Uploader>,
   room: Room,
-  config: { readonly dir: string; readonly room: RoomConfig },
+  config: { readonly dir: string; readonly room: RoomConfig; readonly threads: Threads },
 ): Promise<FetchedUpload> {
   const { signal } = shared;
   // Whoever waits may be gone before the last chunk has come: any of them will do.
@@ -56,7 +57,11 @@ export async function fetchUpload(
     const manifest = await fetchManifest(tree, source, signal);
     const archive = archiveOf(manifest);
     await room.make(archive.bytes, "The uploaded image");
-    await unpackTree(manifest, folder, counted(source, archive.bytes, shared), { owner: OWNER, signal });
+    await unpackTree(manifest, folder, counted(source, archive.bytes, shared), {
+      owner: OWNER,
+      threads: config.threads,
+      signal,
+    });
     const path = join(folder, archive.path);
     shared.progress("checking the image");
     const plan = await readArchive(path, config.room.budgetBytes, signal);

@@ -1,0 +1,86 @@
+// One stretch of a file made into a piece: known by the parent, a difference to it, or whole. Reads files; runs in a thread of its own.
+import { readSync } from "node:fs";
+import { type Encoded, encodePiece, encodeSparse, estimate, sumOf, xorInto } from "@qubix/shared/chunks";
+import { CHUNK_BYTES_MAX, type ChunkRef, PIECE_LAYERS_MAX } from "@qubix/shared/protocol";
+import { cidOf } from "../cid.ts";
+import type { Segment } from "./segments.ts";
+
+/** A piece, and the bytes to be stored for it; null where they are stored already. */
+export interface Piece {
+  readonly ref: ChunkRef;
+  readonly stored: Uint8Array | null;
+}
+
+/** Equal bytes come in pages: files are mapped, and tables are written row by row. */
+const PAGE_BYTES = 4096;
+/** A difference with this share of its pages all zero is mostly long runs, which zstd takes in at once. */
+const SPARSE_SHARE = 0.5;
+/** Differences on a piece together may take so much more than the piece itself: all of them are fetched by a restore. */
+const LAYERS_SHARE_MAX = 2;
+
+const nowBuffer = new Uint8Array(CHUNK_BYTES_MAX);
+const beforeBuffer = new Uint8Array(CHUNK_BYTES_MAX);
+
+/** Throws `file_changed` where a file ends early. `withSum`: the piece gets a sum of its own. */
+export function makePiece(
+  segment: Exclude<Segment, { kind: "known" }>,
+  nowFd: number,
+  beforeFd: number | null,
+  withSum: boolean,
+): Piece {
+  const now = read(nowFd, nowBuffer, segment.at, segment.bytes);
+  if (segment.kind === "new" || beforeFd === null) return wholePiece(now, withSum);
+  const { ref } = segment;
+  const before = read(beforeFd, beforeBuffer, segment.from, segment.bytes);
+  if (Buffer.compare(now, before) === 0) return { ref, stored: null };
+  return (canDiffer(ref, before) ? difference(now, before, ref) : null) ?? wholePiece(now, withSum);
+}
+
+function wholePiece(now: Uint8Array, withSum: boolean): Piece {
+  const { encoding, stored } = encodePiece(now);
+  const ref = { cid: cidOf(stored), bytes: now.length, stored: stored.length, encoding };
+  return { ref: withSum ? { ...ref, sum: sumOf(now) } : ref, stored };
+}
+
+/** The parent's bytes on this disk must be those that are stored, or nobody could restore what is told relative to them. */
+function canDiffer(ref: ChunkRef, before: Uint8Array): boolean {
+  const layers = ref.layers?.length ?? 0;
+  return ref.part === undefined && ref.sum !== undefined && layers < PIECE_LAYERS_MAX && sumOf(before) === ref.sum;
+}
+
+/** Null where the piece is better stored whole. `before` is overwritten. */
+function difference(now: Uint8Array, before: Uint8Array, ref: ChunkRef): Piece | null {
+  const isSparse = equalPages(now, before) >= SPARSE_SHARE * Math.ceil(now.length / PAGE_BYTES);
+  xorInto(before, now);
+  const encoded = isSparse ? encodeSparse(before) : encodeDense(before, now);
+  if (encoded === null) return null;
+  const { encoding, stored } = encoded;
+  const layers = [...(ref.layers ?? []), { cid: cidOf(stored), stored: stored.length, encoding }];
+  const layersBytes = layers.reduce((sum, layer) => sum + layer.stored, 0);
+  if (layersBytes > LAYERS_SHARE_MAX * ref.stored) return null;
+  return { ref: { ...ref, layers, sum: sumOf(now) }, stored };
+}
+
+function encodeDense(xored: Uint8Array, now: Uint8Array): Encoded | null {
+  const [byDifference, whole] = [estimate(xored), estimate(now)];
+  return byDifference.share < whole.share ? encodePiece(xored, byDifference) : null;
+}
+
+function equalPages(now: Uint8Array, before: Uint8Array): number {
+  let equal = 0;
+  for (let at = 0; at < now.length; at += PAGE_BYTES) {
+    const end = Math.min(at + PAGE_BYTES, now.length);
+    if (Buffer.compare(now.subarray(at, end), before.subarray(at, end)) === 0) equal += 1;
+  }
+  return equal;
+}
+
+function read(fd: number, into: Uint8Array, at: number, bytes: number): Uint8Array {
+  let filled = 0;
+  while (filled < bytes) {
+    const got = readSync(fd, into, filled, bytes - filled, at + filled);
+    if (got === 0) throw Object.assign(new Error("a file ended early"), { code: "file_changed" });
+    filled += got;
+  }
+  return into.subarray(0, bytes);
+}

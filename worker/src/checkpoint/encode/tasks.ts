@@ -1,0 +1,44 @@
+// What a thread is asked, and what it answers. Files are told by their descriptors, which belong to the whole process; whoever asks keeps them open.
+import type { ChunkRef } from "@qubix/shared/protocol";
+import type { OpenFile } from "./align.ts";
+import type { Move, Segment } from "./segments.ts";
+
+export interface Tasks {
+  /** Makes pieces of stretches, in order. */
+  readonly pieces: {
+    readonly ask: {
+      readonly segments: readonly Exclude<Segment, { kind: "known" }>[];
+      readonly nowFd: number;
+      readonly beforeFd: number | null;
+      readonly withSum: boolean;
+    };
+    readonly answer: readonly { readonly ref: ChunkRef; readonly stored: Uint8Array | null }[];
+  };
+  /** Finds how bytes moved. */
+  readonly align: {
+    readonly ask: { readonly now: OpenFile; readonly before: OpenFile };
+    readonly answer: readonly Move[];
+  };
+  /** SHA-256 of the first bytes of a file, in hex. */
+  readonly sum: { readonly ask: OpenFile; readonly answer: string };
+  /** What a file has of a piece. `plain`: what the first `skip` of its layers, base included, make together; `stored`: the others. */
+  readonly decode: {
+    readonly ask: {
+      readonly ref: ChunkRef;
+      readonly stored: readonly Uint8Array[];
+      readonly plain: Uint8Array | null;
+      readonly skip: number;
+    };
+    readonly answer: Uint8Array;
+  };
+}
+
+export type TaskKind = keyof Tasks;
+export type Ask<K extends TaskKind> = Tasks[K]["ask"];
+export type Answer<K extends TaskKind> = Tasks[K]["answer"];
+
+/** One question on its way to a thread. */
+export type Request = { readonly [K in TaskKind]: { readonly kind: K; readonly ask: Ask<K> } }[TaskKind];
+export type Reply =
+  | { readonly kind: "answer"; readonly answer: Answer<TaskKind> }
+  | { readonly kind: "failed"; readonly code: string | undefined; readonly message: string };

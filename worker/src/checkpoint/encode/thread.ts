@@ -1,0 +1,74 @@
+// A thread that reads, compares, hashes and compresses, so that the agent's own never waits for it. One question at a time.
+import { createHash } from "node:crypto";
+import { readSync } from "node:fs";
+import { parentPort } from "node:worker_threads";
+import { checkSum, decodeLayer, decodePiece, partOf, plainBytes, xorInto } from "@qubix/shared/chunks";
+import { cidOf } from "../cid.ts";
+import { align, type OpenFile } from "./align.ts";
+import { makePiece } from "./pieces.ts";
+import type { Answer, Ask, Reply, Request, TaskKind } from "./tasks.ts";
+
+const BLOCK_BYTES = 1024 * 1024;
+
+parentPort?.on("message", (request: Request) => {
+  const transfer: ArrayBuffer[] = [];
+  parentPort?.postMessage(replyTo(request, transfer), transfer);
+});
+
+function replyTo(request: Request, transfer: ArrayBuffer[]): Reply {
+  try {
+    return { kind: "answer", answer: answerTo(request, transfer) };
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string };
+    return { kind: "failed", code, message };
+  }
+}
+
+function answerTo(request: Request, transfer: ArrayBuffer[]): Answer<TaskKind> {
+  if (request.kind === "pieces") return pieces(request.ask, transfer);
+  if (request.kind === "align") return align(request.ask.now, request.ask.before);
+  if (request.kind === "sum") return sum(request.ask);
+  const plain = Uint8Array.from(decode(request.ask));
+  transfer.push(plain.buffer);
+  return plain;
+}
+
+/** What is to be stored is copied out of the buffers that the next piece needs. */
+function pieces({ segments, nowFd, beforeFd, withSum }: Ask<"pieces">, transfer: ArrayBuffer[]): Answer<"pieces"> {
+  return segments.map((segment) => {
+    const { ref, stored } = makePiece(segment, nowFd, beforeFd, withSum);
+    if (stored === null) return { ref, stored };
+    const copy = Uint8Array.from(stored);
+    transfer.push(copy.buffer);
+    return { ref, stored: copy };
+  });
+}
+
+function sum({ fd, bytes }: OpenFile): string {
+  const hash = createHash("sha256");
+  const block = Buffer.allocUnsafe(BLOCK_BYTES);
+  for (let at = 0; at < bytes; ) {
+    const got = readSync(fd, block, 0, Math.min(BLOCK_BYTES, bytes - at), at);
+    if (got === 0) throw Object.assign(new Error("a file ended early"), { code: "file_changed" });
+    hash.update(block.subarray(0, got));
+    at += got;
+  }
+  return hash.digest("hex");
+}
+
+function decode({ ref, stored, plain, skip }: Ask<"decode">): Uint8Array {
+  const names = [ref.cid, ...(ref.layers ?? []).map(({ cid }) => cid)];
+  stored.forEach((bytes, index) => {
+    if (cidOf(bytes) !== names[skip + index])
+      throw corrupt(`the bytes that came for ${names[skip + index]} are others`);
+  });
+  if (plain === null) return decodePiece(ref, stored);
+  const bytes = plainBytes(ref);
+  stored.forEach((layer, index) => xorInto(plain, decodeLayer(layer, ref.layers?.[skip - 1 + index]?.encoding, bytes)));
+  checkSum(ref, plain);
+  return partOf(ref, plain);
+}
+
+function corrupt(what: string): Error {
+  return Object.assign(new Error(`A stored tree is damaged: ${what}`), { code: "tree_corrupt" });
+}
