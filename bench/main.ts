@@ -1,6 +1,7 @@
 // `npm run -s bench -- NAME [--json]`: runs one benchmark. Rows go to standard output, progress and audits to standard error.
 // Exit code 0: every audit held (whether a bar was met is said in the table); 1: one did not, or the run failed; 2: usage.
 import { parseArgs } from "node:util";
+import { runCheckpoint } from "./checkpoint/checkpoint.ts";
 import { runContainer } from "./container/container.ts";
 import { runDispatch } from "./dispatch/dispatch.ts";
 import { runEnrol } from "./enrol/enrol.ts";
@@ -16,6 +17,7 @@ import { runWorkerIdle } from "./worker-idle/worker-idle.ts";
 const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   dispatch     jobs per second end to end, submit → start, audit after kill -9   --jobs 20000 --workers 50 --seconds 20
   heartbeats   connected workers: CPU, memory, event-loop lag                    --workers 10000 --seconds 30
+  checkpoint   bytes, speed, memory of saves beside restic, borg, casync, rsync  --mib 512 --width 2048 [--no-peers]
   container    create + start behind all walls, and the cap of a job's disk     --runs 20
   failover     kill -9 of a worker and its container to the first new step       --runs 20
   gpu-watch    "GPU is lost" to the offer without it; what watching costs        --runs 5
@@ -36,6 +38,9 @@ async function main(): Promise<number> {
       workers: { type: "string" },
       seconds: { type: "string" },
       runs: { type: "string" },
+      mib: { type: "string" },
+      width: { type: "string" },
+      "no-peers": { type: "boolean", default: false },
       "cpu-prof": { type: "string" },
     },
   });
@@ -66,6 +71,12 @@ async function main(): Promise<number> {
       }),
     enrol: () => runEnrol(report, cleanup, { runs: count(values.runs, 3) }),
     "worker-idle": () => runWorkerIdle(report, cleanup, { seconds: count(values.seconds, 60) }),
+    checkpoint: () =>
+      runCheckpoint(report, cleanup, {
+        mib: count(values.mib, 512),
+        width: count(values.width, 2048),
+        peers: !values["no-peers"],
+      }),
     container: () => runContainer(report, cleanup, { runs: count(values.runs, 20) }),
     failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
     "gpu-watch": () => runGpuWatch(report, cleanup, { runs: count(values.runs, 5) }),

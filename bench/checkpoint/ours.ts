@@ -1,0 +1,77 @@
+// Saves and restores states as the worker and the orchestrator do, in one process: from the file in the job's folder to the committed, durable store.
+// usage: ours.ts FOLDER restore|- STATE [STATE…]   prints one line of JSON for each save, and one for the restore of the last
+import { copyFileSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { AccountId } from "@qubix/shared/domain";
+import { createLogger } from "@qubix/shared/runtime";
+import { createChunkStore } from "../../orchestrator/src/checkpoints/index.ts";
+import { createThreads } from "../../worker/src/checkpoint/encode/threads.ts";
+import { type ShippedTree, shipTree } from "../../worker/src/checkpoint/pack.ts";
+import { createParent, type Parent } from "../../worker/src/checkpoint/parent.ts";
+import { unpackTree } from "../../worker/src/checkpoint/unpack.ts";
+import { walkTree } from "../../worker/src/checkpoint/walk.ts";
+
+const ACCOUNT = "acc-bench" as AccountId;
+const HOLDER = "job-bench";
+const signal = new AbortController().signal;
+const [folder = "", mode = "-", ...states] = process.argv.slice(2);
+const job = join(folder, "job");
+mkdirSync(job, { recursive: true });
+const store = createChunkStore({
+  root: join(folder, "chunks"),
+  owners: { uses: () => true, all: () => [] },
+  clock: { nowMs: () => performance.now() },
+  logger: createLogger("bench", "warn"),
+});
+await store.start();
+const sink = {
+  missing: async (cids: Parameters<typeof store.missing>[2]) => new Set(await store.missing(ACCOUNT, HOLDER, cids)),
+  put: (cid: Parameters<typeof store.put>[2], stored: Uint8Array) => store.put(ACCOUNT, HOLDER, cid, stored),
+};
+const source = {
+  async get(cid: Parameters<typeof store.get>[1]) {
+    const bytes = await store.get(ACCOUNT, cid);
+    if (bytes === undefined) throw new Error(`no chunk ${cid}`);
+    return bytes;
+  },
+};
+const threads = createThreads();
+let parent: Parent | null = null;
+let last: ShippedTree | undefined;
+for (const [index, state] of states.entries()) {
+  const name = `state-${index}`;
+  copyFileSync(state, join(job, `${name}.tmp`));
+  renameSync(join(job, `${name}.tmp`), join(job, name));
+  const cost = await measured(async () => {
+    const walked = await walkTree(job, name, () => true);
+    last = await shipTree(job, walked, sink, signal, { threads, parent });
+    const verdict = await store.admitTree(ACCOUNT, HOLDER, last.tree);
+    if (verdict.kind !== "ok") throw new Error(verdict.message);
+    store.settleTree(ACCOUNT, HOLDER, last.tree.manifestCid, true);
+  });
+  await parent?.close();
+  if (last !== undefined) parent = createParent(job, last, last.open);
+  if (index > 0) rmSync(join(job, `state-${index - 1}`));
+  console.log(JSON.stringify({ ...cost, bytesMoved: last?.tree.bytesMoved ?? 0 }));
+}
+if (mode === "restore" && last !== undefined) {
+  const { manifest } = last;
+  const to = join(folder, "restored");
+  const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+  const cost = await measured(() => unpackTree(manifest, to, source, { owner, threads, signal }));
+  console.log(JSON.stringify(cost));
+}
+await parent?.close();
+await threads.stop();
+await store.stop();
+
+async function measured(work: () => Promise<void>) {
+  const [begunMs, before] = [performance.now(), process.cpuUsage()];
+  await work();
+  const { user, system } = process.cpuUsage(before);
+  return {
+    seconds: (performance.now() - begunMs) / 1000,
+    cpuSeconds: (user + system) / 1e6,
+    memoryMb: process.resourceUsage().maxRSS * 1.024e-3,
+  };
+}
