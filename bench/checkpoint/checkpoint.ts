@@ -113,7 +113,14 @@ async function moved(
 async function ours(cleanup: Cleanup, states: readonly string[], restore: boolean): Promise<readonly (Saved | Cost)[]> {
   const folder = await scratchFolder(cleanup, "checkpoint-ours");
   const args = ["--conditions=qubix-source", OURS, folder, restore ? "restore" : "-", ...states];
-  const lines = execFileSync(process.execPath, args, { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+  // As worker/bin/qubix-worker.js sets them.
+  const env = { ...process.env, MALLOC_MMAP_THRESHOLD_: "32768" };
+  const flags = ["--optimize-for-size", "--semi-space-growth-factor=1"];
+  const lines = execFileSync(process.execPath, [...flags, ...args], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+    env,
+  });
   for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
   return lines
     .trim()

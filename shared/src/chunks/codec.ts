@@ -13,7 +13,9 @@ export interface Encoded {
 }
 
 /** Level 1 keeps up with a fast disk; higher levels gain little on numbers. */
-const ZSTD_LEVEL = 1;
+const ZSTD_PARAMS = { [zlib.ZSTD_c_compressionLevel]: 1 };
+/** In a group of bytes little repeats but the bytes themselves: looking for more takes twice as long, and what it finds takes more room (89 against 103 KB). */
+const PLANE_PARAMS = { ...ZSTD_PARAMS, [zlib.ZSTD_c_minMatch]: 7, [zlib.ZSTD_c_hashLog]: 6 };
 /** What shrinks by less than this is stored as it is: it costs nothing to read. */
 const RAW_SHARE = 0.985;
 const TRIAL_BYTES = 16_384;
@@ -22,11 +24,14 @@ const RAW_FLAG = 0x8000_0000;
 const WIDTH_BYTES = 1;
 const HEADER_BYTES = 4;
 
-/** Encodes plain bytes, in whatever way an estimate of them says; `known` is that estimate where it was made already. */
-export function encodePiece(plain: Uint8Array, known: Estimate = estimate(plain)): Encoded {
+/**
+ * Encodes plain bytes, in whatever way an estimate of them says; `known` is that estimate where it was made already. `into`: memory of
+ * CHUNK_STORED_BYTES_MAX that the stored bytes may be written to, because fresh memory for each piece takes as long as compressing it.
+ */
+export function encodePiece(plain: Uint8Array, known: Estimate = estimate(plain), into?: Uint8Array): Encoded {
   if (known.width > 1) {
     if (repeats(plain, known.width)) return encodeSparse(plain);
-    return shorter(plain, { encoding: "planes", stored: encodePlanes(plain, known.width) });
+    return shorter(plain, { encoding: "planes", stored: encodePlanes(plain, known.width, into) });
   }
   if (known.share > RAW_SHARE) return { encoding: "raw", stored: plain };
   return shorter(plain, { encoding: "zstd", stored: deflate(plain) });
@@ -98,19 +103,19 @@ function decode(stored: Uint8Array, encoding: PieceEncoding): Uint8Array {
 }
 
 /** Width; then each group, headed by its stored length; then what is left over at the end. */
-function encodePlanes(plain: Uint8Array, width: PlaneWidth): Uint8Array {
+function encodePlanes(plain: Uint8Array, width: PlaneWidth, into?: Uint8Array): Uint8Array {
   const whole = plain.length - (plain.length % width);
-  const planes = splitPlanes(plain.subarray(0, whole), width);
+  const planes = splitPlanes(plain.subarray(0, whole), width, scratch(whole));
   const count = whole / width;
   const parts: Uint8Array[] = [Uint8Array.of(width)];
   for (let start = 0; start < whole; start += count) {
     const plane = planes.subarray(start, start + count);
-    const packed = entropyShare(plane) > RAW_SHARE ? plane : deflate(plane);
+    const packed = entropyShare(plane) > RAW_SHARE ? plane : deflate(plane, PLANE_PARAMS);
     const isRaw = packed.length >= plane.length;
     parts.push(header(isRaw ? plane.length + RAW_FLAG : packed.length), isRaw ? plane : packed);
   }
   parts.push(plain.subarray(whole));
-  return Buffer.concat(parts);
+  return into === undefined ? Buffer.concat(parts) : joined(parts, into);
 }
 
 function decodePlanes(stored: Uint8Array): Uint8Array {
@@ -128,8 +133,33 @@ function decodePlanes(stored: Uint8Array): Uint8Array {
     if (planes[plane]?.length !== planes[0]?.length) throw new RangeError("its groups differ in length");
     at += HEADER_BYTES + length;
   }
-  const joined = joinPlanes(Buffer.concat(planes), width);
-  return at === view.length ? joined : Buffer.concat([joined, view.subarray(at)]);
+  const numbers = joinPlanes(gathered(planes), width);
+  return at === view.length ? numbers : Buffer.concat([numbers, view.subarray(at)]);
+}
+
+/** All of them, one after the other, in memory that the next piece is gathered in. */
+function gathered(planes: readonly Uint8Array[]): Uint8Array {
+  const length = planes.reduce((sum, plane) => sum + plane.length, 0);
+  if (length > CHUNK_BYTES_MAX) throw new RangeError("it is longer than a piece may be");
+  return joined(planes, scratch(length));
+}
+
+/** The parts one after the other in `memory`: as much of it as they fill. */
+function joined(parts: readonly Uint8Array[], memory: Uint8Array): Uint8Array {
+  let at = 0;
+  for (const part of parts) {
+    memory.set(part, at);
+    at += part.length;
+  }
+  return memory.subarray(0, at);
+}
+
+let scratchMemory = new Uint8Array(0);
+
+/** Memory that is used anew for each piece: garbage of a MiB a piece would pile up until a collection. */
+function scratch(bytes: number): Uint8Array {
+  if (scratchMemory.length < bytes) scratchMemory = new Uint8Array(bytes);
+  return scratchMemory.subarray(0, bytes);
 }
 
 function header(value: number): Uint8Array {
@@ -142,8 +172,8 @@ function shorter(plain: Uint8Array, encoded: Encoded): Encoded {
   return encoded.stored.length < plain.length ? encoded : { encoding: "raw", stored: plain };
 }
 
-function deflate(bytes: Uint8Array): Uint8Array {
-  return zstdCompressSync(bytes, { params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL } });
+function deflate(bytes: Uint8Array, params: Readonly<Record<number, number>> = ZSTD_PARAMS): Uint8Array {
+  return zstdCompressSync(bytes, { params });
 }
 
 function inflate(bytes: Uint8Array): Uint8Array {

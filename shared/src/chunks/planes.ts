@@ -5,20 +5,18 @@
 export type PlaneWidth = 1 | 2 | 4 | 8;
 export const PLANE_WIDTHS: readonly PlaneWidth[] = [1, 2, 4, 8];
 
-/** `bytes` grouped by `width`; `bytes.length` is a multiple of it. */
-export function splitPlanes(bytes: Uint8Array, width: PlaneWidth): Uint8Array {
-  const out = new Uint8Array(bytes.length);
+/** `bytes` grouped by `width`, in `out`; `bytes.length` is a multiple of it. */
+export function splitPlanes(
+  bytes: Uint8Array,
+  width: PlaneWidth,
+  out: Uint8Array = new Uint8Array(bytes.length),
+): Uint8Array {
   const count = bytes.length / width;
-  // Four numbers make one word of each plane.
-  const whole = width === 2 || width === 4 ? count - (count % 4) : 0;
-  if (whole > 0 && isAligned(bytes)) {
-    if (width === 2) splitPairs(wordsOf(bytes, whole * width), out, count, whole);
-    else splitQuads(wordsOf(bytes, whole * width), out, count, whole);
-  }
-  const from = whole > 0 && isAligned(bytes) ? whole : 0;
-  for (let plane = 0; plane < width; plane += 1) {
-    for (let n = from; n < count; n += 1) out[plane * count + n] = bytes[n * width + plane] as number;
-  }
+  // Four numbers make one word of each plane, where those lie on the borders of words.
+  const isFast = (width === 2 || width === 4) && count % WORD_BYTES === 0 && isAligned(bytes);
+  if (isFast && width === 2) splitPairs(wordsOf(bytes, bytes.length), wordsOf(out, out.length));
+  else if (isFast) splitQuads(wordsOf(bytes, bytes.length), wordsOf(out, out.length));
+  else splitSlowly(bytes, out, width);
   return out;
 }
 
@@ -59,33 +57,36 @@ function wordsOf(bytes: Uint8Array, length: number): Uint32Array {
   return new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(length / WORD_BYTES));
 }
 
-function splitPairs(words: Uint32Array, out: Uint8Array, count: number, whole: number): void {
-  const low = new Uint32Array(whole / WORD_BYTES);
-  const high = new Uint32Array(whole / WORD_BYTES);
-  for (let n = 0, at = 0; n < low.length; n += 1, at += 2) {
-    const a = words[at] as number;
-    const b = words[at + 1] as number;
-    low[n] = (a & 0xff) | ((a >>> 8) & 0xff00) | ((b & 0xff) << 16) | ((b & 0xff0000) << 8);
-    high[n] = ((a >>> 8) & 0xff) | ((a >>> 16) & 0xff00) | ((b & 0xff00) << 8) | (b & 0xff000000);
+function splitSlowly(bytes: Uint8Array, out: Uint8Array, width: PlaneWidth): void {
+  const count = bytes.length / width;
+  for (let plane = 0; plane < width; plane += 1) {
+    for (let n = 0, at = plane; n < count; n += 1, at += width) out[plane * count + n] = bytes[at] as number;
   }
-  out.set(new Uint8Array(low.buffer), 0);
-  out.set(new Uint8Array(high.buffer), count);
 }
 
-function splitQuads(words: Uint32Array, out: Uint8Array, count: number, whole: number): void {
-  const planes = [0, 1, 2, 3].map(() => new Uint32Array(whole / WORD_BYTES));
-  const [p0, p1, p2, p3] = planes as [Uint32Array, Uint32Array, Uint32Array, Uint32Array];
-  for (let n = 0, at = 0; n < p0.length; n += 1, at += 4) {
+function splitPairs(words: Uint32Array, out: Uint32Array): void {
+  const high = out.length / 2;
+  for (let n = 0, at = 0; n < high; n += 1, at += 2) {
+    const a = words[at] as number;
+    const b = words[at + 1] as number;
+    out[n] = (a & 0xff) | ((a >>> 8) & 0xff00) | ((b & 0xff) << 16) | ((b & 0xff0000) << 8);
+    out[high + n] = ((a >>> 8) & 0xff) | ((a >>> 16) & 0xff00) | ((b & 0xff00) << 8) | (b & 0xff000000);
+  }
+}
+
+function splitQuads(words: Uint32Array, out: Uint32Array): void {
+  const count = out.length / 4;
+  const [second, third, fourth] = [count, 2 * count, 3 * count];
+  for (let n = 0, at = 0; n < count; n += 1, at += 4) {
     const a = words[at] as number;
     const b = words[at + 1] as number;
     const c = words[at + 2] as number;
     const d = words[at + 3] as number;
-    p0[n] = (a & 0xff) | ((b & 0xff) << 8) | ((c & 0xff) << 16) | (d << 24);
-    p1[n] = ((a >>> 8) & 0xff) | (b & 0xff00) | ((c & 0xff00) << 8) | ((d & 0xff00) << 16);
-    p2[n] = ((a >>> 16) & 0xff) | ((b >>> 8) & 0xff00) | (c & 0xff0000) | ((d & 0xff0000) << 8);
-    p3[n] = (a >>> 24) | ((b >>> 16) & 0xff00) | ((c >>> 8) & 0xff0000) | (d & 0xff000000);
+    out[n] = (a & 0xff) | ((b & 0xff) << 8) | ((c & 0xff) << 16) | (d << 24);
+    out[second + n] = ((a >>> 8) & 0xff) | (b & 0xff00) | ((c & 0xff00) << 8) | ((d & 0xff00) << 16);
+    out[third + n] = ((a >>> 16) & 0xff) | ((b >>> 8) & 0xff00) | (c & 0xff0000) | ((d & 0xff0000) << 8);
+    out[fourth + n] = (a >>> 24) | ((b >>> 16) & 0xff00) | ((c >>> 8) & 0xff0000) | (d & 0xff000000);
   }
-  planes.forEach((plane, index) => out.set(new Uint8Array(plane.buffer), index * count));
 }
 
 function joinQuads(planes: Uint8Array, out: Uint8Array, count: number): void {

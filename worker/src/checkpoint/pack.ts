@@ -14,6 +14,7 @@ import {
 } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import { cidOf } from "./cid.ts";
+import type { Piece } from "./encode/pieces.ts";
 import { likeSegments, movedSegments, newSegments, type Segment } from "./encode/segments.ts";
 import type { Threads } from "./encode/threads.ts";
 import { markOf, type Parent, PARENT_FILES_OPEN_MAX, type ParentFile, type TreeOnDisk } from "./parent.ts";
@@ -23,7 +24,7 @@ import { openInside, type Walked, type WalkedEntry } from "./walk.ts";
 const compress = promisify(zstdCompress);
 const ZSTD_LEVEL = 1;
 /** Stretches that a thread makes pieces of at a time: long enough that asking costs nothing, short enough that all threads end together. */
-const TASK_SEGMENTS = 4;
+const TASK_SEGMENTS = 2;
 /** Tasks asked and not yet sent, a thread: each holds some MiB. */
 const TASKS_AHEAD = 2;
 
@@ -168,18 +169,32 @@ async function makePieces(
   sender: Sender,
   threads: Threads,
 ): Promise<ChunkRef[]> {
+  const options = { nowFd: handle.fd, beforeFd: parent?.handle.fd ?? null, withSum };
   const refs: ChunkRef[] = [];
-  const ahead: Promise<readonly { readonly ref: ChunkRef; readonly stored: Uint8Array | null }[]>[] = [];
+  const ahead: Promise<readonly Piece[]>[] = [];
+  /** Memory goes round: from a thread with a piece, and back when that is stored. */
+  const memory: ArrayBuffer[] = [];
   const take = async () => {
     for (const { ref, stored } of (await ahead.shift()) ?? []) {
-      if (stored !== null) await sender.add({ cid: ref.layers?.at(-1)?.cid ?? ref.cid, stored });
       refs.push(ref);
+      if (stored === null) continue;
+      const cid = ref.layers?.at(-1)?.cid ?? ref.cid;
+      await sender.add({ cid, stored, done: () => memory.push(stored.buffer as ArrayBuffer) });
     }
+  };
+  const ask = async (asked: readonly AskedSegment[]) => {
+    const given = memory.splice(0, asked.length);
+    const { pieces, spare } = await threads.ask("pieces", { segments: asked, memory: given, ...options }, given);
+    memory.push(...spare);
+    return pieces;
   };
   try {
     for (const task of tasksOf(segments)) {
       while (ahead.length >= threads.count * TASKS_AHEAD) await take();
-      ahead.push(task.kind === "known" ? Promise.resolve(known(task.segments)) : ask(task.segments));
+      const answer = task.kind === "known" ? Promise.resolve(known(task.segments)) : ask(task.segments);
+      // Looked at in its turn; an earlier failure must not make this one an unhandled rejection.
+      answer.catch(() => undefined);
+      ahead.push(answer);
     }
     while (ahead.length > 0) await take();
     return refs;
@@ -187,27 +202,16 @@ async function makePieces(
     // The files are read until the last thread has answered.
     await Promise.allSettled(ahead);
   }
-
-  function ask(asked: readonly Exclude<Segment, { kind: "known" }>[]) {
-    const answer = threads.ask("pieces", {
-      segments: asked,
-      nowFd: handle.fd,
-      beforeFd: parent?.handle.fd ?? null,
-      withSum,
-    });
-    // Looked at in its turn; an earlier failure must not make this one an unhandled rejection.
-    answer.catch(() => undefined);
-    return answer;
-  }
 }
 
 type Task =
   | { readonly kind: "known"; readonly segments: readonly Extract<Segment, { kind: "known" }>[] }
-  | { readonly kind: "ask"; readonly segments: readonly Exclude<Segment, { kind: "known" }>[] };
+  | { readonly kind: "ask"; readonly segments: readonly AskedSegment[] };
+type AskedSegment = Exclude<Segment, { kind: "known" }>;
 
 /** Some stretches at a time, in order: those that are known need no thread. */
 function* tasksOf(segments: readonly Segment[]): Iterable<Task> {
-  let asked: Exclude<Segment, { kind: "known" }>[] = [];
+  let asked: AskedSegment[] = [];
   for (const segment of segments) {
     if (segment.kind === "known") {
       if (asked.length > 0) yield { kind: "ask", segments: asked };
@@ -223,6 +227,6 @@ function* tasksOf(segments: readonly Segment[]): Iterable<Task> {
   if (asked.length > 0) yield { kind: "ask", segments: asked };
 }
 
-function known(segments: readonly Extract<Segment, { kind: "known" }>[]) {
+function known(segments: readonly Extract<Segment, { kind: "known" }>[]): readonly Piece[] {
   return segments.map(({ ref }) => ({ ref, stored: null }));
 }

@@ -10,6 +10,8 @@ export interface ChunkSink {
 export interface StoredPiece {
   readonly cid: ChunkCid;
   readonly stored: Uint8Array;
+  /** Called once nobody needs the bytes any more. */
+  done?(): void;
 }
 
 export interface Sender {
@@ -64,7 +66,7 @@ export function createSender(sink: ChunkSink, signal: AbortSignal): Sender {
     async add(piece) {
       while (sending.size >= BATCHES_IN_FLIGHT) await Promise.race(sending);
       check();
-      if (known.has(piece.cid)) return;
+      if (known.has(piece.cid)) return piece.done?.();
       known.add(piece.cid);
       batch.push(piece);
       batchBytes += piece.stored.length;
@@ -95,5 +97,7 @@ export async function sendMissing(
   );
   const lacking = pieces.filter(({ cid }) => missing.has(cid));
   await Promise.all(lacking.map(({ cid, stored }) => sink.put(cid, stored, signal)));
-  return lacking.reduce((sum, { stored }) => sum + stored.length, 0);
+  const bytes = lacking.reduce((sum, { stored }) => sum + stored.length, 0);
+  for (const piece of pieces) piece.done?.();
+  return bytes;
 }

@@ -15,8 +15,8 @@ import { removeTree } from "./remove.ts";
 import { openInside } from "./walk.ts";
 
 const decompress = promisify(zstdDecompress);
-/** Pieces on their way at once: enough to fill a line of 100 ms, few enough to fit in memory. */
-const FETCH_AHEAD = 8;
+/** Pieces on their way at once: enough for 40 MB/s on a line of 100 ms, few enough to fit in memory. */
+const FETCH_AHEAD = 4;
 /** A manifest's plain size: names and sums of the largest tree that fits one chunk. */
 const MANIFEST_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -25,6 +25,7 @@ const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd];
 
 /** Where chunks come from. Throws a retryable error when the line is down, `chunk_missing` where there is none. */
 export interface ChunkSource {
+  /** The bytes are the caller's from then on. */
   get(cid: ChunkCid, signal: AbortSignal): Promise<Uint8Array>;
 }
 
@@ -217,7 +218,13 @@ async function fetchPiece(
       .slice(skip)
       .map((cid) => source.get(cid, signal)),
   );
-  return threads.ask("decode", { ref, stored, plain, skip });
+  return threads.ask("decode", { ref, stored, plain, skip }, stored.flatMap(wholeBuffer));
+}
+
+/** The memory of these bytes, where nothing else lies in it. */
+function wholeBuffer(bytes: Uint8Array): readonly ArrayBuffer[] {
+  const { buffer } = bytes;
+  return buffer instanceof ArrayBuffer && buffer.byteLength === bytes.length ? [buffer] : [];
 }
 
 /** The plain piece as the previous version has it, or what it was before its last layers; `skip`: how many of its names that makes up for. */

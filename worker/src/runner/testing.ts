@@ -95,7 +95,7 @@ export function createMemoryChunks(): MemoryChunks {
       const bytes = stored.get(cid);
       if (bytes === undefined) throw new QubixError("chunk_missing", `no chunk ${cid}`, { category: "platform" });
       fetched.push(cid);
-      return bytes;
+      return Uint8Array.from(bytes);
     },
   };
 }

@@ -21,23 +21,42 @@ const LAYERS_SHARE_MAX = 2;
 const nowBuffer = new Uint8Array(CHUNK_BYTES_MAX);
 const beforeBuffer = new Uint8Array(CHUNK_BYTES_MAX);
 
-/** Throws `file_changed` where a file ends early. `withSum`: the piece gets a sum of its own. */
+export interface PieceOptions {
+  readonly nowFd: number;
+  readonly beforeFd: number | null;
+  /** The piece gets a sum of its own. */
+  readonly withSum: boolean;
+}
+
+/** Throws `file_changed` where a file ends early. What is stored lies in `into` (CHUNK_STORED_BYTES_MAX bytes). */
 export function makePiece(
+  segment: Exclude<Segment, { kind: "known" }>,
+  { nowFd, beforeFd, withSum }: PieceOptions,
+  into: Uint8Array,
+): Piece {
+  const { ref, stored } = pieceOf(segment, nowFd, beforeFd, withSum, into);
+  if (stored === null || stored.buffer === into.buffer) return { ref, stored };
+  into.set(stored);
+  return { ref, stored: into.subarray(0, stored.length) };
+}
+
+function pieceOf(
   segment: Exclude<Segment, { kind: "known" }>,
   nowFd: number,
   beforeFd: number | null,
   withSum: boolean,
+  into: Uint8Array,
 ): Piece {
   const now = read(nowFd, nowBuffer, segment.at, segment.bytes);
-  if (segment.kind === "new" || beforeFd === null) return wholePiece(now, withSum);
+  if (segment.kind === "new" || beforeFd === null) return wholePiece(now, withSum, into);
   const { ref } = segment;
   const before = read(beforeFd, beforeBuffer, segment.from, segment.bytes);
   if (Buffer.compare(now, before) === 0) return { ref, stored: null };
-  return (canDiffer(ref, before) ? difference(now, before, ref) : null) ?? wholePiece(now, withSum);
+  return (canDiffer(ref, before) ? difference(now, before, ref, into) : null) ?? wholePiece(now, withSum, into);
 }
 
-function wholePiece(now: Uint8Array, withSum: boolean): Piece {
-  const { encoding, stored } = encodePiece(now);
+function wholePiece(now: Uint8Array, withSum: boolean, into: Uint8Array): Piece {
+  const { encoding, stored } = encodePiece(now, estimate(now), into);
   const ref = { cid: cidOf(stored), bytes: now.length, stored: stored.length, encoding };
   return { ref: withSum ? { ...ref, sum: sumOf(now) } : ref, stored };
 }
@@ -49,10 +68,10 @@ function canDiffer(ref: ChunkRef, before: Uint8Array): boolean {
 }
 
 /** Null where the piece is better stored whole. `before` is overwritten. */
-function difference(now: Uint8Array, before: Uint8Array, ref: ChunkRef): Piece | null {
+function difference(now: Uint8Array, before: Uint8Array, ref: ChunkRef, into: Uint8Array): Piece | null {
   const isSparse = equalPages(now, before) >= SPARSE_SHARE * Math.ceil(now.length / PAGE_BYTES);
   xorInto(before, now);
-  const encoded = isSparse ? encodeSparse(before) : encodeDense(before, now);
+  const encoded = isSparse ? encodeSparse(before) : encodeDense(before, now, into);
   if (encoded === null) return null;
   const { encoding, stored } = encoded;
   const layers = [...(ref.layers ?? []), { cid: cidOf(stored), stored: stored.length, encoding }];
@@ -61,9 +80,9 @@ function difference(now: Uint8Array, before: Uint8Array, ref: ChunkRef): Piece |
   return { ref: { ...ref, layers, sum: sumOf(now) }, stored };
 }
 
-function encodeDense(xored: Uint8Array, now: Uint8Array): Encoded | null {
+function encodeDense(xored: Uint8Array, now: Uint8Array, into: Uint8Array): Encoded | null {
   const [byDifference, whole] = [estimate(xored), estimate(now)];
-  return byDifference.share < whole.share ? encodePiece(xored, byDifference) : null;
+  return byDifference.share < whole.share ? encodePiece(xored, byDifference, into) : null;
 }
 
 function equalPages(now: Uint8Array, before: Uint8Array): number {

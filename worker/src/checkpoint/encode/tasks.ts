@@ -1,18 +1,17 @@
 // What a thread is asked, and what it answers. Files are told by their descriptors, which belong to the whole process; whoever asks keeps them open.
 import type { ChunkRef } from "@qubix/shared/protocol";
 import type { OpenFile } from "./align.ts";
+import type { Piece, PieceOptions } from "./pieces.ts";
 import type { Move, Segment } from "./segments.ts";
 
 export interface Tasks {
-  /** Makes pieces of stretches, in order. */
+  /** Makes pieces of stretches, in order. `memory`: given to be used again for what is to be stored; `spare`: what of it was not needed. */
   readonly pieces: {
-    readonly ask: {
+    readonly ask: PieceOptions & {
       readonly segments: readonly Exclude<Segment, { kind: "known" }>[];
-      readonly nowFd: number;
-      readonly beforeFd: number | null;
-      readonly withSum: boolean;
+      readonly memory: readonly ArrayBuffer[];
     };
-    readonly answer: readonly { readonly ref: ChunkRef; readonly stored: Uint8Array | null }[];
+    readonly answer: { readonly pieces: readonly Piece[]; readonly spare: readonly ArrayBuffer[] };
   };
   /** Finds how bytes moved. */
   readonly align: {

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { readSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
 import { checkSum, decodeLayer, decodePiece, partOf, plainBytes, xorInto } from "@qubix/shared/chunks";
+import { CHUNK_STORED_BYTES_MAX } from "@qubix/shared/protocol";
 import { cidOf } from "../cid.ts";
 import { align, type OpenFile } from "./align.ts";
 import { makePiece } from "./pieces.ts";
@@ -33,15 +34,17 @@ function answerTo(request: Request, transfer: ArrayBuffer[]): Answer<TaskKind> {
   return plain;
 }
 
-/** What is to be stored is copied out of the buffers that the next piece needs. */
-function pieces({ segments, nowFd, beforeFd, withSum }: Ask<"pieces">, transfer: ArrayBuffer[]): Answer<"pieces"> {
-  return segments.map((segment) => {
-    const { ref, stored } = makePiece(segment, nowFd, beforeFd, withSum);
-    if (stored === null) return { ref, stored };
-    const copy = Uint8Array.from(stored);
-    transfer.push(copy.buffer);
-    return { ref, stored: copy };
+function pieces({ segments, memory, ...options }: Ask<"pieces">, transfer: ArrayBuffer[]): Answer<"pieces"> {
+  const spare = [...memory];
+  const made = segments.map((segment) => {
+    const into = spare.pop() ?? new ArrayBuffer(CHUNK_STORED_BYTES_MAX);
+    const piece = makePiece(segment, options, new Uint8Array(into));
+    if (piece.stored === null) spare.push(into);
+    else transfer.push(into);
+    return piece;
   });
+  transfer.push(...spare);
+  return { pieces: made, spare };
 }
 
 function sum({ fd, bytes }: OpenFile): string {

@@ -11,13 +11,17 @@ const IDLE_MS = 10_000;
 
 export interface Threads {
   readonly count: number;
-  /** Throws `file_changed`, `tree_corrupt`, or what reading a file throws. Questions wait for a free thread in the order they came. */
-  ask<K extends TaskKind>(kind: K, ask: Ask<K>): Promise<Answer<K>>;
+  /**
+   * Throws `file_changed`, `tree_corrupt`, or what reading a file throws. Questions wait for a free thread in the order they came.
+   * `given`: memory of the question that nobody else needs any more; it goes to the thread.
+   */
+  ask<K extends TaskKind>(kind: K, ask: Ask<K>, given?: readonly ArrayBuffer[]): Promise<Answer<K>>;
   stop(): Promise<void>;
 }
 
 interface Waiting {
   readonly request: Request;
+  readonly given: readonly ArrayBuffer[];
   resolve(answer: Answer<TaskKind>): void;
   reject(error: unknown): void;
 }
@@ -73,7 +77,7 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
     };
     worker.ref();
     worker.on("message", answered).on("error", broken).on("exit", broken);
-    worker.postMessage(waiter.request, []);
+    worker.postMessage(waiter.request, waiter.given);
   }
 
   async function stop(): Promise<void> {
@@ -87,10 +91,10 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
 
   return {
     count,
-    ask<K extends TaskKind>(kind: K, ask: Ask<K>) {
+    ask<K extends TaskKind>(kind: K, ask: Ask<K>, given: readonly ArrayBuffer[] = []) {
       return new Promise<Answer<K>>((resolve, reject) => {
         const request = { kind, ask } as Request;
-        waiting.push({ request, resolve, reject });
+        waiting.push({ request, given, resolve, reject });
         next();
       });
     },
