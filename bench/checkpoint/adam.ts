@@ -71,20 +71,19 @@ function step(layer: Layer): void {
       const input = inputs[n] as Float32Array;
       let error = NOISE * normal(random);
       for (let at = 0; at < width; at += 1) {
-        error += ((weights[start + at] as number) - (target[start + at] as number)) * (input[at] as number);
+        error += ((weights[start + at] ?? 0) - (target[start + at] ?? 0)) * (input[at] ?? 0);
       }
       errors[n] = error / BATCH;
     }
     for (let at = 0; at < width; at += 1) {
       let gradient = 0;
-      for (let n = 0; n < BATCH; n += 1)
-        gradient += (errors[n] as number) * ((inputs[n] as Float32Array)[at] as number);
+      for (let n = 0; n < BATCH; n += 1) gradient += (errors[n] ?? 0) * (inputs[n]?.[at] ?? 0);
       const place = start + at;
-      const m = BETA_1 * (first[place] as number) + (1 - BETA_1) * gradient;
-      const v = BETA_2 * (second[place] as number) + (1 - BETA_2) * gradient * gradient;
+      const m = BETA_1 * (first[place] ?? 0) + (1 - BETA_1) * gradient;
+      const v = BETA_2 * (second[place] ?? 0) + (1 - BETA_2) * gradient * gradient;
       first[place] = m;
       second[place] = v;
-      weights[place] = (weights[place] as number) - (LEARNING_RATE * m * scale1) / (Math.sqrt(v * scale2) + EPSILON);
+      weights[place] = (weights[place] ?? 0) - (LEARNING_RATE * m * scale1) / (Math.sqrt(v * scale2) + EPSILON);
     }
   }
 }

@@ -82,7 +82,7 @@ async function patterns(
       unit: "MB",
       n: 1,
     });
-    if (pattern === "pages") speed(report, "qubix", `${format} restore`, restore as Cost, size);
+    if (pattern === "pages" && restore !== undefined) speed(report, "qubix", `${format} restore`, restore, size);
   }
 }
 
