@@ -17,7 +17,9 @@ import {
   createDelivery,
   createTextHash,
   type Delivery,
+  type KeyRing,
   masterKeyFile,
+  openKeyRing,
   openMasterKey,
   openVault,
   type Vault,
@@ -57,15 +59,29 @@ export async function startOrchestrator(
 }
 
 async function startOver(store: Store, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
+  const masterKey = openMasterKey(masterKeyFile(config.dataDir, config.masterKeyFile));
+  const keys = openKeyRing(config.dataDir, masterKey);
+  try {
+    return await startWith({ store, keys }, config, logger);
+  } catch (error) {
+    keys.close();
+    throw error;
+  }
+}
+
+async function startWith(
+  { store, keys }: { readonly store: Store; readonly keys: KeyRing },
+  config: OrchestratorConfig,
+  logger: Logger,
+): Promise<Orchestrator> {
   const clock = createOrchestratorClock(store);
   const random: RandomSource = { bytes: (count) => randomBytes(count) };
   const orchestratorId = store.meta()?.orchestratorId ?? `orc-${randomBytes(ID_BYTES).toString("hex")}`;
-  const masterKey = openMasterKey(masterKeyFile(config.dataDir, config.masterKeyFile));
-  const vault = openVault(join(config.dataDir, "vault"), masterKey, logger);
+  const vault = openVault(join(config.dataDir, "vault"), keys, logger);
   const driver = createLedgerDriver();
   const writer = createWriter({ store, clock, logger, core: createCore(config, orchestratorId) });
   const owners = createTreeOwners(store);
-  const chunks = createChunkStore({ root: join(config.dataDir, "chunks"), owners, clock, logger });
+  const chunks = createChunkStore({ root: join(config.dataDir, "chunks"), owners, keys, clock, logger });
   const settlement = createSettlement({ driver, store, logger, random: Math.random });
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
@@ -87,7 +103,7 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
       chunks,
       random,
       vault,
-      hashText: createTextHash(masterKey),
+      hashText: createTextHash(keys),
       logger,
       orchestratorId,
       driver: { name, enforced },
@@ -106,6 +122,7 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
       await proofs.stop();
       await settlement.stop();
       await chunks.stop();
+      keys.close();
       store.close();
     })();
     return stopping;

@@ -12,6 +12,7 @@ import { createLogger } from "@qubix/shared/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createMemoryStore } from "../store/memory.ts";
 import { aJob, changesOf, put } from "../store/testing/records.ts";
+import { type KeyRing, openKeyRing, openMasterKey } from "../vault/index.ts";
 import { cidOf, createChunkStore, createTreeOwners, PIN_MS, UPLOAD_HOLDER, type ChunkStore } from "./index.ts";
 import { buildTree, SHA256_OF_NOTHING } from "./testing/trees.ts";
 
@@ -21,13 +22,16 @@ const PUT_LOOP = fileURLToPath(new URL("./testing/put-loop.ts", import.meta.url)
 
 describe("the chunk store", () => {
   let root: string;
+  let keysFolder: string;
+  let keys: KeyRing;
   let nowMs: number;
   let store: ReturnType<typeof createMemoryStore>;
   let chunks: ChunkStore;
 
   const open = async (): Promise<void> => {
     const logger = createLogger("test", "silent");
-    chunks = createChunkStore({ root, owners: createTreeOwners(store), clock: { nowMs: () => nowMs }, logger });
+    const clock = { nowMs: () => nowMs };
+    chunks = createChunkStore({ root, owners: createTreeOwners(store), keys, clock, logger });
     await chunks.start();
   };
   const reopen = async (): Promise<void> => {
@@ -64,13 +68,16 @@ describe("the chunk store", () => {
 
   beforeEach(async () => {
     root = mkdtempSync(join(tmpdir(), "qubix-chunks-"));
+    keysFolder = mkdtempSync(join(tmpdir(), "qubix-keys-"));
+    keys = openKeyRing(keysFolder, openMasterKey(join(keysFolder, "master.key")));
     nowMs = 0;
     store = createMemoryStore();
     await open();
   });
   afterEach(async () => {
     await chunks.stop();
-    rmSync(root, { recursive: true, force: true });
+    keys.close();
+    for (const folder of [root, keysFolder]) rmSync(folder, { recursive: true, force: true });
   });
 
   it("names chunks by CIDv1 as IPFS does", () => {
@@ -163,7 +170,8 @@ describe("the chunk store", () => {
     expect(await textOf(chunks.openFile(ALICE, manifest, "out/a"))).toBe("first");
     expect(await textOf(chunks.openFile(ALICE, manifest, "out/empty"))).toBe("");
     expect(() => chunks.openFile(ALICE, manifest, "out")).toThrow(/no file/);
-    const path = chunkPaths(root).find((name) => !name.endsWith(ref.manifestCid))!;
+    const [manifestFile] = await chunks.blocks.ofTree(ALICE, ref.manifestCid);
+    const path = chunkPaths(root).find((name) => !name.endsWith(manifestFile?.stored ?? ""))!;
     writeFileSync(path, "damaged");
     expect(await codeOf(textOf(chunks.openFile(ALICE, manifest, "out/a")))).toBe("chunk_damaged");
     rmSync(path);
@@ -268,7 +276,7 @@ describe("the chunk store", () => {
   });
 
   it("shows no chunk of which a killed program had not stored all, and clears what it left", async () => {
-    const child = spawn(process.execPath, ["--conditions=qubix-source", PUT_LOOP, root, ALICE], {
+    const child = spawn(process.execPath, ["--conditions=qubix-source", PUT_LOOP, root, ALICE, keysFolder], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     const exited = once(child, "exit");

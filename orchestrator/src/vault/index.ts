@@ -1,3 +1,4 @@
 export { createDelivery, type Delivery } from "./delivery.ts";
+export { type ConsumerKeys, type KeyRing, openKeyRing, rotateKeyRing } from "./key-ring.ts";
 export { createTextHash, masterKeyFile, openMasterKey } from "./master-key.ts";
 export { openVault, type Vault } from "./vault.ts";

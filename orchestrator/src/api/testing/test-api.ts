@@ -16,7 +16,7 @@ import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../../co
 import { createMemoryStore, openSqliteStore } from "../../store/index.ts";
 import { createApiServer, type ApiServer } from "../server.ts";
 import { driveWorker, type DrivenWorker } from "./driven-worker.ts";
-import { createDelivery, createTextHash, openMasterKey, openVault } from "../../vault/index.ts";
+import { createDelivery, createTextHash, openKeyRing, openMasterKey, openVault } from "../../vault/index.ts";
 import { createCall, type Call } from "./http.ts";
 
 export type StoreKind = "memory" | "sqlite";
@@ -63,9 +63,10 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
       nextDeadlineMs: (state) => nextDeadlineMs(state),
     },
   });
-  const chunks = createChunkStore({ root: join(dir, "chunks"), owners: createTreeOwners(store), clock, logger });
-  const masterKey = openMasterKey(join(dir, "master.key"));
-  const vault = openVault(join(dir, "vault"), masterKey, logger);
+  const keys = openKeyRing(dir, openMasterKey(join(dir, "master.key")));
+  const owners = createTreeOwners(store);
+  const chunks = createChunkStore({ root: join(dir, "chunks"), owners, keys, clock, logger });
+  const vault = openVault(join(dir, "vault"), keys, logger);
   const delivery = createDelivery({ vault, orchestratorId: "orc-test", logger, state: () => writer.state() });
   const inbox = new Map<string, OrchestratorMessage[]>();
   writer.setSink({
@@ -84,7 +85,7 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
     chunks,
     random,
     vault,
-    hashText: createTextHash(masterKey),
+    hashText: createTextHash(keys),
     logger,
     orchestratorId: "orc-test",
     driver: { name: "ledger", enforced: "custodial" },
@@ -104,6 +105,7 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
       await server.stop();
       await writer.stop();
       await chunks.stop();
+      keys.close();
       store.close();
       await rm(dir, { recursive: true, force: true });
     })();
