@@ -28,7 +28,7 @@ const switchSchema = z.union([z.boolean(), z.stringbool()]);
 export const orchestratorConfigSchema = z.object({
   /** Holds the database and the chunks. */
   dataDir: z.string().min(1, "name a folder for the data").default("./qubix-data"),
-  /** Of the key that secrets are encrypted under; in the data folder where it is not named. */
+  /** Of the key that everything at rest is encrypted under; in the data folder where it is not named. */
   masterKeyFile: z.string().min(1).optional(),
   listen: listenSchema.prefault("127.0.0.1:8420"),
   /** Registries that images may come from. */

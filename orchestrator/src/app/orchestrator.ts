@@ -18,9 +18,7 @@ import {
   createTextHash,
   type Delivery,
   type KeyRing,
-  masterKeyFile,
-  openKeyRing,
-  openMasterKey,
+  openKeys,
   openVault,
   type Vault,
 } from "../vault/index.ts";
@@ -59,8 +57,7 @@ export async function startOrchestrator(
 }
 
 async function startOver(store: Store, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
-  const masterKey = openMasterKey(masterKeyFile(config.dataDir, config.masterKeyFile));
-  const keys = openKeyRing(config.dataDir, masterKey);
+  const keys = openKeys(config.dataDir, config.masterKeyFile);
   try {
     return await startWith({ store, keys }, config, logger);
   } catch (error) {

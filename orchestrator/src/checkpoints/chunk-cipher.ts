@@ -6,11 +6,9 @@
 //   nonce = HMAC-SHA256(consumer key, "nonce" ‖ id), its first 12 bytes
 //
 // A key encrypts one text only, that of its id: a nonce never meets two texts under one key.
-import { createCipheriv, createDecipheriv, createHmac, createSecretKey } from "node:crypto";
+import { createCipheriv, createDecipheriv, createHash, createHmac, createSecretKey } from "node:crypto";
 
 export interface ChunkCipher {
-  /** The file for a chunk of which the SHA-256 is known. */
-  seal(sum: Uint8Array, plain: Uint8Array): Buffer;
   /** The plain bytes; undefined unless the file is, bit for bit, the one of a chunk with this SHA-256. */
   open(file: Uint8Array, sum: Uint8Array): Buffer | undefined;
   /** The plain bytes of whatever chunk the file is of; undefined unless it is whole. They are to be hashed: only that tells which chunk it is. */
@@ -20,25 +18,47 @@ export interface ChunkCipher {
 const CIPHER = "aes-256-gcm";
 const VERSION = 1;
 const ID_AT = 1;
-const BODY_AT = 33;
+/** Where the ciphertext begins. */
+export const BODY_AT = 33;
 const TAG_BYTES = 16;
 const NONCE_BYTES = 12;
 /** A file is larger than its chunk by this. */
 export const SEAL_BYTES = BODY_AT + TAG_BYTES;
 
+/**
+ * Makes the file of a chunk of which `memory` has the plain bytes, from {@link BODY_AT} on, in the same place. Returns the file's SHA-256; undefined
+ * when the bytes have another SHA-256 than was said.
+ */
+export function sealInPlace(
+  memory: Uint8Array,
+  bytes: number,
+  consumerKey: Uint8Array,
+  sum: Uint8Array,
+): Uint8Array | undefined {
+  const body = memory.subarray(BODY_AT, BODY_AT + bytes);
+  if (!sha256(body).equals(sum)) return undefined;
+  const mac = createMac(consumerKey);
+  const id = mac("id", sum);
+  const { key, nonce } = keysOf(mac, id);
+  const cipher = createCipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES });
+  memory[0] = VERSION;
+  memory.set(id, ID_AT);
+  memory.set(cipher.update(body), BODY_AT);
+  // The mode has no bytes left to give.
+  cipher.final();
+  memory.set(cipher.getAuthTag(), BODY_AT + bytes);
+  return sha256(memory.subarray(0, bytes + SEAL_BYTES));
+}
+
 export function createChunkCipher(consumerKey: Uint8Array): ChunkCipher {
-  const secret = createSecretKey(consumerKey);
-  const mac = (label: string, bytes: Uint8Array): Buffer =>
-    createHmac("sha256", secret).update(label).update(bytes).digest();
-  const keysOf = (id: Uint8Array) => ({ key: mac("key", id), nonce: mac("nonce", id).subarray(0, NONCE_BYTES) });
+  const mac = createMac(consumerKey);
 
   const decrypt = (file: Uint8Array, id: Uint8Array): Buffer | undefined => {
-    const { key, nonce } = keysOf(id);
+    const { key, nonce } = keysOf(mac, id);
     const decipher = createDecipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES });
     decipher.setAuthTag(file.subarray(-TAG_BYTES));
     const plain = decipher.update(file.subarray(BODY_AT, -TAG_BYTES));
     try {
-      // Checks the tag; the mode has no bytes left to give.
       decipher.final();
       return plain;
     } catch {
@@ -47,24 +67,27 @@ export function createChunkCipher(consumerKey: Uint8Array): ChunkCipher {
   };
 
   return {
-    seal(sum, plain) {
-      const id = mac("id", sum);
-      const { key, nonce } = keysOf(id);
-      const file = Buffer.allocUnsafeSlow(plain.length + SEAL_BYTES);
-      file[0] = VERSION;
-      id.copy(file, ID_AT);
-      const cipher = createCipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES });
-      cipher.update(plain).copy(file, BODY_AT);
-      cipher.final();
-      cipher.getAuthTag().copy(file, BODY_AT + plain.length);
-      return file;
-    },
     open(file, sum) {
       const id = mac("id", sum);
       return isSealed(file) && id.equals(file.subarray(ID_AT, BODY_AT)) ? decrypt(file, id) : undefined;
     },
     openAny: (file) => (isSealed(file) ? decrypt(file, file.subarray(ID_AT, BODY_AT)) : undefined),
   };
+}
+
+type Mac = (label: string, bytes: Uint8Array) => Buffer;
+
+function createMac(consumerKey: Uint8Array): Mac {
+  const secret = createSecretKey(consumerKey);
+  return (label, bytes) => createHmac("sha256", secret).update(label).update(bytes).digest();
+}
+
+function keysOf(mac: Mac, id: Uint8Array): { readonly key: Buffer; readonly nonce: Buffer } {
+  return { key: mac("key", id), nonce: mac("nonce", id).subarray(0, NONCE_BYTES) };
+}
+
+function sha256(bytes: Uint8Array): Buffer {
+  return createHash("sha256").update(bytes).digest();
 }
 
 function isSealed(file: Uint8Array): boolean {

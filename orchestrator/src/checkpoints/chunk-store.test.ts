@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { zstdCompressSync } from "node:zlib";
@@ -13,7 +14,15 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createMemoryStore } from "../store/memory.ts";
 import { aJob, changesOf, put } from "../store/testing/records.ts";
 import { type KeyRing, openKeyRing, openMasterKey } from "../vault/index.ts";
-import { cidOf, createChunkStore, createTreeOwners, PIN_MS, UPLOAD_HOLDER, type ChunkStore } from "./index.ts";
+import {
+  cidOf,
+  createChunkStore,
+  createTreeOwners,
+  PIN_MS,
+  UPLOAD_HOLDER,
+  type ChunkStore,
+  type StoredCid,
+} from "./index.ts";
 import { buildTree, SHA256_OF_NOTHING } from "./testing/trees.ts";
 
 const ALICE = "acc-alice" as AccountId;
@@ -176,6 +185,106 @@ describe("the chunk store", () => {
     expect(await codeOf(textOf(chunks.openFile(ALICE, manifest, "out/a")))).toBe("chunk_damaged");
     rmSync(path);
     expect(await codeOf(textOf(chunks.openFile(ALICE, manifest, "out/a")))).toBe("chunks_missing");
+  });
+
+  it("never gives wrong bytes: with any bit of a file flipped, or cut, what is read is refused", async () => {
+    const bytes = Buffer.from("what was put");
+    const cid = cidOf(bytes);
+    await chunks.put(ALICE, "job-1", cid, bytes);
+    const path = chunkPaths(root).at(0)!;
+    const whole = readFileSync(path);
+    for (let bit = 0; bit < whole.length * 8; bit += 3) {
+      const flipped = Buffer.from(whole);
+      flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      writeFileSync(path, flipped);
+      expect(await codeOf(chunks.get(ALICE, cid))).toBe("chunk_damaged");
+    }
+    writeFileSync(path, whole.subarray(0, -1));
+    expect(await codeOf(chunks.get(ALICE, cid))).toBe("chunk_damaged");
+    expect(await chunks.missing(ALICE, "job-1", [cid])).toEqual([cid]);
+    await chunks.put(ALICE, "job-1", cid, bytes);
+    expect(readFileSync(path).equals(whole)).toBe(true);
+    expect(await chunks.get(ALICE, cid)).toEqual(bytes);
+  });
+
+  it("has on the disk only ciphertext, named by what it is, and other files for other consumers", async () => {
+    const text = "a text that anybody would know again ".repeat(4_000);
+    const bytes = Buffer.from(text);
+    for (const account of [ALICE, BOB]) await chunks.put(account, "job-1", cidOf(bytes), bytes);
+    const paths = chunkPaths(root);
+    expect(new Set(paths.map((path) => basename(path))).size).toBe(2);
+    for (const path of paths) {
+      const file = readFileSync(path);
+      expect(basename(path)).toBe(cidOf(file));
+      expect(file.includes("anybody would know")).toBe(false);
+    }
+  });
+
+  it("shows the files of a tree as they lie, to those who may not read them", async () => {
+    const ref = await upload(ALICE, "job-1", { a: "1", b: "2", same: "2" });
+    const blocks = await chunks.blocks.ofTree(ALICE, ref.manifestCid);
+    expect(blocks.map(({ stored }) => stored).toSorted()).toEqual(
+      chunkPaths(root)
+        .map((path) => basename(path))
+        .toSorted(),
+    );
+    for (const { stored, bytes } of blocks) {
+      const file = await chunks.blocks.get(ALICE, stored);
+      expect(file).toHaveLength(bytes);
+      expect(cidOf(file ?? Buffer.alloc(0))).toBe(stored);
+      expect(await chunks.blocks.get(BOB, stored)).toBeUndefined();
+    }
+    expect(await codeOf(chunks.blocks.ofTree(BOB, ref.manifestCid))).toBe("chunks_missing");
+    writeFileSync(chunkPaths(root).at(0)!, "changed");
+    const stored = basename(chunkPaths(root).at(0)!) as StoredCid;
+    expect(await codeOf(chunks.blocks.get(ALICE, stored))).toBe("chunk_damaged");
+  });
+
+  it("makes its index of chunks anew from the files when it is gone, and leaves out what is damaged", async () => {
+    const tree = await upload(ALICE, keep(1, []), { a: "x", b: "y" });
+    keep(1, [tree]);
+    const stray = Buffer.from("never committed");
+    await chunks.put(BOB, "job-2", cidOf(stray), stray);
+    const usage = chunks.usage(ALICE);
+    await chunks.stop();
+    for (const name of readdirSync(root)) if (name.startsWith("references")) rmSync(join(root, name));
+    writeFileSync(chunkPaths(join(root, BOB)).at(0)!, "damaged");
+    await open();
+    expect(chunks.usage(ALICE)).toEqual(usage);
+    expect(await admit(keep(1, [tree]), tree)).toBe("ok");
+    expect(await chunks.missing(BOB, "job-2", [cidOf(stray)])).toEqual([cidOf(stray)]);
+  });
+
+  it("does not start over chunks that were written under other keys, or none", async () => {
+    await chunks.stop();
+    mkdirSync(join(root, ALICE, "aa"), { recursive: true });
+    writeFileSync(join(root, ALICE, "aa", cidOf(Buffer.from("plain"))), "plain");
+    await expect(open()).rejects.toThrow(/keys\.db/);
+    expect(await codeOf(open())).toBe("keys_lost");
+  });
+
+  it("stores large chunks through its threads, many at a time, whole", async () => {
+    const all = Array.from({ length: 24 }, () => randomBytes(300_000));
+    await Promise.all(all.map((bytes) => chunks.put(ALICE, "job-1", cidOf(bytes), bytes)));
+    await reopen();
+    for (const bytes of all) expect((await chunks.get(ALICE, cidOf(bytes)))?.equals(bytes)).toBe(true);
+    const [bytes = Buffer.alloc(0)] = all;
+    const other = cidOf(Buffer.from("other"));
+    const [wrong, right] = [
+      codeOf(chunks.put(ALICE, "job-1", other, bytes)),
+      codeOf(chunks.put(ALICE, "job-1", other, Buffer.from("other"))),
+    ];
+    expect(await Promise.all([wrong, right])).toEqual(["chunk_mismatch", "done"]);
+  });
+
+  it("forgets chunks whose files are gone", async () => {
+    const bytes = Buffer.from("lost");
+    await chunks.put(ALICE, "job-1", cidOf(bytes), bytes);
+    rmSync(chunkPaths(root).at(0)!);
+    expect(await chunks.get(ALICE, cidOf(bytes))).toBeUndefined();
+    expect(chunks.usage(ALICE).bytes).toBeGreaterThan(0);
+    await chunks.sweep();
+    expect(chunks.usage(ALICE).bytes).toBe(0);
   });
 
   it("deletes what only a dropped tree had, and keeps what another tree has", async () => {

@@ -253,6 +253,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       clearTimeout(sweepTimer);
       clearImmediate(deleting);
       await sweeping;
+      await sealed.stop();
       await index.idle();
       await database.close();
     },

@@ -8,6 +8,7 @@ import type { ChunkFiles } from "./chunk-files.ts";
 import type { ChunkIndex } from "./chunk-index.ts";
 import { cidOfSum, sumInBackground, sumOfCid } from "./cid.ts";
 import type { StoredCid, StoredUsage } from "./port.ts";
+import { createSealer } from "./sealer.ts";
 
 export interface SealedChunks {
   /** Durable when it resolves. Throws `chunk_mismatch`, `storage_quota`, `storage_full`. */
@@ -22,6 +23,8 @@ export interface SealedChunks {
   /** Deletes a file to which no row leads, unless it is being written. */
   removeStray(accountId: AccountId, stored: StoredCid): void;
   usage(accountId: AccountId): StoredUsage;
+  /** What is being written fails, unless its file is there. */
+  stop(): Promise<void>;
 }
 
 export interface SealedParts {
@@ -32,16 +35,13 @@ export interface SealedParts {
   readonly bytesMax: number;
 }
 
-/** Chunks in work at a time: enough to keep a disk's queue busy, few enough that memory stays at some tens of MiB. */
-const WRITES_MAX = 16;
-
 export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts): SealedChunks {
   const pending = new Map<string, Promise<void>>();
   /** Files between their name and their row. */
   const naming = new Set<string>();
   /** Of each account: bytes that are being written. */
   const reserved = new Map<AccountId, number>();
-  const limit = createLimit(WRITES_MAX);
+  const sealer = createSealer();
   const cipherOf = createCiphers(keys);
 
   const reserve = (accountId: AccountId, bytes: number): (() => void) => {
@@ -62,14 +62,12 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
   const seal = async (accountId: AccountId, cid: ChunkCid, bytes: Uint8Array, release: () => void): Promise<void> => {
     let name = "";
     try {
-      const stored = await limit(async () => {
-        const sum = await sumInBackground(bytes);
-        if (cidOfSum(sum) !== cid) throw mismatch(cid);
-        const file = cipherOf(accountId).seal(sum, bytes);
-        const own = cidOfSum(await sumInBackground(file)) as string as StoredCid;
+      const stored = await sealer.seal(bytes, keys.ofConsumer(accountId), sumOfCid(cid), async (sealed) => {
+        if (sealed === undefined) throw mismatch(cid);
+        const own = cidOfSum(sealed.sum) as string as StoredCid;
         name = `${accountId} ${own}`;
         naming.add(name);
-        await files.write(accountId, own, file);
+        await files.write(accountId, own, sealed.file);
         return own;
       });
       await index.add({ accountId, cid, stored, bytes: bytes.length }, release);
@@ -126,6 +124,7 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
       if (naming.has(`${accountId} ${stored}`) || index.nameOf(accountId, stored) !== undefined) return;
       files.remove(accountId, stored);
     },
+    stop: () => sealer.stop(),
     usage: (accountId) => ({ bytes: index.usage(accountId), bytesMax }),
   };
 }
@@ -168,23 +167,6 @@ function createCiphers(keys: ConsumerKeys): (accountId: AccountId) => ChunkCiphe
     let cipher = ciphers.get(accountId);
     if (cipher === undefined) ciphers.set(accountId, (cipher = createChunkCipher(keys.ofConsumer(accountId))));
     return cipher;
-  };
-}
-
-/** Runs at most `max` at a time, the others in the order they came. */
-function createLimit(max: number): <T>(work: () => Promise<T>) => Promise<T> {
-  let running = 0;
-  const waiting: (() => void)[] = [];
-  return async (work) => {
-    if (running >= max) await new Promise<void>((resolve) => waiting.push(resolve));
-    else running += 1;
-    try {
-      return await work();
-    } finally {
-      const next = waiting.shift();
-      if (next === undefined) running -= 1;
-      else next();
-    }
   };
 }
 

@@ -30,6 +30,20 @@ const TAG_BYTES = 16;
 /** Accounts' names begin with `acc-`. */
 const ROOT = "root";
 
+export function hasKeyRing(dataDir: string): boolean {
+  return existsSync(join(dataDir, FILE));
+}
+
+/** Throws `keys_lost` where there is none. */
+export function needKeyRing(dataDir: string): void {
+  if (hasKeyRing(dataDir)) return;
+  throw new QubixError(
+    "keys_lost",
+    `There is no ${join(dataDir, FILE)}. Name the data directory of an orchestrator that ran before (--data-dir), or bring that file back from a backup.`,
+    { category: "user" },
+  );
+}
+
 /** Opens the ring in the data directory, or makes it where there is none. Throws `master_key_wrong`, `key_damaged`. */
 export function openKeyRing(dataDir: string, master: MasterKey): KeyRing {
   const file = join(dataDir, FILE);
@@ -64,17 +78,11 @@ export function openKeyRing(dataDir: string, master: MasterKey): KeyRing {
 
 /**
  * Wraps every key of the ring under another master key: all of them or none. Done already: does nothing. The caller holds the lock of the data
- * directory. Returns how many keys there are. Throws `master_key_wrong`, `key_damaged`.
+ * directory. Returns how many keys there are. Throws `keys_lost`, `master_key_wrong`, `key_damaged`.
  */
 export function rotateKeyRing(dataDir: string, from: MasterKey, to: MasterKey): number {
+  needKeyRing(dataDir);
   const file = join(dataDir, FILE);
-  if (!existsSync(file)) {
-    throw new QubixError(
-      "keys_lost",
-      `There is no ${file}. Name the data directory of an orchestrator that ran before (--data-dir).`,
-      { category: "user" },
-    );
-  }
   const [before, after] = [wrappingKey(from), wrappingKey(to)];
   const db = openDatabase(file);
   try {
