@@ -57,6 +57,10 @@ function buildProgram(): Command {
       "key that everything at rest is encrypted under, made at the first start (QUBIX_MASTER_KEY_FILE; default master.key in the data folder)",
     )
     .option(
+      "--storage-max <size>",
+      "what checkpoints, outputs and uploads of one account may take up, e.g. 500GiB (QUBIX_STORAGE_MAX; default 1TiB)",
+    )
+    .option(
       "--worker-proofs <what>",
       "what workers must prove before they get work: required (cores, memory and GPUs), gpus, or off: their word is taken, so anybody can sell GPUs he does not have (QUBIX_WORKER_PROOFS; default required)",
     )

@@ -78,7 +78,9 @@ async function startWith(
   const driver = createLedgerDriver();
   const writer = createWriter({ store, clock, logger, core: createCore(config, orchestratorId) });
   const owners = createTreeOwners(store);
-  const chunks = createChunkStore({ root: join(config.dataDir, "chunks"), owners, keys, clock, logger });
+  const bytesPerAccountMax = config.storageMax;
+  const root = join(config.dataDir, "chunks");
+  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, clock, logger });
   const settlement = createSettlement({ driver, store, logger, random: Math.random });
   const proofs = createProofService({
     submit: (event) => writer.submit(event),

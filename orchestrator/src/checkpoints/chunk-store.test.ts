@@ -37,10 +37,10 @@ describe("the chunk store", () => {
   let store: ReturnType<typeof createMemoryStore>;
   let chunks: ChunkStore;
 
-  const open = async (): Promise<void> => {
+  const open = async (bytesPerAccountMax = Number.MAX_SAFE_INTEGER): Promise<void> => {
     const logger = createLogger("test", "silent");
     const clock = { nowMs: () => nowMs };
-    chunks = createChunkStore({ root, owners: createTreeOwners(store), keys, clock, logger });
+    chunks = createChunkStore({ root, owners: createTreeOwners(store), keys, bytesPerAccountMax, clock, logger });
     await chunks.start();
   };
   const reopen = async (): Promise<void> => {
@@ -275,6 +275,31 @@ describe("the chunk store", () => {
       codeOf(chunks.put(ALICE, "job-1", other, Buffer.from("other"))),
     ];
     expect(await Promise.all([wrong, right])).toEqual(["chunk_mismatch", "done"]);
+  });
+
+  it("stores no more for an account than it may have, to the byte, whatever comes at once", async () => {
+    await chunks.stop();
+    const size = 1_000;
+    const fileBytes = size + 49;
+    await open(3 * fileBytes);
+    const all = Array.from({ length: 8 }, () => randomBytes(size));
+    const put = (account: AccountId, bytes: Buffer) => codeOf(chunks.put(account, "job-1", cidOf(bytes), bytes));
+    const codes = await Promise.all(all.map((bytes) => put(ALICE, bytes)));
+    expect(codes.filter((code) => code === "done")).toHaveLength(3);
+    expect(codes.filter((code) => code === "storage_quota")).toHaveLength(5);
+    expect(chunkPaths(root)).toHaveLength(3);
+    expect(chunks.usage(ALICE)).toEqual({ bytes: 3 * fileBytes, bytesMax: 3 * fileBytes });
+    // Others have their own room; what is here costs nothing again.
+    expect(await put(BOB, randomBytes(size))).toBe("done");
+    const here = all.filter((_, n) => codes[n] === "done");
+    expect(await Promise.all(here.map((bytes) => put(ALICE, bytes)))).toEqual(["done", "done", "done"]);
+    await chunks.stop();
+    await open(3 * fileBytes);
+    expect(chunks.usage(ALICE).bytes).toBe(3 * fileBytes);
+    for (const path of chunkPaths(root)) utimesSync(path, 1, 1);
+    await chunks.sweep();
+    expect(chunks.usage(ALICE).bytes).toBe(0);
+    expect(await put(ALICE, randomBytes(size))).toBe("done");
   });
 
   it("forgets chunks whose files are gone", async () => {

@@ -11,7 +11,7 @@ import { createOrchestratorClock } from "../../app/clock.ts";
 import { createWallTimes } from "../../app/wall-times.ts";
 import { createWriter } from "../../app/writer.ts";
 import type { Writer } from "../../app/writer-port.ts";
-import { createChunkStore, createTreeOwners } from "../../checkpoints/index.ts";
+import { createChunkStore, createTreeOwners, type ChunkStore } from "../../checkpoints/index.ts";
 import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../../core/index.ts";
 import { createMemoryStore, openSqliteStore } from "../../store/index.ts";
 import { createApiServer, type ApiServer } from "../server.ts";
@@ -41,12 +41,21 @@ export interface TestApi extends AsyncDisposable {
   /** A worker of 8 cores that is connected. */
   worker(provider: TestAccount, name: string, offer?: Partial<WorkerOffer>): Promise<DrivenWorker>;
   treeOfUpload(uploadId: string): Promise<TreeRef>;
+  readonly chunks: ChunkStore;
   stop(): Promise<void>;
 }
 
 const SEED = 7;
 
-export async function startTestApi({ store: kind = "memory" }: { store?: StoreKind } = {}): Promise<TestApi> {
+export interface TestApiOptions {
+  readonly store?: StoreKind;
+  readonly bytesPerAccountMax?: number;
+}
+
+export async function startTestApi({
+  store: kind = "memory",
+  bytesPerAccountMax = Number.MAX_SAFE_INTEGER,
+}: TestApiOptions = {}): Promise<TestApi> {
   const dir = await mkdtemp(join(tmpdir(), "qubix-api-"));
   const logger = createLogger("test", "error");
   const store = kind === "memory" ? createMemoryStore() : openSqliteStore(dir);
@@ -65,7 +74,8 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
   });
   const keys = openKeyRing(dir, openMasterKey(join(dir, "master.key")));
   const owners = createTreeOwners(store);
-  const chunks = createChunkStore({ root: join(dir, "chunks"), owners, keys, clock, logger });
+  const root = join(dir, "chunks");
+  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, clock, logger });
   const vault = openVault(join(dir, "vault"), keys, logger);
   const delivery = createDelivery({ vault, orchestratorId: "orc-test", logger, state: () => writer.state() });
   const inbox = new Map<string, OrchestratorMessage[]>();
@@ -116,6 +126,7 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
     adminKey: admin.secret,
     server,
     writer,
+    chunks,
     dir,
     admin: adminCall,
     anyone: createCall(url),

@@ -49,7 +49,11 @@ export interface Identity {
   sign(text: string): string;
 }
 
-export async function startRig(config: Partial<GatewayConfig> = {}, core: Partial<CoreConfig> = {}): Promise<Rig> {
+export async function startRig(
+  config: Partial<GatewayConfig> = {},
+  core: Partial<CoreConfig> = {},
+  bytesPerAccountMax = Number.MAX_SAFE_INTEGER,
+): Promise<Rig> {
   const dir = mkdtempSync(join(tmpdir(), "qubix-gateway-"));
   const logger = createLogger("test", "silent");
   const inner = createMemoryStore();
@@ -83,7 +87,8 @@ export async function startRig(config: Partial<GatewayConfig> = {}, core: Partia
   });
   const keys = openKeyRing(dir, openMasterKey(join(dir, "master.key")));
   const owners = createTreeOwners(store);
-  const chunks = createChunkStore({ root: join(dir, "chunks"), owners, keys, clock, logger });
+  const root = join(dir, "chunks");
+  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, clock, logger });
   await chunks.start();
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
