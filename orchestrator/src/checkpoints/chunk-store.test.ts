@@ -199,6 +199,9 @@ describe("the chunk store", () => {
       writeFileSync(path, flipped);
       expect(await codeOf(chunks.get(ALICE, cid))).toBe("chunk_damaged");
     }
+    expect(await chunks.missing(ALICE, "job-1", [cid])).toEqual([cid]);
+    await chunks.put(ALICE, "job-1", cid, bytes);
+    expect(await chunks.get(ALICE, cid)).toEqual(bytes);
     writeFileSync(path, whole.subarray(0, -1));
     expect(await codeOf(chunks.get(ALICE, cid))).toBe("chunk_damaged");
     expect(await chunks.missing(ALICE, "job-1", [cid])).toEqual([cid]);

@@ -4,24 +4,16 @@ import type { AccountId, ChunkCid } from "@qubix/shared/domain";
 import { decodePiece } from "@qubix/shared/chunks";
 import { CHUNK_STORED_BYTES_MAX, type TreeManifest, type TreeRef } from "@qubix/shared/protocol";
 import { QubixError, type Logger, type MonotonicClock } from "@qubix/shared/runtime";
-import { SEAL_BYTES } from "./chunk-cipher.ts";
 import { createChunkFiles } from "./chunk-files.ts";
 import { createChunkIndex } from "./chunk-index.ts";
-import { cidOf, cidOfSum, sumInBackground } from "./cid.ts";
+import { cidOf } from "./cid.ts";
 import { openChunkDatabase } from "./database.ts";
 import { cidsOf, decodeManifest, encodeManifest, sizeOf, storedOf } from "./manifest.ts";
 import { createPins } from "./pins.ts";
-import {
-  UPLOAD_HOLDER,
-  type ChunkStore,
-  type StoredBlocks,
-  type StoredCid,
-  type TreeHolder,
-  type TreeOwners,
-  type TreeVerdict,
-} from "./port.ts";
+import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
 import { createReferences } from "./references.ts";
 import { checkKeys, createSealedChunks, rebuildIndex } from "./sealed-chunks.ts";
+import { createStoredBlocks, missingChunks } from "./stored-blocks.ts";
 import type { ConsumerKeys } from "../vault/index.ts";
 
 /** A chunk that was answered as present is kept this long for the upload that relies on it, even if nothing refers to it. */
@@ -216,24 +208,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     sweepTimer.unref();
   };
 
-  const blocks: StoredBlocks = {
-    async get(accountId, stored) {
-      const file = await files.read(accountId, stored);
-      if (file !== undefined && cidOfSum(await sumInBackground(file)) !== (stored as string)) throw damaged(stored);
-      return file;
-    },
-    async ofTree(accountId, manifestCid) {
-      const found = new Map<StoredCid, number>();
-      let missing = 0;
-      for (const cid of cidsOf(manifestCid, await readManifest(accountId, manifestCid))) {
-        const row = index.get(accountId, cid);
-        if (row === undefined) missing += 1;
-        else found.set(row.stored, row.bytes + SEAL_BYTES);
-      }
-      if (missing > 0) throw missingChunks(missing);
-      return [...found].map(([stored, bytes]) => ({ stored, bytes }));
-    },
-  };
+  const blocks = createStoredBlocks({ files, index, readManifest });
 
   return {
     async start() {
@@ -340,18 +315,4 @@ function refused(code: string, message: string): TreeVerdict {
 
 function refusedBy(error: QubixError): TreeVerdict {
   return refused(error.code, error.message);
-}
-
-function missingChunks(count: number): QubixError {
-  return new QubixError(
-    "chunks_missing",
-    `${count} of the tree's pieces are not stored here. Ask which are missing, send those, and try again.`,
-    { category: "user", status: 422 },
-  );
-}
-
-function damaged(stored: StoredCid): QubixError {
-  return new QubixError("chunk_damaged", `The file ${stored} is damaged on the orchestrator's disk.`, {
-    category: "platform",
-  });
 }

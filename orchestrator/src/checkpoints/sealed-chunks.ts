@@ -15,7 +15,7 @@ export interface SealedChunks {
   write(accountId: AccountId, cid: ChunkCid, bytes: Uint8Array): Promise<void>;
   /** Undefined where it is not here. Throws `chunk_damaged`. */
   read(accountId: AccountId, cid: ChunkCid): Promise<Buffer | undefined>;
-  /** Of the durable chunk as it came; undefined where it is not here or its file was cut. Synchronous, so that nothing can come in between. */
+  /** Of the durable chunk as it came; undefined where it is not here, was cut, or was found to be changed. Synchronous, so that nothing can come in between. */
   size(accountId: AccountId, cid: ChunkCid): number | undefined;
   /** Resolves when no write of this chunk is under way. */
   settled(accountId: AccountId, cid: ChunkCid): Promise<void> | undefined;
@@ -35,12 +35,17 @@ export interface SealedParts {
   readonly bytesMax: number;
 }
 
+/** Rows that share an fsync when an index is made anew. */
+const ROWS_AT_A_TIME = 256;
+
 export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts): SealedChunks {
   const pending = new Map<string, Promise<void>>();
   /** Files between their name and their row. */
   const naming = new Set<string>();
   /** Of each account: bytes that are being written. */
   const reserved = new Map<AccountId, number>();
+  /** Files that were found to be changed: to be sent again, if somebody still has them. */
+  const spoilt = new Set<string>();
   const sealer = createSealer();
   const cipherOf = createCiphers(keys);
 
@@ -71,6 +76,7 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
         return own;
       });
       await index.add({ accountId, cid, stored, bytes: bytes.length }, release);
+      spoilt.delete(`${accountId}/${cid}`);
     } catch (error) {
       throw storageError(error);
     } finally {
@@ -80,7 +86,8 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
   };
 
   const size = (accountId: AccountId, cid: ChunkCid): number | undefined => {
-    if (pending.has(`${accountId}/${cid}`)) return undefined;
+    const key = `${accountId}/${cid}`;
+    if (pending.has(key) || spoilt.has(key)) return undefined;
     const row = index.get(accountId, cid);
     if (row === undefined) return undefined;
     return files.size(accountId, row.stored) === row.bytes + SEAL_BYTES ? row.bytes : undefined;
@@ -109,8 +116,9 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
       const file = row === undefined ? undefined : await files.read(accountId, row.stored);
       if (file === undefined) return undefined;
       const plain = cipherOf(accountId).open(file, sumOfCid(cid));
-      if (plain === undefined) throw damaged(cid);
-      return plain;
+      if (plain !== undefined) return plain;
+      spoilt.add(`${accountId}/${cid}`);
+      throw damaged(cid);
     },
     size,
     settled: (accountId, cid) => pending.get(`${accountId}/${cid}`)?.catch(() => {}),
@@ -119,6 +127,7 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
       if (row === undefined) return;
       files.remove(accountId, row.stored);
       index.remove(accountId, cid);
+      spoilt.delete(`${accountId}/${cid}`);
     },
     removeStray(accountId, stored) {
       if (naming.has(`${accountId} ${stored}`) || index.nameOf(accountId, stored) !== undefined) return;
@@ -137,6 +146,7 @@ export async function rebuildIndex(
   logger: Logger,
 ): Promise<void> {
   const cipherOf = createCiphers(keys);
+  let adding: Promise<void>[] = [];
   for await (const { accountId, stored } of files.list()) {
     const file = await files.read(accountId, stored);
     const plain = file === undefined ? undefined : cipherOf(accountId).openAny(file);
@@ -145,8 +155,12 @@ export async function rebuildIndex(
       continue;
     }
     const cid = cidOfSum(await sumInBackground(plain));
-    await index.add({ accountId, cid, stored, bytes: plain.length });
+    adding.push(index.add({ accountId, cid, stored, bytes: plain.length }));
+    if (adding.length < ROWS_AT_A_TIME) continue;
+    await Promise.all(adding);
+    adding = [];
   }
+  await Promise.all(adding);
 }
 
 /** Throws `keys_lost` where chunks lie that were not written under these keys. */
@@ -182,10 +196,11 @@ function damaged(cid: ChunkCid): QubixError {
   });
 }
 
+/** Its worker is told this too: how much the consumer has is not its business. */
 function quotaReached(bytes: number, bytesMax: number): QubixError {
   return new QubixError(
     "storage_quota",
-    `This account has ${bytes} bytes stored and may have ${bytesMax}, so nothing more was stored. Remove checkpoints (qubix checkpoints rm), keep fewer, or ask the operator for more (--storage-max).`,
+    "All that the consumer's account may store is used up (qubix storage), so this was not stored. Remove checkpoints (qubix checkpoints rm), keep fewer, or ask the operator for more (--storage-max).",
     { category: "user", status: 507, details: { bytes, bytesMax } },
   );
 }
