@@ -9,6 +9,7 @@ import { HEARTBEAT_BUSY_MS } from "@qubix/shared/protocol";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { DrivenWorker } from "../../../orchestrator/src/api/testing/driven-worker.ts";
 import { startTestApi, type TestAccount, type TestApi } from "../../../orchestrator/src/api/testing/test-api.ts";
+import { buildTree } from "../../../orchestrator/src/checkpoints/testing/trees.ts";
 import { createNodeClient, type NodeClient } from "../node/http-client.ts";
 import { uploadPath } from "../node/upload.ts";
 
@@ -193,6 +194,51 @@ describe("a job", () => {
     expect((await qubix("events", jobId, "-f")).stdout).toMatch(/queued\n[\s\S]*settled: .* refunded\n$/);
     const events = (await qubix("events", jobId, "--json")).stdout.trim().split("\n");
     expect(events.map((line) => (JSON.parse(line) as { kind: string }).kind)).toContain("settled");
+  });
+
+  test("with checkpoints: listed, fetched, fetched again, removed", async () => {
+    const run = start(["run", ...SPEC, "--wait", "--", "train"]);
+    await run.saw("queued");
+    const attempt = await worker.nextAssign();
+    const { jobId } = attempt;
+    await worker.start(attempt);
+    const trees = [
+      buildTree({ step: "1", "deep/weights": "first" }),
+      buildTree({ step: "2", "deep/weights": "second" }),
+    ];
+    for (const [at, tree] of trees.entries()) {
+      for (const { cid, bytes } of tree.chunks) await api.chunks.put(consumer.id, jobId, cid, bytes);
+      await api.chunks.admitTree(consumer.id, jobId, tree.ref);
+      await worker.checkpoint(attempt, at + 1, tree.ref);
+      api.chunks.settleTree(consumer.id, jobId, tree.ref.manifestCid, true);
+    }
+    const listed = await qubix("checkpoints", "ls", jobId);
+    expect(listed.stdout).toMatch(/^SEQ.*\n +1 .*\n +2 /);
+    expect((await qubix("checkpoints", jobId, "--json")).stdout).toContain('"seq":2');
+
+    const to = join(folder, "checkpoint");
+    expect((await qubix("checkpoints", "get", `${jobId}@1`, "-o", to)).stderr).toContain("Fetched 2 files");
+    expect(await readFile(join(to, "deep", "weights"), "utf8")).toBe("first");
+    expect((await qubix("checkpoints", "get", jobId, "-o", to)).stderr).toContain("of checkpoint 2");
+    expect(await readFile(join(to, "deep", "weights"), "utf8")).toBe("second");
+    expect((await qubix("checkpoints", "get", jobId, "-o", to)).stderr).toContain("2 were there already");
+    expect(await qubix("checkpoints", "get", `${jobId}@9`)).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining("It has 1, 2."),
+    });
+    expect((await qubix("checkpoints", "get", "job-1@x")).code).toBe(2);
+
+    expect((await qubix("storage")).stdout).toMatch(/ of .* are used/);
+    const refused = await qubix("checkpoints", "rm", `${jobId}@2`);
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toContain("is the newest of job");
+    expect((await qubix("checkpoints", "rm", jobId)).stderr).toContain("Removed checkpoint 1 ");
+    expect((await qubix("checkpoints", "rm", jobId)).stderr).toContain("no checkpoint that can go");
+    await worker.end(attempt, null);
+    await run.ended;
+    expect((await qubix("checkpoints", "rm", `${jobId}@2`)).stderr).toContain("Removed checkpoint 2 ");
+    expect((await qubix("checkpoints", jobId)).stderr).toContain("no committed checkpoint");
+    expect((await qubix("events", jobId)).stdout).toContain("checkpoint 1 was removed");
   });
 
   test("that fails: exit code 1, the reason, and where to look", async () => {

@@ -100,15 +100,45 @@ function addJobCommands(program: Command, run: Runner): void {
         false,
       ),
     );
-  one("checkpoints", "list a job's committed checkpoints").action((id: string, options: object) =>
-    run(async () => (await import("./commands/jobs.ts")).checkpoints, [id], options, false),
-  );
+  addCheckpointCommands(program, run);
   one("cancel", "cancel a job; where it runs, it is stopped first").action((id: string, options: object) =>
     run(async () => (await import("./commands/jobs.ts")).cancel, [id], options, false),
   );
   one("why", "say why a job waits, and what would help").action((id: string, options: object) =>
     run(async () => (await import("./commands/market.ts")).why, [id], options, false),
   );
+}
+
+function addCheckpointCommands(program: Command, run: Runner): void {
+  const checkpoints = program.command("checkpoints").description("a job's committed checkpoints: list, fetch, remove");
+  checkpoints
+    .command("ls", { isDefault: true })
+    .description("list them; `qubix checkpoints JOB` is the same")
+    .argument("<job>")
+    .action((id: string, options: object) =>
+      run(async () => (await import("./commands/checkpoints.ts")).listCheckpoints, [id], options, false),
+    );
+  checkpoints
+    .command("get")
+    .description("fetch the files of one; again, it fetches what is not there yet")
+    .argument("<job[@seq]>", "without @SEQ the newest")
+    .option("-o, --output <dir>", "into this folder [JOB-SEQ]")
+    .action((name: string, options: object) =>
+      run(async () => (await import("./commands/checkpoints.ts")).getCheckpoint, [name], options, false),
+    );
+  checkpoints
+    .command("rm")
+    .description("remove one; the newest of a job that has not ended stays")
+    .argument("<job[@seq]>", "without @SEQ all that can go")
+    .action((name: string, options: object) =>
+      run(async () => (await import("./commands/checkpoints.ts")).removeCheckpoints, [name], options, false),
+    );
+  program
+    .command("storage")
+    .description("what is stored for you, and how much may be")
+    .action((options: object) =>
+      run(async () => (await import("./commands/checkpoints.ts")).storage, [], options, false),
+    );
 }
 
 async function listJobs() {

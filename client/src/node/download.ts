@@ -1,8 +1,12 @@
-// Fetches outputs to this disk. A file appears under its name only when all of it is there and its SHA-256 is right.
+// Fetches outputs and checkpoints to this disk. A file appears under its name only when all of it is there and its SHA-256 is right.
 import { createHash } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { chmod, lstat, mkdir, open as openFile, rename, rm } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
-import { type CallOptions, type Client, type OutputFile, QubixError } from "../sdk/index.ts";
+import { type CallOptions, type Client, type OutputDownload, type OutputFile, QubixError } from "../sdk/index.ts";
+
+/** No more than permissions: what else a mode says is not for this machine. */
+const MODE_MASK = 0o777;
 
 export interface Downloaded {
   readonly path: string;
@@ -30,7 +34,7 @@ export async function downloadOutputs(
   const done: Downloaded[] = [];
   for (const output of wanted) {
     const file = safeJoin(folder, output.path);
-    await downloadOne(client, jobId, output, file, call);
+    await fetchFile(file, { ...output, what: "output" }, () => client.jobs.output(jobId, output.path, call));
     const downloaded = { path: output.path, file, bytes: output.bytes, sha256: output.sha256 };
     done.push(downloaded);
     onFile?.(downloaded);
@@ -49,39 +53,98 @@ export function outputNotFound(jobId: string, path: string, outputs: readonly Ou
   });
 }
 
-async function downloadOne(
+export interface DownloadedFile extends Omit<Downloaded, "sha256"> {
+  /** Null where its pieces have sums instead: the orchestrator checked those as it sent them. */
+  readonly sha256: string | null;
+  /** It lay there already, as it should be. */
+  readonly wasThere: boolean;
+}
+export interface CheckpointOptions extends CallOptions {
+  readonly onFile?: ((file: DownloadedFile) => void) | undefined;
+}
+
+/**
+ * Fetches a checkpoint's files into `folder`, keeping their paths, modes and empty folders. Cut off and called again, it fetches what is not there yet.
+ * Errors: `checkpoint_damaged`, `path_unsafe`, and those of the API.
+ */
+export async function downloadCheckpoint(
   client: Client,
   jobId: string,
-  output: OutputFile,
-  file: string,
-  call: CallOptions,
-): Promise<void> {
+  seq: number,
+  folder: string,
+  { onFile, ...call }: CheckpointOptions = {},
+): Promise<readonly DownloadedFile[]> {
+  const entries = await client.jobs.checkpointEntries(jobId, seq, call);
+  const done: DownloadedFile[] = [];
+  await mkdir(folder, { recursive: true });
+  for (const { kind, path, mode, bytes, sha256 } of entries) {
+    const file = safeJoin(folder, path);
+    if (kind === "directory") {
+      await mkdir(file, { recursive: true });
+      continue;
+    }
+    const wasThere = sha256 !== null && (await sumOfFile(file, bytes)) === sha256;
+    if (!wasThere) {
+      await fetchFile(file, { path, bytes, sha256, what: "checkpoint" }, () =>
+        client.jobs.checkpointFile(jobId, seq, path, call),
+      );
+    }
+    await chmod(file, mode & MODE_MASK);
+    const downloaded = { path, file, bytes, sha256, wasThere };
+    done.push(downloaded);
+    onFile?.(downloaded);
+  }
+  return done;
+}
+
+/** Of a regular file of this size; undefined where there is none. */
+async function sumOfFile(file: string, bytes: number): Promise<string | undefined> {
+  const found = await lstat(file).catch(() => undefined);
+  if (found?.isFile() !== true || found.size !== bytes) return undefined;
+  const hash = createHash("sha256");
+  for await (const part of createReadStream(file)) hash.update(part as Buffer);
+  return hash.digest("hex");
+}
+
+interface Expected {
+  readonly path: string;
+  readonly bytes: number;
+  readonly sha256: string | null;
+  readonly what: "output" | "checkpoint";
+}
+
+async function fetchFile(file: string, expected: Expected, open: () => Promise<OutputDownload>): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   const partial = `${file}.part`;
   const hash = createHash("sha256");
+  let received = 0;
   try {
-    const response = await client.jobs.output(jobId, output.path, call);
-    const target = await open(partial, "w");
+    const response = await open();
+    const target = await openFile(partial, "w");
     try {
       for await (const bytes of response.body) {
         hash.update(bytes);
+        received += bytes.length;
         await target.writeFile(bytes);
       }
     } finally {
       await target.close();
     }
-    if (hash.digest("hex") !== output.sha256) {
-      throw new QubixError(
-        "output_damaged",
-        `${output.path} arrived with another SHA-256 than the job committed; it was not kept. Fetch it again.`,
-        { category: "platform", retryable: true },
-      );
-    }
+    const { sha256 } = expected;
+    if (received !== expected.bytes || (sha256 !== null && hash.digest("hex") !== sha256)) throw damaged(expected);
     await rename(partial, file);
   } catch (error) {
     await rm(partial, { force: true });
     throw error;
   }
+}
+
+function damaged({ path, what }: Expected): QubixError {
+  return new QubixError(
+    `${what}_damaged`,
+    `${path} arrived with another SHA-256 or size than the job committed; it was not kept. Fetch it again.`,
+    { category: "platform", retryable: true },
+  );
 }
 
 function isWithin(path: string, folder: string): boolean {
@@ -95,7 +158,7 @@ export function safeJoin(folder: string, path: string): string {
   const file = resolve(join(root, path));
   const parted = sep !== "/" && path.includes(sep);
   if (path.includes("\u0000") || parted || !file.startsWith(root.endsWith(sep) ? root : root + sep)) {
-    throw new QubixError("path_unsafe", `The output path ${JSON.stringify(path)} would lie outside of ${folder}.`, {
+    throw new QubixError("path_unsafe", `The path ${JSON.stringify(path)} would lie outside of ${folder}.`, {
       category: "platform",
     });
   }

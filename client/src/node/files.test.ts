@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, sep } from "node:path";
 import { zstdDecompressSync } from "node:zlib";
@@ -7,7 +7,7 @@ import { treeManifestSchema } from "@qubix/shared/protocol";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type ScriptedServer, startScriptedServer } from "../sdk/testing/scripted-server.ts";
 import { cidOf } from "./cid.ts";
-import { downloadOutputs, safeJoin } from "./download.ts";
+import { downloadCheckpoint, downloadOutputs, safeJoin } from "./download.ts";
 import { createNodeClient, type NodeClient } from "./http-client.ts";
 import { uploadPath } from "./upload.ts";
 
@@ -161,6 +161,40 @@ test("a file that arrives damaged is not kept", async () => {
   await expect(downloadOutputs(client, "job-1", folder)).rejects.toMatchObject({ code: "output_damaged" });
   await expect(readFile(join(folder, "a.txt"))).rejects.toThrow(/ENOENT/);
   await expect(readFile(join(folder, "a.txt.part"))).rejects.toThrow(/ENOENT/);
+});
+
+test("a checkpoint is fetched with its folders and modes; what is there is not fetched again, and nothing damaged is kept", async () => {
+  const sha256 = createHash("sha256").update("right").digest("hex");
+  const entries = [
+    { kind: "directory", path: "empty", mode: 0o755, bytes: 0, sha256: null },
+    { kind: "file", path: "a b/run.sh", mode: 0o104755, bytes: 5, sha256 },
+    { kind: "file", path: "pieces", mode: 0o644, bytes: 5, sha256: null },
+  ];
+  const files = new Map([
+    ["/v1/jobs/job-1/checkpoints/3/files/a%20b/run.sh", "right"],
+    ["/v1/jobs/job-1/checkpoints/3/files/pieces", "cut"],
+  ]);
+  server = await startScriptedServer([
+    (response, { path }) => {
+      const text = files.get(path);
+      if (text === undefined) {
+        response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ items: entries }));
+      } else response.writeHead(200, { "content-type": "application/octet-stream" }).end(text);
+    },
+  ]);
+  client = createNodeClient({ url: server.url });
+  const to = join(folder, "to");
+  await expect(downloadCheckpoint(client, "job-1", 3, to)).rejects.toMatchObject({ code: "checkpoint_damaged" });
+  expect(await readdir(to)).toEqual(["a b", "empty"]);
+  expect((await stat(join(to, "a b", "run.sh"))).mode & 0o7777).toBe(0o755);
+  files.set("/v1/jobs/job-1/checkpoints/3/files/pieces", "whole");
+  const fetched = await downloadCheckpoint(client, "job-1", 3, to);
+  expect(fetched.map(({ path, wasThere }) => [path, wasThere])).toEqual([
+    ["a b/run.sh", true],
+    ["pieces", false],
+  ]);
+  expect(server.seen.filter(({ path }) => path.endsWith("run.sh"))).toHaveLength(1);
+  expect(await readFile(join(to, "pieces"), "utf8")).toBe("whole");
 });
 
 test.each(["../x", "/../../x", "a/../../x", "x\u0000", ""])("the path %j never leaves the folder", (path) => {

@@ -17,6 +17,7 @@ import type {
   Page,
   Quote,
   Role,
+  StorageUse,
   TreeManifest,
   Upload,
   Wallet,
@@ -79,6 +80,10 @@ export interface Client {
       options?: CreateOptions,
     ): Promise<{ readonly transferId: string; readonly wallet: Wallet }>;
   };
+  readonly storage: {
+    /** What checkpoints, outputs and uploads of the key's account take up, and may. */
+    get(options?: CallOptions): Promise<StorageUse>;
+  };
   readonly uploads: {
     /** Which of these chunks the store does not have yet (at most 4096 at a time). */
     missing(cids: readonly string[], options?: CallOptions): Promise<readonly string[]>;
@@ -138,6 +143,9 @@ export function createClient(config: ClientConfig): Client {
     },
     apiKeys: { create: (input, options) => postOnce(requester, "/v1/api-keys", input, options) },
     wallet: walletOf(requester),
+    storage: {
+      get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
+    },
     uploads: uploadsOf(requester),
     events: { subscribe: (options) => subscribe(deps, options) },
   };

@@ -9,6 +9,7 @@ import { backoffMs, sleep } from "./retry.ts";
 import {
   type BatchResult,
   type Checkpoint,
+  type CheckpointEntry,
   type EventView,
   hasEnded,
   type JobPhase,
@@ -75,6 +76,12 @@ export interface Jobs {
   /** Lines of the log, with a marker at each promotion. A cut connection is opened again after the last line. */
   logs(id: string, options?: LogsOptions): AsyncIterable<LogLine>;
   checkpoints(id: string, options?: CallOptions): Promise<readonly Checkpoint[]>;
+  /** What a checkpoint has. */
+  checkpointEntries(id: string, seq: number, options?: CallOptions): Promise<readonly CheckpointEntry[]>;
+  /** One file of a checkpoint. Read its body once, or leave the loop early. */
+  checkpointFile(id: string, seq: number, path: string, options?: CallOptions): Promise<OutputDownload>;
+  /** Errors: `checkpoint_in_use` for the newest of a job that has not ended. */
+  removeCheckpoint(id: string, seq: number, options?: CallOptions): Promise<void>;
   outputs(id: string, options?: CallOptions): Promise<readonly OutputFile[]>;
   /** One output file. Read its body once, or leave the loop early. */
   output(id: string, path: string, options?: CallOptions): Promise<OutputDownload>;
@@ -97,6 +104,13 @@ export function createJobs(deps: EventsDeps): Jobs {
   const items = async <T>(path: string, options: CallOptions) =>
     (await get<{ readonly items: readonly T[] }>(path, {}, options)).items;
 
+  const download = async (folder: string, path: string, options: CallOptions): Promise<OutputDownload> => {
+    const file = path.split("/").map(encodeURIComponent).join("/");
+    const call = { method: "GET", path: `${folder}/${file}`, idempotent: true } as const;
+    const response = await requester.stream({ ...call, ...options });
+    return { body: response.stream(), text: () => response.text() };
+  };
+
   const jobs: Jobs = {
     create: (spec, options = {}) => create("/v1/jobs", spec, options),
     batch: (specs, options = {}) => create("/v1/jobs/batch", { jobs: specs }, options),
@@ -117,13 +131,14 @@ export function createJobs(deps: EventsDeps): Jobs {
     followEvents: (id, options = {}) => followEvents(deps, jobs, id, options),
     logs: (id, options = {}) => logLines(deps, jobs, id, at(id, "/logs"), options),
     checkpoints: (id, options = {}) => items(at(id, "/checkpoints"), options),
-    outputs: (id, options = {}) => items(at(id, "/outputs"), options),
-    output: async (id, path, options = {}) => {
-      const file = path.split("/").map(encodeURIComponent).join("/");
-      const call = { method: "GET", path: at(id, `/outputs/${file}`), idempotent: true } as const;
-      const response = await requester.stream({ ...call, ...options });
-      return { body: response.stream(), text: () => response.text() };
+    checkpointEntries: (id, seq, options = {}) => items(at(id, `/checkpoints/${seq}/files`), options),
+    checkpointFile: (id, seq, path, options = {}) => download(at(id, `/checkpoints/${seq}/files`), path, options),
+    removeCheckpoint: async (id, seq, options = {}) => {
+      const call = { method: "DELETE", path: at(id, `/checkpoints/${seq}`), idempotent: true } as const;
+      await (await requester.stream({ ...call, ...options })).text();
     },
+    outputs: (id, options = {}) => items(at(id, "/outputs"), options),
+    output: (id, path, options = {}) => download(at(id, "/outputs"), path, options),
   };
   return jobs;
 }

@@ -1,7 +1,7 @@
 // How one HTTP exchange is made. The default is `fetch`; Node programs may give a transport of their own (see `@qubix/client/node`).
 
 export interface TransportRequest {
-  readonly method: "GET" | "POST" | "PUT";
+  readonly method: "GET" | "POST" | "PUT" | "DELETE";
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array<ArrayBuffer>;

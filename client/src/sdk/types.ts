@@ -3,6 +3,7 @@ import type {
   accountSchema,
   apiKeySchema,
   batchResultSchema,
+  checkpointEntrySchema,
   checkpointViewSchema,
   enrolmentSchema,
   EventView,
@@ -13,6 +14,7 @@ import type {
   problemSchema,
   quoteSchema,
   settlementViewSchema,
+  storageSchema,
   uploadViewSchema,
   walletEntrySchema,
   walletSchema,
@@ -34,12 +36,14 @@ export type ApiKey = Output<typeof apiKeySchema>;
 export type Enrolment = Output<typeof enrolmentSchema>;
 export type BatchResult = Output<typeof batchResultSchema>;
 export type Checkpoint = Output<typeof checkpointViewSchema>;
+export type CheckpointEntry = Output<typeof checkpointEntrySchema>;
 export type JobPhase = Output<typeof jobPhaseSchema>;
 export type Offer = Output<typeof offerViewSchema>;
 export type OutputFile = Output<typeof outputViewSchema>;
 export type ProblemDocument = Output<typeof problemSchema>;
 export type Quote = Output<typeof quoteSchema>;
 export type Settlement = Output<typeof settlementViewSchema>;
+export type StorageUse = Output<typeof storageSchema>;
 export type Upload = Output<typeof uploadViewSchema>;
 export type Wallet = Output<typeof walletSchema>;
 export type WalletEntry = Output<typeof walletEntrySchema>;

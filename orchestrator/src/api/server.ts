@@ -28,6 +28,7 @@ import { installOpenapi, openapiRoute } from "./openapi.ts";
 import { PROBLEM_CONTENT_TYPE, RETRY_AFTER_S, problemOf, toQubixError } from "./problems.ts";
 import { installNotFound } from "./not-found.ts";
 import { accountRoutes } from "./routes/accounts.ts";
+import { checkpointRoutes } from "./routes/checkpoints.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { jobRoutes } from "./routes/jobs.ts";
 import { logRoutes } from "./routes/logs.ts";
@@ -101,6 +102,7 @@ export async function createApiServer(
   openapiRoute(app);
   jobRoutes(app, ctx);
   timelineRoutes(app, ctx);
+  checkpointRoutes(app, ctx);
   logRoutes(app, ctx);
   outputRoutes(app, ctx);
   uploadRoutes(app, ctx);

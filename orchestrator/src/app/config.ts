@@ -23,13 +23,28 @@ const listSchema = z
   .union([z.array(z.string()), z.string().transform((text) => text.split(","))])
   .transform((names) => names.map((name) => name.trim().toLowerCase()).filter((name) => name !== ""));
 
+const UNIT_BYTES: Readonly<Record<string, number>> = { MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
+
+/** `500GiB` → bytes. */
+const sizeSchema = z.string().transform((text, context) => {
+  const match = /^(?<count>[0-9]{1,9}(?:\.[0-9]{1,3})?)(?<unit>[MGT]iB)$/.exec(text.trim());
+  const bytes = Math.floor(
+    Number(match?.groups?.["count"]) * (UNIT_BYTES[match?.groups?.["unit"] ?? ""] ?? Number.NaN),
+  );
+  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  context.addIssue({ code: "custom", message: `not a size, e.g. 500GiB or 2TiB: ${text}` });
+  return z.NEVER;
+});
+
 const switchSchema = z.union([z.boolean(), z.stringbool()]);
 
 export const orchestratorConfigSchema = z.object({
   /** Holds the database and the chunks. */
   dataDir: z.string().min(1, "name a folder for the data").default("./qubix-data"),
-  /** Of the key that secrets are encrypted under; in the data folder where it is not named. */
+  /** Of the key that everything at rest is encrypted under; in the data folder where it is not named. */
   masterKeyFile: z.string().min(1).optional(),
+  /** Bytes that the checkpoints, outputs and uploads of one account may take up. */
+  storageMax: sizeSchema.prefault("1TiB"),
   listen: listenSchema.prefault("127.0.0.1:8420"),
   /** Registries that images may come from. */
   registryAllow: listSchema.prefault([...REGISTRIES_ALLOWED_DEFAULT]),

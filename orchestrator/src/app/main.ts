@@ -54,7 +54,11 @@ function buildProgram(): Command {
     .option("--registry-allow <a,b>", "registries images may come from (QUBIX_REGISTRY_ALLOW)")
     .option(
       "--master-key-file <file>",
-      "key that secrets are encrypted under at rest, made at the first start (QUBIX_MASTER_KEY_FILE; default master.key in the data folder)",
+      "key that everything at rest is encrypted under, made at the first start (QUBIX_MASTER_KEY_FILE; default master.key in the data folder)",
+    )
+    .option(
+      "--storage-max <size>",
+      "what checkpoints, outputs and uploads of one account may take up, e.g. 500GiB (QUBIX_STORAGE_MAX; default 1TiB)",
     )
     .option(
       "--worker-proofs <what>",
@@ -66,16 +70,32 @@ function buildProgram(): Command {
     .option("--print-config", "print the configuration in force and exit")
     .exitOverride()
     .action(start);
+  program
+    .command("rotate-key")
+    .description(
+      "Put what is stored under another master key, while the orchestrator is stopped. Killed half-way: again.",
+    )
+    .requiredOption("--new-master-key-file <file>", "the new key; made where there is none")
+    .option("--data-dir <dir>", "folder for the database and the chunks (QUBIX_DATA_DIR; default ./qubix-data)")
+    .option("--master-key-file <file>", "the key in use (QUBIX_MASTER_KEY_FILE; default master.key in the data folder)")
+    .option("--config <file>", "JSON file as for start (QUBIX_CONFIG)")
+    .option("--json", "print one line of JSON (QUBIX_JSON)")
+    .exitOverride()
+    .action(rotate);
   return program;
 }
 
-async function start(flags: Record<string, unknown>): Promise<void> {
-  const { config: file, printConfig, ...values } = flags;
-  const config = loadConfig(orchestratorConfigSchema, {
-    flags: values,
+function configFrom({ config: file, ...flags }: Record<string, unknown>): OrchestratorConfig {
+  return loadConfig(orchestratorConfigSchema, {
+    flags,
     env: process.env,
     file: typeof file === "string" ? file : process.env["QUBIX_CONFIG"],
   });
+}
+
+async function start(flags: Record<string, unknown>): Promise<void> {
+  const { printConfig, ...others } = flags;
+  const config = configFrom(others);
   if (printConfig === true) {
     process.stdout.write(`${JSON.stringify(redactConfig(config), null, 2)}\n`);
     return;
@@ -87,6 +107,18 @@ async function start(flags: Record<string, unknown>): Promise<void> {
   const orchestrator = await startOrchestrator(config, { logger });
   stopOnSignals(orchestrator, logger);
   announce(config, orchestrator);
+}
+
+async function rotate(flags: Record<string, unknown>): Promise<void> {
+  const { newMasterKeyFile, ...others } = flags;
+  const config = configFrom(others);
+  const { rotateKey } = await import("./rotate-key.ts");
+  const { keys, from, to } = rotateKey({ ...config, newMasterKeyFile: String(newMasterKeyFile) });
+  process.stdout.write(
+    config.json
+      ? `${JSON.stringify({ event: "rotated", keys, from, to })}\n`
+      : `${keys} keys are under ${to} now. Start with --master-key-file ${to}, keep a copy of it, and destroy ${from}.\n`,
+  );
 }
 
 /** The only place where the admin key is ever shown. */

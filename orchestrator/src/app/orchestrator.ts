@@ -17,8 +17,8 @@ import {
   createDelivery,
   createTextHash,
   type Delivery,
-  masterKeyFile,
-  openMasterKey,
+  type KeyRing,
+  openKeys,
   openVault,
   type Vault,
 } from "../vault/index.ts";
@@ -57,15 +57,30 @@ export async function startOrchestrator(
 }
 
 async function startOver(store: Store, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
+  const keys = openKeys(config.dataDir, config.masterKeyFile);
+  try {
+    return await startWith({ store, keys }, config, logger);
+  } catch (error) {
+    keys.close();
+    throw error;
+  }
+}
+
+async function startWith(
+  { store, keys }: { readonly store: Store; readonly keys: KeyRing },
+  config: OrchestratorConfig,
+  logger: Logger,
+): Promise<Orchestrator> {
   const clock = createOrchestratorClock(store);
   const random: RandomSource = { bytes: (count) => randomBytes(count) };
   const orchestratorId = store.meta()?.orchestratorId ?? `orc-${randomBytes(ID_BYTES).toString("hex")}`;
-  const masterKey = openMasterKey(masterKeyFile(config.dataDir, config.masterKeyFile));
-  const vault = openVault(join(config.dataDir, "vault"), masterKey, logger);
+  const vault = openVault(join(config.dataDir, "vault"), keys, logger);
   const driver = createLedgerDriver();
   const writer = createWriter({ store, clock, logger, core: createCore(config, orchestratorId) });
   const owners = createTreeOwners(store);
-  const chunks = createChunkStore({ root: join(config.dataDir, "chunks"), owners, clock, logger });
+  const bytesPerAccountMax = config.storageMax;
+  const root = join(config.dataDir, "chunks");
+  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, clock, logger });
   const settlement = createSettlement({ driver, store, logger, random: Math.random });
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
@@ -87,7 +102,7 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
       chunks,
       random,
       vault,
-      hashText: createTextHash(masterKey),
+      hashText: createTextHash(keys),
       logger,
       orchestratorId,
       driver: { name, enforced },
@@ -106,6 +121,7 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
       await proofs.stop();
       await settlement.stop();
       await chunks.stop();
+      keys.close();
       store.close();
     })();
     return stopping;

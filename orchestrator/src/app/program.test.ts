@@ -120,6 +120,35 @@ test("the installed program reads on any Node and answers on this one", async ()
   else expect(err).toContain("npm run build");
 });
 
+describe("qubix-orchestrator rotate-key", () => {
+  const data = () => ["--data-dir", join(dir, "data")];
+  const start = (...more: readonly string[]) => run(["start", ...data(), "--listen", "127.0.0.1:0", "--json", ...more]);
+  const rotate = (...more: readonly string[]) =>
+    run(["rotate-key", ...data(), "--new-master-key-file", join(dir, "new.key"), ...more]).ended;
+
+  test("puts everything under a new master key while the orchestrator is stopped; the old one is of no use then", async () => {
+    const none = await rotate();
+    expect(none.code).toBe(1);
+    expect(none.err).toContain("--data-dir");
+    const first = start();
+    await first.line();
+    const early = await rotate();
+    expect(early.code).toBe(1);
+    expect(early.err).toContain("Stop that one first");
+    first.kill("SIGTERM");
+    await first.ended;
+
+    const rotated = await rotate("--json");
+    expect(JSON.parse(rotated.out)).toMatchObject({ event: "rotated", to: join(dir, "new.key") });
+    const refused = await start().ended;
+    expect(refused.code).toBe(1);
+    expect(refused.err.trim().split("\n")).toHaveLength(1);
+    expect(refused.err).toContain("--master-key-file");
+    const second = start("--master-key-file", join(dir, "new.key"));
+    expect(JSON.parse(await second.line())).toHaveProperty("url");
+  });
+});
+
 function run(args: readonly string[], env: Record<string, string> = {}): Running {
   return spawnNode(["--conditions=qubix-source", "--eval", RUN, "--", ...args], env);
 }

@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { zstdCompressSync } from "node:zlib";
@@ -12,7 +13,16 @@ import { createLogger } from "@qubix/shared/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createMemoryStore } from "../store/memory.ts";
 import { aJob, changesOf, put } from "../store/testing/records.ts";
-import { cidOf, createChunkStore, createTreeOwners, PIN_MS, UPLOAD_HOLDER, type ChunkStore } from "./index.ts";
+import { type KeyRing, openKeyRing, openMasterKey } from "../vault/index.ts";
+import {
+  cidOf,
+  createChunkStore,
+  createTreeOwners,
+  PIN_MS,
+  UPLOAD_HOLDER,
+  type ChunkStore,
+  type StoredCid,
+} from "./index.ts";
 import { buildTree, SHA256_OF_NOTHING } from "./testing/trees.ts";
 
 const ALICE = "acc-alice" as AccountId;
@@ -21,13 +31,16 @@ const PUT_LOOP = fileURLToPath(new URL("./testing/put-loop.ts", import.meta.url)
 
 describe("the chunk store", () => {
   let root: string;
+  let keysFolder: string;
+  let keys: KeyRing;
   let nowMs: number;
   let store: ReturnType<typeof createMemoryStore>;
   let chunks: ChunkStore;
 
-  const open = async (): Promise<void> => {
+  const open = async (bytesPerAccountMax = Number.MAX_SAFE_INTEGER): Promise<void> => {
     const logger = createLogger("test", "silent");
-    chunks = createChunkStore({ root, owners: createTreeOwners(store), clock: { nowMs: () => nowMs }, logger });
+    const clock = { nowMs: () => nowMs };
+    chunks = createChunkStore({ root, owners: createTreeOwners(store), keys, bytesPerAccountMax, clock, logger });
     await chunks.start();
   };
   const reopen = async (): Promise<void> => {
@@ -64,13 +77,16 @@ describe("the chunk store", () => {
 
   beforeEach(async () => {
     root = mkdtempSync(join(tmpdir(), "qubix-chunks-"));
+    keysFolder = mkdtempSync(join(tmpdir(), "qubix-keys-"));
+    keys = openKeyRing(keysFolder, openMasterKey(join(keysFolder, "master.key")));
     nowMs = 0;
     store = createMemoryStore();
     await open();
   });
   afterEach(async () => {
     await chunks.stop();
-    rmSync(root, { recursive: true, force: true });
+    keys.close();
+    for (const folder of [root, keysFolder]) rmSync(folder, { recursive: true, force: true });
   });
 
   it("names chunks by CIDv1 as IPFS does", () => {
@@ -163,11 +179,140 @@ describe("the chunk store", () => {
     expect(await textOf(chunks.openFile(ALICE, manifest, "out/a"))).toBe("first");
     expect(await textOf(chunks.openFile(ALICE, manifest, "out/empty"))).toBe("");
     expect(() => chunks.openFile(ALICE, manifest, "out")).toThrow(/no file/);
-    const path = chunkPaths(root).find((name) => !name.endsWith(ref.manifestCid))!;
+    const [manifestFile] = await chunks.blocks.ofTree(ALICE, ref.manifestCid);
+    const path = chunkPaths(root).find((name) => !name.endsWith(manifestFile?.stored ?? ""))!;
     writeFileSync(path, "damaged");
     expect(await codeOf(textOf(chunks.openFile(ALICE, manifest, "out/a")))).toBe("chunk_damaged");
     rmSync(path);
     expect(await codeOf(textOf(chunks.openFile(ALICE, manifest, "out/a")))).toBe("chunks_missing");
+  });
+
+  it("never gives wrong bytes: with any bit of a file flipped, or cut, what is read is refused", async () => {
+    const bytes = Buffer.from("what was put");
+    const cid = cidOf(bytes);
+    await chunks.put(ALICE, "job-1", cid, bytes);
+    const path = chunkPaths(root).at(0)!;
+    const whole = readFileSync(path);
+    for (let bit = 0; bit < whole.length * 8; bit += 3) {
+      const flipped = Buffer.from(whole);
+      flipped[bit >> 3] = (flipped[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+      writeFileSync(path, flipped);
+      expect(await codeOf(chunks.get(ALICE, cid))).toBe("chunk_damaged");
+    }
+    expect(await chunks.missing(ALICE, "job-1", [cid])).toEqual([cid]);
+    await chunks.put(ALICE, "job-1", cid, bytes);
+    expect(await chunks.get(ALICE, cid)).toEqual(bytes);
+    writeFileSync(path, whole.subarray(0, -1));
+    expect(await codeOf(chunks.get(ALICE, cid))).toBe("chunk_damaged");
+    expect(await chunks.missing(ALICE, "job-1", [cid])).toEqual([cid]);
+    await chunks.put(ALICE, "job-1", cid, bytes);
+    expect(readFileSync(path).equals(whole)).toBe(true);
+    expect(await chunks.get(ALICE, cid)).toEqual(bytes);
+  });
+
+  it("has on the disk only ciphertext, named by what it is, and other files for other consumers", async () => {
+    const text = "a text that anybody would know again ".repeat(4_000);
+    const bytes = Buffer.from(text);
+    for (const account of [ALICE, BOB]) await chunks.put(account, "job-1", cidOf(bytes), bytes);
+    const paths = chunkPaths(root);
+    expect(new Set(paths.map((path) => basename(path))).size).toBe(2);
+    for (const path of paths) {
+      const file = readFileSync(path);
+      expect(basename(path)).toBe(cidOf(file));
+      expect(file.includes("anybody would know")).toBe(false);
+    }
+  });
+
+  it("shows the files of a tree as they lie, to those who may not read them", async () => {
+    const ref = await upload(ALICE, "job-1", { a: "1", b: "2", same: "2" });
+    const blocks = await chunks.blocks.ofTree(ALICE, ref.manifestCid);
+    expect(blocks.map(({ stored }) => stored).toSorted()).toEqual(
+      chunkPaths(root)
+        .map((path) => basename(path))
+        .toSorted(),
+    );
+    for (const { stored, bytes } of blocks) {
+      const file = await chunks.blocks.get(ALICE, stored);
+      expect(file).toHaveLength(bytes);
+      expect(cidOf(file ?? Buffer.alloc(0))).toBe(stored);
+      expect(await chunks.blocks.get(BOB, stored)).toBeUndefined();
+    }
+    expect(await codeOf(chunks.blocks.ofTree(BOB, ref.manifestCid))).toBe("chunks_missing");
+    writeFileSync(chunkPaths(root).at(0)!, "changed");
+    const stored = basename(chunkPaths(root).at(0)!) as StoredCid;
+    expect(await codeOf(chunks.blocks.get(ALICE, stored))).toBe("chunk_damaged");
+  });
+
+  it("makes its index of chunks anew from the files when it is gone, and leaves out what is damaged", async () => {
+    const tree = await upload(ALICE, keep(1, []), { a: "x", b: "y" });
+    keep(1, [tree]);
+    const stray = Buffer.from("never committed");
+    await chunks.put(BOB, "job-2", cidOf(stray), stray);
+    const usage = chunks.usage(ALICE);
+    await chunks.stop();
+    for (const name of readdirSync(root)) if (name.startsWith("references")) rmSync(join(root, name));
+    writeFileSync(chunkPaths(join(root, BOB)).at(0)!, "damaged");
+    await open();
+    expect(chunks.usage(ALICE)).toEqual(usage);
+    expect(await admit(keep(1, [tree]), tree)).toBe("ok");
+    expect(await chunks.missing(BOB, "job-2", [cidOf(stray)])).toEqual([cidOf(stray)]);
+  });
+
+  it("does not start over chunks that were written under other keys, or none", async () => {
+    await chunks.stop();
+    mkdirSync(join(root, ALICE, "aa"), { recursive: true });
+    writeFileSync(join(root, ALICE, "aa", cidOf(Buffer.from("plain"))), "plain");
+    await expect(open()).rejects.toThrow(/keys\.db/);
+    expect(await codeOf(open())).toBe("keys_lost");
+  });
+
+  it("stores large chunks through its threads, many at a time, whole", async () => {
+    const all = Array.from({ length: 24 }, () => randomBytes(300_000));
+    await Promise.all(all.map((bytes) => chunks.put(ALICE, "job-1", cidOf(bytes), bytes)));
+    await reopen();
+    for (const bytes of all) expect((await chunks.get(ALICE, cidOf(bytes)))?.equals(bytes)).toBe(true);
+    const [bytes = Buffer.alloc(0)] = all;
+    const other = cidOf(Buffer.from("other"));
+    const [wrong, right] = [
+      codeOf(chunks.put(ALICE, "job-1", other, bytes)),
+      codeOf(chunks.put(ALICE, "job-1", other, Buffer.from("other"))),
+    ];
+    expect(await Promise.all([wrong, right])).toEqual(["chunk_mismatch", "done"]);
+  });
+
+  it("stores no more for an account than it may have, to the byte, whatever comes at once", async () => {
+    await chunks.stop();
+    const size = 1_000;
+    const fileBytes = size + 49;
+    await open(3 * fileBytes);
+    const all = Array.from({ length: 8 }, () => randomBytes(size));
+    const put = (account: AccountId, bytes: Buffer) => codeOf(chunks.put(account, "job-1", cidOf(bytes), bytes));
+    const codes = await Promise.all(all.map((bytes) => put(ALICE, bytes)));
+    expect(codes.filter((code) => code === "done")).toHaveLength(3);
+    expect(codes.filter((code) => code === "storage_quota")).toHaveLength(5);
+    expect(chunkPaths(root)).toHaveLength(3);
+    expect(chunks.usage(ALICE)).toEqual({ bytes: 3 * fileBytes, bytesMax: 3 * fileBytes });
+    // Others have their own room; what is here costs nothing again.
+    expect(await put(BOB, randomBytes(size))).toBe("done");
+    const here = all.filter((_, n) => codes[n] === "done");
+    expect(await Promise.all(here.map((bytes) => put(ALICE, bytes)))).toEqual(["done", "done", "done"]);
+    await chunks.stop();
+    await open(3 * fileBytes);
+    expect(chunks.usage(ALICE).bytes).toBe(3 * fileBytes);
+    for (const path of chunkPaths(root)) utimesSync(path, 1, 1);
+    await chunks.sweep();
+    expect(chunks.usage(ALICE).bytes).toBe(0);
+    expect(await put(ALICE, randomBytes(size))).toBe("done");
+  });
+
+  it("forgets chunks whose files are gone", async () => {
+    const bytes = Buffer.from("lost");
+    await chunks.put(ALICE, "job-1", cidOf(bytes), bytes);
+    rmSync(chunkPaths(root).at(0)!);
+    expect(await chunks.get(ALICE, cidOf(bytes))).toBeUndefined();
+    expect(chunks.usage(ALICE).bytes).toBeGreaterThan(0);
+    await chunks.sweep();
+    expect(chunks.usage(ALICE).bytes).toBe(0);
   });
 
   it("deletes what only a dropped tree had, and keeps what another tree has", async () => {
@@ -268,7 +413,7 @@ describe("the chunk store", () => {
   });
 
   it("shows no chunk of which a killed program had not stored all, and clears what it left", async () => {
-    const child = spawn(process.execPath, ["--conditions=qubix-source", PUT_LOOP, root, ALICE], {
+    const child = spawn(process.execPath, ["--conditions=qubix-source", PUT_LOOP, root, ALICE, keysFolder], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     const exited = once(child, "exit");

@@ -5,11 +5,16 @@ import { decodePiece } from "@qubix/shared/chunks";
 import { CHUNK_STORED_BYTES_MAX, type TreeManifest, type TreeRef } from "@qubix/shared/protocol";
 import { QubixError, type Logger, type MonotonicClock } from "@qubix/shared/runtime";
 import { createChunkFiles } from "./chunk-files.ts";
+import { createChunkIndex } from "./chunk-index.ts";
 import { cidOf } from "./cid.ts";
+import { openChunkDatabase } from "./database.ts";
 import { cidsOf, decodeManifest, encodeManifest, sizeOf, storedOf } from "./manifest.ts";
 import { createPins } from "./pins.ts";
 import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
-import { openReferences } from "./references.ts";
+import { createReferences } from "./references.ts";
+import { checkKeys, createSealedChunks, rebuildIndex } from "./sealed-chunks.ts";
+import { createStoredBlocks, missingChunks } from "./stored-blocks.ts";
+import type { ConsumerKeys } from "../vault/index.ts";
 
 /** A chunk that was answered as present is kept this long for the upload that relies on it, even if nothing refers to it. */
 export const PIN_MS = 3_600_000;
@@ -24,14 +29,21 @@ export interface ChunkStorePorts {
   /** The folder of the chunks. */
   readonly root: string;
   readonly owners: TreeOwners;
+  readonly keys: ConsumerKeys;
+  /** What an account's chunks may take up on the disk. */
+  readonly bytesPerAccountMax?: number;
   readonly clock: MonotonicClock;
   readonly logger: Logger;
 }
 
-/** Opens the index of references in `root`; touches no chunk before `start`. */
-export function createChunkStore({ root, owners, clock, logger }: ChunkStorePorts): ChunkStore {
+/** Opens the indexes in `root`; touches no chunk before `start`. */
+export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
+  const { root, owners, keys, bytesPerAccountMax = Number.MAX_SAFE_INTEGER, clock, logger } = ports;
   const files = createChunkFiles(root);
-  const references = openReferences(root);
+  const database = openChunkDatabase(root);
+  const index = createChunkIndex(database);
+  const sealed = createSealedChunks({ files, index, keys, bytesMax: bytesPerAccountMax });
+  const references = createReferences(database);
   const pins = createPins(clock, PIN_MS);
   /** Trees between `admitTree` and `settleTree`: how often, and what they have. */
   const admitted = new Map<string, { count: number; cids: readonly ChunkCid[] }>();
@@ -46,7 +58,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
   let phase: "new" | "running" | "stopped" = "new";
 
   const read = async (accountId: AccountId, cid: ChunkCid): Promise<Buffer> => {
-    const bytes = await files.read(accountId, cid);
+    const bytes = await sealed.read(accountId, cid);
     if (bytes === undefined) throw missingChunks(1);
     return bytes;
   };
@@ -58,14 +70,9 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
         status: 413,
       });
     }
-    if (cidOf(bytes) !== cid) {
-      throw new QubixError("chunk_mismatch", `The bytes sent for ${cid} are not those it names; send them again.`, {
-        category: "user",
-      });
-    }
     pins.add(accountId, cid, holder);
     try {
-      await files.write(accountId, cid, bytes);
+      await sealed.write(accountId, cid, bytes);
     } catch (error) {
       pins.release(accountId, cid, holder);
       throw error;
@@ -77,9 +84,9 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
     let missing = 0;
     let looked = 0;
     for (const chunk of storedOf(manifest)) {
-      const writing = files.settled(accountId, chunk.cid);
+      const writing = sealed.settled(accountId, chunk.cid);
       if (writing !== undefined) await writing;
-      if (files.size(accountId, chunk.cid) !== chunk.stored) missing += 1;
+      if (sealed.size(accountId, chunk.cid) !== chunk.stored) missing += 1;
       looked += 1;
       if (looked % FILES_PER_TURN === 0) await nextTurn();
     }
@@ -116,7 +123,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
   };
 
   const readManifest = async (accountId: AccountId, manifestCid: ChunkCid): Promise<TreeManifest> => {
-    const writing = files.settled(accountId, manifestCid);
+    const writing = sealed.settled(accountId, manifestCid);
     if (writing !== undefined) await writing;
     return decodeManifest(await read(accountId, manifestCid));
   };
@@ -141,7 +148,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
   };
 
   const deleteUnneeded = (accountId: AccountId, cid: ChunkCid): void => {
-    if (!references.has(accountId, cid) && !pins.has(accountId, cid)) files.remove(accountId, cid);
+    if (!references.has(accountId, cid) && !pins.has(accountId, cid)) sealed.remove(accountId, cid);
   };
 
   // ── Start: what a crash left ──
@@ -155,7 +162,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
         logger.error({ event: "tree_unreadable", ...tree, err: error }, "a tree that a record names cannot be read");
       }
     }
-    references.complete();
+    database.complete();
   };
 
   const sweep = async (): Promise<void> => {
@@ -167,11 +174,26 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
       if (looked % FILES_PER_TURN === 0) await nextTurn();
     }
     olderChecked = true;
-    for await (const { accountId, cid } of files.olderThan(PIN_MS)) {
+    for await (const { accountId, stored } of files.list(PIN_MS)) {
       if (phase !== "running") return;
-      deleteUnneeded(accountId, cid);
+      const cid = index.nameOf(accountId, stored);
+      if (cid === undefined) sealed.removeStray(accountId, stored);
+      else deleteUnneeded(accountId, cid);
     }
+    await forgetLost();
     pins.purge();
+  };
+
+  /** Rows whose file is gone count for nothing. */
+  const forgetLost = async (): Promise<void> => {
+    for (const rows of index.rows()) {
+      if (phase !== "running") return;
+      for (const { accountId, cid, stored } of rows) {
+        const isLost = files.size(accountId, stored) === undefined && sealed.settled(accountId, cid) === undefined;
+        if (isLost) index.remove(accountId, cid);
+      }
+      await nextTurn();
+    }
   };
 
   const scheduleSweep = (): void => {
@@ -186,12 +208,18 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
     sweepTimer.unref();
   };
 
+  const blocks = createStoredBlocks({ files, index, readManifest });
+
   return {
     async start() {
       if (phase !== "new") return;
       phase = "running";
       files.clean();
-      if (references.fresh) await fill();
+      checkKeys({ files, keys }, root);
+      if (database.fresh) {
+        await rebuildIndex({ files, index, keys }, logger);
+        await fill();
+      }
       scheduleSweep();
     },
     async stop() {
@@ -200,16 +228,18 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
       clearTimeout(sweepTimer);
       clearImmediate(deleting);
       await sweeping;
-      references.close();
+      await sealed.stop();
+      await index.idle();
+      await database.close();
     },
     async missing(accountId, holder, cids) {
       const missing: ChunkCid[] = [];
       let looked = 0;
       for (const cid of cids) {
         pins.add(accountId, cid, holder);
-        const writing = files.settled(accountId, cid);
+        const writing = sealed.settled(accountId, cid);
         if (writing !== undefined) await writing;
-        if (files.size(accountId, cid) === undefined) {
+        if (sealed.size(accountId, cid) === undefined) {
           pins.release(accountId, cid, holder);
           missing.push(cid);
         }
@@ -219,7 +249,7 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
       return missing;
     },
     put,
-    get: (accountId, cid) => files.read(accountId, cid),
+    get: (accountId, cid) => sealed.read(accountId, cid),
     readManifest,
     async putManifest(accountId, holder, manifest) {
       const stored = await encodeManifest(manifest);
@@ -264,14 +294,14 @@ export function createChunkStore({ root, owners, clock, logger }: ChunkStorePort
         for (const chunk of entry.chunks) {
           const stored: Buffer[] = [];
           for (const { cid } of [chunk, ...(chunk.layers ?? [])]) {
-            const bytes = await read(accountId, cid);
-            if (cidOf(bytes) !== cid) throw damaged(path);
-            stored.push(bytes);
+            stored.push(await read(accountId, cid));
           }
           yield decodePiece(chunk, stored);
         }
       })();
     },
+    usage: (accountId) => sealed.usage(accountId),
+    blocks,
   };
 }
 
@@ -283,20 +313,6 @@ function refused(code: string, message: string): TreeVerdict {
   return { kind: "refused", code, message };
 }
 
-function damaged(path: string): QubixError {
-  return new QubixError("chunk_damaged", `A piece of ${path} is damaged on the orchestrator's disk.`, {
-    category: "platform",
-  });
-}
-
 function refusedBy(error: QubixError): TreeVerdict {
   return refused(error.code, error.message);
-}
-
-function missingChunks(count: number): QubixError {
-  return new QubixError(
-    "chunks_missing",
-    `${count} of the tree's pieces are not stored here. Ask which are missing, send those, and try again.`,
-    { category: "user", status: 422 },
-  );
 }

@@ -6,6 +6,27 @@ import type { TreeManifest, TreeRef } from "@qubix/shared/protocol";
 export type TreeHolder = string;
 export const UPLOAD_HOLDER: TreeHolder = "upload";
 
+declare const stored: unique symbol;
+/** CIDv1 (raw codec, sha2-256, base32) of the file a chunk lies in: of ciphertext. */
+export type StoredCid = string & { readonly [stored]: true };
+
+export interface StoredUsage {
+  /** Of ciphertext, in all trees. */
+  readonly bytes: number;
+  readonly bytesMax: number;
+}
+
+/** The files as they lie, for whoever serves or copies them without being able to read them. */
+export interface StoredBlocks {
+  /** Checked against its name. Rejects with `chunk_damaged`; undefined where it is not here. */
+  get(accountId: AccountId, stored: StoredCid): Promise<Buffer | undefined>;
+  /** What a tree lies in, its manifest's file first, each once. Rejects with `chunks_missing` or `chunk_damaged`. */
+  ofTree(
+    accountId: AccountId,
+    manifestCid: ChunkCid,
+  ): Promise<readonly { readonly stored: StoredCid; readonly bytes: number }[]>;
+}
+
 /** Asks the records which trees are in use. */
 export interface TreeOwners {
   /** Whether a record of this holder names the tree now. */
@@ -20,19 +41,19 @@ export type TreeVerdict =
   | { readonly kind: "refused"; readonly code: string; readonly message: string };
 
 export interface ChunkStore {
-  /** Clears what a crash left behind and begins to sweep. Called again: does nothing. */
+  /** Clears what a crash left behind and begins to sweep. Called again: does nothing. Rejects with `keys_lost`. */
   start(): Promise<void>;
   stop(): Promise<void>;
   /** Which of these are not here. Those that are stay for at least an hour for this holder. */
   missing(accountId: AccountId, holder: TreeHolder, cids: readonly ChunkCid[]): Promise<readonly ChunkCid[]>;
   /**
    * Resolves when the chunk is durable. Rejects with QubixError `chunk_mismatch` (400: the bytes are not what the name says), `chunk_too_large` (413),
-   * `storage_full` (507).
+   * `storage_quota` and `storage_full` (507).
    */
   put(accountId: AccountId, holder: TreeHolder, cid: ChunkCid, bytes: Uint8Array): Promise<void>;
-  /** The stored bytes; undefined where it is not here. */
+  /** The bytes as they were put; undefined where it is not here. Rejects with `chunk_damaged`. */
   get(accountId: AccountId, cid: ChunkCid): Promise<Buffer | undefined>;
-  /** Rejects with `tree_invalid` or `chunks_missing`. */
+  /** Rejects with `tree_invalid`, `chunks_missing` or `chunk_damaged`. */
   readManifest(accountId: AccountId, manifestCid: ChunkCid): Promise<TreeManifest>;
   /** Stores a manifest and says what a control message would say of the tree; `bytesMoved` is the manifest's own size. For uploads. */
   putManifest(accountId: AccountId, holder: TreeHolder, manifest: TreeManifest): Promise<TreeRef>;
@@ -52,4 +73,6 @@ export interface ChunkStore {
    * `chunks_missing` or `chunk_damaged`.
    */
   openFile(accountId: AccountId, manifest: TreeManifest, path: string): AsyncIterable<Uint8Array>;
+  usage(accountId: AccountId): StoredUsage;
+  readonly blocks: StoredBlocks;
 }

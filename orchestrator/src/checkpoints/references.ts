@@ -1,12 +1,7 @@
-// Which trees are kept and which chunks they have: an index in SQLite beside the chunks. It can be made anew from the records and the manifests.
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
-import BetterSqlite3 from "better-sqlite3";
+// Which trees are kept and which chunks they have: an index that can be made anew from the records and the manifests.
 import type { AccountId, ChunkCid } from "@qubix/shared/domain";
+import type { ChunkDatabase } from "./database.ts";
 import type { TreeHolder } from "./port.ts";
-
-const FILE = "references.db";
-const SCHEMA_VERSION = 1;
 
 export interface TreeKey {
   readonly accountId: AccountId;
@@ -15,29 +10,17 @@ export interface TreeKey {
 }
 
 export interface References {
-  /** The index did not exist: it has to be filled from the records before anything may be deleted. */
-  readonly fresh: boolean;
-  /** Call when it was filled. */
-  complete(): void;
   /** Durable when it returns. `cids`: the manifest's own and those of its chunks. */
   add(tree: TreeKey, cids: Iterable<ChunkCid>): void;
-  /** The chunks that no other tree has. */
+  /** The chunks that no other tree has. A removal that a power cut undoes is found again at the next start: it waits for no disk. */
   remove(tree: TreeKey): readonly ChunkCid[];
   has(accountId: AccountId, cid: ChunkCid): boolean;
   /** Trees that were added before this start. */
   older(): readonly TreeKey[];
-  close(): void;
 }
 
-/** Opens or makes the index in `root`. */
-export function openReferences(root: string): References {
-  mkdirSync(root, { recursive: true, mode: 0o700 });
-  const db = new BetterSqlite3(join(root, FILE));
-  db.pragma("journal_mode = WAL");
-  db.pragma("synchronous = FULL");
-  db.pragma("fullfsync = 1");
-  const fresh = (db.pragma("user_version", { simple: true }) as number) < SCHEMA_VERSION;
-  if (fresh) create(db);
+export function createReferences(database: ChunkDatabase): References {
+  const { db } = database;
   const { generation } = db.prepare("SELECT coalesce(max(generation), 0) + 1 AS generation FROM trees").get() as {
     readonly generation: number;
   };
@@ -67,38 +50,12 @@ export function openReferences(root: string): References {
   });
 
   return {
-    fresh,
-    complete: () => db.pragma(`user_version = ${SCHEMA_VERSION}`),
-    add,
-    remove: (tree) => {
-      // A removal that a power cut undoes is found again at the next start: no need to wait for the disk.
-      db.pragma("synchronous = NORMAL");
-      try {
-        return remove(tree);
-      } finally {
-        db.pragma("synchronous = FULL");
-      }
-    },
+    add: (tree, cids) => database.durably(() => add(tree, cids)),
+    remove,
     has,
     older: () =>
       db
         .prepare("SELECT account AS accountId, holder, manifest AS manifestCid FROM trees WHERE generation < ?")
         .all(generation) as TreeKey[],
-    close: () => db.close(),
   };
-}
-
-function create(db: BetterSqlite3.Database): void {
-  db.transaction(() => {
-    db.exec(`
-      CREATE TABLE IF NOT EXISTS trees (
-        account TEXT NOT NULL, manifest TEXT NOT NULL, holder TEXT NOT NULL, generation INTEGER NOT NULL,
-        PRIMARY KEY (account, manifest, holder)
-      ) STRICT, WITHOUT ROWID;
-      CREATE TABLE IF NOT EXISTS chunks (
-        account TEXT NOT NULL, cid TEXT NOT NULL, manifest TEXT NOT NULL,
-        PRIMARY KEY (account, cid, manifest)
-      ) STRICT, WITHOUT ROWID;
-      CREATE INDEX IF NOT EXISTS chunks_by_manifest ON chunks (account, manifest);`);
-  }).immediate();
 }

@@ -238,6 +238,7 @@ function commitCheckpoint(
   const kept = all.slice(-job.spec.checkpoint.keep);
   const dropped = all.slice(0, all.length - kept.length);
   const saved = patchJob(state, job, { checkpoints: kept });
+  state.volatile.storageNoted.delete(job.id);
   if (!attempt.committed) put(state, "attempts", attempt.id, { ...attempt, committed: true });
   if (dropped.length > 0) {
     const trees = dropped.map((old) => old.tree);

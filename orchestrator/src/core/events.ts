@@ -96,6 +96,14 @@ export type CoreEvent =
       readonly idempotency?: Idempotency;
     }
   | { readonly kind: "job.cancel"; readonly actor: Actor; readonly jobId: JobId }
+  | {
+      readonly kind: "checkpoint.remove";
+      readonly actor: Actor;
+      readonly jobId: JobId;
+      readonly seq: number;
+      /** The record of a job that has ended, as the store has it: it is not in memory. Nothing else changes it meanwhile. */
+      readonly ended: JobRecord | null;
+    }
   | { readonly kind: "worker.drain"; readonly actor: Actor; readonly workerId: WorkerId; readonly draining: boolean }
   // Workers. The gateway has verified signatures and, for trees, that all chunks are durable.
   /** Authenticated; what it has comes with its `hello`. */
@@ -108,6 +116,14 @@ export type CoreEvent =
       readonly workerId: WorkerId;
       readonly sessionId: SessionId;
       readonly message: WorkerMessage;
+    }
+  /** Something of this job was not stored, as its worker is told too: the account's bytes or the disk are used up. */
+  | {
+      readonly kind: "storage.refused";
+      readonly workerId: WorkerId;
+      readonly jobId: JobId;
+      readonly code: string;
+      readonly message: string;
     }
   /** A challenge was judged, or came to nothing; see the effect `challenge`. */
   | {
@@ -172,6 +188,7 @@ export type Reply =
   | { readonly kind: "worker"; readonly worker: WorkerRecord }
   | { readonly kind: "transfer"; readonly transferId: TransferId }
   | { readonly kind: "upload"; readonly upload: UploadRecord }
+  | { readonly kind: "checkpoint"; readonly jobId: JobId; readonly seq: number }
   /** `repeated`: an idempotency key was seen before, this is its first result. The job may have ended meanwhile: then only its id is here. */
   | { readonly kind: "job"; readonly jobId: JobId; readonly job: JobRecord | null; readonly repeated: boolean };
 

@@ -115,6 +115,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       judging: null,
       setAside: new Set(),
       standbyNoted: new Set(),
+      storageNoted: new Map(),
       standbyFailures: new Map(),
       explained: { atMs: 0, looked: 0, texts: new Map() },
       proving: new Set(),

@@ -117,6 +117,8 @@ export interface Volatile {
   readonly setAside: Set<JobId>;
   /** `standby_unavailable` was said. */
   readonly standbyNoted: Set<JobId>;
+  /** `storage_refused` was said with this code since the newest checkpoint. */
+  readonly storageNoted: Map<JobId, string>;
   readonly standbyFailures: Map<JobId, StandbyFailure>;
   /** Explanations of a moment ago: many jobs end for the same reason at once. */
   readonly explained: { atMs: number; looked: number; readonly texts: Map<string, string> };

@@ -9,6 +9,7 @@ import {
   deposit,
   redeemEnrolment,
 } from "./accounts.ts";
+import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { dispatch, setAside } from "./dispatch.ts";
 import type { CoreEvent, Reply, StepResult } from "./events.ts";
 import { cancelJob, createJob, drainWorker } from "./jobs.ts";
@@ -72,6 +73,8 @@ function handle(state: CoreState, event: CoreEvent): void {
       return createJob(state, event);
     case "job.cancel":
       return cancelJob(state, event);
+    case "checkpoint.remove":
+      return removeCheckpoint(state, event);
     case "worker.drain":
       return drainWorker(state, event);
     case "worker.opened":
@@ -80,6 +83,8 @@ function handle(state: CoreState, event: CoreEvent): void {
     case "worker.heard":
     case "worker.message":
       return handleWorker(state, event);
+    case "storage.refused":
+      return noteStorageRefused(state, event);
     case "worker.proof":
       return onVerdict(state, event);
     default:
@@ -141,6 +146,7 @@ function evict(state: CoreState, jobId: StepEnded): void {
   replace(state, "jobs", jobId, null);
   state.volatile.logs.delete(jobId);
   state.volatile.standbyNoted.delete(jobId);
+  state.volatile.storageNoted.delete(jobId);
   state.volatile.standbyFailures.delete(jobId);
   state.volatile.setAside.delete(jobId);
 }

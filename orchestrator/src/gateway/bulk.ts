@@ -31,6 +31,9 @@ type MeasureDown = BulkRequest & { readonly kind: "measure.down" };
 /** What is sent to measure a line; at random, so that nothing on the way makes it shorter. */
 const NOISE = randomBytes(BULK_FRAME_BYTES_MAX);
 
+/** Codes of a store that has no room: the job's consumer is told too. */
+const NO_ROOM: readonly string[] = ["storage_quota", "storage_full"];
+
 type Proof = BulkRequest & { readonly kind: "proof" };
 
 /** A request whose bytes are coming. */
@@ -62,10 +65,10 @@ export interface BulkOptions {
 
 /** Takes over an authenticated bulk socket. */
 export function serveBulk(
-  ports: Pick<SessionPorts, "fleet" | "chunks" | "proofs" | "logger">,
+  ports: Pick<SessionPorts, "writer" | "fleet" | "chunks" | "proofs" | "logger">,
   options: BulkOptions,
 ): void {
-  const { fleet, chunks, proofs, logger } = ports;
+  const { writer, fleet, chunks, proofs, logger } = ports;
   const { ws, workerId, budget, measures, nowMs, onHeard } = options;
   const gets: (Get | MeasureDown)[] = [];
   let getting = false;
@@ -157,6 +160,12 @@ export function serveBulk(
     try {
       await chunks.put(ownerOrThrow(owner), request.jobId, request.cid, Buffer.concat(parts));
       send({ kind: "stored", req: request.req });
+    } catch (error) {
+      if (error instanceof QubixError && NO_ROOM.includes(error.code)) {
+        const { code, message } = error;
+        writer.submitVolatile({ kind: "storage.refused", workerId, jobId: request.jobId, code, message });
+      }
+      throw error;
     } finally {
       unstored -= request.stored;
       budget.unstored -= request.stored;

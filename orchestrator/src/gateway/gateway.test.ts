@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect as connectTcp } from "node:net";
 import { WebSocket } from "ws";
@@ -308,6 +309,27 @@ describe("the worker gateway", () => {
       bulk.send({ kind: "have", req: 3, jobId: "job-none", cids: [cid] });
       expect(await answer()).toMatchObject({ kind: "refused", req: 3, code: "not_held" });
       expect(await put(cid, bytes)).toMatchObject({ kind: "stored" });
+    });
+
+    it("refuses what its consumer has no room for, tells him why on the timeline, and the job goes on", async () => {
+      await rig.stop();
+      rig = await startRig({}, {}, 2_000);
+      ann = await rig.enrol("ann");
+      control = await connect(rig, ann);
+      bulk = await connectBulk(rig, ann);
+      jobId = await rig.submitJob();
+      await control.next("assign");
+      const [first, second] = [randomBytes(1_500), randomBytes(1_500)];
+      expect(await put(cidOf(first), first)).toMatchObject({ kind: "stored" });
+      for (let tries = 0; tries < 3; tries += 1) {
+        const refused = await put(cidOf(second), second);
+        expect(refused).toMatchObject({ kind: "refused", code: "storage_quota" });
+        expect(refused["message"]).toContain("qubix checkpoints rm");
+      }
+      const told = () =>
+        rig.store.events({ jobId, after: 0, limit: 100 }).filter(({ kind }) => kind === "storage_refused");
+      await expect.poll(told).toMatchObject([{ data: { code: "storage_quota", newestSeq: 0 } }]);
+      expect(job()?.phase).toBe("starting");
     });
 
     it("measures the line both ways, three times, and keeps nothing of it", async () => {

@@ -1,4 +1,4 @@
-// The key that everything at rest is encrypted under: 32 random bytes in a file that only its owner can read. Whoever copies the data directory without
+// The key that wraps those under which things at rest are encrypted: 32 random bytes in a file that only its owner can read. Whoever copies the data directory without
 // it has names, not secrets; `--master-key-file` puts it elsewhere.
 import { createHmac, hkdfSync, randomBytes } from "node:crypto";
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from "node:fs";

@@ -26,13 +26,13 @@ const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const ID_BYTES = 16;
-/** Tells at the start that the master key is the one the entries were made with. */
+/** Tells at the start that the key is the one the entries were made with. */
 const CHECK_FILE = "key-check";
 const CHECK_BYTES = 16;
 /** Of a file that is being written. */
 const PART = ".new";
 
-/** Makes the folder where there is none. Throws `master_key_wrong` when its entries were made under another key. */
+/** Makes the folder where there is none. Throws `master_key_wrong` when its entries were made under other keys. */
 export function openVault(folder: string, master: MasterKey, logger: Logger): Vault {
   const key = master.derive("vault", KEY_BYTES);
   const pending = new Set<string>();
@@ -117,7 +117,7 @@ function checkKey(folder: string, master: MasterKey): void {
   if (known !== undefined && names.some((name) => name !== CHECK_FILE)) {
     throw new QubixError(
       "master_key_wrong",
-      `The secrets in ${folder} were encrypted under another master key. Bring that key back (--master-key-file), or delete the folder: the jobs they belong to then fail with secrets_lost.`,
+      `The secrets in ${folder} were encrypted under other keys. Bring back the keys.db and the master key (--master-key-file) they were made with, or delete the folder: the jobs they belong to then fail with secrets_lost.`,
       { category: "platform" },
     );
   }

@@ -183,6 +183,14 @@ export const checkpointViewSchema = z.object({
   progress: z.number().nullable(),
   committedAt: text,
 });
+/** `sha256` is null for a file of which each piece has a sum instead: those were checked when it was sent. Files of no bytes have one. */
+export const checkpointEntrySchema = z.object({
+  kind: z.enum(["file", "directory"]),
+  path: text,
+  mode: count,
+  bytes: count,
+  sha256: nullableText,
+});
 export const outputViewSchema = z.object({ path: text, bytes: count, sha256: text });
 
 // ── Uploads: inputs from a client's disk. Ask which chunks are missing, PUT those, then commit the manifest; a cut upload resumes by asking again. ──
@@ -268,6 +276,10 @@ export const workerViewSchema = z.object({
   proofs: z.array(proofViewSchema),
   hardware: hardwareSchema.optional(),
 });
+
+// ── Storage ──
+/** Of ciphertext: all checkpoints, outputs and uploads of the account, each piece once. */
+export const storageSchema = z.object({ bytes: count, bytesMax: count });
 
 // ── Wallet ──
 export const walletSchema = z.object({

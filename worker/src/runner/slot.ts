@@ -559,10 +559,11 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   }
 }
 
-/** The job wrote what no worker could ship. */
+/** The job wrote what no worker could ship, or its consumer has no room left for it. */
 function isJobsOwn(error: unknown): error is QubixError {
-  return error instanceof QubixError && ["tree_too_large", "tree_misnamed", "output_exceeded"].includes(error.code);
+  return error instanceof QubixError && JOBS_OWN.includes(error.code);
 }
+const JOBS_OWN: readonly string[] = ["tree_too_large", "tree_misnamed", "output_exceeded", "storage_quota"];
 
 const ROOT: Owner = { uid: 0, gid: 0 };
 const SECRETS_LOST: EndOutcome = {

@@ -1,9 +1,7 @@
-// `qubix jobs`, `job`, `checkpoints`, `cancel`.
+// `qubix jobs`, `job`, `cancel`.
 import { hasEnded, type JobPhase, type JobView } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
 import { formatJob, formatJobs } from "../format/job.ts";
-import { formatTable } from "../format/table.ts";
-import { formatAgo, formatBytes, formatDuration, formatProgress } from "../format/units.ts";
 import { readList, type ListOptions } from "../list.ts";
 import type { Handler, Session } from "../session.ts";
 
@@ -31,39 +29,6 @@ async function showJob(session: Session, id: string): Promise<number> {
   else session.print(formatJob(job, Date.now(), session.colors));
   return EXIT_OK;
 }
-
-export const checkpoints: Handler<object> = async (session, [id = ""]) => {
-  const items = await session.client.jobs.checkpoints(id);
-  if (session.json) {
-    session.printJson({ items });
-    return EXIT_OK;
-  }
-  if (items.length === 0) {
-    session.note(
-      `Job ${id} has no committed checkpoint. A job makes one by renaming a finished file or folder into $QUBIX_CHECKPOINT_DIR.`,
-    );
-    return EXIT_OK;
-  }
-  const now = Date.now();
-  session.print(
-    formatTable(
-      [
-        { title: "SEQ", value: (item) => String(item.seq), align: "right" },
-        { title: "EPOCH", value: (item) => String(item.epoch), align: "right" },
-        { title: "WORKER", value: (item) => item.workerId },
-        { title: "FILES", value: (item) => String(item.files), align: "right" },
-        { title: "SIZE", value: (item) => formatBytes(item.bytes), align: "right" },
-        { title: "MOVED", value: (item) => formatBytes(item.bytesMoved), align: "right" },
-        { title: "RAN", value: (item) => formatDuration(item.ranMs), align: "right" },
-        { title: "PROGRESS", value: (item) => formatProgress(item.progress), align: "right" },
-        { title: "COMMITTED", value: (item) => formatAgo(item.committedAt, now) },
-      ],
-      items,
-      session.colors,
-    ),
-  );
-  return EXIT_OK;
-};
 
 export const cancel: Handler<object> = async (session, [id = ""]) => {
   const before = await session.client.jobs.get(id);

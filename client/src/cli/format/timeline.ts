@@ -120,6 +120,12 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   matched: (data) => `matched to worker ${data.worker()}${data.rate()}${data.epoch()}${startOf(data)}`,
   started: (data) => `started on ${data.worker()}${data.epoch()}${startOf(data)}`,
   checkpoint: checkpointText,
+  checkpoint_removed: (data) => `checkpoint ${data.number("seq") ?? "?"} was removed`,
+  storage_refused: (data) => {
+    const seq = data.number("newestSeq");
+    const still = seq === undefined || seq === 0 ? "the job has no checkpoint" : `checkpoint ${seq} stays the newest`;
+    return `not stored, ${still}${data.because("message", "code")}`;
+  },
   suspect: (data) => {
     const silence = data.text("why") === "silent" ? data.duration("silentMs", ", no sign of life for ") : "";
     return `primary ${data.worker()} is suspect${data.because("why")}${silence}`;
@@ -170,7 +176,15 @@ function textOf(value: unknown): string {
 
 const GOOD: readonly string[] = ["completed", "settled", "started", "standby_ready"];
 const BAD: readonly string[] = ["failed", "standby_lost"];
-const NOTABLE: readonly string[] = ["suspect", "promoted", "requeued", "undone", "cancelled", "standby_unavailable"];
+const NOTABLE: readonly string[] = [
+  "suspect",
+  "promoted",
+  "requeued",
+  "undone",
+  "cancelled",
+  "standby_unavailable",
+  "storage_refused",
+];
 
 function paint(kind: string, text: string, colors: Colors): string {
   if (GOOD.includes(kind)) return colors.green(text);

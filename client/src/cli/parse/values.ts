@@ -96,3 +96,17 @@ export function parseInput(text: string, what: string): LocalInput {
     throw usageError(`${what}: "${text}" is not of the form LOCAL:/path/in/container, e.g. ./data:/work/data.`);
   return { local: text.slice(0, at), to: text.slice(at + 1) };
 }
+
+export interface CheckpointName {
+  readonly job: string;
+  readonly seq: number | undefined;
+}
+
+/** `JOB` or `JOB@SEQ`. */
+export function parseCheckpointName(text: string): CheckpointName {
+  const match = /^(?<job>[^@]+)(?:@(?<seq>[0-9]{1,15}))?$/.exec(text.trim());
+  const job = match?.groups?.["job"];
+  if (job === undefined) throw usageError(`"${text}" names no checkpoint. Write JOB or JOB@SEQ, for example job-1@3.`);
+  const seq = match?.groups?.["seq"];
+  return { job, seq: seq === undefined ? undefined : Number(seq) };
+}

@@ -1,13 +1,5 @@
-// What happened to a job: its events and its checkpoints.
-import { z } from "zod";
-import {
-  checkpointViewSchema,
-  eventViewSchema,
-  jobEventsQuerySchema,
-  pageOf,
-  type EventView,
-} from "@qubix/shared/protocol";
-import type { CheckpointRecord } from "../../core/index.ts";
+// What happened to a job: its events.
+import { eventViewSchema, jobEventsQuerySchema, pageOf, type EventView } from "@qubix/shared/protocol";
 import type { StoredEvent } from "../../store/port.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { numberCursor } from "../input.ts";
@@ -35,22 +27,6 @@ export function timelineRoutes(app: Api, ctx: ApiContext): void {
       return { items: page.map(viewEvent), nextCursor: events.length > limit ? String(page.at(-1)?.seq) : null };
     },
   });
-
-  app.route({
-    method: "GET",
-    url: "/v1/jobs/:id/checkpoints",
-    config: { access: "any" },
-    schema: {
-      tags: ["jobs"],
-      summary: "The committed checkpoints that are kept, oldest first",
-      params: idParams,
-      response: { 200: z.object({ items: z.array(checkpointViewSchema) }), ...problems(401, 404) },
-    },
-    handler: async (request) => {
-      const { stored } = findJob(ctx, actorOf(request), request.params.id);
-      return { items: stored.job.checkpoints.map((checkpoint) => viewCheckpoint(ctx, checkpoint)) };
-    },
-  });
 }
 
 /** An event as the wire has it. */
@@ -64,21 +40,5 @@ export function viewEvent(event: StoredEvent): EventView {
     jobId: event.jobId,
     workerId: event.workerId,
     data: { ...event.data },
-  };
-}
-
-function viewCheckpoint(ctx: ApiContext, checkpoint: CheckpointRecord): z.output<typeof checkpointViewSchema> {
-  return {
-    seq: checkpoint.seq,
-    epoch: checkpoint.epoch,
-    parentSeq: checkpoint.parentSeq,
-    workerId: checkpoint.workerId,
-    bytes: checkpoint.tree.bytes,
-    bytesMoved: checkpoint.tree.bytesMoved,
-    files: checkpoint.tree.files,
-    manifestCid: checkpoint.tree.manifestCid,
-    ranMs: checkpoint.ranMs,
-    progress: checkpoint.progress,
-    committedAt: ctx.wallOf(checkpoint.committedAtMs),
   };
 }

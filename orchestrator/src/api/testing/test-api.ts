@@ -11,12 +11,12 @@ import { createOrchestratorClock } from "../../app/clock.ts";
 import { createWallTimes } from "../../app/wall-times.ts";
 import { createWriter } from "../../app/writer.ts";
 import type { Writer } from "../../app/writer-port.ts";
-import { createChunkStore, createTreeOwners } from "../../checkpoints/index.ts";
+import { createChunkStore, createTreeOwners, type ChunkStore } from "../../checkpoints/index.ts";
 import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../../core/index.ts";
 import { createMemoryStore, openSqliteStore } from "../../store/index.ts";
 import { createApiServer, type ApiServer } from "../server.ts";
 import { driveWorker, type DrivenWorker } from "./driven-worker.ts";
-import { createDelivery, createTextHash, openMasterKey, openVault } from "../../vault/index.ts";
+import { createDelivery, createTextHash, openKeyRing, openMasterKey, openVault } from "../../vault/index.ts";
 import { createCall, type Call } from "./http.ts";
 
 export type StoreKind = "memory" | "sqlite";
@@ -41,12 +41,21 @@ export interface TestApi extends AsyncDisposable {
   /** A worker of 8 cores that is connected. */
   worker(provider: TestAccount, name: string, offer?: Partial<WorkerOffer>): Promise<DrivenWorker>;
   treeOfUpload(uploadId: string): Promise<TreeRef>;
+  readonly chunks: ChunkStore;
   stop(): Promise<void>;
 }
 
 const SEED = 7;
 
-export async function startTestApi({ store: kind = "memory" }: { store?: StoreKind } = {}): Promise<TestApi> {
+export interface TestApiOptions {
+  readonly store?: StoreKind;
+  readonly bytesPerAccountMax?: number;
+}
+
+export async function startTestApi({
+  store: kind = "memory",
+  bytesPerAccountMax = Number.MAX_SAFE_INTEGER,
+}: TestApiOptions = {}): Promise<TestApi> {
   const dir = await mkdtemp(join(tmpdir(), "qubix-api-"));
   const logger = createLogger("test", "error");
   const store = kind === "memory" ? createMemoryStore() : openSqliteStore(dir);
@@ -63,9 +72,11 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
       nextDeadlineMs: (state) => nextDeadlineMs(state),
     },
   });
-  const chunks = createChunkStore({ root: join(dir, "chunks"), owners: createTreeOwners(store), clock, logger });
-  const masterKey = openMasterKey(join(dir, "master.key"));
-  const vault = openVault(join(dir, "vault"), masterKey, logger);
+  const keys = openKeyRing(dir, openMasterKey(join(dir, "master.key")));
+  const owners = createTreeOwners(store);
+  const root = join(dir, "chunks");
+  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, clock, logger });
+  const vault = openVault(join(dir, "vault"), keys, logger);
   const delivery = createDelivery({ vault, orchestratorId: "orc-test", logger, state: () => writer.state() });
   const inbox = new Map<string, OrchestratorMessage[]>();
   writer.setSink({
@@ -84,7 +95,7 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
     chunks,
     random,
     vault,
-    hashText: createTextHash(masterKey),
+    hashText: createTextHash(keys),
     logger,
     orchestratorId: "orc-test",
     driver: { name: "ledger", enforced: "custodial" },
@@ -104,6 +115,7 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
       await server.stop();
       await writer.stop();
       await chunks.stop();
+      keys.close();
       store.close();
       await rm(dir, { recursive: true, force: true });
     })();
@@ -114,6 +126,7 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
     adminKey: admin.secret,
     server,
     writer,
+    chunks,
     dir,
     admin: adminCall,
     anyone: createCall(url),

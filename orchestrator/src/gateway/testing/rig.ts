@@ -23,6 +23,7 @@ import {
 import { createProofService } from "../../proofs/service.ts";
 import { createVerifier } from "../../proofs/verifier.ts";
 import { createMemoryStore, type Store } from "../../store/index.ts";
+import { openKeyRing, openMasterKey } from "../../vault/index.ts";
 import { createWorkerGateway, DEFAULT_GATEWAY_CONFIG, type GatewayConfig, type WorkerGateway } from "../index.ts";
 
 export const ORCHESTRATOR_ID = "orc-test";
@@ -48,7 +49,11 @@ export interface Identity {
   sign(text: string): string;
 }
 
-export async function startRig(config: Partial<GatewayConfig> = {}, core: Partial<CoreConfig> = {}): Promise<Rig> {
+export async function startRig(
+  config: Partial<GatewayConfig> = {},
+  core: Partial<CoreConfig> = {},
+  bytesPerAccountMax = Number.MAX_SAFE_INTEGER,
+): Promise<Rig> {
   const dir = mkdtempSync(join(tmpdir(), "qubix-gateway-"));
   const logger = createLogger("test", "silent");
   const inner = createMemoryStore();
@@ -80,7 +85,10 @@ export async function startRig(config: Partial<GatewayConfig> = {}, core: Partia
       nextDeadlineMs,
     },
   });
-  const chunks = createChunkStore({ root: join(dir, "chunks"), owners: createTreeOwners(store), clock, logger });
+  const keys = openKeyRing(dir, openMasterKey(join(dir, "master.key")));
+  const owners = createTreeOwners(store);
+  const root = join(dir, "chunks");
+  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, clock, logger });
   await chunks.start();
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
@@ -125,6 +133,7 @@ export async function startRig(config: Partial<GatewayConfig> = {}, core: Partia
       await writer.stop();
       await proofs.stop();
       await chunks.stop();
+      keys.close();
       server.closeAllConnections();
       server.close();
       rmSync(dir, { recursive: true, force: true });

@@ -25,7 +25,7 @@ export interface OpenDatabase {
  */
 export function openDataDir(dataDir: string): OpenDatabase {
   makeUsable(dataDir);
-  const lock = takeLock(dataDir);
+  const lock = lockDataDir(dataDir);
   try {
     const db = openDatabase(join(dataDir, DATABASE_FILE));
     let open = true;
@@ -57,8 +57,11 @@ function makeUsable(dataDir: string): void {
   }
 }
 
-/** An exclusive transaction on a database of its own: the operating system drops it with the process, even after a kill. */
-function takeLock(dataDir: string): BetterSqlite3.Database {
+/**
+ * An exclusive transaction on a database of its own: the operating system drops it with the process, even after a kill. Whoever changes the directory
+ * holds it. Throws `data_dir_unusable`, `data_dir_in_use`.
+ */
+export function lockDataDir(dataDir: string): BetterSqlite3.Database {
   const lock = new BetterSqlite3(join(dataDir, LOCK_FILE), { timeout: 0 });
   try {
     lock.exec("BEGIN EXCLUSIVE");

@@ -1,0 +1,99 @@
+import { describe, expect, test } from "vitest";
+import type { JobId } from "@qubix/shared/domain";
+import type { Actor } from "./events.ts";
+import { ADMIN, Network, refOf, treeOf } from "./testing/kit.ts";
+
+function running(checkpoints: number) {
+  const net = new Network();
+  const worker = net.worker(net.account("provider"), "alpha");
+  const consumer = net.account("consumer", 100n);
+  const id = net.submit(consumer, { checkpoint: { keep: 3 } });
+  const attempt = refOf(net.attempt(id));
+  net.say(worker, { kind: "started", attempt, fromSeq: 0 });
+  const save = (seq: number) =>
+    net.say(worker, {
+      kind: "checkpoint",
+      attempt,
+      seq,
+      parentSeq: seq - 1,
+      tree: treeOf(`tree ${seq}`),
+      ranMs: seq * 1_000,
+      progress: null,
+      signature: "AA",
+    });
+  for (let seq = 1; seq <= checkpoints; seq += 1) save(seq);
+  const end = () =>
+    net.say(worker, { kind: "ended", attempt, ranMs: 5_000, outcome: { kind: "succeeded", outputs: null } });
+  const seqs = () => net.job(id).checkpoints.map(({ seq }) => seq);
+  const remove = (seq: number, actor: Actor = consumer, jobId: JobId = id) => {
+    const live = net.state.rows.jobs.has(jobId);
+    return net.do({ kind: "checkpoint.remove", actor, jobId, seq, ended: live ? null : net.job(jobId) });
+  };
+  const refuseStorage = (code = "storage_quota") =>
+    net.do({ kind: "storage.refused", workerId: worker, jobId: id, code, message: "There is no room." });
+  return { net, consumer, id, save, end, seqs, remove, refuseStorage };
+}
+
+describe("a removed checkpoint", () => {
+  test("is gone with its tree, and the timeline says so; the newest of a running job stays", () => {
+    const { net, id, seqs, remove } = running(3);
+    expect(remove(3)).toMatchObject({ kind: "refused", refusal: { status: 409, code: "checkpoint_in_use" } });
+    expect(remove(4)).toMatchObject({ kind: "refused", refusal: { status: 404, code: "checkpoint_not_found" } });
+    expect(remove(1)).toEqual({ kind: "checkpoint", jobId: id, seq: 1 });
+    expect(seqs()).toEqual([2, 3]);
+    expect(net.effects.filter(({ kind }) => kind === "collect")).toMatchObject([
+      { jobId: id, trees: [treeOf("tree 1")] },
+    ]);
+    expect(net.timeline(id).at(-1)).toBe("checkpoint_removed");
+    expect(remove(1)).toMatchObject({ refusal: { code: "checkpoint_not_found" } });
+  });
+
+  test("of a job that has ended may be the newest, and the job stays out of memory", () => {
+    const { net, id, end, seqs, remove } = running(2);
+    end();
+    const before = net.job(id);
+    expect(remove(2).kind).toBe("checkpoint");
+    expect(remove(1).kind).toBe("checkpoint");
+    expect(seqs()).toEqual([]);
+    expect(net.job(id)).toEqual({ ...before, checkpoints: [] });
+    expect(net.state.rows.jobs.size).toBe(0);
+  });
+
+  test("is the consumer's or an administrator's to remove", () => {
+    const { net, remove } = running(3);
+    expect(remove(1, net.account("consumer"))).toMatchObject({ refusal: { status: 404, code: "job_not_found" } });
+    expect(remove(1, ADMIN).kind).toBe("checkpoint");
+    const reply = net.do({ kind: "checkpoint.remove", actor: ADMIN, jobId: "job-0" as JobId, seq: 1, ended: null });
+    expect(reply).toMatchObject({ refusal: { code: "job_not_found" } });
+  });
+
+  test("does not keep the next one from being committed", () => {
+    const { save, seqs, remove } = running(3);
+    remove(2);
+    save(4);
+    expect(seqs()).toEqual([1, 3, 4]);
+  });
+});
+
+describe("what is not stored", () => {
+  test("is told once on the timeline, and again after the next checkpoint", () => {
+    const { net, id, save, refuseStorage } = running(1);
+    for (let n = 0; n < 5; n += 1) refuseStorage();
+    const told = () => net.timeline(id).filter((kind) => kind === "storage_refused").length;
+    expect(told()).toBe(1);
+    refuseStorage("storage_full");
+    expect(told()).toBe(2);
+    save(2);
+    refuseStorage("storage_full");
+    expect(told()).toBe(3);
+    expect(net.job(id)).toMatchObject({ phase: "running" });
+  });
+
+  test("of a job that is not here is not told", () => {
+    const { net, id, end, refuseStorage } = running(1);
+    end();
+    const before = net.timeline(id).length;
+    refuseStorage();
+    expect(net.timeline(id)).toHaveLength(before);
+  });
+});
