@@ -122,6 +122,11 @@ export interface CheckpointRecord {
   readonly committedAtMs: number;
 }
 
+export interface CheckpointName {
+  readonly jobId: JobId;
+  readonly seq: number;
+}
+
 /** Why a job is being stopped by us while it runs. */
 export type StopIntent = "cancelled" | "deadline";
 
@@ -164,6 +169,8 @@ export interface JobRecord {
   readonly workLostMs: number;
   /** The committed ones that are kept, oldest first. */
   readonly checkpoints: readonly CheckpointRecord[];
+  /** The checkpoint of another job that its own first one is; null where it begins afresh. */
+  readonly fromCheckpoint: CheckpointName | null;
   readonly outputs: TreeRef | null;
   readonly inputs: readonly { readonly manifestCid: ChunkCid; readonly to: string }[];
   /** The archive of an image `upload:ID`; null for any other image. */

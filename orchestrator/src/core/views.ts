@@ -27,6 +27,7 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     message: job.message,
     spec: specView(job),
     imageDigest: job.imageDigest,
+    fromCheckpoint: job.fromCheckpoint,
     epoch: job.epoch,
     workerId: current?.workerId ?? null,
     progress: progressOf(state, job),

@@ -116,6 +116,8 @@ export const jobViewSchema = z.object({
   spec: z.record(z.string(), z.unknown()),
   /** What the image's tag stood for when the job first started (`sha256:…`): all its attempts run that. Null before, and where no registry named it. */
   imageDigest: nullableText,
+  /** The checkpoint of another job that it began from; its own checkpoints count on from 1, which is that one. */
+  fromCheckpoint: z.object({ jobId: text, seq: count }).nullable(),
   epoch: count,
   workerId: nullableText,
   progress: z.number().nullable(),

@@ -16,6 +16,7 @@ const QUEUED: JobView = {
   message: null,
   spec: { image: "qubix/tiny:local" },
   imageDigest: null,
+  fromCheckpoint: null,
   epoch: 0,
   workerId: null,
   progress: null,

@@ -41,6 +41,7 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
     ["Phase", job.reason === null ? phase : `${phase} (${job.reason.replaceAll("_", " ")})`],
     ["Message", job.message],
     ["Image", typeof job.spec["image"] === "string" ? job.spec["image"] : null],
+    ["Began from", job.fromCheckpoint && `checkpoint ${job.fromCheckpoint.seq} of ${job.fromCheckpoint.jobId}`],
     ["Worker", job.workerId],
     ["Progress", job.progress === null ? null : formatProgress(job.progress)],
     ["Ran", formatDuration(job.creditedMs)],

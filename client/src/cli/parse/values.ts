@@ -96,3 +96,15 @@ export function parseInput(text: string, what: string): LocalInput {
     throw usageError(`${what}: "${text}" is not of the form LOCAL:/path/in/container, e.g. ./data:/work/data.`);
   return { local: text.slice(0, at), to: text.slice(at + 1) };
 }
+
+/** `JOB` or `JOB@SEQ` → the checkpoint of that job to begin from; without a number its newest. */
+export function parseCheckpointName(text: string, what: string): { readonly job: string; readonly seq?: number } {
+  const match = /^([^@\s]+)(?:@([1-9][0-9]{0,14}))?$/.exec(text.trim());
+  if (match === null) {
+    throw usageError(
+      `${what}: "${text}" is not of the form JOB or JOB@SEQ. Write for example job-000001-abcdef@3; \`qubix checkpoints JOB\` lists them.`,
+    );
+  }
+  const [, job = "", seq] = match;
+  return seq === undefined ? { job } : { job, seq: Number(seq) };
+}

@@ -11,7 +11,7 @@ import { createOrchestratorClock } from "../../app/clock.ts";
 import { createWallTimes } from "../../app/wall-times.ts";
 import { createWriter } from "../../app/writer.ts";
 import type { Writer } from "../../app/writer-port.ts";
-import { createChunkStore, createTreeOwners } from "../../checkpoints/index.ts";
+import { createChunkStore, createTreeOwners, type ChunkStore } from "../../checkpoints/index.ts";
 import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../../core/index.ts";
 import { createMemoryStore, openSqliteStore } from "../../store/index.ts";
 import { createApiServer, type ApiServer } from "../server.ts";
@@ -32,6 +32,7 @@ export interface TestApi extends AsyncDisposable {
   readonly adminKey: string;
   readonly server: ApiServer;
   readonly writer: Writer;
+  readonly chunks: ChunkStore;
   /** Holds the store and the vault. */
   readonly dir: string;
   readonly admin: Call;
@@ -114,6 +115,7 @@ export async function startTestApi({ store: kind = "memory" }: { store?: StoreKi
     adminKey: admin.secret,
     server,
     writer,
+    chunks,
     dir,
     admin: adminCall,
     anyone: createCall(url),
