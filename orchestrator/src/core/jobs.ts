@@ -188,6 +188,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     creditedMs: 0,
     workLostMs: 0,
     checkpoints: source === null ? [] : [firstCheckpoint({ id }, source, state.nowMs)],
+    checkpointIntervalS: null,
     fromCheckpoint: source === null ? null : { jobId: source.jobId, seq: source.seq },
     outputs: null,
     inputs,

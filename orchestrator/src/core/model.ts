@@ -119,6 +119,8 @@ export interface CheckpointRecord {
   readonly ranMs: number;
   readonly progress: number | null;
   readonly signature: string;
+  /** How long it took until all of it was stored, by the worker's word; missing where none was said. */
+  readonly shipMs?: number;
   readonly committedAtMs: number;
 }
 
@@ -169,6 +171,8 @@ export interface JobRecord {
   readonly workLostMs: number;
   /** The committed ones that are kept, oldest first. */
   readonly checkpoints: readonly CheckpointRecord[];
+  /** Seconds between checkpoints while its worker's line does not keep up with those that were asked for; null where it does. */
+  readonly checkpointIntervalS: number | null;
   /** The checkpoint of another job that its own first one is; null where it begins afresh. */
   readonly fromCheckpoint: CheckpointName | null;
   readonly outputs: TreeRef | null;

@@ -37,8 +37,9 @@ export function findSource(actor: Actor, wanted: Wanted, source: JobRecord | und
  * `signature` is still the one by which the other job's worker vouched for the tree.
  */
 export function firstCheckpoint(job: Pick<JobRecord, "id">, source: CheckpointRecord, nowMs: number): CheckpointRecord {
+  const { shipMs: _, ...rest } = source;
   return {
-    ...source,
+    ...rest,
     jobId: job.id,
     seq: 1,
     parentSeq: 0,

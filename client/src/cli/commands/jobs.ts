@@ -54,6 +54,7 @@ export const checkpoints: Handler<object> = async (session, [id = ""]) => {
         { title: "FILES", value: (item) => String(item.files), align: "right" },
         { title: "SIZE", value: (item) => formatBytes(item.bytes), align: "right" },
         { title: "MOVED", value: (item) => formatBytes(item.bytesMoved), align: "right" },
+        { title: "TOOK", value: (item) => (item.shipMs === null ? "-" : formatDuration(item.shipMs)), align: "right" },
         { title: "RAN", value: (item) => formatDuration(item.ranMs), align: "right" },
         { title: "PROGRESS", value: (item) => formatProgress(item.progress), align: "right" },
         { title: "COMMITTED", value: (item) => formatAgo(item.committedAt, now) },

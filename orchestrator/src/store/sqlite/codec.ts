@@ -55,6 +55,7 @@ export function decodeJob(data: string, spec: JobSpec): JobRecord {
     imageTree: raw.imageTree ?? null,
     imageDigest: raw.imageDigest ?? null,
     fromCheckpoint: raw.fromCheckpoint ?? null,
+    checkpointIntervalS: raw.checkpointIntervalS ?? null,
     // Rows of versions without a vault have none.
     vaultId: raw.vaultId ?? null,
     rateMax: BigInt(raw.rateMax),
