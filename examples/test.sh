@@ -7,6 +7,8 @@ set -euo pipefail
 
 hardened=(--network none --read-only --tmpfs /tmp --tmpfs /work --cap-drop ALL --security-opt no-new-privileges
   --user 65534:65534 --cpus 1 --memory 512m --memory-swap 512m --pids-limit 64)
+root=$(cd "$(dirname "$0")" && pwd)
+helper_python=(/usr/bin/python3 -B)
 python=(/usr/bin/python3 -I -S /opt/train/train.py)
 steps=20
 checkpoint_every=4
@@ -22,6 +24,12 @@ main() {
   test_train_refuses_bad_input
   test_counter_survives_kill
   test_counter_fails_when_asked
+  test_python_helper
+  test_python_helper_killed_while_saving
+  test_python_helper_with_torch
+  test_shell_helper
+  test_shell_helper_killed_while_saving
+  test_checkpoint_example_resumes
   echo "examples: all passed"
 }
 
@@ -111,6 +119,76 @@ test_counter_fails_when_asked() {
   expect "a failed job has no result" "$(ls "$scratch/failing/out")" ""
 }
 
+test_python_helper() {
+  local status=0
+  prepare python
+  helper python qubix/train:local "${helper_python[@]}" -m unittest -q test_qubix_checkpoint >"$scratch/python.log" 2>&1 || status=$?
+  expect "the Python helper keeps its word" "$status $([[ $status == 0 ]] || cat "$scratch/python.log")" "0 "
+}
+
+# Killed at twenty moments: what is seen is whole, and what the next process begins from.
+test_python_helper_killed_while_saving() {
+  prepare python-killed
+  # shellcheck disable=SC2016 # for the shell in the container
+  helper python-killed qubix/train:local sh -c '
+    for round in 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 20; do
+      /usr/bin/python3 -B save_forever.py & sleep "0.$((20 + ${round#0} * 2))"; kill -9 $!; wait $! 2>/dev/null
+      /usr/bin/python3 -B save_forever.py --check || exit 1
+    done' >"$scratch/python-killed.log" 2>&1 || true
+  expect "checkpoints that a kill cut short are not seen" "$(grep -c '^whole: [1-9]' "$scratch/python-killed.log")" 20
+  expect "some kills did cut one short" "$(grep -q 'cut short' "$scratch/python-killed.log" && echo yes)" yes
+}
+
+test_python_helper_with_torch() {
+  local python=${QUBIX_TEST_TORCH_PYTHON:-python3}
+  if ! "$python" -c 'import torch, transformers, accelerate' 2>/dev/null; then
+    echo "skip: PyTorch and Hugging Face helpers: $python has no torch, transformers and accelerate (QUBIX_TEST_TORCH_PYTHON names one that has)"
+    return 0
+  fi
+  local status=0
+  mkdir -p "$scratch/torch"
+  "$python" -B "$root/checkpoint/test_torch.py" "$scratch/torch" >"$scratch/torch.log" 2>&1 || status=$?
+  expect "torch and transformers go on where they were" "$status $([[ $status == 0 ]] || cat "$scratch/torch.log")" "0 "
+}
+
+test_shell_helper() {
+  local status=0
+  prepare shell
+  helper shell qubix/tiny:local sh -eu test-qubix-checkpoint.sh >"$scratch/shell.log" 2>&1 || status=$?
+  expect "the shell helper keeps its word" "$status $([[ $status == 0 ]] || cat "$scratch/shell.log")" "0 "
+  expect "progress is told" "$(cat "$scratch/shell/progress")" "$(printf '%-39s' 7/10)"
+}
+
+test_shell_helper_killed_while_saving() {
+  prepare shell-killed
+  # shellcheck disable=SC2016 # for the shell in the container
+  helper shell-killed qubix/tiny:local sh -c '
+    . ./qubix-checkpoint.sh
+    echo first | qubix_save_file first
+    sh -c ". ./qubix-checkpoint.sh; folder=\$(qubix_begin second); echo half >\$folder/a; echo ready; sleep 60" >/tmp/said &
+    until [ -s /tmp/said ]; do sleep 0.02; done
+    kill -9 $!
+    echo "seen: $(ls "$QUBIX_CHECKPOINT_DIR") newest: $(basename "$(qubix_newest)")"
+    sleep 1.1 # busybox tells checkpoints of one second apart by nothing
+    folder=$(qubix_begin third); echo whole >"$folder/a"; qubix_commit "$folder"
+    echo "all: $(ls -A "$QUBIX_CHECKPOINT_DIR" | tr "\n" " ")newest: $(basename "$(qubix_newest)")"' >"$scratch/shell-killed.log"
+  expect "a folder that a kill cut short is not seen, and goes with the next one" "$(cat "$scratch/shell-killed.log")" \
+    "$(printf 'seen: first newest: first\nall: first third newest: third')"
+}
+
+test_checkpoint_example_resumes() {
+  local options=(-e STEPS=8 -e STEP_S=0.05 -e QUBIX_CHECKPOINT_INTERVAL_S=0.15)
+  prepare example
+  helper example "${options[@]}" qubix/train:local "${helper_python[@]}" count.py >/dev/null
+  prepare example-killed
+  # shellcheck disable=SC2016 # for the shell in the container
+  helper example-killed "${options[@]}" qubix/train:local sh -c \
+    '/usr/bin/python3 -B count.py & until [ -e /checkpoints/step-* ]; do sleep 0.01; done; kill -9 $!' >/dev/null 2>&1
+  helper example-killed "${options[@]}" qubix/train:local "${helper_python[@]}" count.py >"$scratch/example.log"
+  expect "the example resumes" "$(head -n 1 "$scratch/example.log" | cut -d - -f 1)" "resume: from step"
+  expect "its result is the undisturbed one" "$(cat "$scratch/example-killed/out/result.txt")" "$(cat "$scratch/example/out/result.txt")"
+}
+
 # --- helpers: each run has a folder of its own under $scratch, with out/, checkpoints/ and progress ---
 
 prepare() { # RUN
@@ -126,6 +204,10 @@ run() { # RUN DOCKER-ARGUMENTS…
   docker run --rm "${hardened[@]}" -v "$folder/out:/out" -v "$folder/checkpoints:/checkpoints" \
     -v "$folder/progress:/progress" -v "$folder/epoch:/epoch:ro" -e QUBIX_CHECKPOINT_DIR=/checkpoints \
     -e QUBIX_PROGRESS_FILE=/progress -e "CHECKPOINT_EVERY=$checkpoint_every" "${@:2}"
+}
+
+helper() { # RUN DOCKER-ARGUMENTS…: with the helpers for jobs in the working folder
+  run "$1" -v "$root/checkpoint:/helpers:ro" -w /helpers "${@:2}"
 }
 
 train() { # RUN DOCKER-OPTIONS…

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { AccountId } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
 import { createChunkStore } from "../../orchestrator/src/checkpoints/index.ts";
+import { openKeyRing, openMasterKey } from "../../orchestrator/src/vault/index.ts";
 import { createThreads } from "../../worker/src/checkpoint/encode/threads.ts";
 import { type ShippedTree, shipTree } from "../../worker/src/checkpoint/pack.ts";
 import { createParent, type Parent } from "../../worker/src/checkpoint/parent.ts";
@@ -20,6 +21,7 @@ mkdirSync(job, { recursive: true });
 const store = createChunkStore({
   root: join(folder, "chunks"),
   owners: { uses: () => true, all: () => [] },
+  keys: openKeyRing(folder, openMasterKey(join(folder, "master.key"))),
   clock: { nowMs: () => performance.now() },
   logger: createLogger("bench", "warn"),
 });

@@ -121,6 +121,7 @@ export function createRunner(
       case "ship":
         return ship(effect);
       case "committed":
+      case "note":
         return undefined;
       case "collect":
         return withLine(slotId, COLLECT_MS_MAX, () => collect(slotId));

@@ -276,6 +276,7 @@ function withSpecFlags(command: Command): Command {
     .option("--failover <kind>", "speculative: another machine goes on while a silent one may still be acting")
     .option("--checkpoint-interval <time>", "how often a checkpoint is taken [30s]")
     .option("--checkpoint-keep <n>", "how many are kept [3]")
+    .option("--from-checkpoint <JOB[@SEQ]>", "begin from a checkpoint of another job of yours, its newest without SEQ")
     .option("--input <LOCAL:/to>", "upload a file or folder; repeat for more", append)
     .option("--output <pattern>", "what is kept at the end [/out/**]; repeat for more", append)
     .option("--region <region>", "only there; repeat for more", append)

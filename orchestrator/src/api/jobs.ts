@@ -18,7 +18,7 @@ export function findJob(ctx: ApiContext, actor: Actor, id: string): FoundJob {
   return found;
 }
 
-export function lookUp(ctx: ApiContext, id: JobId): FoundJob | undefined {
+export function lookUp(ctx: Pick<ApiContext, "writer">, id: JobId): FoundJob | undefined {
   const live = liveJob(ctx.writer.state(), id);
   if (live !== undefined) return { stored: live, live: true };
   const stored = ctx.writer.store.job(id);

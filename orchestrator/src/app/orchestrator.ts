@@ -6,6 +6,7 @@ import { createLedgerDriver } from "@qubix/contracts-bridge/ledger";
 import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtime";
 import { createApiKey } from "../accounts/secrets.ts";
 import { createApiServer } from "../api/server.ts";
+import { keepSources } from "../api/source-checkpoint.ts";
 import { createChunkStore, createTreeOwners, type ChunkStore } from "../checkpoints/index.ts";
 import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step, vaultIds } from "../core/index.ts";
 import { createWorkerGateway, type WorkerGateway } from "../gateway/index.ts";
@@ -133,6 +134,7 @@ async function startWith(
     const { firstStart } = writer.start({ keyId: admin.id, keyHash: admin.hash });
     vault.sweep(vaultIds(writer.state()));
     await chunks.start();
+    await keepSources(store, chunks);
     settlement.start();
     api.open();
     logger.info({ event: "ready", url, orchestratorId, dataDir: config.dataDir }, "ready");

@@ -232,6 +232,7 @@ function commitCheckpoint(
     ranMs: message.ranMs,
     progress: message.progress,
     signature: message.signature,
+    ...(message.shipMs === undefined ? {} : { shipMs: message.shipMs }),
     committedAtMs: state.nowMs,
   };
   const all = [...job.checkpoints, checkpoint];
@@ -245,9 +246,35 @@ function commitCheckpoint(
     effect(state, { kind: "collect", accountId: job.accountId, jobId: job.id, trees });
   }
   const { seq, epoch, ranMs, progress, tree } = checkpoint;
-  const sizes = { bytes: tree.bytes, bytesMoved: tree.bytesMoved };
-  emitJob(state, saved, "checkpoint", { seq, epoch, ranMs, progress, ...sizes }, attempt);
-  sendStandbyCheckpoint(state, saved);
+  const { bytes, bytesMoved } = tree;
+  const shipMs = checkpoint.shipMs ?? null;
+  emitJob(state, saved, "checkpoint", { seq, epoch, ranMs, progress, bytes, bytesMoved, shipMs }, attempt);
+  const spaced = noteInterval(state, saved, attempt, checkpoint, message.intervalS);
+  sendStandbyCheckpoint(state, spaced);
+}
+
+/** The worker takes checkpoints less often than was asked for, because its line does not keep up; or as asked again. */
+function noteInterval(
+  state: CoreState,
+  job: JobRecord,
+  attempt: AttemptRecord,
+  { seq, epoch, shipMs, tree }: CheckpointRecord,
+  said: number | undefined,
+): JobRecord {
+  const askedS = job.spec.checkpoint.intervalS;
+  const intervalS = said === undefined || said <= askedS ? null : said;
+  if (intervalS === job.checkpointIntervalS) return job;
+  const effectiveS = intervalS ?? askedS;
+  const why = effectiveS > (job.checkpointIntervalS ?? askedS) ? "uplink_slow" : "uplink_quick";
+  const { bytesMoved } = tree;
+  emitJob(
+    state,
+    job,
+    "checkpoint_interval",
+    { askedS, effectiveS, why, seq, epoch, shipMs: shipMs ?? null, bytesMoved },
+    attempt,
+  );
+  return patchJob(state, job, { checkpointIntervalS: intervalS });
 }
 
 /** The same checkpoint came again: its acknowledgement was lost. */

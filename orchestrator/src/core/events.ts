@@ -24,6 +24,7 @@ import type {
   AccountRecord,
   ApiKeyRecord,
   Changes,
+  CheckpointRecord,
   EnrolmentRecord,
   JobRecord,
   TransferRecord,
@@ -93,6 +94,8 @@ export type CoreEvent =
       /** Without the content of its secrets: that is in the vault's entry of this name, durably. */
       readonly spec: JobSpec;
       readonly vaultId?: string;
+      /** What `spec.fromCheckpoint` names, found by {@link findSource} and held in the chunk store, or why it is not to be had. */
+      readonly source?: SourceFound;
       readonly idempotency?: Idempotency;
     }
   | { readonly kind: "job.cancel"; readonly actor: Actor; readonly jobId: JobId }
@@ -133,6 +136,11 @@ export type CoreEvent =
       /** `null`: it could not be judged, by no fault of the worker's. */
       readonly verdict: ProofVerdict | null;
     };
+
+/** The checkpoint of another job that a new one is to begin from. */
+export type SourceFound =
+  | { readonly kind: "found"; readonly checkpoint: CheckpointRecord }
+  | { readonly kind: "refused"; readonly refusal: Refusal };
 
 export type ProofVerdict =
   | { readonly ok: true; readonly figures: Readonly<Record<string, number>> }

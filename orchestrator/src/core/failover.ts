@@ -13,6 +13,7 @@ import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { consumeStandby, deferStandby, loseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
+import { workAtRiskMs } from "./work-at-risk.ts";
 import {
   attemptsOf,
   countUp,
@@ -75,7 +76,7 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
   const { retriesUsed, failoversUsed, spec } = job;
   const left = setback.budget === "retries" ? spec.retries - retriesUsed : spec.failoversMax - failoversUsed;
   if (setback.final === true || left <= 0) return endJob(state, job, exhausted(job, setback));
-  const workLostMs = lostWorkMs(state, job, gone);
+  const workLostMs = workAtRiskMs(state, job, gone);
   const row = state.rows.attempts.get(gone.id);
   if (row !== undefined && workLostMs > 0) put(state, "attempts", gone.id, { ...row, workLostMs });
   const next = patchJob(state, job, {
@@ -237,29 +238,6 @@ export function promotedStandbyOn(state: CoreState, job: JobRecord, machine: Mac
     if (standby?.phase === "promoted" && standby.workerId === machine.id) return standby;
   }
   return undefined;
-}
-
-// ── What was lost ──
-
-/** Container time since the newest checkpoint, as far as we heard of it. */
-function lostWorkMs(state: CoreState, job: JobRecord, gone: AttemptRecord): number {
-  if (gone.startedAtMs === null) return 0;
-  const heardMs = Math.min(state.nowMs, machineOf(state, gone.workerId).heardMs);
-  const ranMs = Math.max(state.volatile.live.get(gone.id)?.ranMs ?? 0, heardMs - gone.startedAtMs);
-  return Math.max(0, ranMs - savedRanMs(state, job, gone));
-}
-
-/** Container time of `gone`'s container at the newest checkpoint; 0 where another container made it. */
-function savedRanMs(state: CoreState, job: JobRecord, gone: AttemptRecord): number {
-  const newest = newestCheckpoint(job);
-  if (newest === undefined || newest.workerId !== gone.workerId) return 0;
-  const older = attemptsOf(state, job.id);
-  for (let attempt: AttemptRecord | undefined = gone; attempt !== undefined; ) {
-    if (attempt.epoch === newest.epoch) return newest.ranMs;
-    const adoptedEpoch: AttemptRecord["adoptedEpoch"] = attempt.adoptedEpoch;
-    attempt = adoptedEpoch === 0 ? undefined : older.find(({ epoch }) => epoch === adoptedEpoch);
-  }
-  return 0;
 }
 
 function withTroubled(state: CoreState, job: JobRecord, gone: AttemptRecord): JobRecord["troubledWorkers"] {

@@ -5,6 +5,7 @@ export { createState, type CreateStateInput, type StateSnapshot } from "./load.t
 export type * from "./model.ts";
 export type { ProofState } from "./proofs.ts";
 export * from "./reads.ts";
+export { findSource } from "./sources.ts";
 export type { CoreState } from "./state.ts";
 export { nextDeadlineMs, step } from "./step.ts";
 export { type JobRows, jobView } from "./views.ts";

@@ -15,8 +15,9 @@ import { stopAttempt } from "./attempts.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
 import { balanceOf, transfer } from "./ledger.ts";
-import type { JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
+import type { CheckpointRecord, JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
 import { newJobId } from "./random.ts";
+import { firstCheckpoint } from "./sources.ts";
 import type { CoreState } from "./state.ts";
 import { countUp, emit, emitJob, patchJob, put, refusal, refuse } from "./tables.ts";
 import { reportWorker } from "./workers.ts";
@@ -24,8 +25,12 @@ import { reportWorker } from "./workers.ts";
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 
 export function createJob(state: CoreState, event: Event<"job.create">): void {
-  const { actor, spec, vaultId, idempotency } = event;
+  const { actor, spec, vaultId, source, idempotency } = event;
   assert(!holdsSealed(spec), "secrets came to the core with their content");
+  assert(
+    (source === undefined) === (spec.fromCheckpoint === undefined),
+    "a checkpoint to begin from was not looked for",
+  );
   const repeated = seenBefore(state, actor, idempotency);
   if (repeated === REFUSED) return;
   if (repeated !== undefined) {
@@ -34,12 +39,19 @@ export function createJob(state: CoreState, event: Event<"job.create">): void {
     return;
   }
   const inputs = inputsOf(state, actor, spec);
-  const refused = refusalOf(state, actor, spec) ?? ("code" in inputs ? inputs : undefined);
+  const refused =
+    refusalOf(state, actor, spec) ??
+    ("code" in inputs ? inputs : undefined) ??
+    (source?.kind === "refused" ? source.refusal : undefined);
   if (refused !== undefined) {
     state.step.reply = { kind: "refused", refusal: refused };
     return;
   }
-  const job = accept(state, actor, spec, inputs as JobRecord["inputs"], vaultId ?? null);
+  const job = accept(state, actor, spec, {
+    inputs: inputs as JobRecord["inputs"],
+    vaultId: vaultId ?? null,
+    source: source?.kind === "found" ? source.checkpoint : null,
+  });
   remember(state, actor, idempotency, job.id);
   state.step.reply = { kind: "job", jobId: job.id, job, repeated: false };
 }
@@ -148,14 +160,14 @@ function inputsOf(state: CoreState, actor: Actor, spec: JobSpec): JobRecord["inp
   return inputs;
 }
 
+interface Belongings {
+  readonly inputs: JobRecord["inputs"];
+  readonly vaultId: JobRecord["vaultId"];
+  readonly source: CheckpointRecord | null;
+}
+
 /** Locks the money and queues the job: both or neither. */
-function accept(
-  state: CoreState,
-  actor: Actor,
-  spec: JobSpec,
-  inputs: JobRecord["inputs"],
-  vaultId: JobRecord["vaultId"],
-): JobRecord {
+function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId, source }: Belongings): JobRecord {
   const { amount, currency } = spec.priceMaxPerHour;
   const hold = holdFor(amount, spec.durationMaxS);
   const id = newJobId(state.meta);
@@ -175,7 +187,9 @@ function accept(
     troubledWorkers: [],
     creditedMs: 0,
     workLostMs: 0,
-    checkpoints: [],
+    checkpoints: source === null ? [] : [firstCheckpoint({ id }, source, state.nowMs)],
+    checkpointIntervalS: null,
+    fromCheckpoint: source === null ? null : { jobId: source.jobId, seq: source.seq },
     outputs: null,
     inputs,
     imageTree: ownUpload(state, actor, uploadedImage(spec.image))?.tree.manifestCid ?? null,
@@ -203,7 +217,10 @@ function accept(
   put(state, "jobs", id, job);
   armQueue(state, job);
   countUp(state, "jobsCreated");
-  emitJob(state, job, "queued", spec.name === undefined ? {} : { name: spec.name });
+  emitJob(state, job, "queued", {
+    ...(spec.name === undefined ? {} : { name: spec.name }),
+    ...(job.fromCheckpoint === null ? {} : { fromCheckpoint: job.fromCheckpoint }),
+  });
   emit(state, {
     channel: "wallet",
     kind: "hold",

@@ -119,7 +119,14 @@ export interface CheckpointRecord {
   readonly ranMs: number;
   readonly progress: number | null;
   readonly signature: string;
+  /** How long it took until all of it was stored, by the worker's word; missing where none was said. */
+  readonly shipMs?: number;
   readonly committedAtMs: number;
+}
+
+export interface CheckpointName {
+  readonly jobId: JobId;
+  readonly seq: number;
 }
 
 /** Why a job is being stopped by us while it runs. */
@@ -164,6 +171,10 @@ export interface JobRecord {
   readonly workLostMs: number;
   /** The committed ones that are kept, oldest first. */
   readonly checkpoints: readonly CheckpointRecord[];
+  /** Seconds between checkpoints while its worker's line does not keep up with those that were asked for; null where it does. */
+  readonly checkpointIntervalS: number | null;
+  /** The checkpoint of another job that its own first one is; null where it begins afresh. */
+  readonly fromCheckpoint: CheckpointName | null;
   readonly outputs: TreeRef | null;
   readonly inputs: readonly { readonly manifestCid: ChunkCid; readonly to: string }[];
   /** The archive of an image `upload:ID`; null for any other image. */

@@ -63,6 +63,8 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent, pl
     phase,
     epoch,
     rateMax: place.ratePerHour > job.rateMax ? place.ratePerHour : job.rateMax,
+    // Another machine has another line.
+    ...(adopts === undefined ? { checkpointIntervalS: null } : {}),
   });
   const { spec } = nextJob;
   assert(

@@ -72,7 +72,11 @@ export function standbyPrepared(state: CoreState, job: JobRecord, standby: Stand
   const newest = newestCheckpoint(job)?.seq ?? 0;
   const seq = Math.max(standby.checkpointSeq, Math.min(checkpointSeq, newest));
   if (phase === undefined) {
-    if (seq !== standby.checkpointSeq) put(state, "standbys", standby.id, { ...standby, checkpointSeq: seq });
+    if (seq === standby.checkpointSeq) return;
+    const behindMs = behind(job, standby, state.nowMs).behindMs;
+    put(state, "standbys", standby.id, { ...standby, checkpointSeq: seq });
+    const { id, workerId } = standby;
+    emitJob(state, job, "standby_checkpoint", { standbyId: id, workerId, seq, newestSeq: newest, behindMs }, standby);
     return;
   }
   put(state, "standbys", standby.id, { ...standby, phase, checkpointSeq: seq, readyAtMs: state.nowMs });
@@ -84,6 +88,20 @@ export function standbyPrepared(state: CoreState, job: JobRecord, standby: Stand
     { standbyId: standby.id, workerId: standby.workerId, checkpointSeq: seq },
     standby,
   );
+}
+
+/** How many committed checkpoints a standby has not unpacked yet, and for how long it lacks the oldest of those that are kept. */
+export function behind(
+  job: JobRecord,
+  standby: StandbyRecord,
+  nowMs: number,
+): { readonly checkpointsBehind: number; readonly behindMs: number } {
+  const newest = newestCheckpoint(job)?.seq ?? 0;
+  const lacking = job.checkpoints.find(({ seq }) => seq > standby.checkpointSeq);
+  return {
+    checkpointsBehind: Math.max(0, newest - standby.checkpointSeq),
+    behindMs: lacking === undefined ? 0 : Math.max(0, nowMs - Math.max(lacking.committedAtMs, standby.reservedAtMs)),
+  };
 }
 
 /** Nobody needs it any more. */

@@ -2,7 +2,10 @@
 import { attemptId, type Currency } from "@qubix/shared/domain";
 import { type JobView, showSealed, toWireMoney } from "@qubix/shared/protocol";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
+import { isActiveAttempt } from "./indexes.ts";
+import { behind } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
+import { workAtRiskMs } from "./work-at-risk.ts";
 
 /** A job with what belongs to it, from memory or from the store. */
 export interface JobRows {
@@ -27,6 +30,7 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     message: job.message,
     spec: specView(job),
     imageDigest: job.imageDigest,
+    fromCheckpoint: job.fromCheckpoint,
     epoch: job.epoch,
     workerId: current?.workerId ?? null,
     progress: progressOf(state, job),
@@ -40,9 +44,15 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
             seq: checkpoint.seq,
             epoch: checkpoint.epoch,
             bytes: checkpoint.tree.bytes,
+            bytesMoved: checkpoint.tree.bytesMoved,
             committedAt: wallOf(checkpoint.committedAtMs),
+            ageMs: state === null ? null : Math.max(0, state.nowMs - checkpoint.committedAtMs),
+            shipMs: checkpoint.shipMs ?? null,
           },
-    standby: standby === undefined ? null : standbyView(standby, currency),
+    checkpointIntervalS: job.checkpointIntervalS ?? job.spec.checkpoint.intervalS,
+    workAtRiskMs:
+      state === null || current === undefined || !isActiveAttempt(current) ? 0 : workAtRiskMs(state, job, current),
+    standby: standby === undefined ? null : standbyView(job, standby, state?.nowMs ?? standby.reservedAtMs),
     attempts: attempts.map((attempt) => attemptView(attempt, currency)),
     outputs: job.outputs === null ? null : { files: job.outputs.files, bytes: job.outputs.bytes },
     workLostMs: job.workLostMs,
@@ -83,10 +93,11 @@ function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attem
   };
 }
 
-function standbyView(standby: StandbyRecord, currency: Currency): NonNullable<JobView["standby"]> {
+function standbyView(job: JobRecord, standby: StandbyRecord, nowMs: number): NonNullable<JobView["standby"]> {
   const { id, workerId, providerId, phase, creditedMs, checkpointSeq } = standby;
-  const ratePerHour = toWireMoney(standby.ratePerHour, currency);
-  return { id, workerId, providerId, phase, ratePerHour, creditedMs, checkpointSeq };
+  const ratePerHour = toWireMoney(standby.ratePerHour, job.currency);
+  const lag = behind(job, standby, nowMs);
+  return { id, workerId, providerId, phase, ratePerHour, creditedMs, checkpointSeq, ...lag };
 }
 
 function settlementView({ settlement, currency }: JobRecord): JobView["settlement"] {

@@ -89,7 +89,11 @@ export const standbyViewSchema = z.object({
   phase: text,
   ratePerHour: wireMoneySchema,
   creditedMs: count,
+  /** On its disk, verified and unpacked; 0 for none. */
   checkpointSeq: count,
+  /** Committed checkpoints that it has not unpacked yet, and for how long it lacks the oldest of them. */
+  checkpointsBehind: count,
+  behindMs: count,
 });
 export const settlementLineSchema = z.object({
   account: text,
@@ -116,13 +120,33 @@ export const jobViewSchema = z.object({
   spec: z.record(z.string(), z.unknown()),
   /** What the image's tag stood for when the job first started (`sha256:…`): all its attempts run that. Null before, and where no registry named it. */
   imageDigest: nullableText,
+  /** The checkpoint of another job that it began from; its own checkpoints count on from 1, which is that one. */
+  fromCheckpoint: z.object({ jobId: text, seq: count }).nullable(),
   epoch: count,
   workerId: nullableText,
   progress: z.number().nullable(),
   retriesUsed: count,
   failoversUsed: count,
   creditedMs: count,
-  checkpoint: z.object({ seq: count, epoch: count, bytes: count, committedAt: text }).nullable(),
+  /** The newest committed one. */
+  checkpoint: z
+    .object({
+      seq: count,
+      epoch: count,
+      bytes: count,
+      /** What of it went over the worker's line: the rest was stored already. */
+      bytesMoved: count,
+      committedAt: text,
+      /** Since it was committed; null once the job has ended. */
+      ageMs: nullableCount,
+      /** How long it took until all of it was stored; null where nobody said. */
+      shipMs: nullableCount,
+    })
+    .nullable(),
+  /** Seconds between checkpoints now: as asked for, or longer while the worker's line does not keep up. */
+  checkpointIntervalS: count,
+  /** Work that would be lost if the worker died now: container time since the moment of the newest committed checkpoint. */
+  workAtRiskMs: count,
   standby: standbyViewSchema.nullable(),
   attempts: z.array(attemptViewSchema),
   outputs: treeViewSchema.nullable(),
@@ -177,6 +201,7 @@ export const checkpointViewSchema = z.object({
   workerId: text,
   bytes: count,
   bytesMoved: count,
+  shipMs: nullableCount,
   files: count,
   manifestCid: text,
   ranMs: count,

@@ -1,6 +1,6 @@
 // The job specification: what a consumer writes. Strict: an unknown field is an error that names it.
 import { z } from "zod";
-import { accountIdSchema, moneySchema, nameSchema, regionSchema, workerIdSchema } from "./common.ts";
+import { accountIdSchema, jobIdSchema, moneySchema, nameSchema, regionSchema, workerIdSchema } from "./common.ts";
 import { parseImageRef, uploadedImage } from "./image-ref.ts";
 
 const ENV_COUNT_MAX = 200;
@@ -137,6 +137,8 @@ export const jobSpecSchema = z
         keep: z.number().int().min(1).max(10).default(3),
       })
       .prefault({}),
+    /** Begin from a committed checkpoint of another job of the same account: that `seq`, or its newest. */
+    fromCheckpoint: z.strictObject({ job: jobIdSchema, seq: z.number().int().min(1).optional() }).optional(),
     standby: z.enum(["cold", "hot", "mirror"]).default("cold"),
     failover: z.enum(["speculative", "exclusive"]).optional(),
     isolation: z.enum(["standard", "sandboxed"]).default("standard"),

@@ -256,6 +256,10 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
     ranMs: ms,
     progress: z.number().min(0).max(1).nullable(),
     signature: base64urlSchema,
+    /** How long it took until all of it was stored. */
+    shipMs: ms.optional(),
+    /** Seconds between checkpoints from here on, where the line does not keep up with those that were asked for. */
+    intervalS: z.number().int().min(1).optional(),
   }),
   /** `offset`: bytes of this stream of this attempt before `text`. */
   z.strictObject({

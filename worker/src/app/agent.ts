@@ -125,7 +125,12 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       random: Math.random,
       heartbeatMs: () => heartbeatEveryMs(state.config, state.slots.size > 0),
     });
-    const bulk = createBulkLink({ identity: link, logger: ports.logger, random: Math.random });
+    const bulk = createBulkLink({
+      identity: link,
+      logger: ports.logger,
+      random: Math.random,
+      uplinkMbpsMax: () => owner.live.uplinkMbpsMax ?? null,
+    });
     const egress = createEgressOffer({ engine, logger: ports.logger, keeper }, ports.identity.workerId, config.egress);
     const runner = makeRunner({
       engine,

@@ -12,6 +12,9 @@ const MICRO_DIGITS = 6;
 /** The system's resolver asks no more than these. */
 const RESOLVERS_MAX = 3;
 const PORT_MAX = 65_535;
+/** A chunk of 1 MiB then takes a minute and a half. */
+const UPLINK_MBPS_LEAST = 0.1;
+const UPLINK_MBPS_MOST = 100_000;
 
 /** Flags that may be given several times; in a variable they are separated by commas. */
 const list = z.union([
@@ -62,6 +65,8 @@ export const startConfigSchema = z.object({
   diskMib: z.coerce.number().int().min(16).optional(),
   localImage: imageList.default([]),
   quietHours: quietHours.default([]),
+  /** Megabits (10⁶) a second that checkpoints, outputs and other bulk may take of the line outwards. Less than the least would not carry a job's state. */
+  uplinkMbpsMax: z.coerce.number().min(UPLINK_MBPS_LEAST).max(UPLINK_MBPS_MOST).optional(),
   registry: list.default([...REGISTRIES_ALLOWED_DEFAULT]),
   /** Also where they lie on this machine or in its network; `HOST` or `HOST:PORT`. */
   allowPrivateRegistry: list.transform((names) => names.map((name) => name.toLowerCase())).prefault([]),

@@ -61,6 +61,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--disk-mib <n>", "disk to offer in MiB (what is free, but a reserve)")
     .option("--local-image <name>", "a local image (tag local) that jobs may run; repeatable", collect)
     .option("--quiet-hours <hours>", 'no new work then, local time, e.g. "mon-fri 09:00-17:00"; repeatable', collect)
+    .option("--uplink-mbps-max <n>", "at most this many Mbit/s outwards for checkpoints and outputs (no cap)")
     .option("--registry <host>", "a registry to pull from, instead of the default list; repeatable", collect)
     .option(
       "--allow-private-registry <host[:port]>",
@@ -120,6 +121,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       collect,
     )
     .option("--quiet-hours <hours>", "hours without new work, instead of those before; repeatable; none", collect)
+    .option("--uplink-mbps-max <n>", "at most this many Mbit/s outwards for checkpoints and outputs; none: no cap")
     .option("--yield-gpu <on|off>", "take a GPU back while somebody else uses it")
     .option("--yield-gpu-ignore <name>", "a program whose use of a GPU does not count; repeatable; none", collect)
     .option("--yield-gpu-quiet-min <n>", "minutes of quiet until such a GPU is offered again")

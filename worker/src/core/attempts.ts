@@ -198,6 +198,7 @@ export function end(draft: Draft, slot: Slot, outcome: EndOutcome): void {
 /** Something the runner was asked for did not work. */
 export function noteFailed(draft: Draft, slot: Slot, outcome: EndOutcome): void {
   if (slot.phase === "ended" || slot.phase === "removing") return;
+  if (isOvertaken(draft, slot, outcome)) return fetchNewer(draft, slot);
   if (slot.attempt === null) {
     assert(slot.standbyId !== null, `slot ${slot.id} is neither attempt nor standby`);
     const { code, message } = failureText(outcome);
@@ -209,6 +210,23 @@ export function noteFailed(draft: Draft, slot: Slot, outcome: EndOutcome): void 
   if (slot.end !== null) pursue(draft, slot);
   else if (slot.stopping !== null) end(draft, slot, stoppedOutcome(slot));
   else end(draft, slot, outcome);
+}
+
+/** What it was fetching is perhaps no longer kept, because the job has newer ones. */
+function isOvertaken(draft: Draft, slot: Slot, outcome: EndOutcome): boolean {
+  if (slot.phase !== "preparing" && slot.phase !== "ready") return false;
+  if (outcome.kind !== "worker_failed" || outcome.code !== "restore_failed") return false;
+  const restoringSeq = liveOf(draft.state, slot).restoringSeq ?? 0;
+  return restoringSeq > 0 && (slot.checkpoint?.seq ?? 0) > restoringSeq;
+}
+
+/** Goes on with the newest. Each try needs a newer one, so this ends. */
+function fetchNewer(draft: Draft, slot: Slot): void {
+  liveOf(draft.state, slot).restoringSeq = null;
+  // What was unpacked before may be half replaced.
+  const next = update(draft, slot, { unpackedSeq: 0 });
+  if (next.phase === "preparing") prepare(draft, next);
+  else restore(draft, next);
 }
 
 function failureText(outcome: EndOutcome): { readonly code: string; readonly message: string } {

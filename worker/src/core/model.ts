@@ -58,6 +58,10 @@ export interface PendingCheckpoint {
   readonly ranMs: number;
   readonly progress: number | null;
   readonly entry: EntryKey;
+  /** How long it took to ship. Missing in rows of older versions. */
+  readonly shipMs?: number;
+  /** Seconds between checkpoints from here on, where that is longer than asked for. */
+  readonly intervalS?: number;
 }
 
 export type StopReason = "cancelled" | "deadline" | "drain" | "contact_loss" | "reclaimed";
@@ -198,6 +202,8 @@ export type WorkerEffect =
     }
   /** This entry is committed: older ones can go. */
   | { readonly kind: "committed"; readonly slotId: SlotId; readonly entry: EntryKey }
+  /** A line of the agent's own in the job's log. */
+  | { readonly kind: "note"; readonly slotId: SlotId; readonly text: string }
   /** Upload what matches the output patterns; answer `outputs` or `failed`. */
   | { readonly kind: "collect"; readonly slotId: SlotId; readonly jobId: JobId }
   /** Kill and delete the container and its folders; answer `removed`. */

@@ -205,6 +205,7 @@ function answer(bench: Bench, effect: ReturnType<Bench["give"]>[number]): Return
     case "follow":
     case "stop":
     case "committed":
+    case "note":
       return [];
     default:
       return unreachable(effect);

@@ -98,6 +98,6 @@ export function tell(draft: Draft, slot: Slot): void {
 
 export function tellPending(draft: Draft, slot: Slot): void {
   if (slot.attempt === null || slot.pending === null) return;
-  const { seq, parentSeq, tree, ranMs, progress } = slot.pending;
-  send(draft, { kind: "checkpoint", attempt: slot.attempt, seq, parentSeq, tree, ranMs, progress });
+  const { entry: _, ...checkpoint } = slot.pending;
+  send(draft, { kind: "checkpoint", attempt: slot.attempt, ...checkpoint });
 }

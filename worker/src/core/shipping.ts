@@ -3,6 +3,7 @@ import { assert } from "@qubix/shared/runtime";
 import type { FolderEntry, Slot, WorkerCoreEvent } from "./model.ts";
 import { type Draft, emit, liveOf, update, type WorkerState } from "./state.ts";
 import { tell, tellPending } from "./reports.ts";
+import { nextStretch, spacingNote } from "./spacing.ts";
 
 type Shipped = Extract<WorkerCoreEvent, { kind: "shipped" }>;
 
@@ -22,7 +23,8 @@ export function shipAtMs(state: WorkerState, slot: Slot): number | null {
   const live = liveOf(state, slot);
   if (state.sessionId === null || live.newest === null || live.shipping !== null || slot.pending !== null) return null;
   if (slot.phase === "running" && slot.stopping === null) {
-    const spacedMs = live.lastShipStartMs === null ? 0 : live.lastShipStartMs + slot.run.checkpointIntervalS * 1000;
+    const spacedMs =
+      live.lastShipStartMs === null ? 0 : live.lastShipStartMs + slot.run.checkpointIntervalS * 1000 * live.stretch;
     return Math.max(spacedMs, live.shipAgainMs);
   }
   return isLastChance(state, slot) ? live.shipAgainMs : null;
@@ -45,6 +47,7 @@ function ship(draft: Draft, slot: Slot): void {
   assert(newest !== null, "nothing to ship");
   live.shipping = newest.entry;
   live.lastShipStartMs = draft.nowMs;
+  live.shipCut = false;
   const { entry, ranMs, progress } = newest;
   emit(draft, { kind: "ship", slotId: slot.id, jobId: slot.jobId, entry, ranMs, progress });
 }
@@ -67,9 +70,32 @@ export function noteShipped(draft: Draft, slot: Slot, event: Shipped): void {
   if (live.newest?.entry === event.entry) live.newest = null;
   if (slot.phase !== "running" && slot.phase !== "collecting") return;
   const { entry, tree, ranMs, progress } = event;
+  const shipMs = live.lastShipStartMs === null ? 0 : draft.nowMs - live.lastShipStartMs;
+  space(draft, slot, shipMs);
+  const { checkpointIntervalS } = slot.run;
   const parentSeq = slot.committedSeq;
-  const pending = { seq: parentSeq + 1, parentSeq, tree, ranMs, progress, entry };
+  const pending = {
+    seq: parentSeq + 1,
+    parentSeq,
+    tree,
+    ranMs,
+    progress,
+    entry,
+    shipMs,
+    ...(live.stretch === 1 ? {} : { intervalS: checkpointIntervalS * live.stretch }),
+  };
   tellPending(draft, update(draft, slot, { pending }));
+}
+
+/** Takes checkpoints further apart, or closer again, by how long this one took. */
+function space(draft: Draft, slot: Slot, shipMs: number): void {
+  const live = liveOf(draft.state, slot);
+  if (slot.phase !== "running" || live.shipCut) return;
+  const askedS = slot.run.checkpointIntervalS;
+  const before = live.stretch;
+  live.stretch = nextStretch(askedS * 1_000, before, shipMs, live.newest !== null);
+  if (live.stretch === before) return;
+  emit(draft, { kind: "note", slotId: slot.id, text: spacingNote(askedS, before, live.stretch, shipMs) });
 }
 
 export function noteShipFailed(draft: Draft, slot: Slot, entry: string): void {

@@ -17,6 +17,10 @@ export interface Live {
   /** The entry that is being uploaded. */
   shipping: EntryKey | null;
   lastShipStartMs: number | null;
+  /** The session closed while it was being shipped: how long that took says nothing of the line's speed. */
+  shipCut: boolean;
+  /** How many of the asked intervals lie between two checkpoints; see `spacing.ts`. */
+  stretch: number;
   /** No shipping before this, after a failed one. */
   shipAgainMs: number;
   /** Failed shippings since the container ended. */
@@ -66,6 +70,8 @@ export function newLive(): Live {
     newest: null,
     shipping: null,
     lastShipStartMs: null,
+    shipCut: false,
+    stretch: 1,
     shipAgainMs: 0,
     shipFailures: 0,
     restoringSeq: null,

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { StandbyId } from "@qubix/shared/domain";
 import type { ContainerFound, Slot } from "./model.ts";
 import { helloOf } from "./reports.ts";
+import { shipAtMs } from "./shipping.ts";
 import { nextDeadlineMs } from "./step.ts";
 import {
   ATTEMPT,
@@ -224,6 +225,75 @@ describe("checkpoints", () => {
   });
 });
 
+describe("checkpoints on a line that does not keep up", () => {
+  /** The job saves, and again while that is shipped, which takes this long; returns what was told, and goes on when the next may be shipped. */
+  function save(bench: Bench, entry: string, tookMs: number) {
+    const { nowMs } = bench;
+    bench.give({ kind: "entry", slotId: ID, entry, ranMs: nowMs, progress: null });
+    bench.give({ kind: "timer" });
+    bench.nowMs = nowMs + tookMs;
+    bench.give({ kind: "entry", slotId: ID, entry: `${entry}+`, ranMs: bench.nowMs, progress: null });
+    const effects = bench.give({ kind: "shipped", slotId: ID, entry, tree: treeOf(1), ranMs: nowMs, progress: null });
+    const [told] = messages(effects);
+    if (told?.kind !== "checkpoint") throw new Error("no checkpoint was told");
+    bench.give({ kind: "acknowledged", message: told });
+    const notes = effects.flatMap((effect) => (effect.kind === "note" ? [effect.text] : []));
+    return { shipMs: told.shipMs, intervalS: told.intervalS, notes };
+  }
+
+  it("lie further apart until shipping fits in between, and as asked again when it is quick; the job and the orchestrator are told", () => {
+    const bench = running();
+    const slow = save(bench, "a", 70_000);
+    expect(slow).toMatchObject({ shipMs: 70_000, intervalS: 120 });
+    expect(slow.notes).toEqual([
+      "qubix: shipping the last checkpoint took 70.0 s, longer than the time between two of them: one is taken every 120 s from now on (30 s were asked for), always the newest.\n",
+    ]);
+    // The one that waits is not shipped before its time.
+    expect(nextShipMs(bench)).toBe(120_000);
+    bench.nowMs = 120_000;
+    expect(save(bench, "b", 65_000)).toMatchObject({ intervalS: 120, notes: [] });
+    bench.nowMs = 240_000;
+    const quick = save(bench, "c", 2_000);
+    expect(quick).toMatchObject({ shipMs: 2_000, intervalS: undefined });
+    expect(quick.notes).toEqual([
+      "qubix: checkpoints are shipped quickly again (2.0 s): one is taken every 30 s from now on, as asked for.\n",
+    ]);
+    expect(nextShipMs(bench)).toBe(270_000);
+  });
+
+  it("lie no more than eight intervals apart, and as asked where the job saves no oftener than the line takes them", () => {
+    const bench = running();
+    expect(save(bench, "a", 3_600_000)).toMatchObject({ intervalS: 240 });
+    const seldom = running();
+    seldom.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 0, progress: null });
+    seldom.nowMs = 70_000;
+    const [told] = messages(
+      seldom.give({ kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 0, progress: null }),
+    );
+    expect(told).toMatchObject({ kind: "checkpoint", shipMs: 70_000 });
+    expect(told).not.toHaveProperty("intervalS");
+  });
+
+  it("are not judged by one whose shipping a cut line interrupted", () => {
+    const bench = running();
+    bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 0, progress: null });
+    bench.give({ kind: "closed" });
+    bench.nowMs = 300_000;
+    bench.give({ kind: "opened", sessionId: SESSION, contactLossS: 60 });
+    bench.give({ kind: "entry", slotId: ID, entry: "b", ranMs: 300_000, progress: null });
+    const [told] = messages(
+      bench.give({ kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 0, progress: null }),
+    );
+    expect(told).not.toHaveProperty("intervalS");
+  });
+
+  /** When the next checkpoint is due, whatever heartbeats are before it. */
+  function nextShipMs(bench: Bench): number | null {
+    const slot = bench.state.slots.get(ID);
+    return slot === undefined ? null : shipAtMs(bench.state, slot);
+  }
+});
+
 describe("what an image's tag stood for", () => {
   const [one, two] = ["sha256:1", "sha256:2"];
   const prepare = (imageDigest: string) =>
@@ -298,6 +368,35 @@ describe("a standby", () => {
     expect(kinds(bench.give({ kind: "message", message: promote }))).toEqual(["restore"]);
     const prepared = { kind: "prepared", slotId: STANDBY_SLOT, checkpointSeq: 2, entry: "e" } as const;
     expect(kinds(bench.give(prepared))).toEqual(["start"]);
+  });
+
+  it("that can no longer fetch a checkpoint goes on with the newest one that it was told of meanwhile", () => {
+    const outcome = { kind: "worker_failed", code: "restore_failed", message: "not kept" } as const;
+    const told = (seq: number) =>
+      ({
+        kind: "message",
+        message: { kind: "standby.checkpoint", standbyId: STANDBY, checkpoint: checkpointOf(seq) },
+      }) as const;
+    const bench = standby();
+    bench.give(told(1));
+    expect(bench.give(told(2))).toEqual([]);
+    expect(bench.give(told(3))).toEqual([]);
+    const [again] = bench.give({ kind: "failed", slotId: STANDBY_SLOT, outcome });
+    expect(again).toMatchObject({ kind: "restore", checkpoint: { seq: 3 } });
+    expect(kinds(bench.give({ kind: "failed", slotId: STANDBY_SLOT, outcome }))).toEqual([
+      "send standby.failed",
+      "remove",
+    ]);
+    const promoted = standby();
+    promoted.give(told(1));
+    promoted.give({
+      kind: "message",
+      message: { kind: "promote", standbyId: STANDBY, attempt: attemptOf(2), checkpoint: checkpointOf(2) },
+    });
+    const [prepare] = promoted.give({ kind: "failed", slotId: STANDBY_SLOT, outcome });
+    expect(prepare).toMatchObject({ kind: "prepare", checkpoint: { seq: 2 } });
+    const prepared = { kind: "prepared", slotId: STANDBY_SLOT, checkpointSeq: 2, entry: "e" } as const;
+    expect(kinds(promoted.give(prepared))).toEqual(["start"]);
   });
 
   it("that cannot be prepared says so and is removed", () => {

@@ -58,6 +58,7 @@ function apply(draft: Draft, event: WorkerCoreEvent): void {
     case "closed":
       state.sessionId = null;
       state.apartSinceMs ??= draft.nowMs;
+      for (const live of state.live.values()) live.shipCut = true;
       return;
     case "message":
       return obey(draft, event.message);

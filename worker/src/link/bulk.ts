@@ -16,6 +16,7 @@ import {
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import { createBackoff } from "./backoff.ts";
 import { type LinkIdentity, openSocket, textOf } from "./handshake.ts";
+import { createPacer, type Pacer } from "./pacer.ts";
 import { createWindow } from "./window.ts";
 
 /** A line on which a request gets no answer for this long is opened anew. */
@@ -53,6 +54,8 @@ interface Line {
   readonly socket: WebSocket;
   readonly waiting: Map<number, Waiting>;
   nextReq: number;
+  /** Settles when the last request has left: the bytes of one follow its header, and nothing comes between. */
+  sent: Promise<void>;
   heardAtMs: number;
   /** The answer whose bytes are arriving. */
   arriving: {
@@ -67,8 +70,16 @@ export function createBulkLink(ports: {
   readonly identity: LinkIdentity;
   readonly logger: Logger;
   random(): number;
+  /** The owner's cap on what leaves, in megabits (10⁶) a second; null for none. Asked again for every frame. */
+  uplinkMbpsMax?(): number | null;
 }): BulkLink {
   const life = new AbortController();
+  const pacer = createPacer({
+    mbpsMax: () => ports.uplinkMbpsMax?.() ?? null,
+    frameBytesMax: BULK_FRAME_BYTES_MAX,
+    nowMs: () => performance.now(),
+    after: (ms, act) => void setTimeout(act, ms).unref(),
+  });
   const window = createWindow({
     bytesMax: BULK_WINDOW_BYTES_MAX,
     requestsMax: REQUESTS_MAX,
@@ -84,7 +95,7 @@ export function createBulkLink(ports: {
       const open = await opened(signal);
       const payload = way === "up" ? randomBytes(bytes) : null;
       const begunMs = performance.now();
-      accepted(await ask(open, { kind: `measure.${way}`, bytes }, payload, signal));
+      accepted(await ask(open, pacer, { kind: `measure.${way}`, bytes }, payload, signal));
       return performance.now() - begunMs;
     } finally {
       busy -= 1;
@@ -100,7 +111,7 @@ export function createBulkLink(ports: {
         signal.throwIfAborted();
         try {
           const open = await opened(signal);
-          return accepted(await ask(open, body, payload, signal));
+          return accepted(await ask(open, pacer, body, payload, signal));
         } catch (error) {
           signal.throwIfAborted();
           if (!isLineLost(error) || lost >= LINES_LOST_MAX) throw error;
@@ -133,7 +144,14 @@ export function createBulkLink(ports: {
   }
 
   function hold(socket: WebSocket): Line {
-    const own: Line = { socket, waiting: new Map(), nextReq: 1, heardAtMs: performance.now(), arriving: null };
+    const own: Line = {
+      socket,
+      waiting: new Map(),
+      nextReq: 1,
+      sent: Promise.resolve(),
+      heardAtMs: performance.now(),
+      arriving: null,
+    };
     const watch = setInterval(() => {
       if (own.waiting.size > 0 && performance.now() - own.heardAtMs > ANSWER_TIMEOUT_MS) socket.terminate();
     }, ANSWER_TIMEOUT_MS / 10);
@@ -185,7 +203,13 @@ export function createBulkLink(ports: {
   };
 }
 
-function ask(own: Line, body: RequestBody, payload: Uint8Array | null, signal: AbortSignal): Promise<Answer> {
+function ask(
+  own: Line,
+  pacer: Pacer,
+  body: RequestBody,
+  payload: Uint8Array | null,
+  signal: AbortSignal,
+): Promise<Answer> {
   if (own.socket.readyState !== own.socket.OPEN) return Promise.reject(lineLost());
   const req = own.nextReq++;
   // A line that was idle has been silent for long: the answer's time begins now.
@@ -193,13 +217,27 @@ function ask(own: Line, body: RequestBody, payload: Uint8Array | null, signal: A
   const answer = new Promise<Answer>((resolve, reject) =>
     own.waiting.set(req, { isMeasure: body.kind === "measure.down", resolve, reject }),
   );
-  own.socket.send(JSON.stringify({ ...body, req }));
-  if (payload !== null) {
-    for (let at = 0; at < payload.length; at += BULK_FRAME_BYTES_MAX) {
-      own.socket.send(payload.subarray(at, at + BULK_FRAME_BYTES_MAX));
-    }
-  }
+  // Who asked may give up meanwhile: what has begun to leave leaves whole all the same, or the line would be of no use to others.
+  own.sent = own.sent.then(() => transmit(own, pacer, JSON.stringify({ ...body, req }), payload));
   return raceAbort(answer, signal);
+}
+
+/** Sends a header and what belongs to it, as fast as the owner allows. A line that closes meanwhile has told those who wait. */
+async function transmit(own: Line, pacer: Pacer, header: string, payload: Uint8Array | null): Promise<void> {
+  if (own.socket.readyState !== own.socket.OPEN) return;
+  own.socket.send(header);
+  if (payload === null) return;
+  for (let at = 0; at < payload.length; at += BULK_FRAME_BYTES_MAX) {
+    const frame = payload.subarray(at, at + BULK_FRAME_BYTES_MAX);
+    const wait = pacer.take(frame.length);
+    if (wait !== null) {
+      await wait;
+      // We were the slow ones, not the line.
+      own.heardAtMs = performance.now();
+    }
+    if (own.socket.readyState !== own.socket.OPEN) return;
+    own.socket.send(frame);
+  }
 }
 
 /** False for what does not belong here. */

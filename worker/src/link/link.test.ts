@@ -263,6 +263,52 @@ describe("the bulk socket", () => {
     await expect(bulk.measure("down", 1, never)).rejects.toMatchObject({ code: "measured_too_often" });
   });
 
+  it("keeps to the owner's cap, which may change at any time, and mixes nothing up", async () => {
+    let mbps: number | null = 16;
+    bulk.stop();
+    bulk = createBulkLink({
+      identity: identityFor(orchestrator, key),
+      logger,
+      random: () => 0,
+      uplinkMbpsMax: () => mbps,
+    });
+    const pieces = [300_000, 200_000, 500_000].map((bytes) => randomBytes(bytes));
+    const names = ["a", "b", "c"].map((letter) => `bafkrei${letter.repeat(52)}` as ChunkCid);
+    const sendAll = async () => {
+      const begunMs = performance.now();
+      await Promise.all([
+        ...pieces.map((bytes, n) => bulk.put(JOB, names[n] ?? cid(n), bytes, never)),
+        bulk.missing(JOB, names, never),
+      ]);
+      return performance.now() - begunMs;
+    };
+    // A million bytes at two million a second, less one frame.
+    expect(await sendAll()).toBeGreaterThan(450);
+    expect(pieces.every((bytes, n) => orchestrator.chunks.get(names[n] ?? cid(n))?.equals(bytes))).toBe(true);
+    mbps = null;
+    expect(await sendAll()).toBeLessThan(450);
+    expect(orchestrator.welcomed.bulk).toBe(1);
+  });
+
+  it("finishes a chunk that nobody waits for any more, so that the line serves others", async () => {
+    bulk.stop();
+    bulk = createBulkLink({
+      identity: identityFor(orchestrator, key),
+      logger,
+      random: () => 0,
+      uplinkMbpsMax: () => 8,
+    });
+    const abort = new AbortController();
+    const given = bulk.put(JOB, cid(1), randomBytes(300_000), abort.signal);
+    await expect.poll(() => orchestrator.requests).toHaveLength(1);
+    abort.abort(new Error("enough"));
+    await expect(given).rejects.toThrow("enough");
+    const bytes = randomBytes(1_000);
+    await bulk.put(JOB, cid(2), bytes, never);
+    expect(orchestrator.chunks.get(cid(2))?.equals(bytes)).toBe(true);
+    expect(orchestrator.welcomed.bulk).toBe(1);
+  });
+
   it("says what was refused", async () => {
     await expect(bulk.get(JOB, cid(1), never)).rejects.toMatchObject({ code: "chunk_unknown" });
   });

@@ -96,6 +96,8 @@ export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): 
           return carryOut("ship", runner.ship(effect.jobId, effect.entry, effect.ranMs, effect.progress));
         case "committed":
           return carryOut("committed", runner.committed(effect.entry));
+        case "note":
+          return runner.note(effect.text);
         case "collect":
           if (slot !== undefined) carryOut("collect", runner.collect(effect.jobId, slot.run));
           return;

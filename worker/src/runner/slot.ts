@@ -77,6 +77,8 @@ export interface SlotRunner {
   stop(graceS: number): Promise<void>;
   ship(jobId: JobId, entry: EntryKey, ranMs: number, progress: number | null): Promise<void>;
   committed(entry: EntryKey): Promise<void>;
+  /** A line of the agent's own in the job's log. */
+  note(text: string): void;
   collect(jobId: JobId, run: RunSpec): Promise<void>;
   remove(): Promise<void>;
   opened(): void;
@@ -498,6 +500,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         logger.warn({ event: "cleanup_failed", err: error }, "old checkpoints stay"),
       );
     },
+    note: tellJob,
     collect: (jobId, run) =>
       attemptTo(
         () => collect(jobId, run),

@@ -30,6 +30,7 @@ export const listCheckpoints: Handler<object> = async (session, [id = ""]) => {
         { title: "FILES", value: (item) => String(item.files), align: "right" },
         { title: "SIZE", value: (item) => formatBytes(item.bytes), align: "right" },
         { title: "MOVED", value: (item) => formatBytes(item.bytesMoved), align: "right" },
+        { title: "TOOK", value: (item) => (item.shipMs === null ? "-" : formatDuration(item.shipMs)), align: "right" },
         { title: "RAN", value: (item) => formatDuration(item.ranMs), align: "right" },
         { title: "PROGRESS", value: (item) => formatProgress(item.progress), align: "right" },
         { title: "COMMITTED", value: (item) => formatAgo(item.committedAt, now) },
@@ -42,8 +43,8 @@ export const listCheckpoints: Handler<object> = async (session, [id = ""]) => {
 };
 
 export const getCheckpoint: Handler<{ readonly output?: string }> = async (session, [name = ""], options) => {
-  const { job, seq } = parseCheckpointName(name);
-  const checkpoint = await findCheckpoint(session, { job, seq });
+  const { job, seq } = parseCheckpointName(name, "the checkpoint");
+  const checkpoint = await findCheckpoint(session, seq === undefined ? { job } : { job, seq });
   const folder = options.output ?? `${job}-${checkpoint.seq}`;
   const files = await downloadCheckpoint(session.client, job, checkpoint.seq, folder, {
     onFile: (file) => {
@@ -60,7 +61,7 @@ export const getCheckpoint: Handler<{ readonly output?: string }> = async (sessi
 };
 
 export const removeCheckpoints: Handler<object> = async (session, [name = ""]) => {
-  const { job, seq } = parseCheckpointName(name);
+  const { job, seq } = parseCheckpointName(name, "the checkpoint");
   const wanted = seq === undefined ? await removable(session, job) : [seq];
   for (const each of wanted) {
     await session.client.jobs.removeCheckpoint(job, each);

@@ -16,6 +16,7 @@ const QUEUED: JobView = {
   message: null,
   spec: { image: "qubix/tiny:local" },
   imageDigest: null,
+  fromCheckpoint: null,
   epoch: 0,
   workerId: null,
   progress: null,
@@ -23,6 +24,8 @@ const QUEUED: JobView = {
   failoversUsed: 0,
   creditedMs: 0,
   checkpoint: null,
+  checkpointIntervalS: 30,
+  workAtRiskMs: 0,
   standby: null,
   attempts: [],
   outputs: null,
@@ -44,7 +47,15 @@ const SUCCEEDED: JobView = {
   progress: 1,
   failoversUsed: 1,
   creditedMs: 25_000,
-  checkpoint: { seq: 7, epoch: 2, bytes: 67_108_864, committedAt: "2026-01-01T00:00:50.000Z" },
+  checkpoint: {
+    seq: 7,
+    epoch: 2,
+    bytes: 67_108_864,
+    bytesMoved: 1_048_576,
+    committedAt: "2026-01-01T00:00:50.000Z",
+    ageMs: null,
+    shipMs: 800,
+  },
   attempts: [
     { ...attempt, epoch: 1, workerId: "wrk-a", phase: "lost", creditedMs: 10_300, fromCheckpointSeq: 0 },
     { ...attempt, epoch: 2, workerId: "wrk-b", phase: "ended", creditedMs: 14_700, fromCheckpointSeq: 3, exitCode: 0 },
@@ -99,7 +110,44 @@ test("a job's page names what is known and leaves out what is not", () => {
   const text = formatJob(SUCCEEDED, NOW, plain);
   expect(text).toContain("Phase       succeeded (completed)");
   expect(text).toContain("Work lost   1.2 s");
-  expect(text).toContain("Checkpoint  7 (64 MiB, 10 s ago)");
+  expect(text).toContain("Checkpoint  7 (64 MiB, 1 MiB moved in 800 ms, 10 s ago)");
   expect(text).toMatch(/2 {2}wrk-b {3}ended {2}0\.12 USD\/h {6}14 s {2}checkpoint 3 {3}0$/m);
   expect(formatJob(QUEUED, NOW, plain)).not.toMatch(/Work lost|Standby|Message|EPOCH/);
+});
+
+test("a running job's page says what would be lost now, and how far its standby is", () => {
+  const running: JobView = {
+    ...QUEUED,
+    phase: "running",
+    spec: { ...QUEUED.spec, checkpoint: { intervalS: 30, keep: 3 } },
+    checkpoint: {
+      seq: 4,
+      epoch: 1,
+      bytes: 1_048_576,
+      bytesMoved: 0,
+      committedAt: "2026-01-01T00:00:50.000Z",
+      ageMs: 12_000,
+      shipMs: null,
+    },
+    checkpointIntervalS: 60,
+    workAtRiskMs: 13_000,
+    standby: {
+      id: "job-000001-abcd/s1",
+      workerId: "wrk-b",
+      providerId: "acc-3",
+      phase: "ready",
+      ratePerHour: usd("30000"),
+      creditedMs: 0,
+      checkpointSeq: 3,
+      checkpointsBehind: 1,
+      behindMs: 12_000,
+    },
+  };
+  const text = formatJob(running, NOW, plain);
+  expect(text).toContain("Checkpoint  4 (1 MiB, 0 B moved, 12 s ago)");
+  expect(text).toContain("Interval    every 60 s, because the machine's line is too slow for every 30 s");
+  expect(text).toContain("At risk     13 s of work since the newest checkpoint");
+  expect(text).toContain("Standby     ready on wrk-b at 0.03 USD/h, checkpoint 3, 1 behind for 12 s");
+  const asked = formatJob({ ...running, checkpointIntervalS: 30 }, NOW, plain);
+  expect(asked).toContain("Interval    every 30 s\n");
 });

@@ -1,6 +1,7 @@
 // A job for people: a row of the list, its details, its settlement.
 import type { JobView } from "@qubix/shared/protocol";
 import { formatUnits } from "@qubix/shared/domain";
+import { hasEnded } from "../../sdk/types.ts";
 import type { Colors } from "../session.ts";
 import { type Column, formatFields, formatTable } from "./table.ts";
 import { formatAgo, formatBytes, formatDuration, formatMoney, formatProgress, formatRate, plural } from "./units.ts";
@@ -41,21 +42,20 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
     ["Phase", job.reason === null ? phase : `${phase} (${job.reason.replaceAll("_", " ")})`],
     ["Message", job.message],
     ["Image", typeof job.spec["image"] === "string" ? job.spec["image"] : null],
+    ["Began from", job.fromCheckpoint && `checkpoint ${job.fromCheckpoint.seq} of ${job.fromCheckpoint.jobId}`],
     ["Worker", job.workerId],
     ["Progress", job.progress === null ? null : formatProgress(job.progress)],
     ["Ran", formatDuration(job.creditedMs)],
     ["Work lost", job.workLostMs === 0 ? null : formatDuration(job.workLostMs)],
     ["Failovers", job.failoversUsed === 0 ? null : String(job.failoversUsed)],
     ["Retries", job.retriesUsed === 0 ? null : String(job.retriesUsed)],
+    ["Checkpoint", checkpoint && checkpointText(checkpoint, nowMs)],
+    ["Interval", hasEnded(job.phase) ? null : intervalText(job)],
     [
-      "Checkpoint",
-      checkpoint && `${checkpoint.seq} (${formatBytes(checkpoint.bytes)}, ${formatAgo(checkpoint.committedAt, nowMs)})`,
+      "At risk",
+      job.workAtRiskMs === 0 ? null : `${formatDuration(job.workAtRiskMs)} of work since the newest checkpoint`,
     ],
-    [
-      "Standby",
-      standby &&
-        `${standby.phase} on ${standby.workerId} at ${formatRate(standby.ratePerHour)}, checkpoint ${standby.checkpointSeq}`,
-    ],
+    ["Standby", standby && standbyText(standby)],
     ["Outputs", outputs && `${plural(outputs.files, "file")}, ${formatBytes(outputs.bytes)}`],
     ["Created", `${job.createdAt} (${formatAgo(job.createdAt, nowMs)})`],
     ["Started", job.startedAt],
@@ -65,6 +65,27 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
   if (job.attempts.length > 0) parts.push(formatAttempts(job, colors));
   parts.push(formatSettlement(job, colors));
   return parts.join("\n\n");
+}
+
+function checkpointText(checkpoint: NonNullable<JobView["checkpoint"]>, nowMs: number): string {
+  const { seq, bytes, bytesMoved, ageMs, shipMs, committedAt } = checkpoint;
+  const age = ageMs === null ? formatAgo(committedAt, nowMs) : `${formatDuration(ageMs)} ago`;
+  const took = shipMs === null ? "" : ` in ${formatDuration(shipMs)}`;
+  return `${seq} (${formatBytes(bytes)}, ${formatBytes(bytesMoved)} moved${took}, ${age})`;
+}
+
+function intervalText({ checkpointIntervalS, spec }: JobView): string {
+  const every = `every ${checkpointIntervalS} s`;
+  const { intervalS } = (spec["checkpoint"] ?? {}) as { readonly intervalS?: number };
+  if (intervalS === undefined || checkpointIntervalS <= intervalS) return every;
+  return `${every}, because the machine's line is too slow for every ${intervalS} s`;
+}
+
+function standbyText(standby: NonNullable<JobView["standby"]>): string {
+  const { phase, workerId, ratePerHour, checkpointSeq, checkpointsBehind, behindMs } = standby;
+  const has = checkpointSeq === 0 ? "no checkpoint yet" : `checkpoint ${checkpointSeq}`;
+  const behind = checkpointsBehind === 0 ? "" : `, ${checkpointsBehind} behind for ${formatDuration(behindMs)}`;
+  return `${phase} on ${workerId} at ${formatRate(ratePerHour)}, ${has}${behind}`;
 }
 
 function formatAttempts(job: JobView, colors: Colors): string {

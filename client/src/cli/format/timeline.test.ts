@@ -69,6 +69,23 @@ test.each([
   [event(1, 0, "stopping", { reason: "deadline" }), "stopping: its duration is used up"],
   [event(1, 0, "failed", { reason: "exit_code", message: "Exit code 3." }), "failed: Exit code 3."],
   [event(1, 0, "checkpoint", {}), "checkpoint ?"],
+  [event(1, 0, "checkpoint", { seq: 2, bytes: 1_048_576, shipMs: 300 }), "checkpoint 2 (1 MiB, in 300 ms)"],
+  [
+    event(1, 0, "checkpoint_interval", { askedS: 30, effectiveS: 60, why: "uplink_slow", shipMs: 41_000 }),
+    "checkpoints every 60 s from here on instead of 30 s: the machine's line does not keep up, the last one took 41 s",
+  ],
+  [
+    event(1, 0, "checkpoint_interval", { askedS: 30, effectiveS: 30, why: "uplink_quick", shipMs: 900 }),
+    "checkpoints every 30 s from here on, as asked for, the last one took 900 ms",
+  ],
+  [
+    event(1, 0, "standby_checkpoint", { workerId: "w", seq: 2, behindMs: 400 }),
+    "standby on w has checkpoint 2, 400 ms after its commit",
+  ],
+  [
+    event(1, 0, "queued", { fromCheckpoint: { jobId: "job-1", seq: 3 } }),
+    "queued, to begin from checkpoint 3 of job-1",
+  ],
   [event(1, 0, "settled", {}), "settled"],
 ])("%#", (entry, text) => expect(describeEvent(entry, "USD")).toBe(text));
 

@@ -94,6 +94,14 @@ class EventData {
     return seq === 0 ? " from the beginning" : ` from checkpoint ${seq}`;
   }
 
+  /** A job's checkpoint, as `{ jobId, seq }`. */
+  checkpointName(key: string): { readonly jobId: string; readonly seq: number } | undefined {
+    const value = this.#event.data[key];
+    if (typeof value !== "object" || value === null) return undefined;
+    const { jobId, seq } = value as { readonly jobId?: unknown; readonly seq?: unknown };
+    return typeof jobId === "string" && typeof seq === "number" ? { jobId, seq } : undefined;
+  }
+
   because(...keys: readonly string[]): string {
     const why = keys.map((key) => this.text(key)).find((text) => text !== undefined);
     return why === undefined ? "" : `: ${REASONS[why] ?? why.replaceAll("_", " ")}`;
@@ -116,7 +124,7 @@ const REASONS: Readonly<Record<string, string>> = {
 };
 
 const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
-  queued: () => "queued",
+  queued: queuedText,
   matched: (data) => `matched to worker ${data.worker()}${data.rate()}${data.epoch()}${startOf(data)}`,
   started: (data) => `started on ${data.worker()}${data.epoch()}${startOf(data)}`,
   checkpoint: checkpointText,
@@ -126,6 +134,7 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     const still = seq === undefined || seq === 0 ? "the job has no checkpoint" : `checkpoint ${seq} stays the newest`;
     return `not stored, ${still}${data.because("message", "code")}`;
   },
+  checkpoint_interval: intervalText,
   suspect: (data) => {
     const silence = data.text("why") === "silent" ? data.duration("silentMs", ", no sign of life for ") : "";
     return `primary ${data.worker()} is suspect${data.because("why")}${silence}`;
@@ -138,6 +147,8 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     const seq = data.number("checkpointSeq");
     return `standby ready on ${data.worker()}${seq === undefined || seq === 0 ? "" : ` with checkpoint ${seq}`}`;
   },
+  standby_checkpoint: (data) =>
+    `standby on ${data.worker()} has checkpoint ${data.number("seq") ?? "?"}${data.duration("behindMs", ", ")} after its commit`,
   standby_lost: (data) => `standby on ${data.worker()} lost${data.because("why")}`,
   standby_unavailable: () => "no other machine is free for a standby now; the job runs without one",
   stopping: (data) => `stopping${data.because("reason")}`,
@@ -153,6 +164,22 @@ function startOf(data: EventData): string {
   return seq === undefined || seq === 0 ? "" : `, resuming from checkpoint ${seq}`;
 }
 
+function queuedText(data: EventData): string {
+  const from = data.checkpointName("fromCheckpoint");
+  return from === undefined ? "queued" : `queued, to begin from checkpoint ${from.seq} of ${from.jobId}`;
+}
+
+function intervalText(data: EventData): string {
+  const [asked, now] = [data.number("askedS"), data.number("effectiveS")];
+  if (asked === undefined || now === undefined) return "checkpoints are taken at another interval";
+  const every = `checkpoints every ${now} s from here on`;
+  const took = data.duration("shipMs", ", the last one took ");
+  if (data.text("why") === "uplink_quick") {
+    return now === asked ? `${every}, as asked for${took}` : `${every}, ${asked} s were asked for${took}`;
+  }
+  return `${every} instead of ${asked} s: the machine's line does not keep up${took}`;
+}
+
 function checkpointText(data: EventData): string {
   const bytes = data.number("bytes");
   const moved = data.number("bytesMoved");
@@ -160,6 +187,8 @@ function checkpointText(data: EventData): string {
     ...(bytes === undefined ? [] : [formatBytes(bytes)]),
     ...(moved === undefined ? [] : [`${formatBytes(moved)} moved`]),
   ];
+  const took = data.duration("shipMs", "in ");
+  if (took !== "") sizes.push(took);
   return `checkpoint ${data.number("seq") ?? "?"}${sizes.length === 0 ? "" : ` (${sizes.join(", ")})`}`;
 }
 
@@ -178,6 +207,7 @@ const GOOD: readonly string[] = ["completed", "settled", "started", "standby_rea
 const BAD: readonly string[] = ["failed", "standby_lost"];
 const NOTABLE: readonly string[] = [
   "suspect",
+  "checkpoint_interval",
   "promoted",
   "requeued",
   "undone",

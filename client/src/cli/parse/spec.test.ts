@@ -132,3 +132,13 @@ test("a command after -- replaces the file's, none leaves it", () => {
   expect(buildSpec({ command: ["a"] }, {}, ["b"]).spec["command"]).toEqual(["b"]);
   expect(buildSpec({ command: ["a"] }, {}, null).spec["command"]).toEqual(["a"]);
 });
+
+test("a checkpoint of another job is named by a flag, or in a file as people do or field by field", () => {
+  expect(buildSpec({}, { fromCheckpoint: "job-1@3" }, null).spec["fromCheckpoint"]).toEqual({ job: "job-1", seq: 3 });
+  expect(buildSpec({ fromCheckpoint: "job-1" }, {}, null).spec["fromCheckpoint"]).toEqual({ job: "job-1" });
+  const fields = { job: "job-1", seq: 2 };
+  expect(buildSpec({ fromCheckpoint: fields }, {}, null).spec["fromCheckpoint"]).toEqual(fields);
+  expect(buildSpec({ fromCheckpoint: fields }, { fromCheckpoint: "job-2" }, null).spec["fromCheckpoint"]).toEqual({
+    job: "job-2",
+  });
+});

@@ -5,6 +5,7 @@ import { usageError } from "../exit-codes.ts";
 import type { SecretFields, SecretFlags } from "./secrets.ts";
 import {
   type LocalInput,
+  parseCheckpointName,
   parseCount,
   parseDecimal,
   parseDurationS,
@@ -37,6 +38,7 @@ export interface SpecFlags extends SecretFlags {
   readonly network?: string;
   readonly checkpointInterval?: string;
   readonly checkpointKeep?: string;
+  readonly fromCheckpoint?: string;
   readonly input?: readonly string[];
   readonly output?: readonly string[];
   readonly region?: readonly string[];
@@ -134,6 +136,12 @@ export function buildSpec(file: Fields, flags: SpecFlags, command: readonly stri
     providers: flags.provider,
     avoid: flags.avoid,
   });
+  set("fromCheckpoint", flags.fromCheckpoint);
+  // A file may name it as people do.
+  if (typeof spec["fromCheckpoint"] === "string") {
+    const where = flags.fromCheckpoint === undefined ? "fromCheckpoint" : "--from-checkpoint";
+    spec["fromCheckpoint"] = parseCheckpointName(spec["fromCheckpoint"], where);
+  }
   set("standby", flags.standby);
   set("failover", flags.failover);
   set("network", flags.network);

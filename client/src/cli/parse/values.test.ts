@@ -1,7 +1,15 @@
 import { QubixError } from "@qubix/shared/errors";
 import { assert, bigInt, property } from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseCount, parseDurationS, parseInput, parseMemoryMiB, parseMoney, parsePairs } from "./values.ts";
+import {
+  parseCheckpointName,
+  parseCount,
+  parseDurationS,
+  parseInput,
+  parseMemoryMiB,
+  parseMoney,
+  parsePairs,
+} from "./values.ts";
 
 const usd = (amount: string) => ({ amount, currency: "USD" });
 
@@ -76,4 +84,13 @@ test("inputs are divided at the last colon before a slash", () => {
   expect(parseInput("./data:/work/data", "--input")).toEqual({ local: "./data", to: "/work/data" });
   expect(parseInput("C:/x:/work", "--input")).toEqual({ local: "C:/x", to: "/work" });
   expect(() => parseInput("./data", "--input")).toThrow(/LOCAL/);
+});
+
+test.each([
+  ["job-1", { job: "job-1" }],
+  ["job-1@3", { job: "job-1", seq: 3 }],
+])("checkpoint %s", (text, name) => expect(parseCheckpointName(text, "--from-checkpoint")).toEqual(name));
+
+test.each(["", "@3", "job-1@", "job-1@0", "job-1@x", "a b"])("checkpoint %s is refused", (text) => {
+  expect(() => parseCheckpointName(text, "--from-checkpoint")).toThrow(/not of the form JOB or JOB@SEQ/);
 });

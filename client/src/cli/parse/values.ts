@@ -97,16 +97,20 @@ export function parseInput(text: string, what: string): LocalInput {
   return { local: text.slice(0, at), to: text.slice(at + 1) };
 }
 
+/** A checkpoint of a job; without a number its newest. */
 export interface CheckpointName {
   readonly job: string;
-  readonly seq: number | undefined;
+  readonly seq?: number;
 }
 
-/** `JOB` or `JOB@SEQ`. */
-export function parseCheckpointName(text: string): CheckpointName {
-  const match = /^(?<job>[^@]+)(?:@(?<seq>[0-9]{1,15}))?$/.exec(text.trim());
-  const job = match?.groups?.["job"];
-  if (job === undefined) throw usageError(`"${text}" names no checkpoint. Write JOB or JOB@SEQ, for example job-1@3.`);
-  const seq = match?.groups?.["seq"];
-  return { job, seq: seq === undefined ? undefined : Number(seq) };
+/** `JOB` or `JOB@SEQ`; `what`: where it was written, for the error. */
+export function parseCheckpointName(text: string, what: string): CheckpointName {
+  const match = /^([^@\s]+)(?:@([1-9][0-9]{0,14}))?$/.exec(text.trim());
+  if (match === null) {
+    throw usageError(
+      `${what}: "${text}" is not of the form JOB or JOB@SEQ. Write for example job-000001-abcdef@3; \`qubix checkpoints JOB\` lists them.`,
+    );
+  }
+  const [, job = "", seq] = match;
+  return seq === undefined ? { job } : { job, seq: Number(seq) };
 }

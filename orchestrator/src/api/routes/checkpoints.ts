@@ -153,6 +153,7 @@ function viewCheckpoint(ctx: ApiContext, checkpoint: CheckpointRecord): z.output
     workerId: checkpoint.workerId,
     bytes: checkpoint.tree.bytes,
     bytesMoved: checkpoint.tree.bytesMoved,
+    shipMs: checkpoint.shipMs ?? null,
     files: checkpoint.tree.files,
     manifestCid: checkpoint.tree.manifestCid,
     ranMs: checkpoint.ranMs,

@@ -32,6 +32,7 @@ export interface TestApi extends AsyncDisposable {
   readonly adminKey: string;
   readonly server: ApiServer;
   readonly writer: Writer;
+  readonly chunks: ChunkStore;
   /** Holds the store and the vault. */
   readonly dir: string;
   readonly admin: Call;
@@ -41,7 +42,6 @@ export interface TestApi extends AsyncDisposable {
   /** A worker of 8 cores that is connected. */
   worker(provider: TestAccount, name: string, offer?: Partial<WorkerOffer>): Promise<DrivenWorker>;
   treeOfUpload(uploadId: string): Promise<TreeRef>;
-  readonly chunks: ChunkStore;
   stop(): Promise<void>;
 }
 

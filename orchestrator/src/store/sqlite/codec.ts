@@ -54,6 +54,8 @@ export function decodeJob(data: string, spec: JobSpec): JobRecord {
     // Rows of before these were known.
     imageTree: raw.imageTree ?? null,
     imageDigest: raw.imageDigest ?? null,
+    fromCheckpoint: raw.fromCheckpoint ?? null,
+    checkpointIntervalS: raw.checkpointIntervalS ?? null,
     // Rows of versions without a vault have none.
     vaultId: raw.vaultId ?? null,
     rateMax: BigInt(raw.rateMax),

@@ -100,6 +100,8 @@ export function aJob(
         committedAtMs: 9,
       },
     ],
+    checkpointIntervalS: 60,
+    fromCheckpoint: { jobId: "job-0000000000-aaaaaa" as JobId, seq: 2 },
     outputs: null,
     inputs: [{ manifestCid: aTree(1).manifestCid, to: "/work/in" }],
     imageTree: null,

@@ -62,6 +62,8 @@ function show(flags: CommonFlags, status: AgentStatus): void {
   print(`offers ${gpus}, ${status.cpus} cores, ${status.memoryMiB} MiB memory, ${status.diskMiB} MiB disk`);
   print(`prices: ${pricesText(status)}`);
   print(`features: ${status.features.length === 0 ? "none" : status.features.join(", ")}`);
+  if (status.uplinkMbpsMax !== null)
+    print(`uplink: at most ${status.uplinkMbpsMax} Mbit/s for checkpoints and outputs`);
   if (status.set.length > 0) print(`set while running: ${status.set.map(flagOf).join(", ")}`);
   print(`earned: ${earnedText(status)}`);
   for (const gpu of status.gpuStates) print(`  ${gpuLine(gpu)}`);

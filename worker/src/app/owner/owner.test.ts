@@ -68,10 +68,14 @@ describe("settings", () => {
   it("can be taken away where there is an all or a nothing", () => {
     const settings = createSettings(
       memory(),
-      configOf({ pricePerGpuHour: "1", memoryMib: "64", localImage: ["a:local"] }),
+      configOf({ pricePerGpuHour: "1", memoryMib: "64", localImage: ["a:local"], uplinkMbpsMax: "20" }),
       never,
     );
-    settings.set({ pricePerGpuHour: "none", memoryMib: "none", localImage: ["none"] }, []);
+    expect(settings.live.uplinkMbpsMax).toBe(20);
+    settings.set({ uplinkMbpsMax: "2.5" }, []);
+    expect(settings.live.uplinkMbpsMax).toBe(2.5);
+    settings.set({ pricePerGpuHour: "none", memoryMib: "none", localImage: ["none"], uplinkMbpsMax: "none" }, []);
+    expect(settings.live.uplinkMbpsMax).toBeUndefined();
     expect(settings.live).toMatchObject({ localImage: [] });
     expect([settings.live.pricePerGpuHour, settings.live.memoryMib]).toEqual([undefined, undefined]);
     expect(termsOf(settings.live, undefined).pricePerGpuHour).toBeUndefined();
@@ -81,6 +85,8 @@ describe("settings", () => {
     [{ pricePerGpuHour: "cheap" }, /--price-per-gpu-hour: a price is a decimal number/],
     [{ standbyPercent: "101" }, /--standby-percent/],
     [{ region: "none" }, /--region cannot be none/],
+    [{ uplinkMbpsMax: "0.01" }, /--uplink-mbps-max/],
+    [{ uplinkMbpsMax: "fast" }, /--uplink-mbps-max/],
     [{ quietHours: ["10:00-10:00"] }, /whole day/],
     [{ localImage: ["python:3.12"] }, /tag local/],
     [{ dockerSocket: "/x" }, /cannot be set while the agent runs/],

@@ -88,6 +88,7 @@ export function createOwner(ports: OwnerPorts, config: StartConfig): Owner {
       counters,
       rates,
       earnings: earnings.view(new Date()),
+      uplinkMbpsMax: settings.live.uplinkMbpsMax ?? null,
       set: settings.overridden(),
       quietUntil: quiet?.until() ?? null,
       metricsUrl: metrics?.url ?? null,

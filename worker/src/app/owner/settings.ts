@@ -17,6 +17,7 @@ export const SETTABLE = [
   "diskMib",
   "localImage",
   "quietHours",
+  "uplinkMbpsMax",
   "yieldGpu",
   "yieldGpuIgnore",
   "yieldGpuQuietMin",
@@ -34,6 +35,7 @@ const CLEARABLE: ReadonlySet<SettingName> = new Set([
   "diskMib",
   "localImage",
   "quietHours",
+  "uplinkMbpsMax",
   "yieldGpuIgnore",
 ]);
 const LISTS: ReadonlySet<SettingName> = new Set(["localImage", "quietHours", "yieldGpuIgnore"]);

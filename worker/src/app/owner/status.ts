@@ -52,6 +52,8 @@ export interface AgentStatus {
   readonly pricePerCpuHour: WireMoney;
   readonly standbyPercent: number;
   readonly features: readonly string[];
+  /** The owner's cap on bulk outwards, in megabits (10⁶) a second; null for none. */
+  readonly uplinkMbpsMax: number | null;
   /** Settings that `set` holds. */
   readonly set: readonly SettingName[];
   readonly metricsUrl: string | null;
@@ -69,6 +71,7 @@ export interface StatusPorts {
   readonly counters: Counters;
   readonly rates: SlotRates;
   readonly earnings: EarningsView;
+  readonly uplinkMbpsMax: number | null;
   readonly set: readonly SettingName[];
   readonly quietUntil: string | null;
   readonly metricsUrl: string | null;
@@ -103,6 +106,7 @@ export function statusOf(ports: StatusPorts): AgentStatus {
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
     standbyPercent: offer.standbyPercent,
     features: offer.features ?? [],
+    uplinkMbpsMax: ports.uplinkMbpsMax,
     set: ports.set,
     metricsUrl: ports.metricsUrl,
     earnings: ports.earnings,

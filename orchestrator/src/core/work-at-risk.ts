@@ -1,0 +1,29 @@
+// How much work hangs on one machine.
+import type { AttemptRecord, JobRecord } from "./model.ts";
+import { newestCheckpoint } from "./placing.ts";
+import type { CoreState } from "./state.ts";
+import { attemptsOf, machineOf } from "./tables.ts";
+
+/**
+ * Container time of an attempt since the moment of the newest committed checkpoint, as far as we heard of it: what is lost if it dies now. One that is
+ * still being shipped does not count.
+ */
+export function workAtRiskMs(state: CoreState, job: JobRecord, gone: AttemptRecord): number {
+  if (gone.startedAtMs === null) return 0;
+  const heardMs = Math.min(state.nowMs, machineOf(state, gone.workerId).heardMs);
+  const ranMs = Math.max(state.volatile.live.get(gone.id)?.ranMs ?? 0, heardMs - gone.startedAtMs);
+  return Math.max(0, ranMs - savedRanMs(state, job, gone));
+}
+
+/** Container time of `gone`'s container at the newest checkpoint; 0 where another container made it. */
+function savedRanMs(state: CoreState, job: JobRecord, gone: AttemptRecord): number {
+  const newest = newestCheckpoint(job);
+  if (newest === undefined || newest.workerId !== gone.workerId) return 0;
+  const older = attemptsOf(state, job.id);
+  for (let attempt: AttemptRecord | undefined = gone; attempt !== undefined; ) {
+    if (attempt.epoch === newest.epoch) return newest.ranMs;
+    const adoptedEpoch: AttemptRecord["adoptedEpoch"] = attempt.adoptedEpoch;
+    attempt = adoptedEpoch === 0 ? undefined : older.find(({ epoch }) => epoch === adoptedEpoch);
+  }
+  return 0;
+}
