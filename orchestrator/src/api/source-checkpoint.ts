@@ -22,7 +22,7 @@ export interface HeldSource {
 
 /** Finds the checkpoint, sees that all of it is there, and holds it. */
 export async function holdSource(
-  ctx: Pick<ApiContext, "writer" | "chunks" | "random">,
+  ctx: Pick<ApiContext, "writer" | "chunks" | "random" | "logger">,
   actor: Actor,
   wanted: NonNullable<JobSpec["fromCheckpoint"]>,
 ): Promise<HeldSource> {
@@ -40,12 +40,17 @@ export async function holdSource(
   return {
     found,
     async settle(jobId) {
-      if (jobId === undefined) return ctx.chunks.settleTree(accountId, holder, tree.manifestCid, true);
       try {
-        if (jobId !== null) await keepTree(ctx.chunks, accountId, jobId, tree);
-      } finally {
-        letGo();
+        if (jobId === null) return letGo();
+        if (jobId !== undefined) {
+          await keepTree(ctx.chunks, accountId, jobId, tree);
+          return letGo();
+        }
+      } catch (error) {
+        // The job is accepted all the same, and its tree is held.
+        ctx.logger.error({ event: "source_not_kept", jobId, err: error }, "left to the next start");
       }
+      ctx.chunks.settleTree(accountId, holder, tree.manifestCid, true);
     },
   };
 }

@@ -6,7 +6,7 @@ import type { ApiContext } from "./context.ts";
 import { invalidField } from "./problems.ts";
 import { holdSource } from "./source-checkpoint.ts";
 
-type Context = Pick<ApiContext, "writer" | "vault" | "chunks" | "random">;
+type Context = Pick<ApiContext, "writer" | "vault" | "chunks" | "random" | "logger">;
 
 interface Request {
   readonly actor: Actor;

@@ -11,7 +11,7 @@ import { credit } from "./metering.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
-import { sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
+import { fetchedSeq, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import {
   attemptsOf,
@@ -236,8 +236,12 @@ function commitCheckpoint(
     committedAtMs: state.nowMs,
   };
   const all = [...job.checkpoints, checkpoint];
-  const kept = all.slice(-job.spec.checkpoint.keep);
-  const dropped = all.slice(0, all.length - kept.length);
+  const standby = liveStandby(state, job);
+  const fetched = standby === undefined ? undefined : fetchedSeq(standby, all);
+  const from = all.length - job.spec.checkpoint.keep;
+  const isKept = ({ seq }: CheckpointRecord, index: number) => index >= from || seq === fetched;
+  const kept = all.filter(isKept);
+  const dropped = all.filter((old, index) => !isKept(old, index));
   const saved = patchJob(state, job, { checkpoints: kept });
   state.volatile.storageNoted.delete(job.id);
   if (!attempt.committed) put(state, "attempts", attempt.id, { ...attempt, committed: true });

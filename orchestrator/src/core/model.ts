@@ -240,6 +240,8 @@ export interface StandbyRecord {
   readonly fullRatePerHour: bigint;
   /** The newest checkpoint it has unpacked and verified; 0 for none. */
   readonly checkpointSeq: number;
+  /** The checkpoint it went for when it was last heard of; missing where it had the newest. */
+  readonly fetchingSeq?: number;
   readonly reservedAtMs: number;
   readonly readyAtMs: number | null;
   readonly endedAtMs: number | null;

@@ -6,7 +6,8 @@ import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { createState } from "./load.ts";
 import type { EventRecord } from "./model.ts";
 import { digestOf } from "./testing/digest.ts";
-import { Network, offerOf, refOf, treeOf } from "./testing/kit.ts";
+import { findSource } from "./sources.ts";
+import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
 
 // Random histories of a small network: whatever happens, in whatever order, the invariants of the kit hold after every step (it checks them),
 // memory equals what a restart would load, a step that throws leaves nothing behind, and in the end every job ends and the money is exact.
@@ -17,6 +18,7 @@ const command = fc.record({
     "submit",
     "submit",
     "submit",
+    "fork",
     "started",
     "started",
     "checkpoint",
@@ -48,6 +50,9 @@ const command = fc.record({
   ms: fc.integer({ min: 1, max: 4_000 }),
 });
 type Command = typeof command extends fc.Arbitrary<infer C> ? C : never;
+
+/** Every job ends soon. */
+const BOUNDS = { durationMaxS: 20, queueS: 20, retries: 2, failoversMax: 3, stopGraceS: 1 };
 
 const CONFIG = {
   startTimeoutMs: 8_000,
@@ -95,12 +100,24 @@ class World {
         net.submit(consumer, {
           standby: hot ? "hot" : "cold",
           resources: { gpus: { count: gpus }, cpus: 1 + (pick % 3) },
-          durationMaxS: 20,
-          queueS: 20,
-          retries: 2,
-          failoversMax: 3,
-          stopGraceS: 1,
+          checkpoint: { keep: 1 + (pick % 3) },
+          ...BOUNDS,
           priceMaxPerHour: { amount: String(2_000_000 + pick * 10_000), currency: "USD" },
+        });
+        return;
+      }
+      case "fork": {
+        // From any job that ever was, also another consumer's.
+        const consumer = nth(this.consumers, pick);
+        const jobs = net.kept.all("jobs");
+        if (jobs.length === 0) return;
+        const source = nth(jobs, pick);
+        const fromCheckpoint = { job: source.id, ...(hot ? { seq: 1 + (pick % 3) } : {}) };
+        net.do({
+          kind: "job.create",
+          actor: consumer,
+          spec: specOf({ fromCheckpoint, standby: hot ? "hot" : "cold", ...BOUNDS }),
+          source: findSource(consumer, fromCheckpoint, source),
         });
         return;
       }
@@ -111,7 +128,8 @@ class World {
         if (!attempt) return;
         const seq = rows.jobs.get(attempt.jobId)?.checkpoints.at(-1)?.seq ?? 0;
         const tree = treeOf(`${attempt.id}${seq + 1}`);
-        const body = { seq: seq + 1, parentSeq: seq, tree, ranMs: ms * 3, progress: null, signature: "s" };
+        const slow = hot ? { shipMs: ms, intervalS: 60 } : {};
+        const body = { seq: seq + 1, parentSeq: seq, tree, ranMs: ms * 3, progress: null, signature: "s", ...slow };
         net.say(attempt.workerId, { kind: "checkpoint", attempt: refOf(attempt), ...body });
         return;
       }
@@ -131,7 +149,8 @@ class World {
         return;
       }
       case "ready":
-        if (standby) net.say(standby.workerId, { kind: "standby.ready", standbyId: standby.id, checkpointSeq: 0 });
+        if (standby)
+          net.say(standby.workerId, { kind: "standby.ready", standbyId: standby.id, checkpointSeq: pick % 4 });
         return;
       case "standbyFailed":
         if (standby)

@@ -16,6 +16,7 @@ export function reserveStandby(state: CoreState, job: JobRecord, machineId: Mach
   const machine = machineOf(state, machineId);
   expectBusy(state, machine);
   const made = job.standbysMade + 1;
+  const newest = newestCheckpoint(job);
   const standby: StandbyRecord = {
     id: standbyId(job.id, made),
     jobId: job.id,
@@ -26,6 +27,7 @@ export function reserveStandby(state: CoreState, job: JobRecord, machineId: Mach
     allocation: allocate(machine, needsOf(job.spec)),
     ...rates,
     checkpointSeq: 0,
+    ...(newest === undefined ? {} : { fetchingSeq: newest.seq }),
     reservedAtMs: state.nowMs,
     readyAtMs: null,
     endedAtMs: null,
@@ -74,12 +76,12 @@ export function standbyPrepared(state: CoreState, job: JobRecord, standby: Stand
   if (phase === undefined) {
     if (seq === standby.checkpointSeq) return;
     const behindMs = behind(job, standby, state.nowMs).behindMs;
-    put(state, "standbys", standby.id, { ...standby, checkpointSeq: seq });
+    put(state, "standbys", standby.id, arrivedAt(standby, seq, newest));
     const { id, workerId } = standby;
     emitJob(state, job, "standby_checkpoint", { standbyId: id, workerId, seq, newestSeq: newest, behindMs }, standby);
     return;
   }
-  put(state, "standbys", standby.id, { ...standby, phase, checkpointSeq: seq, readyAtMs: state.nowMs });
+  put(state, "standbys", standby.id, { ...arrivedAt(standby, seq, newest), phase, readyAtMs: state.nowMs });
   setFailure(state, job, undefined);
   emitJob(
     state,
@@ -88,6 +90,20 @@ export function standbyPrepared(state: CoreState, job: JobRecord, standby: Stand
     { standbyId: standby.id, workerId: standby.workerId, checkpointSeq: seq },
     standby,
   );
+}
+
+/** It has a checkpoint, and goes for the newest if that is another one. */
+function arrivedAt(standby: StandbyRecord, seq: number, newest: number): StandbyRecord {
+  const { fetchingSeq: _, ...rest } = standby;
+  return { ...rest, checkpointSeq: seq, ...(newest > seq ? { fetchingSeq: newest } : {}) };
+}
+
+/**
+ * The checkpoint that the job's standby is perhaps fetching now: it is kept until it has it, or a standby on a slow line would never see the end of one.
+ * One that had the newest goes for the first that comes after it.
+ */
+export function fetchedSeq(standby: StandbyRecord, checkpoints: JobRecord["checkpoints"]): number | undefined {
+  return standby.fetchingSeq ?? checkpoints.find(({ seq }) => seq > standby.checkpointSeq)?.seq;
 }
 
 /** How many committed checkpoints a standby has not unpacked yet, and for how long it lacks the oldest of those that are kept. */

@@ -6,11 +6,11 @@ import { liveJob } from "./reads.ts";
 import { Network, refOf, treeOf } from "./testing/kit.ts";
 import { jobView } from "./views.ts";
 
-function hot() {
+function hot(keep = 3) {
   const net = new Network();
   const consumer = net.account("consumer", 100n);
   const first = net.worker(net.account("provider"), "first");
-  const id = net.submit(consumer, { standby: "hot", checkpoint: { intervalS: 30 } });
+  const id = net.submit(consumer, { standby: "hot", checkpoint: { intervalS: 30, keep } });
   const second = net.worker(net.account("provider"), "second");
   net.say(first, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
   const standby = net.standby(id);
@@ -80,6 +80,22 @@ describe("a hot standby", () => {
     expect(view().standby).toMatchObject({ checkpointSeq: 3, checkpointsBehind: 0, behindMs: 0 });
     ready(3);
     expect(net.timeline(id).filter((kind) => kind === "standby_checkpoint")).toHaveLength(2);
+  });
+
+  test("on a slow line is left the checkpoint that it fetches, however many are committed meanwhile", () => {
+    const { net, id, commit, ready } = hot(1);
+    const kept = () => net.job(id).checkpoints.map(({ seq }) => seq);
+    for (const seq of [1, 2, 3, 4]) commit(seq, seq);
+    expect(kept()).toEqual([1, 4]);
+    ready(1);
+    for (const seq of [5, 6]) commit(seq, seq);
+    expect(kept()).toEqual([4, 6]);
+    ready(4);
+    ready(6);
+    commit(7, 7);
+    expect(kept()).toEqual([7]);
+    const collected = net.effects.flatMap((effect) => (effect.kind === "collect" ? effect.trees : []));
+    expect(collected).toHaveLength(6);
   });
 
   test("that comes back behind is told at once of what it missed", () => {

@@ -101,6 +101,17 @@ interface AllocationLike {
   readonly diskMiB: number;
 }
 
+/** The newest are kept, with perhaps one that the standby fetches; each is the job's own and comes after the one before. */
+function checkCheckpoints({ id, spec, checkpoints }: JobRecord): void {
+  assert(checkpoints.length <= spec.checkpoint.keep + 1, `${id} keeps ${checkpoints.length} checkpoints`);
+  for (const [index, { jobId, seq, parentSeq }] of checkpoints.entries()) {
+    assert(jobId === id, `${id} keeps a checkpoint of ${jobId}`);
+    const before = checkpoints[index - 1];
+    assert(before === undefined || before.seq < seq, `${id} keeps checkpoint ${seq} after ${before?.seq}`);
+    assert(parentSeq < seq, `checkpoint ${seq} of ${id} has the parent ${parentSeq}`);
+  }
+}
+
 function checkJobs(state: CoreState): void {
   let queued = 0;
   for (const job of state.rows.jobs.values()) {
@@ -111,6 +122,7 @@ function checkJobs(state: CoreState): void {
       `${job.id} is set aside for ever`,
     );
     checkDeadlines(state, job);
+    checkCheckpoints(job);
     if (job.phase === "queued" && !setAside) queued += 1;
     const attempts = [...state.rows.attempts.values()].filter((attempt) => attempt.jobId === job.id);
     const active = attempts.filter(isActiveAttempt);
