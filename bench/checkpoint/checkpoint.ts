@@ -109,19 +109,23 @@ async function moved(
   row(report, "qubix", name, next as Saved, size, true, { atMost: (ADAM_SHARE_MAX[format] * best) / 1e6 });
 }
 
-/** In a process of its own, as the others are. */
+/** Each in a process of its own, as the others are: all saves, and the restore of the last. */
 async function ours(cleanup: Cleanup, states: readonly string[], restore: boolean): Promise<readonly (Saved | Cost)[]> {
   const folder = await scratchFolder(cleanup, "checkpoint-ours");
-  const args = ["--conditions=qubix-source", OURS, folder, restore ? "restore" : "-", ...states];
-  // As worker/bin/qubix-worker.js sets them.
-  const env = { ...process.env, MALLOC_MMAP_THRESHOLD_: "32768" };
-  const flags = ["--optimize-for-size", "--semi-space-growth-factor=1"];
-  const lines = execFileSync(process.execPath, [...flags, ...args], {
+  const saves = runOurs(folder, ["save", ...states]) as readonly (Saved & { readonly manifestCid: string })[];
+  const restores = restore ? runOurs(folder, ["restore", saves.at(-1)?.manifestCid ?? ""]) : [];
+  for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
+  return [...saves, ...restores];
+}
+
+/** With the settings of worker/bin/qubix-worker.js. */
+function runOurs(folder: string, args: readonly string[]): readonly (Saved | Cost)[] {
+  const flags = ["--optimize-for-size", "--semi-space-growth-factor=1", "--conditions=qubix-source"];
+  const lines = execFileSync(process.execPath, [...flags, OURS, folder, ...args], {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
-    env,
+    env: { ...process.env, MALLOC_MMAP_THRESHOLD_: "32768" },
   });
-  for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
   return lines
     .trim()
     .split("\n")

@@ -1,21 +1,22 @@
 // Saves and restores states as the worker and the orchestrator do, in one process: from the file in the job's folder to the committed, durable store.
-// usage: ours.ts FOLDER restore|- STATE [STATE…]   prints one line of JSON for each save, and one for the restore of the last
+// usage: ours.ts FOLDER save STATE [STATE…]     prints one line of JSON for each save
+//        ours.ts FOLDER restore MANIFEST        of the last one, in a process of its own as the other tools do it
 import { copyFileSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { AccountId } from "@qubix/shared/domain";
+import type { AccountId, ChunkCid } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
 import { createChunkStore } from "../../orchestrator/src/checkpoints/index.ts";
 import { openKeyRing, openMasterKey } from "../../orchestrator/src/vault/index.ts";
 import { createThreads } from "../../worker/src/checkpoint/encode/threads.ts";
 import { type ShippedTree, shipTree } from "../../worker/src/checkpoint/pack.ts";
 import { createParent, type Parent } from "../../worker/src/checkpoint/parent.ts";
-import { unpackTree } from "../../worker/src/checkpoint/unpack.ts";
+import { fetchManifest, unpackTree } from "../../worker/src/checkpoint/unpack.ts";
 import { walkTree } from "../../worker/src/checkpoint/walk.ts";
 
 const ACCOUNT = "acc-bench" as AccountId;
 const HOLDER = "job-bench";
 const signal = new AbortController().signal;
-const [folder = "", mode = "-", ...states] = process.argv.slice(2);
+const [folder = "", mode = "", ...operands] = process.argv.slice(2);
 const job = join(folder, "job");
 mkdirSync(job, { recursive: true });
 const store = createChunkStore({
@@ -38,34 +39,45 @@ const source = {
   },
 };
 const threads = createThreads();
-let parent: Parent | null = null;
-let last: ShippedTree | undefined;
-for (const [index, state] of states.entries()) {
-  const name = `state-${index}`;
-  copyFileSync(state, join(job, `${name}.tmp`));
-  renameSync(join(job, `${name}.tmp`), join(job, name));
-  const cost = await measured(async () => {
-    const walked = await walkTree(job, name, () => true);
-    last = await shipTree(job, walked, sink, signal, { threads, parent });
-    const verdict = await store.admitTree(ACCOUNT, HOLDER, last.tree);
-    if (verdict.kind !== "ok") throw new Error(verdict.message);
-    store.settleTree(ACCOUNT, HOLDER, last.tree.manifestCid, true);
-  });
-  await parent?.close();
-  if (last !== undefined) parent = createParent(job, last, last.open);
-  if (index > 0) rmSync(join(job, `state-${index - 1}`));
-  console.log(JSON.stringify({ ...cost, bytesMoved: last?.tree.bytesMoved ?? 0 }));
+try {
+  if (mode === "restore") await restore(operands[0] as ChunkCid);
+  else await save(operands);
+} finally {
+  await threads.stop();
+  await store.stop();
 }
-if (mode === "restore" && last !== undefined) {
-  const { manifest } = last;
-  const to = join(folder, "restored");
+
+async function save(states: readonly string[]): Promise<void> {
+  let parent: Parent | null = null;
+  for (const [index, state] of states.entries()) {
+    const name = `state-${index}`;
+    copyFileSync(state, join(job, `${name}.tmp`));
+    renameSync(join(job, `${name}.tmp`), join(job, name));
+    let last: ShippedTree | undefined;
+    const cost = await measured(async () => {
+      const walked = await walkTree(job, name, () => true);
+      last = await shipTree(job, walked, sink, signal, { threads, parent });
+      const verdict = await store.admitTree(ACCOUNT, HOLDER, last.tree);
+      if (verdict.kind !== "ok") throw new Error(verdict.message);
+      store.settleTree(ACCOUNT, HOLDER, last.tree.manifestCid, true);
+    });
+    if (last === undefined) throw new Error("nothing was saved");
+    await parent?.close();
+    parent = createParent(job, last, last.open);
+    if (index > 0) rmSync(join(job, `state-${index - 1}`));
+    console.log(JSON.stringify({ ...cost, bytesMoved: last.tree.bytesMoved, manifestCid: last.tree.manifestCid }));
+  }
+  await parent?.close();
+}
+
+async function restore(manifestCid: ChunkCid): Promise<void> {
   const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-  const cost = await measured(() => unpackTree(manifest, to, source, { owner, threads, signal }));
+  const cost = await measured(async () => {
+    const manifest = await fetchManifest(manifestCid, source, signal);
+    await unpackTree(manifest, join(folder, "restored"), source, { owner, threads, signal });
+  });
   console.log(JSON.stringify(cost));
 }
-await parent?.close();
-await threads.stop();
-await store.stop();
 
 async function measured(work: () => Promise<void>) {
   const [begunMs, before] = [performance.now(), process.cpuUsage()];
