@@ -52,6 +52,8 @@ export interface Network {
   readonly admin: Client;
   readonly adminKey: string;
   readonly workers: readonly RunningWorker[];
+  /** Where the orchestrator keeps its data. */
+  readonly dataDir: string;
   orchestrator(): Program;
   /** Starts the orchestrator again on the same data and address. */
   restartOrchestrator(): Promise<void>;
@@ -70,16 +72,10 @@ export interface Network {
 /** Starts an orchestrator on an empty folder. */
 export async function startNetwork(options: NetworkOptions): Promise<Network> {
   const logs = join(options.folder, "logs");
+  const dataDir = join(options.folder, "orchestrator");
   const startOrchestrator = (listen: string) =>
     startProgram("orchestrator", {
-      args: [
-        "start",
-        "--data-dir",
-        join(options.folder, "orchestrator"),
-        "--listen",
-        listen,
-        ...(options.orchestratorArgs ?? []),
-      ],
+      args: ["start", "--data-dir", dataDir, "--listen", listen, ...(options.orchestratorArgs ?? [])],
       logFile: join(logs, "orchestrator.log"),
     });
   let orchestrator = await startOrchestrator(options.listen ?? "127.0.0.1:0");
@@ -92,6 +88,7 @@ export async function startNetwork(options: NetworkOptions): Promise<Network> {
     admin,
     adminKey,
     workers,
+    dataDir,
     orchestrator: () => orchestrator,
     restartOrchestrator: async () => {
       await orchestrator.stop();

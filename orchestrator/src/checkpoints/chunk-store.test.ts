@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { zstdCompressSync } from "node:zlib";
 import type { AccountId, ChunkCid } from "@qubix/shared/domain";
 import { chunkCidSchema, type TreeManifest, type TreeRef } from "@qubix/shared/protocol";
+import { sumOf } from "@qubix/shared/chunks";
 import { createLogger } from "@qubix/shared/runtime";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createMemoryStore } from "../store/memory.ts";
@@ -165,6 +166,26 @@ describe("the chunk store", () => {
     expect(await admit("job-1", { manifestCid, files: entries.length, bytes: total, bytesMoved: 0 })).toBe(
       "tree_invalid",
     );
+  });
+
+  it("takes a checkpoint whose pieces have sums of their own, and no outputs without one for each file", async () => {
+    const stored = zstdCompressSync("hello");
+    const piece = { cid: cidOf(stored), bytes: 5, stored: stored.length, sum: sumOf(Buffer.from("hello")) };
+    const entries = [{ kind: "file", path: "a", mode: 0o644, bytes: 5, chunks: [piece] }];
+    const bytes = zstdCompressSync(JSON.stringify({ version: 2, encoding: "zstd", entries }));
+    for (const chunk of [stored, bytes]) await chunks.put(ALICE, "job-1", cidOf(chunk), chunk);
+    const tree = { manifestCid: cidOf(bytes), files: 1, bytes: 5, bytesMoved: 0 };
+    expect(await admit("job-1", tree)).toBe("ok");
+    expect(await chunks.admitTree(ALICE, "job-1", tree, 100)).toMatchObject({ code: "tree_invalid" });
+    const bare = zstdCompressSync(
+      JSON.stringify({
+        version: 2,
+        encoding: "zstd",
+        entries: [{ ...entries[0], chunks: [{ ...piece, sum: undefined }] }],
+      }),
+    );
+    await chunks.put(ALICE, "job-1", cidOf(bare), bare);
+    expect(await admit("job-1", { ...tree, manifestCid: cidOf(bare) })).toBe("tree_invalid");
   });
 
   it("refuses a manifest that unpacks to far more than any is", async () => {

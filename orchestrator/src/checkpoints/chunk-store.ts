@@ -8,7 +8,7 @@ import { createChunkFiles } from "./chunk-files.ts";
 import { createChunkIndex } from "./chunk-index.ts";
 import { cidOf } from "./cid.ts";
 import { openChunkDatabase } from "./database.ts";
-import { cidsOf, decodeManifest, encodeManifest, sizeOf, storedOf } from "./manifest.ts";
+import { cidsOf, decodeManifest, encodeManifest, filesOf, sizeOf, storedOf } from "./manifest.ts";
 import { createPins } from "./pins.ts";
 import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
 import { createReferences } from "./references.ts";
@@ -108,8 +108,8 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
         `The manifest has ${count} files of ${bytes} bytes, the message says ${tree.files} of ${tree.bytes}.`,
       );
     }
-    if (bytesMax !== undefined && manifest.version !== 1) {
-      return refused("tree_invalid", "Outputs have a sum for each file, as version 1 of a manifest says.");
+    if (bytesMax !== undefined && filesOf(manifest).some(({ sha256 }) => sha256 === undefined)) {
+      return refused("tree_invalid", "Each output file needs a sum of its own, for whoever fetches it.");
     }
     if (bytes > (bytesMax ?? Number.MAX_SAFE_INTEGER)) {
       return refused("output_exceeded", `The files have ${bytes} bytes, at most ${bytesMax} are allowed.`);

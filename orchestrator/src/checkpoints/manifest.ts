@@ -34,10 +34,14 @@ export async function encodeManifest(manifest: TreeManifest): Promise<Buffer> {
   return compress(Buffer.from(JSON.stringify(manifest)));
 }
 
-type FileEntry = Extract<TreeManifest["entries"][number], { kind: "file" }>;
+export type FileEntry = Extract<TreeManifest["entries"][number], { kind: "file" }>;
+
+export function filesOf(manifest: TreeManifest): readonly FileEntry[] {
+  return manifest.entries.filter((entry) => entry.kind === "file");
+}
 
 export function* chunksOf(manifest: TreeManifest): Iterable<ChunkRef> {
-  for (const entry of manifest.entries) if (entry.kind === "file") yield* entry.chunks;
+  for (const file of filesOf(manifest)) yield* file.chunks;
 }
 
 /** What is stored of a tree, its manifest aside: each name with the size of its bytes. */

@@ -1,4 +1,5 @@
 // What workers say of their attempts. Each word is checked for worker, epoch and phase; a stale one is refused and its container fenced.
+import { noteDamage } from "./checkpoints.ts";
 import { attemptId, type AttemptRef, attemptTable, jobTable } from "@qubix/shared/domain";
 import { type EndOutcome, parseImageRef, type WorkerMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
@@ -154,6 +155,7 @@ function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome:
     case "failed":
       return carryOn(state, ended, ownFailure(state, job, ended, outcome));
     case "worker_failed":
+      if (outcome.code === "checkpoint_damaged") noteDamage(state, job, ended);
       return carryOn(state, ended, { budget: "failovers", why: outcome.code, message: outcome.message });
     case "stopped":
       if (job.intent !== null) return endByIntent(state, job);

@@ -97,3 +97,41 @@ describe("what is not stored", () => {
     expect(net.timeline(id)).toHaveLength(before);
   });
 });
+
+describe("a checkpoint that cannot be restored", () => {
+  const DAMAGED = { kind: "worker_failed", code: "checkpoint_damaged", message: "A piece is damaged." } as const;
+
+  function failing(checkpoints: number) {
+    const { net, id, ...rest } = running(checkpoints);
+    for (const name of ["beta", "gamma"]) net.worker(net.account("provider"), name);
+    /** The attempt that is under way cannot begin. */
+    const fail = (outcome: typeof DAMAGED = DAMAGED) => {
+      const row = net.attempt(id);
+      net.say(row.workerId, { kind: "ended", attempt: refOf(row), ranMs: 0, outcome });
+    };
+    return { net, id, fail, ...rest };
+  }
+
+  test("is given up when a second worker says so; the job goes on from its parent, and the timeline tells", () => {
+    const { net, id, fail, seqs } = failing(3);
+    fail();
+    expect(seqs()).toEqual([1, 2, 3]);
+    fail();
+    expect(seqs()).toEqual([1, 2]);
+    expect(net.timeline(id)).toContain("checkpoint_damaged");
+    expect(net.effects.filter(({ kind }) => kind === "collect")).toMatchObject([{ trees: [treeOf("tree 3")] }]);
+    const next = net.attempt(id);
+    net.say(next.workerId, { kind: "started", attempt: refOf(next), fromSeq: 2 });
+    expect(net.job(id).phase).toBe("running");
+  });
+
+  test("takes its parents with it where they are damaged too, and the job begins anew", () => {
+    const { net, id, fail, seqs } = failing(2);
+    for (let n = 0; n < 4; n += 1) fail();
+    expect(seqs()).toEqual([]);
+    expect(net.timeline(id).filter((kind) => kind === "checkpoint_damaged")).toHaveLength(2);
+    const next = net.attempt(id);
+    net.say(next.workerId, { kind: "started", attempt: refOf(next), fromSeq: 0 });
+    expect(net.job(id).phase).toBe("running");
+  });
+});

@@ -2,10 +2,14 @@
 import { jobTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { CoreEvent } from "./events.ts";
+import type { AttemptRecord, JobRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { effect, emitJob, patchJob, refuse } from "./tables.ts";
 
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
+
+/** Workers that must find a checkpoint damaged until it is. */
+const DAMAGE_REPORTS = 2;
 
 /** One that another place would begin from stays: the newest of a job that has not ended. */
 export function removeCheckpoint(state: CoreState, event: Event<"checkpoint.remove">): void {
@@ -43,6 +47,29 @@ export function removeCheckpoint(state: CoreState, event: Event<"checkpoint.remo
   effect(state, { kind: "collect", accountId: job.accountId, jobId, trees: [found.tree] });
   emitJob(state, saved, "checkpoint_removed", { seq, bytes: found.tree.bytes });
   state.step.reply = { kind: "checkpoint", jobId, seq };
+}
+
+/**
+ * An attempt ended because it could not restore the newest checkpoint. One worker may be wrong, or its disk; when a second says the same the checkpoint is
+ * given up, and the job goes on from its parent. A standby that has it on its disk needs nobody to restore it.
+ */
+export function noteDamage(state: CoreState, job: JobRecord, by: AttemptRecord): void {
+  const newest = job.checkpoints.at(-1);
+  if (newest === undefined) return;
+  const { seq, tree } = newest;
+  const reports = (job.damage?.seq === seq ? job.damage.reports : 0) + 1;
+  const isHeld = job.standbyId !== null && state.rows.standbys.get(job.standbyId)?.checkpointSeq === seq;
+  if (reports < DAMAGE_REPORTS || isHeld) return void patchJob(state, job, { damage: { seq, reports } });
+  const checkpoints = job.checkpoints.slice(0, -1);
+  const saved = patchJob(state, job, { checkpoints });
+  effect(state, { kind: "collect", accountId: job.accountId, jobId: job.id, trees: [tree] });
+  emitJob(
+    state,
+    saved,
+    "checkpoint_damaged",
+    { seq, parentSeq: checkpoints.at(-1)?.seq ?? 0, ranMs: newest.ranMs },
+    by,
+  );
 }
 
 /** Said once until the next checkpoint is committed: the worker tries again and again. */

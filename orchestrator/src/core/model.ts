@@ -171,6 +171,8 @@ export interface JobRecord {
   readonly workLostMs: number;
   /** The committed ones that are kept, oldest first. */
   readonly checkpoints: readonly CheckpointRecord[];
+  /** How many workers in a row could not restore the newest, because what came for it was not what was stored; missing for none. */
+  readonly damage?: { readonly seq: number; readonly reports: number };
   /** Seconds between checkpoints while its worker's line does not keep up with those that were asked for; null where it does. */
   readonly checkpointIntervalS: number | null;
   /** The checkpoint of another job that its own first one is; null where it begins afresh. */

@@ -160,6 +160,8 @@ const endOutcome = z.discriminatedUnion("kind", [
       "image_pull_failed",
       "docker_error",
       "restore_failed",
+      /** What came for the checkpoint was not what was stored: nobody may be able to restore it. */
+      "checkpoint_damaged",
       "upload_failed",
       "lost_container",
       "contact_loss",

@@ -215,7 +215,8 @@ export function noteFailed(draft: Draft, slot: Slot, outcome: EndOutcome): void 
 /** What it was fetching is perhaps no longer kept, because the job has newer ones. */
 function isOvertaken(draft: Draft, slot: Slot, outcome: EndOutcome): boolean {
   if (slot.phase !== "preparing" && slot.phase !== "ready") return false;
-  if (outcome.kind !== "worker_failed" || outcome.code !== "restore_failed") return false;
+  if (outcome.kind !== "worker_failed") return false;
+  if (outcome.code !== "restore_failed" && outcome.code !== "checkpoint_damaged") return false;
   const restoringSeq = liveOf(draft.state, slot).restoringSeq ?? 0;
   return restoringSeq > 0 && (slot.checkpoint?.seq ?? 0) > restoringSeq;
 }

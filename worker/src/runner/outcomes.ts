@@ -30,8 +30,11 @@ export function problemOutcome(problem: ContainerProblem): EndOutcome {
     : { kind: "worker_failed", code: problem.code, message };
 }
 
+/** Errors that are told as what they are, wherever they came up. */
+const OWN_CODES = ["isolation_failed", "checkpoint_damaged"] as const satisfies readonly WorkerFault[];
+
 export function outcomeOfError(fallback: WorkerFault, error: unknown): EndOutcome {
-  const code = error instanceof QubixError && error.code === "isolation_failed" ? error.code : fallback;
+  const code = error instanceof QubixError ? (OWN_CODES.find((own) => own === error.code) ?? fallback) : fallback;
   return { kind: "worker_failed", code, message: clip(toldAbroad(error)) };
 }
 

@@ -141,6 +141,21 @@ function noteSkipped(walked: Walked, where: string, note: (text: string) => void
   note(`qubix: not in the ${where}, because they are links or devices: ${names}\n`);
 }
 
+/** What the store answers, or what comes of it, when it has not (any more) what was stored. */
+const DAMAGE: readonly unknown[] = ["tree_corrupt", "manifest_invalid", "chunk_damaged", "chunk_unknown"];
+
+export function isDamage(error: unknown): boolean {
+  return DAMAGE.includes((error as { readonly code?: unknown }).code);
+}
+
+export function damagedCheckpoint(seq: number, cause: unknown): QubixError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new QubixError("checkpoint_damaged", `Checkpoint ${seq} cannot be restored. ${why}`, {
+    category: "platform",
+    cause,
+  });
+}
+
 export function isDiskFull(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).code === "ENOSPC";
 }

@@ -27,7 +27,16 @@ import { slotFolders } from "./slot-folders.ts";
 import { execFailureIn, failureOf, wasKilledUnseen } from "./slot-end.ts";
 import { createNoteKeeper, replaceFile } from "./slot-notes.ts";
 import type { Threads } from "../checkpoint/encode/threads.ts";
-import { type ChunkPort, isDiskFull, shipEntry, shipOutputs, unpackCheckpoint, unpackInput } from "./slot-trees.ts";
+import {
+  type ChunkPort,
+  damagedCheckpoint,
+  isDamage,
+  isDiskFull,
+  shipEntry,
+  shipOutputs,
+  unpackCheckpoint,
+  unpackInput,
+} from "./slot-trees.ts";
 import { createUseMeter } from "./slot-use.ts";
 import type { Volumes } from "./volumes/volumes.ts";
 import { sleep } from "./waiting.ts";
@@ -245,7 +254,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         notes.put({ unpacked: { seq: checkpoint.seq, entry } });
       } catch (error) {
         if (isDiskFull(error) && (await volumes.isBounded(folders))) return fail(DOES_NOT_FIT);
-        throw error;
+        throw isDamage(error) ? damagedCheckpoint(checkpoint.seq, error) : error;
       }
     }
     const unpacked = checkpoint === null ? null : (await notes.known()).unpacked;

@@ -128,6 +128,11 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   matched: (data) => `matched to worker ${data.worker()}${data.rate()}${data.epoch()}${startOf(data)}`,
   started: (data) => `started on ${data.worker()}${data.epoch()}${startOf(data)}`,
   checkpoint: checkpointText,
+  checkpoint_damaged: (data) => {
+    const parent = data.number("parentSeq") ?? 0;
+    const from = parent === 0 ? "from its beginning" : `from checkpoint ${parent}`;
+    return `checkpoint ${data.number("seq") ?? "?"} is damaged, the job goes on ${from}`;
+  },
   checkpoint_removed: (data) => `checkpoint ${data.number("seq") ?? "?"} was removed`,
   storage_refused: (data) => {
     const seq = data.number("newestSeq");
@@ -207,6 +212,7 @@ const GOOD: readonly string[] = ["completed", "settled", "started", "standby_rea
 const BAD: readonly string[] = ["failed", "standby_lost"];
 const NOTABLE: readonly string[] = [
   "suspect",
+  "checkpoint_damaged",
   "checkpoint_interval",
   "promoted",
   "requeued",
