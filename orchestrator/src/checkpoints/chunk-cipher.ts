@@ -43,11 +43,16 @@ export function sealInPlace(
   const cipher = createCipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES });
   memory[0] = VERSION;
   memory.set(id, ID_AT);
-  memory.set(cipher.update(body), BODY_AT);
+  copyInto(memory, BODY_AT, cipher.update(body));
   // The mode has no bytes left to give.
   cipher.final();
   memory.set(cipher.getAuthTag(), BODY_AT + bytes);
   return sha256(memory.subarray(0, bytes + SEAL_BYTES));
+}
+
+/** As `set` does. That goes byte by byte where memory is shared, which takes twenty times as long. */
+export function copyInto(memory: Uint8Array, at: number, bytes: Uint8Array): void {
+  if (bytes.length > 0) Buffer.from(memory.buffer, memory.byteOffset + at, bytes.length).fill(bytes);
 }
 
 export function createChunkCipher(consumerKey: Uint8Array): ChunkCipher {

@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { CHUNK_STORED_BYTES_MAX } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
-import { BODY_AT, SEAL_BYTES, sealInPlace } from "./chunk-cipher.ts";
+import { BODY_AT, copyInto, SEAL_BYTES, sealInPlace } from "./chunk-cipher.ts";
 
 /** Chunks in work at a time: enough to keep a disk's queue busy, few enough that memory stays at some tens of MiB. */
 const SLOTS_MAX = 16;
@@ -120,7 +120,7 @@ export function createSealer(): Sealer {
       const memory = await take();
       try {
         const file = new Uint8Array(memory, 0, plain.length + SEAL_BYTES);
-        file.set(plain, BODY_AT);
+        copyInto(file, BODY_AT, plain);
         const bytes = plain.length;
         const stored =
           bytes <= INLINE_BYTES_MAX
