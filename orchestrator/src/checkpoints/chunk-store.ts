@@ -48,7 +48,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
   /** Trees between `admitTree` and `settleTree`: how often, and what they have. */
   const admitted = new Map<string, { count: number; cids: readonly ChunkCid[] }>();
   const acceptedUploads = new Set<string>();
-  /** Chunks that nothing referred to when they were put here. */
+  /** Chunks that perhaps nothing refers to. */
   const doomed: { readonly accountId: AccountId; readonly cid: ChunkCid }[] = [];
   let deleting: NodeJS.Immediate | undefined;
   /** The trees of earlier starts were compared with the records. */
@@ -75,8 +75,20 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       await sealed.write(accountId, cid, bytes);
     } catch (error) {
       pins.release(accountId, cid, holder);
+      if (error instanceof QubixError && error.code === "storage_quota") abandon(accountId, holder);
       throw error;
     }
+    // Given up while it was written.
+    if (!pins.has(accountId, cid)) doom(accountId, [cid]);
+  };
+
+  /** What came of a tree for which there is no room would keep smaller ones out: it goes at once, unless a tree has it or somebody else relies on it. */
+  const abandon = (accountId: AccountId, holder: TreeHolder): void =>
+    doom(accountId, pins.releaseAll(accountId, holder));
+
+  const doom = (accountId: AccountId, cids: Iterable<ChunkCid>): void => {
+    for (const cid of cids) doomed.push({ accountId, cid });
+    if (doomed.length > 0 && phase !== "stopped") deleting ??= setImmediate(deleteSome);
   };
 
   /** How many are not here as large as they say. Chunks that are being written are waited for. */
@@ -132,8 +144,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
   const reconsider = (accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid): void => {
     const key = treeKey(accountId, holder, manifestCid);
     if (admitted.has(key) || acceptedUploads.has(key) || owners.uses(accountId, holder, manifestCid)) return;
-    for (const cid of references.remove({ accountId, holder, manifestCid })) doomed.push({ accountId, cid });
-    if (doomed.length > 0) deleting ??= setImmediate(deleteSome);
+    doom(accountId, references.remove({ accountId, holder, manifestCid }));
   };
 
   /** A few at a time, so that the writer never waits for it. What came to be needed meanwhile is spared; after a crash the sweep finds the rest. */
