@@ -13,6 +13,7 @@ import { createPins } from "./pins.ts";
 import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
 import { createReferences } from "./references.ts";
 import { checkKeys, createSealedChunks, rebuildIndex } from "./sealed-chunks.ts";
+import { createStragglers } from "./stragglers.ts";
 import { createStoredBlocks, missingChunks } from "./stored-blocks.ts";
 import type { ConsumerKeys } from "../vault/index.ts";
 
@@ -45,6 +46,10 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
   const sealed = createSealedChunks({ files, index, keys, bytesMax: bytesPerAccountMax });
   const references = createReferences(database);
   const pins = createPins(clock, PIN_MS);
+  const stragglers = createStragglers((accountId, holder, cids) => {
+    for (const cid of cids) pins.release(accountId, cid, holder);
+    doom(accountId, cids);
+  });
   /** Trees between `admitTree` and `settleTree`: how often, and what they have. */
   const admitted = new Map<string, { count: number; cids: readonly ChunkCid[] }>();
   const acceptedUploads = new Set<string>();
@@ -78,13 +83,16 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       if (error instanceof QubixError && error.code === "storage_quota") abandon(accountId, holder);
       throw error;
     }
+    stragglers.stored(accountId, holder, cid);
     // Given up while it was written.
     if (!pins.has(accountId, cid)) doom(accountId, [cid]);
   };
 
   /** What came of a tree for which there is no room would keep smaller ones out: it goes at once, unless a tree has it or somebody else relies on it. */
-  const abandon = (accountId: AccountId, holder: TreeHolder): void =>
+  const abandon = (accountId: AccountId, holder: TreeHolder): void => {
+    stragglers.refused(accountId, holder);
     doom(accountId, pins.releaseAll(accountId, holder));
+  };
 
   const doom = (accountId: AccountId, cids: Iterable<ChunkCid>): void => {
     for (const cid of cids) doomed.push({ accountId, cid });
@@ -238,12 +246,14 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       phase = "stopped";
       clearTimeout(sweepTimer);
       clearImmediate(deleting);
+      stragglers.stop();
       await sweeping;
       await sealed.stop();
       await index.idle();
       await database.close();
     },
     async missing(accountId, holder, cids) {
+      stragglers.asked(accountId, holder, cids);
       const missing: ChunkCid[] = [];
       let looked = 0;
       for (const cid of cids) {
