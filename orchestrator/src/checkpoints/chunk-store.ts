@@ -13,6 +13,7 @@ import { createPins } from "./pins.ts";
 import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
 import { createReferences } from "./references.ts";
 import { checkKeys, createSealedChunks, rebuildIndex } from "./sealed-chunks.ts";
+import { lengthOf } from "./sealer.ts";
 import { createStragglers } from "./stragglers.ts";
 import { createStoredBlocks, missingChunks } from "./stored-blocks.ts";
 import type { ConsumerKeys } from "../vault/index.ts";
@@ -69,7 +70,8 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
   };
 
   const put: ChunkStore["put"] = async (accountId, holder, cid, bytes) => {
-    if (bytes.length > CHUNK_STORED_BYTES_MAX) {
+    const parts = bytes instanceof Uint8Array ? [bytes] : bytes;
+    if (lengthOf(parts) > CHUNK_STORED_BYTES_MAX) {
       throw new QubixError("chunk_too_large", `A chunk has at most ${CHUNK_STORED_BYTES_MAX} bytes.`, {
         category: "user",
         status: 413,
@@ -77,7 +79,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     }
     pins.add(accountId, cid, holder);
     try {
-      await sealed.write(accountId, cid, bytes);
+      await sealed.write(accountId, cid, parts);
     } catch (error) {
       pins.release(accountId, cid, holder);
       if (error instanceof QubixError && error.code === "storage_quota") abandon(accountId, holder);
