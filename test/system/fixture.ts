@@ -12,6 +12,8 @@ const POLL_MS = 50;
 export const CREDIT = 100_000_000n;
 
 export interface TestNetwork extends Network {
+  /** All of it lives below. */
+  readonly folder: string;
   readonly consumer: { readonly id: string; readonly apiKey: string; readonly client: Client };
   worker(id: string | null): RunningWorker;
 }
@@ -33,6 +35,7 @@ export async function startTestNetwork(
   const consumer = await network.addConsumer("consumer", CREDIT.toString());
   return {
     ...network,
+    folder,
     consumer,
     worker: (id) => {
       const found = network.workers.find((worker) => worker.id === id);

@@ -25,8 +25,9 @@ const listSchema = z
 
 const UNIT_BYTES: Readonly<Record<string, number>> = { MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 
-/** `500GiB` → bytes. */
-const sizeSchema = z.string().transform((text, context) => {
+/** `500GiB` → bytes; a number, as a file may have it, is bytes already. */
+const sizeSchema = z.union([z.number().int().positive(), z.string()]).transform((text, context) => {
+  if (typeof text === "number") return text;
   const match = /^(?<count>[0-9]{1,9}(?:\.[0-9]{1,3})?)(?<unit>[MGT]iB)$/.exec(text.trim());
   const bytes = Math.floor(
     Number(match?.groups?.["count"]) * (UNIT_BYTES[match?.groups?.["unit"] ?? ""] ?? Number.NaN),

@@ -80,6 +80,7 @@ describe("qubix-orchestrator start", () => {
 
   test.each([
     ["an address that is none", ["start", "--listen", "nowhere"], "listen"],
+    ["a size that is none", ["start", "--storage-max", "lots"], "lots"],
     ["an unknown log level", ["start", "--log-level", "loud"], "logLevel"],
     ["an unknown flag", ["start", "--speed", "9"], "--speed"],
     ["an unknown command", ["dance"], "dance"],
@@ -92,7 +93,10 @@ describe("qubix-orchestrator start", () => {
 
   test("shows the configuration in force: flags before variables before the file", async () => {
     const file = join(dir, "config.json");
-    await writeFile(file, JSON.stringify({ listen: "127.0.0.1:1", logLevel: "debug", registryAllow: ["ghcr.io"] }));
+    await writeFile(
+      file,
+      JSON.stringify({ listen: "127.0.0.1:1", logLevel: "debug", registryAllow: ["ghcr.io"], storageMax: "1.5GiB" }),
+    );
     const env = { QUBIX_LISTEN: "127.0.0.1:2", QUBIX_LOG_LEVEL: "warn" };
     const shown = await run(["start", "--config", file, "--log-level", "error", "--print-config"], env).ended;
     expect(shown.code).toBe(0);
@@ -100,6 +104,7 @@ describe("qubix-orchestrator start", () => {
       listen: { host: "127.0.0.1", port: 2 },
       logLevel: "error",
       registryAllow: ["ghcr.io"],
+      storageMax: 1_610_612_736,
     });
   });
 

@@ -74,14 +74,18 @@ describe("the sealer", () => {
     const sealer = createSealer();
     const chunks = Array.from({ length: 40 }, (_, n) => randomBytes(n % 2 === 0 ? 1024 : 300_000));
     const files = await Promise.all(
-      chunks.map((plain) => sealer.seal(plain, KEY, sumOf(plain), async (sealed) => Buffer.from(sealed?.file ?? []))),
+      chunks.map((plain) =>
+        sealer.seal([plain.subarray(0, 500), plain.subarray(500)], KEY, sumOf(plain), async (sealed) =>
+          Buffer.from(sealed?.file ?? []),
+        ),
+      ),
     );
     chunks.forEach((plain, n) => expect(files[n]?.equals(seal(plain))).toBe(true));
     const [plain = Buffer.alloc(0)] = chunks.slice(-1);
-    const sealed = await sealer.seal(plain, KEY, sumOf(Buffer.from("other")), async (file) => file);
+    const sealed = await sealer.seal([plain], KEY, sumOf(Buffer.from("other")), async (file) => file);
     expect(sealed).toBeUndefined();
     await sealer.stop();
     await sealer.stop();
-    await expect(sealer.seal(plain, KEY, sumOf(plain), async () => 0)).rejects.toThrow(/stopped/);
+    await expect(sealer.seal([plain], KEY, sumOf(plain), async () => 0)).rejects.toThrow(/stopped/);
   });
 });

@@ -46,12 +46,17 @@ export function sealInPlace(
   memory[0] = VERSION;
   memory.set(id, ID_AT);
   for (let at = 0; at < bytes; at += STEP_BYTES) {
-    memory.set(cipher.update(body.subarray(at, at + STEP_BYTES)), BODY_AT + at);
+    copyInto(memory, BODY_AT + at, cipher.update(body.subarray(at, at + STEP_BYTES)));
   }
   // The mode has no bytes left to give.
   cipher.final();
   memory.set(cipher.getAuthTag(), BODY_AT + bytes);
   return sha256(memory.subarray(0, bytes + SEAL_BYTES));
+}
+
+/** As `set` does. That goes byte by byte where memory is shared, which takes twenty times as long. */
+export function copyInto(memory: Uint8Array, at: number, bytes: Uint8Array): void {
+  if (bytes.length > 0) Buffer.from(memory.buffer, memory.byteOffset + at, bytes.length).fill(bytes);
 }
 
 export function createChunkCipher(consumerKey: Uint8Array): ChunkCipher {

@@ -307,7 +307,11 @@ describe("the chunk store", () => {
     const fileBytes = size + 49;
     await open(3 * fileBytes);
     const all = Array.from({ length: 8 }, () => randomBytes(size));
-    const put = (account: AccountId, bytes: Buffer) => codeOf(chunks.put(account, "job-1", cidOf(bytes), bytes));
+    let jobs = 0;
+    const put = (account: AccountId, bytes: Buffer) => {
+      jobs += 1;
+      return codeOf(chunks.put(account, `job-${jobs}`, cidOf(bytes), bytes));
+    };
     const codes = await Promise.all(all.map((bytes) => put(ALICE, bytes)));
     expect(codes.filter((code) => code === "done")).toHaveLength(3);
     expect(codes.filter((code) => code === "storage_quota")).toHaveLength(5);
@@ -324,6 +328,27 @@ describe("the chunk store", () => {
     await chunks.sweep();
     expect(chunks.usage(ALICE).bytes).toBe(0);
     expect(await put(ALICE, randomBytes(size))).toBe("done");
+  });
+
+  it("lets what came of a tree without room go, so that a smaller one has it; what others rely on stays", async () => {
+    await chunks.stop();
+    await open(40_000);
+    const kept = await upload(ALICE, keep(1, []), { a: "kept" });
+    expect(await admit(keep(1, [kept]), kept)).toBe("ok");
+    chunks.settleTree(ALICE, keep(1, [kept]), kept.manifestCid, true);
+    const other = randomBytes(1_000);
+    await chunks.put(ALICE, "job-2", cidOf(other), other);
+    const all = Array.from({ length: 60 }, () => randomBytes(1_000));
+    // Also relied on by this upload, and by the tree.
+    expect(await chunks.missing(ALICE, "job-3", [kept.manifestCid, cidOf(other)])).toEqual([]);
+    const codes = await Promise.all(all.map((bytes) => codeOf(chunks.put(ALICE, "job-3", cidOf(bytes), bytes))));
+    expect(codes).toContain("storage_quota");
+    await expect.poll(() => chunks.usage(ALICE).bytes).toBeLessThan(2_000);
+    await expect.poll(() => chunkPaths(root)).toHaveLength(3);
+    expect(await present(kept)).toBe(true);
+    expect(await chunks.get(ALICE, cidOf(other))).toEqual(other);
+    const small = await upload(ALICE, "job-3", { result: "small" });
+    expect(await admit("job-3", small)).toBe("ok");
   });
 
   it("forgets chunks whose files are gone", async () => {

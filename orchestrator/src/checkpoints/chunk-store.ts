@@ -13,6 +13,8 @@ import { createPins } from "./pins.ts";
 import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
 import { createReferences } from "./references.ts";
 import { checkKeys, createSealedChunks, rebuildIndex } from "./sealed-chunks.ts";
+import { lengthOf } from "./sealer.ts";
+import { createStragglers } from "./stragglers.ts";
 import { createStoredBlocks, missingChunks } from "./stored-blocks.ts";
 import type { ConsumerKeys } from "../vault/index.ts";
 
@@ -45,10 +47,14 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
   const sealed = createSealedChunks({ files, index, keys, bytesMax: bytesPerAccountMax });
   const references = createReferences(database);
   const pins = createPins(clock, PIN_MS);
+  const stragglers = createStragglers((accountId, holder, cids) => {
+    for (const cid of cids) pins.release(accountId, cid, holder);
+    doom(accountId, cids);
+  });
   /** Trees between `admitTree` and `settleTree`: how often, and what they have. */
   const admitted = new Map<string, { count: number; cids: readonly ChunkCid[] }>();
   const acceptedUploads = new Set<string>();
-  /** Chunks that nothing referred to when they were put here. */
+  /** Chunks that perhaps nothing refers to. */
   const doomed: { readonly accountId: AccountId; readonly cid: ChunkCid }[] = [];
   let deleting: NodeJS.Immediate | undefined;
   /** The trees of earlier starts were compared with the records. */
@@ -64,7 +70,8 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
   };
 
   const put: ChunkStore["put"] = async (accountId, holder, cid, bytes) => {
-    if (bytes.length > CHUNK_STORED_BYTES_MAX) {
+    const parts = bytes instanceof Uint8Array ? [bytes] : bytes;
+    if (lengthOf(parts) > CHUNK_STORED_BYTES_MAX) {
       throw new QubixError("chunk_too_large", `A chunk has at most ${CHUNK_STORED_BYTES_MAX} bytes.`, {
         category: "user",
         status: 413,
@@ -72,11 +79,26 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     }
     pins.add(accountId, cid, holder);
     try {
-      await sealed.write(accountId, cid, bytes);
+      await sealed.write(accountId, cid, parts);
     } catch (error) {
       pins.release(accountId, cid, holder);
+      if (error instanceof QubixError && error.code === "storage_quota") abandon(accountId, holder);
       throw error;
     }
+    stragglers.stored(accountId, holder, cid);
+    // Given up while it was written.
+    if (!pins.has(accountId, cid)) doom(accountId, [cid]);
+  };
+
+  /** What came of a tree for which there is no room would keep smaller ones out: it goes at once, unless a tree has it or somebody else relies on it. */
+  const abandon = (accountId: AccountId, holder: TreeHolder): void => {
+    stragglers.refused(accountId, holder);
+    doom(accountId, pins.releaseAll(accountId, holder));
+  };
+
+  const doom = (accountId: AccountId, cids: Iterable<ChunkCid>): void => {
+    for (const cid of cids) doomed.push({ accountId, cid });
+    if (doomed.length > 0 && phase !== "stopped") deleting ??= setImmediate(deleteSome);
   };
 
   /** How many are not here as large as they say. Chunks that are being written are waited for. */
@@ -132,8 +154,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
   const reconsider = (accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid): void => {
     const key = treeKey(accountId, holder, manifestCid);
     if (admitted.has(key) || acceptedUploads.has(key) || owners.uses(accountId, holder, manifestCid)) return;
-    for (const cid of references.remove({ accountId, holder, manifestCid })) doomed.push({ accountId, cid });
-    if (doomed.length > 0) deleting ??= setImmediate(deleteSome);
+    doom(accountId, references.remove({ accountId, holder, manifestCid }));
   };
 
   /** A few at a time, so that the writer never waits for it. What came to be needed meanwhile is spared; after a crash the sweep finds the rest. */
@@ -227,12 +248,14 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       phase = "stopped";
       clearTimeout(sweepTimer);
       clearImmediate(deleting);
+      stragglers.stop();
       await sweeping;
       await sealed.stop();
       await index.idle();
       await database.close();
     },
     async missing(accountId, holder, cids) {
+      stragglers.asked(accountId, holder, cids);
       const missing: ChunkCid[] = [];
       let looked = 0;
       for (const cid of cids) {

@@ -6,6 +6,8 @@ import type { TreeHolder } from "./port.ts";
 export interface Pins {
   add(accountId: AccountId, cid: ChunkCid, holder: TreeHolder): void;
   release(accountId: AccountId, cid: ChunkCid, holder: TreeHolder): void;
+  /** All of one holder; returns what they were on. */
+  releaseAll(accountId: AccountId, holder: TreeHolder): readonly ChunkCid[];
   has(accountId: AccountId, cid: ChunkCid): boolean;
   /** Forgets those whose time is over. */
   purge(): void;
@@ -15,19 +17,35 @@ export interface Pins {
 export function createPins(clock: MonotonicClock, pinMs: number): Pins {
   /** Per `ACCOUNT CID`: until when for each holder. */
   const pins = new Map<string, Map<TreeHolder, number>>();
-  const keyOf = (accountId: AccountId, cid: ChunkCid) => `${accountId} ${cid}`;
+  /** Per `ACCOUNT HOLDER`: what of the above is his. */
+  const held = new Map<string, Set<ChunkCid>>();
+  const keyOf = (accountId: AccountId, name: ChunkCid | TreeHolder) => `${accountId} ${name}`;
+
+  const release = (accountId: AccountId, cid: ChunkCid, holder: TreeHolder): void => {
+    const key = keyOf(accountId, cid);
+    const holders = pins.get(key);
+    holders?.delete(holder);
+    if (holders?.size === 0) pins.delete(key);
+    const own = held.get(keyOf(accountId, holder));
+    own?.delete(cid);
+    if (own?.size === 0) held.delete(keyOf(accountId, holder));
+  };
+
   return {
     add(accountId, cid, holder) {
       const key = keyOf(accountId, cid);
       const holders = pins.get(key) ?? new Map<TreeHolder, number>();
       pins.set(key, holders);
       holders.set(holder, clock.nowMs() + pinMs);
+      const own = held.get(keyOf(accountId, holder)) ?? new Set<ChunkCid>();
+      held.set(keyOf(accountId, holder), own);
+      own.add(cid);
     },
-    release(accountId, cid, holder) {
-      const key = keyOf(accountId, cid);
-      const holders = pins.get(key);
-      holders?.delete(holder);
-      if (holders?.size === 0) pins.delete(key);
+    release,
+    releaseAll(accountId, holder) {
+      const cids = [...(held.get(keyOf(accountId, holder)) ?? [])];
+      for (const cid of cids) release(accountId, cid, holder);
+      return cids;
     },
     has(accountId, cid) {
       const nowMs = clock.nowMs();
@@ -36,9 +54,11 @@ export function createPins(clock: MonotonicClock, pinMs: number): Pins {
     },
     purge() {
       const nowMs = clock.nowMs();
-      for (const [key, holders] of pins) {
-        for (const [holder, untilMs] of holders) if (untilMs <= nowMs) holders.delete(holder);
-        if (holders.size === 0) pins.delete(key);
+      for (const [owner, cids] of held) {
+        const [accountId, holder] = owner.split(" ") as [AccountId, TreeHolder];
+        for (const cid of cids) {
+          if ((pins.get(keyOf(accountId, cid))?.get(holder) ?? 0) <= nowMs) release(accountId, cid, holder);
+        }
       }
     },
   };

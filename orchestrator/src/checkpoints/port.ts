@@ -27,6 +27,9 @@ export interface StoredBlocks {
   ): Promise<readonly { readonly stored: StoredCid; readonly bytes: number }[]>;
 }
 
+/** A chunk as it came: whole, or in parts that are copied only once. They must not change before the chunk is stored. */
+export type ChunkBytes = Uint8Array | readonly Uint8Array[];
+
 /** Asks the records which trees are in use. */
 export interface TreeOwners {
   /** Whether a record of this holder names the tree now. */
@@ -50,7 +53,7 @@ export interface ChunkStore {
    * Resolves when the chunk is durable. Rejects with QubixError `chunk_mismatch` (400: the bytes are not what the name says), `chunk_too_large` (413),
    * `storage_quota` and `storage_full` (507).
    */
-  put(accountId: AccountId, holder: TreeHolder, cid: ChunkCid, bytes: Uint8Array): Promise<void>;
+  put(accountId: AccountId, holder: TreeHolder, cid: ChunkCid, bytes: ChunkBytes): Promise<void>;
   /** The bytes as they were put; undefined where it is not here. Rejects with `chunk_damaged`. */
   get(accountId: AccountId, cid: ChunkCid): Promise<Buffer | undefined>;
   /** Rejects with `tree_invalid`, `chunks_missing` or `chunk_damaged`. */

@@ -8,11 +8,11 @@ import type { ChunkFiles } from "./chunk-files.ts";
 import type { ChunkIndex } from "./chunk-index.ts";
 import { cidOfSum, sumInBackground, sumOfCid } from "./cid.ts";
 import type { StoredCid, StoredUsage } from "./port.ts";
-import { createSealer } from "./sealer.ts";
+import { createSealer, lengthOf } from "./sealer.ts";
 
 export interface SealedChunks {
   /** Durable when it resolves. Throws `chunk_mismatch`, `storage_quota`, `storage_full`. */
-  write(accountId: AccountId, cid: ChunkCid, bytes: Uint8Array): Promise<void>;
+  write(accountId: AccountId, cid: ChunkCid, parts: readonly Uint8Array[]): Promise<void>;
   /** Undefined where it is not here. Throws `chunk_damaged`. */
   read(accountId: AccountId, cid: ChunkCid): Promise<Buffer | undefined>;
   /** Of the durable chunk as it came; undefined where it is not here, was cut, or was found to be changed. Synchronous, so that nothing can come in between. */
@@ -64,10 +64,15 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
     };
   };
 
-  const seal = async (accountId: AccountId, cid: ChunkCid, bytes: Uint8Array, release: () => void): Promise<void> => {
+  const seal = async (
+    accountId: AccountId,
+    cid: ChunkCid,
+    parts: readonly Uint8Array[],
+    release: () => void,
+  ): Promise<void> => {
     let name = "";
     try {
-      const stored = await sealer.seal(bytes, keys.ofConsumer(accountId), sumOfCid(cid), async (sealed) => {
+      const stored = await sealer.seal(parts, keys.ofConsumer(accountId), sumOfCid(cid), async (sealed) => {
         if (sealed === undefined) throw mismatch(cid);
         const own = cidOfSum(sealed.sum) as string as StoredCid;
         name = `${accountId} ${own}`;
@@ -75,7 +80,7 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
         await files.write(accountId, own, sealed.file);
         return own;
       });
-      await index.add({ accountId, cid, stored, bytes: bytes.length }, release);
+      await index.add({ accountId, cid, stored, bytes: lengthOf(parts) }, release);
       spoilt.delete(`${accountId}/${cid}`);
     } catch (error) {
       throw storageError(error);
@@ -94,7 +99,7 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
   };
 
   return {
-    async write(accountId, cid, bytes) {
+    async write(accountId, cid, parts) {
       const key = `${accountId}/${cid}`;
       for (let same = pending.get(key); same !== undefined; same = pending.get(key)) {
         const isStored = await same.then(
@@ -104,10 +109,11 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
         // What failed may have been other bytes under this name.
         if (isStored) return;
       }
-      if (size(accountId, cid) === bytes.length) return;
+      const bytes = lengthOf(parts);
+      if (size(accountId, cid) === bytes) return;
       const isCounted = index.get(accountId, cid) !== undefined;
-      const release = reserve(accountId, isCounted ? 0 : bytes.length + SEAL_BYTES);
-      const writing = seal(accountId, cid, bytes, release).finally(() => pending.delete(key));
+      const release = reserve(accountId, isCounted ? 0 : bytes + SEAL_BYTES);
+      const writing = seal(accountId, cid, parts, release).finally(() => pending.delete(key));
       pending.set(key, writing);
       return writing;
     },

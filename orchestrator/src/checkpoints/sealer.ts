@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { CHUNK_STORED_BYTES_MAX } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
-import { BODY_AT, SEAL_BYTES, sealInPlace } from "./chunk-cipher.ts";
+import { BODY_AT, copyInto, SEAL_BYTES, sealInPlace } from "./chunk-cipher.ts";
 
 /** Chunks in work at a time: enough to keep a disk's queue busy, few enough that memory stays at some tens of MiB. */
 const SLOTS_MAX = 16;
@@ -23,7 +23,7 @@ export interface SealedFile {
 export interface Sealer {
   /** `use` is called with the file of a chunk that should have this SHA-256, or with undefined when it has another. The others wait their turn. */
   seal<T>(
-    plain: Uint8Array,
+    plain: readonly Uint8Array[],
     key: Uint8Array,
     sum: Uint8Array,
     use: (sealed: SealedFile | undefined) => Promise<T>,
@@ -119,9 +119,13 @@ export function createSealer(): Sealer {
     async seal(plain, key, sum, use) {
       const memory = await take();
       try {
-        const file = new Uint8Array(memory, 0, plain.length + SEAL_BYTES);
-        file.set(plain, BODY_AT);
-        const bytes = plain.length;
+        const bytes = lengthOf(plain);
+        const file = new Uint8Array(memory, 0, bytes + SEAL_BYTES);
+        let at = BODY_AT;
+        for (const part of plain) {
+          copyInto(file, at, part);
+          at += part.length;
+        }
         const stored =
           bytes <= INLINE_BYTES_MAX
             ? sealInPlace(file, bytes, key, sum)
@@ -138,6 +142,10 @@ export function createSealer(): Sealer {
       await Promise.all(ending.map(({ worker }) => worker.terminate()));
     },
   };
+}
+
+export function lengthOf(parts: readonly Uint8Array[]): number {
+  return parts.reduce((sum, part) => sum + part.length, 0);
 }
 
 function broken(why: string): QubixError {

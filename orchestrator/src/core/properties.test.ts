@@ -36,6 +36,8 @@ const command = fc.record({
     "return",
     "returnEmpty",
     "cancel",
+    "removeCheckpoint",
+    "storageRefused",
     "pass",
     "pass",
     "passLong",
@@ -174,6 +176,30 @@ class World {
         if (job) net.do({ kind: "job.cancel", actor: { accountId: job.accountId, role: "consumer" }, jobId: job.id });
         return;
       }
+      case "removeCheckpoint": {
+        const jobs = net.kept.all("jobs").filter(({ checkpoints }) => checkpoints.length > 0);
+        const job = jobs[pick % Math.max(1, jobs.length)];
+        const { seq } = job?.checkpoints[pick % job.checkpoints.length] ?? {};
+        if (job === undefined || seq === undefined) return;
+        const actor = { accountId: job.accountId, role: "consumer" } as const;
+        const ended = job.endedAtMs === null ? null : job;
+        const reply = net.do({ kind: "checkpoint.remove", actor, jobId: job.id, seq, ended });
+        const isInUse = ended === null && seq === job.checkpoints.at(-1)?.seq;
+        expect(reply.kind).toBe(isInUse ? "refused" : "checkpoint");
+        return;
+      }
+      case "storageRefused":
+        if (attempt) {
+          const { workerId, jobId } = attempt;
+          net.do({
+            kind: "storage.refused",
+            workerId,
+            jobId,
+            code: hot ? "storage_full" : "storage_quota",
+            message: "",
+          });
+        }
+        return;
       case "pass":
         net.pass(ms);
         return;

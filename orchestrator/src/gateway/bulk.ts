@@ -158,7 +158,7 @@ export function serveBulk(
 
   const store = async (request: Put, owner: AccountId | undefined, parts: readonly Buffer[]): Promise<void> => {
     try {
-      await chunks.put(ownerOrThrow(owner), request.jobId, request.cid, Buffer.concat(parts));
+      await chunks.put(ownerOrThrow(owner), request.jobId, request.cid, parts);
       send({ kind: "stored", req: request.req });
     } catch (error) {
       if (error instanceof QubixError && NO_ROOM.includes(error.code)) {

@@ -319,7 +319,7 @@ describe("the worker gateway", () => {
       bulk = await connectBulk(rig, ann);
       jobId = await rig.submitJob();
       await control.next("assign");
-      const [first, second] = [randomBytes(1_500), randomBytes(1_500)];
+      const [first, second] = [randomBytes(1_500), randomBytes(2_500)];
       expect(await put(cidOf(first), first)).toMatchObject({ kind: "stored" });
       for (let tries = 0; tries < 3; tries += 1) {
         const refused = await put(cidOf(second), second);
