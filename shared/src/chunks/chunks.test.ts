@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { ChunkCid } from "../domain/index.ts";
 import type { ChunkRef } from "../protocol/index.ts";
 import { decodeLayer, decodePiece, encodePiece, encodeSparse, sumOf } from "./codec.ts";
+import { stepsBetween, takeSteps } from "./steps.ts";
 import { estimate } from "./entropy.ts";
 import { joinPlanes, PLANE_WIDTHS, splitPlanes, xorInto } from "./planes.ts";
 
@@ -39,6 +40,26 @@ describe("planes", () => {
         expect(twice).toEqual(one);
       }),
     );
+  });
+});
+
+describe("steps", () => {
+  it.each([2, 4] as const)("of numbers of %i bytes lead from any bits to any others", (width) => {
+    fc.assert(
+      fc.property(bytes, fc.nat(), (before, seed) => {
+        const now = before.map((byte, at) => (byte * 31 + at * seed) & 0xff);
+        const taken = Uint8Array.from(before);
+        takeSteps(taken, stepsBetween(before, now, width), width);
+        expect(taken).toEqual(now);
+      }),
+    );
+  });
+
+  it("are small where numbers are near, also across zero and exponents", () => {
+    const before = Float32Array.of(1, -1, 0.999_999_94, 0, -0);
+    const now = Float32Array.of(1.000_000_1, -1.000_000_1, 1, -0, 1e-45);
+    const steps = stepsBetween(new Uint8Array(before.buffer), new Uint8Array(now.buffer), 4);
+    expect([...new Uint32Array(steps.buffer)]).toEqual([2, 1, 2, 1, 4]);
   });
 });
 

@@ -1,11 +1,12 @@
 // The stored bytes of one piece: made from its plain bytes, and back. Synchronous: whoever must not wait calls it in a thread of its own.
 import { createHash } from "node:crypto";
 import { constants as zlib, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import type { ChunkRef, PieceEncoding } from "../protocol/manifest.ts";
+import type { ChunkRef, PieceEncoding, PieceLayer } from "../protocol/manifest.ts";
 import { CHUNK_BYTES_MAX } from "../protocol/limits.ts";
 import { QubixError } from "../runtime/errors.ts";
 import { entropyShare, estimate, type Estimate } from "./entropy.ts";
 import { joinPlanes, PLANE_WIDTHS, type PlaneWidth, splitPlanes, xorInto } from "./planes.ts";
+import { takeSteps } from "./steps.ts";
 
 export interface Encoded {
   readonly encoding: PieceEncoding;
@@ -22,6 +23,7 @@ const TRIAL_BYTES = 16_384;
 /** In a group's header: it is stored as it is. */
 const RAW_FLAG = 0x8000_0000;
 const WIDTH_BYTES = 1;
+const WORD_BYTES = 4;
 const HEADER_BYTES = 4;
 
 /**
@@ -69,11 +71,23 @@ export function decodePiece(ref: ChunkRef, stored: readonly Uint8Array[]): Uint8
   const [base, ...differences] = stored;
   if (base === undefined || differences.length !== (ref.layers?.length ?? 0)) throw corrupt("a piece lacks a layer");
   let plain = decodeLayer(base, ref.encoding, bytes);
-  // What was stored as it is belongs to whoever gave it.
-  if (differences.length > 0 && plain === base) plain = Uint8Array.from(plain);
-  differences.forEach((layer, index) => xorInto(plain, decodeLayer(layer, ref.layers?.[index]?.encoding, bytes)));
+  // What was stored as it is belongs to whoever gave it, and may begin anywhere in memory.
+  if (differences.length > 0 && (plain === base || plain.byteOffset % WORD_BYTES !== 0)) plain = Uint8Array.from(plain);
+  differences.forEach((layer, index) => applyLayer(plain, layer, ref.layers?.[index]));
   checkSum(ref, plain);
   return partOf(ref, plain);
+}
+
+/** Makes a plain piece what its next layer says. Throws `tree_corrupt`. */
+export function applyLayer(plain: Uint8Array, stored: Uint8Array, layer: PieceLayer | undefined): void {
+  const decoded = decodeLayer(stored, layer?.encoding, plain.length);
+  if (layer?.kind === undefined || layer.kind === "xor") return xorInto(plain, decoded);
+  takeSteps(plain, aligned(decoded), layer.kind === "steps2" ? 2 : 4);
+}
+
+/** In memory where words begin at their borders. */
+function aligned(bytes: Uint8Array): Uint8Array {
+  return bytes.byteOffset % WORD_BYTES === 0 ? bytes : Uint8Array.from(bytes);
 }
 
 /** Plain bytes of the piece itself, of which a file may have a part only. */

@@ -22,11 +22,16 @@ export const treePathSchema = z
 export const pieceEncodingSchema = z.enum(["zstd", "raw", "planes"]);
 export type PieceEncoding = z.output<typeof pieceEncodingSchema>;
 
-/** What a piece is XORed with, in turn: differences to what came before it. */
+/** What a layer tells of each number of a piece: the bits that changed, or the steps that a number of 2 or 4 bytes went. */
+export const layerKindSchema = z.enum(["xor", "steps2", "steps4"]);
+export type LayerKind = z.output<typeof layerKindSchema>;
+
+/** Differences to what came before it, to be applied in turn; `kind`: by default XOR. */
 const layerSchema = z.strictObject({
   cid: chunkCidSchema,
   stored: z.number().int().min(1).max(CHUNK_STORED_BYTES_MAX),
   encoding: pieceEncodingSchema,
+  kind: layerKindSchema.optional(),
 });
 export type PieceLayer = z.output<typeof layerSchema>;
 

@@ -1,7 +1,7 @@
 // One stretch of a file made into a piece: known by the parent, a difference to it, or whole. Reads files; runs in a thread of its own.
 import { readSync } from "node:fs";
-import { type Encoded, encodePiece, encodeSparse, estimate, sumOf, xorInto } from "@qubix/shared/chunks";
-import { CHUNK_BYTES_MAX, type ChunkRef, PIECE_LAYERS_MAX } from "@qubix/shared/protocol";
+import { type Encoded, encodePiece, encodeSparse, estimate, stepsBetween, sumOf, xorInto } from "@qubix/shared/chunks";
+import { CHUNK_BYTES_MAX, type ChunkRef, type LayerKind, PIECE_LAYERS_MAX } from "@qubix/shared/protocol";
 import { cidOf } from "../cid.ts";
 import type { Segment } from "./segments.ts";
 
@@ -70,19 +70,36 @@ function canDiffer(ref: ChunkRef, before: Uint8Array): boolean {
 /** Null where the piece is better stored whole. `before` is overwritten. */
 function difference(now: Uint8Array, before: Uint8Array, ref: ChunkRef, into: Uint8Array): Piece | null {
   const isSparse = equalPages(now, before) >= SPARSE_SHARE * Math.ceil(now.length / PAGE_BYTES);
-  xorInto(before, now);
-  const encoded = isSparse ? encodeSparse(before) : encodeDense(before, now, into);
+  const encoded = isSparse ? sparse(now, before) : dense(now, before, into);
   if (encoded === null) return null;
-  const { encoding, stored } = encoded;
-  const layers = [...(ref.layers ?? []), { cid: cidOf(stored), stored: stored.length, encoding }];
+  const { encoding, stored, kind } = encoded;
+  const layers = [...(ref.layers ?? []), { cid: cidOf(stored), stored: stored.length, encoding, kind }];
   const layersBytes = layers.reduce((sum, layer) => sum + layer.stored, 0);
   if (layersBytes > LAYERS_SHARE_MAX * ref.stored) return null;
   return { ref: { ...ref, layers, sum: sumOf(now) }, stored };
 }
 
-function encodeDense(xored: Uint8Array, now: Uint8Array, into: Uint8Array): Encoded | null {
-  const [byDifference, whole] = [estimate(xored), estimate(now)];
-  return byDifference.share < whole.share ? encodePiece(xored, byDifference, into) : null;
+interface Layer extends Encoded {
+  readonly kind: LayerKind;
+}
+
+function sparse(now: Uint8Array, before: Uint8Array): Layer {
+  xorInto(before, now);
+  return { kind: "xor", ...encodeSparse(before) };
+}
+
+/** Steps where the piece is made of numbers of 2 or 4 bytes, else the bits that changed. */
+function dense(now: Uint8Array, before: Uint8Array, into: Uint8Array): Layer | null {
+  const whole = estimate(now);
+  const { width } = whole;
+  if (width === 2 || width === 4) {
+    const steps = stepsBetween(before, now, width);
+    const moved = estimate(steps);
+    return moved.share < whole.share ? { kind: `steps${width}`, ...encodePiece(steps, moved, into) } : null;
+  }
+  xorInto(before, now);
+  const changed = estimate(before);
+  return changed.share < whole.share ? { kind: "xor", ...encodePiece(before, changed, into) } : null;
 }
 
 function equalPages(now: Uint8Array, before: Uint8Array): number {

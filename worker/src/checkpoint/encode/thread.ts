@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { readSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
-import { checkSum, decodeLayer, decodePiece, partOf, plainBytes, xorInto } from "@qubix/shared/chunks";
+import { applyLayer, checkSum, decodePiece, partOf } from "@qubix/shared/chunks";
 import { CHUNK_STORED_BYTES_MAX } from "@qubix/shared/protocol";
 import { cidOf } from "../cid.ts";
 import { align, type OpenFile } from "./align.ts";
@@ -66,8 +66,7 @@ function decode({ ref, stored, plain, skip }: Ask<"decode">): Uint8Array {
       throw corrupt(`the bytes that came for ${names[skip + index]} are others`);
   });
   if (plain === null) return decodePiece(ref, stored);
-  const bytes = plainBytes(ref);
-  stored.forEach((layer, index) => xorInto(plain, decodeLayer(layer, ref.layers?.[skip - 1 + index]?.encoding, bytes)));
+  stored.forEach((layer, index) => applyLayer(plain, layer, ref.layers?.[skip - 1 + index]));
   checkSum(ref, plain);
   return partOf(ref, plain);
 }
