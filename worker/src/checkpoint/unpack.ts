@@ -15,8 +15,8 @@ import { removeTree } from "./remove.ts";
 import { openInside } from "./walk.ts";
 
 const decompress = promisify(zstdDecompress);
-/** Pieces on their way at once: enough for 40 MB/s on a line of 100 ms, few enough to fit in memory. */
-const FETCH_AHEAD = 4;
+/** Pieces on their way at once: enough for 30 MB/s on a line of 100 ms, few enough to fit in memory. */
+const FETCH_AHEAD = 3;
 /** A manifest's plain size: names and sums of the largest tree that fits one chunk. */
 const MANIFEST_BYTES_MAX = 64 * 1024 * 1024;
 

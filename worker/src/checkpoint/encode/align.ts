@@ -80,8 +80,8 @@ function likeness(
   const length = Math.min(SAMPLE_BYTES, place.bytes);
   const at = place.at + Math.floor((place.bytes - length) / 2);
   if (at + shift < 0 || at + shift + length > before.bytes) return 1;
-  const difference = read(now.fd, at, length);
-  xorInto(difference, read(before.fd, at + shift, length));
+  const difference = Uint8Array.from(read(now.fd, at, length, nowBlock));
+  xorInto(difference, read(before.fd, at + shift, length, beforeBlock));
   return estimate(difference).share;
 }
 
@@ -89,7 +89,7 @@ function likeness(
 function equalFrom(now: OpenFile, before: OpenFile, most: number): number {
   for (let at = 0; at < most; at += BLOCK_BYTES) {
     const length = Math.min(BLOCK_BYTES, most - at);
-    const [a, b] = [read(now.fd, at, length), read(before.fd, at, length)];
+    const [a, b] = [read(now.fd, at, length, nowBlock), read(before.fd, at, length, beforeBlock)];
     if (Buffer.compare(a, b) !== 0) return at + firstDifference(a, b);
   }
   return most;
@@ -99,8 +99,8 @@ function equalFrom(now: OpenFile, before: OpenFile, most: number): number {
 function equalTo(now: OpenFile, before: OpenFile, most: number): number {
   for (let done = 0; done < most; done += BLOCK_BYTES) {
     const length = Math.min(BLOCK_BYTES, most - done);
-    const a = read(now.fd, now.bytes - done - length, length);
-    const b = read(before.fd, before.bytes - done - length, length);
+    const a = read(now.fd, now.bytes - done - length, length, nowBlock);
+    const b = read(before.fd, before.bytes - done - length, length, beforeBlock);
     if (Buffer.compare(a, b) !== 0) return done + firstDifference(a.toReversed(), b.toReversed());
   }
   return most;
@@ -112,8 +112,14 @@ function firstDifference(a: Uint8Array, b: Uint8Array): number {
   return at;
 }
 
-function read(fd: number, at: number, bytes: number): Buffer {
-  const buffer = Buffer.allocUnsafeSlow(bytes);
+/** Read into again and again: blocks of fresh memory would pile up until a collection. */
+const nowBlock = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+const beforeBlock = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+/** While a block is cut, the others are read into. */
+const cutBlock = Buffer.allocUnsafeSlow(BLOCK_BYTES);
+
+function read(fd: number, at: number, bytes: number, into: Buffer): Buffer {
+  const buffer = into.subarray(0, bytes);
   let filled = 0;
   while (filled < bytes) {
     const got = readSync(fd, buffer, filled, bytes - filled, at + filled);
@@ -129,7 +135,7 @@ function cut(fd: number, from: number, to: number, found: (at: number, bytes: nu
   let carried = Buffer.alloc(0);
   let at = from;
   for (let next = from; next < to || carried.length > 0; ) {
-    const fresh = read(fd, next, Math.min(BLOCK_BYTES, to - next));
+    const fresh = read(fd, next, Math.min(BLOCK_BYTES, to - next), cutBlock);
     next += fresh.length;
     const block = carried.length === 0 ? fresh : Buffer.concat([carried, fresh]);
     let start = 0;
