@@ -1,0 +1,1 @@
+export { createCarExporter, type CarExport, type CarExporter } from "./car-export.ts";
