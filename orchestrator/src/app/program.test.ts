@@ -46,6 +46,23 @@ describe("qubix-orchestrator start", () => {
     expect((await second.ended).code).toBe(0);
   });
 
+  test("serves IPFS where asked to, takes several peers, and stops within 10 s", async () => {
+    const peers = ["1", "2"].map(
+      (port) => `/ip4/127.0.0.1/tcp/${port}/p2p/12D3KooWGC6TvWhfagpX6wvCNYYm8BUHDSjPuMZcVCRMv3rRRDP4`,
+    );
+    const options = [...peers.flatMap((peer) => ["--ipfs-peer", peer]), "--ipfs-listen", "/ip4/127.0.0.1/tcp/0"];
+    const shown = await run(["start", ...options, "--print-config"]).ended;
+    expect(JSON.parse(shown.out)).toMatchObject({ ipfsPeer: peers, ipfsListen: "/ip4/127.0.0.1/tcp/0" });
+    const running = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json", ...options]);
+    const { url, adminKey } = JSON.parse(await running.line()) as { url: string; adminKey: string };
+    const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${adminKey}` } });
+    expect(await metrics.text()).toContain("qubix_ipfs_connections 0");
+    const before = performance.now();
+    running.kill("SIGTERM");
+    expect((await running.ended).code).toBe(0);
+    expect(performance.now() - before).toBeLessThan(10_000);
+  });
+
   test("refuses a data folder that another one has, in one line", async () => {
     const first = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json"]);
     await first.line();
@@ -81,6 +98,8 @@ describe("qubix-orchestrator start", () => {
   test.each([
     ["an address that is none", ["start", "--listen", "nowhere"], "listen"],
     ["an unknown log level", ["start", "--log-level", "loud"], "logLevel"],
+    ["an IPFS address that is none", ["start", "--ipfs-listen", "127.0.0.1:4001"], "ipfsListen"],
+    ["an IPFS peer without its id", ["start", "--ipfs-peer", "/ip4/127.0.0.1/tcp/4001"], "ipfsPeer"],
     ["an unknown flag", ["start", "--speed", "9"], "--speed"],
     ["an unknown command", ["dance"], "dance"],
     ["a configuration file that is not there", ["start", "--config", "/nowhere.json"], "/nowhere.json"],

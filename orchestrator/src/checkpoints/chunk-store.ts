@@ -10,7 +10,14 @@ import { cidOf } from "./cid.ts";
 import { openChunkDatabase } from "./database.ts";
 import { cidsOf, decodeManifest, encodeManifest, sizeOf, storedOf } from "./manifest.ts";
 import { createPins } from "./pins.ts";
-import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
+import {
+  UPLOAD_HOLDER,
+  type ChunkStore,
+  type FetchLost,
+  type TreeHolder,
+  type TreeOwners,
+  type TreeVerdict,
+} from "./port.ts";
 import { createReferences } from "./references.ts";
 import { checkKeys, createSealedChunks, rebuildIndex } from "./sealed-chunks.ts";
 import { createStoredBlocks, missingChunks } from "./stored-blocks.ts";
@@ -32,17 +39,25 @@ export interface ChunkStorePorts {
   readonly keys: ConsumerKeys;
   /** What an account's chunks may take up on the disk. */
   readonly bytesPerAccountMax?: number;
+  /** Where files that were lost here may be had. */
+  readonly fetchLost?: FetchLost;
   readonly clock: MonotonicClock;
   readonly logger: Logger;
 }
 
 /** Opens the indexes in `root`; touches no chunk before `start`. */
 export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
-  const { root, owners, keys, bytesPerAccountMax = Number.MAX_SAFE_INTEGER, clock, logger } = ports;
+  const { root, owners, keys, bytesPerAccountMax = Number.MAX_SAFE_INTEGER, fetchLost, clock, logger } = ports;
   const files = createChunkFiles(root);
   const database = openChunkDatabase(root);
   const index = createChunkIndex(database);
-  const sealed = createSealedChunks({ files, index, keys, bytesMax: bytesPerAccountMax });
+  const sealed = createSealedChunks({
+    files,
+    index,
+    keys,
+    bytesMax: bytesPerAccountMax,
+    ...(fetchLost === undefined ? {} : { fetchLost }),
+  });
   const references = createReferences(database);
   const pins = createPins(clock, PIN_MS);
   /** Trees between `admitTree` and `settleTree`: how often, and what they have. */
@@ -184,11 +199,12 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     pins.purge();
   };
 
-  /** Rows whose file is gone count for nothing. */
+  /** Rows whose file is gone count for nothing; where it may be had elsewhere and a tree needs it, the row says what to ask for. */
   const forgetLost = async (): Promise<void> => {
     for (const rows of index.rows()) {
       if (phase !== "running") return;
       for (const { accountId, cid, stored } of rows) {
+        if (fetchLost !== undefined && references.has(accountId, cid)) continue;
         const isLost = files.size(accountId, stored) === undefined && sealed.settled(accountId, cid) === undefined;
         if (isLost) index.remove(accountId, cid);
       }
@@ -208,7 +224,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     sweepTimer.unref();
   };
 
-  const blocks = createStoredBlocks({ files, index, readManifest });
+  const blocks = createStoredBlocks({ files, sealed, index, readManifest });
 
   return {
     async start() {

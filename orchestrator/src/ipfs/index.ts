@@ -1,1 +1,2 @@
 export { createCarExporter, type CarExport, type CarExporter } from "./car-export.ts";
+export type { IpfsNode } from "./node.ts";
