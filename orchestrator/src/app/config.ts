@@ -76,6 +76,12 @@ export const orchestratorConfigSchema = z.object({
   ipfsListen: ipfsListenSchema.optional(),
   /** IPFS nodes that files which were lost here are fetched from. */
   ipfsPeer: ipfsPeersSchema.prefault([]),
+  /** `kubo`: what is stored is also put and pinned on a Kubo node, encrypted as it is. */
+  storage: z.enum(["local", "kubo"]).default("local"),
+  /** Of the Kubo node's RPC. */
+  kuboUrl: z
+    .url({ protocol: /^https?$/, error: "not a URL, e.g. http://127.0.0.1:5001" })
+    .default("http://127.0.0.1:5001"),
   logLevel: z.enum(LOG_LEVELS).default("info"),
   /** Machine-readable lines on standard output. */
   json: switchSchema.default(false),

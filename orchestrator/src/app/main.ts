@@ -73,6 +73,11 @@ function buildProgram(): Command {
       "IPFS node that what was lost on this disk is fetched from, with its /p2p/ id; may come again (QUBIX_IPFS_PEER=a,b)",
       (peer: string, peers: readonly string[] | undefined) => [...(peers ?? []), peer],
     )
+    .option(
+      "--storage <where>",
+      "local, or kubo: what is stored is also put and pinned on a Kubo node, encrypted as it is (QUBIX_STORAGE; default local)",
+    )
+    .option("--kubo-url <url>", "of the Kubo node's RPC (QUBIX_KUBO_URL; default http://127.0.0.1:5001)")
     .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
     .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
     .option("--json", "print one line of JSON when ready (QUBIX_JSON)")

@@ -7,10 +7,9 @@ import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtim
 import { createApiKey } from "../accounts/secrets.ts";
 import { createApiServer } from "../api/server.ts";
 import { keepSources } from "../api/source-checkpoint.ts";
-import { createChunkStore, createTreeOwners, type ChunkStore, type StoredCid } from "../checkpoints/index.ts";
+import { createChunkStore, createTreeOwners, type ChunkStore } from "../checkpoints/index.ts";
 import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step, vaultIds } from "../core/index.ts";
 import { createWorkerGateway, type WorkerGateway } from "../gateway/index.ts";
-import type { IpfsNode } from "../ipfs/index.ts";
 import { createProofService, type ProofService } from "../proofs/service.ts";
 import { createVerifier } from "../proofs/verifier.ts";
 import { createSettlement, type Settlement } from "../settlement/settlement.ts";
@@ -26,6 +25,7 @@ import {
 } from "../vault/index.ts";
 import { createOrchestratorClock } from "./clock.ts";
 import type { OrchestratorConfig } from "./config.ts";
+import { createIpfs } from "./ipfs.ts";
 import { createWallTimes } from "./wall-times.ts";
 import { createWriter, type CorePort } from "./writer.ts";
 import type { EffectSink } from "./writer-port.ts";
@@ -82,9 +82,8 @@ async function startWith(
   const owners = createTreeOwners(store);
   const bytesPerAccountMax = config.storageMax;
   const root = join(config.dataDir, "chunks");
-  let ipfs: IpfsNode | undefined;
-  const fetchLost = config.ipfsPeer.length === 0 ? {} : { fetchLost: async (cid: StoredCid) => ipfs?.fetch(cid) };
-  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, ...fetchLost, clock, logger });
+  const ipfs = createIpfs({ config, orchestratorId, logger });
+  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, ...ipfs.hooks, clock, logger });
   const settlement = createSettlement({ driver, store, logger, random: Math.random });
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
@@ -112,7 +111,7 @@ async function startWith(
       driver: { name, enforced },
       wallOf,
       checkStorage: () => checkStorage(config.dataDir),
-      gauges: () => ({ ...gateway.gauges(), ...ipfs?.gauges() }),
+      gauges: () => ({ ...gateway.gauges(), ...ipfs.gauges() }),
     },
     (request, socket, head) => gateway.handleUpgrade(request, socket, head),
   );
@@ -124,7 +123,7 @@ async function startWith(
       await writer.stop();
       await proofs.stop();
       await settlement.stop();
-      await ipfs?.stop();
+      await ipfs.stop();
       await chunks.stop();
       keys.close();
       store.close();
@@ -138,7 +137,7 @@ async function startWith(
     const { firstStart } = writer.start({ keyId: admin.id, keyHash: admin.hash });
     vault.sweep(vaultIds(writer.state()));
     await chunks.start();
-    ipfs = await startIpfs(config, chunks, logger);
+    await ipfs.start(chunks);
     await keepSources(store, chunks);
     settlement.start();
     api.open();
@@ -148,17 +147,6 @@ async function startWith(
     await stop();
     throw error;
   }
-}
-
-/** Loaded only where it is wanted: it takes some 95 MB and a second. */
-async function startIpfs(
-  { dataDir, ipfsListen: listen, ipfsPeer: peers }: OrchestratorConfig,
-  { blocks }: ChunkStore,
-  logger: Logger,
-): Promise<IpfsNode | undefined> {
-  if (listen === undefined && peers.length === 0) return undefined;
-  const { startIpfsNode } = await import("../ipfs/node.ts");
-  return startIpfsNode({ blocks, dataDir, listen, peers, logger });
 }
 
 function createCore({ registryAllow, workerProofs }: OrchestratorConfig, orchestratorId: string): CorePort {

@@ -63,6 +63,17 @@ describe("qubix-orchestrator start", () => {
     expect(performance.now() - before).toBeLessThan(10_000);
   });
 
+  test("starts and stops while the Kubo node it copies to is down, and says what is pending", async () => {
+    const options = ["--storage", "kubo", "--kubo-url", "http://127.0.0.1:1"];
+    const running = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json", ...options]);
+    const { url, adminKey } = JSON.parse(await running.line()) as { url: string; adminKey: string };
+    expect(await statusOf(`${url}/readyz`)).toBe(200);
+    const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${adminKey}` } });
+    expect(await metrics.text()).toContain("qubix_ipfs_pins_pending 0");
+    running.kill("SIGTERM");
+    expect((await running.ended).code).toBe(0);
+  });
+
   test("refuses a data folder that another one has, in one line", async () => {
     const first = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json"]);
     await first.line();
@@ -100,6 +111,8 @@ describe("qubix-orchestrator start", () => {
     ["an unknown log level", ["start", "--log-level", "loud"], "logLevel"],
     ["an IPFS address that is none", ["start", "--ipfs-listen", "127.0.0.1:4001"], "ipfsListen"],
     ["an IPFS peer without its id", ["start", "--ipfs-peer", "/ip4/127.0.0.1/tcp/4001"], "ipfsPeer"],
+    ["a storage that is none", ["start", "--storage", "tape"], "storage"],
+    ["a Kubo node without a URL", ["start", "--kubo-url", "127.0.0.1:5001"], "kuboUrl"],
     ["an unknown flag", ["start", "--speed", "9"], "--speed"],
     ["an unknown command", ["dance"], "dance"],
     ["a configuration file that is not there", ["start", "--config", "/nowhere.json"], "/nowhere.json"],

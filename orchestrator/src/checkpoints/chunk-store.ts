@@ -14,6 +14,7 @@ import {
   UPLOAD_HOLDER,
   type ChunkStore,
   type FetchLost,
+  type KeptTree,
   type TreeHolder,
   type TreeOwners,
   type TreeVerdict,
@@ -41,13 +42,15 @@ export interface ChunkStorePorts {
   readonly bytesPerAccountMax?: number;
   /** Where files that were lost here may be had. */
   readonly fetchLost?: FetchLost;
+  /** The tree was accepted, or let go: ask `keeps`. Must not throw. */
+  readonly onTree?: (tree: KeptTree) => void;
   readonly clock: MonotonicClock;
   readonly logger: Logger;
 }
 
 /** Opens the indexes in `root`; touches no chunk before `start`. */
 export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
-  const { root, owners, keys, bytesPerAccountMax = Number.MAX_SAFE_INTEGER, fetchLost, clock, logger } = ports;
+  const { root, owners, keys, bytesPerAccountMax = Number.MAX_SAFE_INTEGER, fetchLost, onTree, clock, logger } = ports;
   const files = createChunkFiles(root);
   const database = openChunkDatabase(root);
   const index = createChunkIndex(database);
@@ -149,6 +152,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     if (admitted.has(key) || acceptedUploads.has(key) || owners.uses(accountId, holder, manifestCid)) return;
     for (const cid of references.remove({ accountId, holder, manifestCid })) doomed.push({ accountId, cid });
     if (doomed.length > 0) deleting ??= setImmediate(deleteSome);
+    onTree?.({ accountId, manifestCid });
   };
 
   /** A few at a time, so that the writer never waits for it. What came to be needed meanwhile is spared; after a crash the sweep finds the rest. */
@@ -292,6 +296,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       else admitted.delete(key);
       if (!accepted) return reconsider(accountId, holder, manifestCid);
       if (holder === UPLOAD_HOLDER) acceptedUploads.add(key);
+      onTree?.({ accountId, manifestCid });
       // The tree keeps them from here on.
       for (const cid of entry?.cids ?? []) pins.release(accountId, cid, holder);
     },
@@ -317,6 +322,8 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       })();
     },
     usage: (accountId) => sealed.usage(accountId),
+    trees: () => references.trees(),
+    keeps: ({ accountId, manifestCid }) => references.holds(accountId, manifestCid),
     blocks,
   };
 }

@@ -32,6 +32,12 @@ export interface StoredBlocks {
   ): Promise<readonly { readonly stored: StoredCid; readonly bytes: number }[]>;
 }
 
+/** A tree that is kept, whoever does. */
+export interface KeptTree {
+  readonly accountId: AccountId;
+  readonly manifestCid: ChunkCid;
+}
+
 /** Asks the records which trees are in use. */
 export interface TreeOwners {
   /** Whether a record of this holder names the tree now. */
@@ -79,5 +85,8 @@ export interface ChunkStore {
    */
   openFile(accountId: AccountId, manifest: TreeManifest, path: string): AsyncIterable<Uint8Array>;
   usage(accountId: AccountId): StoredUsage;
+  /** Those that records name, and those on their way to one; for a copy elsewhere, which `onTree` of the store keeps up to date. */
+  trees(): readonly KeptTree[];
+  keeps(tree: KeptTree): boolean;
   readonly blocks: StoredBlocks;
 }

@@ -1,7 +1,9 @@
 // The embedded node against another Helia over real sockets: what it serves, what it does not, and what it fetches.
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { cidOf, type StoredCid } from "../checkpoints/index.ts";
@@ -79,6 +81,12 @@ describe("the IPFS node", () => {
     expect(await idOf()).toBe(first);
   });
 
+  it("says what to do when its key cannot be read", { timeout: 60_000 }, async () => {
+    await using stored = await openStoredTree();
+    await writeFile(join(stored.dir, "ipfs-node.key"), "no key");
+    await expect(start(stored)).rejects.toMatchObject({ code: "ipfs_key_unusable" });
+  });
+
   it("says what to do when it cannot have the address", { timeout: 60_000 }, async () => {
     await using stored = await openStoredTree();
     const node = await start(stored);
@@ -90,7 +98,7 @@ describe("the IPFS node", () => {
 
   it("brings back files that were lost or changed here, from a peer that has them", { timeout: 60_000 }, async () => {
     let node: IpfsNode | undefined;
-    await using stored = await openStoredTree(async (cid) => node?.fetch(cid));
+    await using stored = await openStoredTree({ fetchLost: async (cid) => node?.fetch(cid) });
     await using other = await startOtherNode();
     const contents = { "state/step": "17", weights: "w".repeat(50_000), last: "z" };
     const tree = buildTree(contents);
@@ -121,7 +129,7 @@ describe("the IPFS node", () => {
 
   it("gives up when no peer can be reached, and the piece is missing as before", { timeout: 60_000 }, async () => {
     let node: IpfsNode | undefined;
-    await using stored = await openStoredTree(async (cid) => node?.fetch(cid));
+    await using stored = await openStoredTree({ fetchLost: async (cid) => node?.fetch(cid) });
     const tree = buildTree({ step: "17" });
     const cids = await stored.keep(tree);
     const gone = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWGC6TvWhfagpX6wvCNYYm8BUHDSjPuMZcVCRMv3rRRDP4";

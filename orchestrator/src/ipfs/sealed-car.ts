@@ -16,26 +16,30 @@ const VERSION = 1;
 /** Of 41 bytes each: a block of 672 KB. What is larger than 1 MiB not every node takes. */
 const PIECES_PER_BLOCK = 16_384;
 
-/** `stored`: as {@link StoredBlocks.ofTree} gives it, the manifest first. */
+/** The blocks that name the stored ones: the root comes first. `stored`: as {@link StoredBlocks.ofTree} gives it, the manifest first. */
+export async function nameSealed(stored: readonly StoredCid[]): Promise<readonly [Block, ...Block[]]> {
+  const [manifest, ...pieces] = stored.map((cid) => CID.parse(cid));
+  const lists = pieces.length <= PIECES_PER_BLOCK ? [] : await Promise.all(parts(pieces).map(blockOf));
+  const links = lists.length === 0 ? pieces : lists.map(({ cid }) => cid);
+  return [await blockOf({ version: VERSION, manifest, pieces: links }), ...lists];
+}
+
 export async function buildSealedCar(
   accountId: AccountId,
   stored: readonly StoredCid[],
   blocks: Pick<StoredBlocks, "get">,
 ): Promise<CarFile> {
-  const [manifest, ...pieces] = stored.map((cid) => CID.parse(cid));
-  const lists = pieces.length <= PIECES_PER_BLOCK ? [] : await Promise.all(parts(pieces).map(blockOf));
-  const links = lists.length === 0 ? pieces : lists.map(({ cid }) => cid);
-  const root = await blockOf({ version: VERSION, manifest, pieces: links });
+  const names = await nameSealed(stored);
+  const root = names[0].cid;
   const all = async function* (): AsyncGenerator<Block, void, undefined> {
-    yield root;
-    yield* lists;
+    yield* names;
     for (const cid of stored) {
       const bytes = await blocks.get(accountId, cid);
       if (bytes === undefined) throw lost(cid);
       yield { cid: CID.parse(cid), bytes };
     }
   };
-  return { root: root.cid, stream: () => writeCar(root.cid, all()) };
+  return { root, stream: () => writeCar(root, all()) };
 }
 
 function parts(pieces: readonly CID[]): readonly (readonly CID[])[] {
@@ -48,7 +52,8 @@ async function blockOf(value: unknown): Promise<Block> {
   return { cid: CID.createV1(CBOR_CODEC, await sha256.digest(bytes)), bytes };
 }
 
-function lost(cid: StoredCid): QubixError {
+/** A file that a tree names and that cannot be had. */
+export function lost(cid: StoredCid): QubixError {
   return new QubixError("chunks_missing", `The file ${cid} is not on the orchestrator's disk any more.`, {
     category: "platform",
   });

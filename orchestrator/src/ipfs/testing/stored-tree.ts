@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AccountId } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
-import { createChunkStore, type ChunkStore, type FetchLost, type StoredCid } from "../../checkpoints/index.ts";
+import { createChunkStore, type ChunkStore, type ChunkStorePorts, type StoredCid } from "../../checkpoints/index.ts";
 import type { BuiltTree } from "../../checkpoints/testing/trees.ts";
 import { openKeyRing, openMasterKey } from "../../vault/index.ts";
 
@@ -25,7 +25,7 @@ export interface StoredTree extends AsyncDisposable {
   spoil(stored: StoredCid): Promise<void>;
 }
 
-export async function openStoredTree(fetchLost?: FetchLost): Promise<StoredTree> {
+export async function openStoredTree(ports: Pick<ChunkStorePorts, "fetchLost" | "onTree"> = {}): Promise<StoredTree> {
   const dir = mkdtempSync(join(tmpdir(), "qubix-ipfs-"));
   const keys = openKeyRing(dir, openMasterKey(join(dir, "master.key")));
   const kept = new Set<string>();
@@ -36,7 +36,7 @@ export async function openStoredTree(fetchLost?: FetchLost): Promise<StoredTree>
     keys,
     clock: { nowMs: () => performance.now() },
     logger: quiet,
-    ...(fetchLost === undefined ? {} : { fetchLost }),
+    ...ports,
   });
   await chunks.start();
   const pathOf = (stored: StoredCid) => join(root, ALICE, stored.slice(-2), stored);
