@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { buildTree } from "../checkpoints/testing/trees.ts";
+import { startKuboSimulator } from "../ipfs/testing/kubo-simulator.ts";
 
 const RUN = `import("${new URL("./main.ts", import.meta.url).href}").then((main) => main.runCli(["node", "qubix-orchestrator", ...process.argv.slice(1)]))`;
 const BIN = fileURLToPath(new URL("../../bin/qubix-orchestrator.js", import.meta.url));
@@ -72,6 +74,39 @@ describe("qubix-orchestrator start", () => {
     expect(await metrics.text()).toContain("qubix_ipfs_pins_pending 0");
     running.kill("SIGTERM");
     expect((await running.ended).code).toBe(0);
+  });
+
+  test("killed before its Kubo node came up, it makes up for the copies after a restart", async () => {
+    const port = await freePort();
+    const options = ["--data-dir", dir, "--listen", "127.0.0.1:0", "--json", "--storage", "kubo"];
+    const args = ["start", ...options, "--kubo-url", `http://127.0.0.1:${port}`];
+    const first = run(args);
+    const { url, adminKey } = JSON.parse(await first.line()) as { url: string; adminKey: string };
+    const { chunks, manifest, ref } = buildTree({ step: "17" });
+    const headers = { authorization: `Bearer ${adminKey}`, "content-type": "application/octet-stream" };
+    for (const { cid, bytes } of chunks.slice(0, -1)) {
+      const put = { method: "PUT", headers, body: new Uint8Array(bytes) };
+      expect((await fetch(`${url}/v1/uploads/chunks/${cid}`, put)).status).toBe(204);
+    }
+    const json = { ...headers, "content-type": "application/json" };
+    const made = await fetch(`${url}/v1/uploads`, {
+      method: "POST",
+      headers: json,
+      body: JSON.stringify({ manifest }),
+    });
+    expect(made.status).toBe(201);
+    const metrics = await (await fetch(`${url}/metrics`, { headers: { authorization: headers.authorization } })).text();
+    expect(metrics).toContain("qubix_ipfs_pins_pending 1");
+    first.kill("SIGKILL");
+    await first.ended;
+    await using kubo = await startKuboSimulator(port);
+    const second = run(args);
+    await second.line();
+    await expect.poll(() => Object.keys(kubo.pins()), { timeout: 20_000 }).toHaveLength(1);
+    expect(Object.keys(kubo.pins())[0]).toMatch(/^qubix\/orc-[0-9a-f]+\/acc-[a-z0-9-]+\/bafkrei/);
+    expect(kubo.blocks.size).toBe(ref.files + 2);
+    second.kill("SIGTERM");
+    expect((await second.ended).code).toBe(0);
   });
 
   test("refuses a data folder that another one has, in one line", async () => {
@@ -224,6 +259,14 @@ function spawnNode(args: readonly string[], env: Record<string, string>): Runnin
   const running = { pid: child.pid ?? 0, line, kill: (signal: NodeJS.Signals) => void child.kill(signal), ended };
   children.push(running);
   return running;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 async function statusOf(url: string, key?: string): Promise<number> {

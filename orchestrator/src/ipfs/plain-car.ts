@@ -11,8 +11,8 @@ import { handOver } from "./handover.ts";
 export type OpenFile = (path: string) => AsyncIterable<Uint8Array>;
 
 /**
- * That of `ipfs add -r --profile=unixfs-v1-2025`, wrapped in a folder: chunks of 1 MiB, raw leaves, CIDv1, 1024 links a node. Modes are left out: so the CIDs
- * are those that anybody else gets for the same files.
+ * Of the IPFS community, for CIDs that all tools agree on: chunks of 1 MiB, raw leaves, CIDv1, 1024 links a node. Modes are left out, so that the CIDs are
+ * those that anybody else gets for the same files.
  */
 const PROFILE = "unixfs-v1-2025";
 
