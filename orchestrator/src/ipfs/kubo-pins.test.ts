@@ -22,7 +22,7 @@ afterEach(async () => {
   running = [];
 });
 
-function startPins(stored: StoredTree, url: string): KuboPins {
+function startPins(stored: StoredTree, url: string, compareMs = 3_600_000): KuboPins {
   const leaving = new AbortController();
   const pins = createKuboPins({
     kubo: createKubo(url, leaving.signal),
@@ -32,6 +32,7 @@ function startPins(stored: StoredTree, url: string): KuboPins {
     // Waits half of the time before it tries again.
     random: () => 0,
     logger: quiet,
+    compareMs,
   });
   running.push(pins);
   pins.start();
@@ -118,6 +119,21 @@ describe("copies on a Kubo node", () => {
     await vi.waitFor(() => expect(kubo.calls["pin/rm"]).toBeGreaterThan(0), WAIT);
     kubo.fail([]);
     await vi.waitFor(() => expect(kubo.pins()).toEqual({}), WAIT);
+  });
+
+  it("are made again when somebody else let them go", async () => {
+    await using kubo = await startKuboSimulator();
+    const current: { pins?: KuboPins } = {};
+    await using stored = await openWith(current);
+    current.pins = startPins(stored, kubo.url, 200);
+    const tree = buildTree({ step: "17" });
+    await stored.keep(tree);
+    await vi.waitFor(() => expect(Object.keys(kubo.pins())).toHaveLength(1), WAIT);
+    kubo.unpinAll();
+    kubo.collectGarbage();
+    expect(kubo.blocks.size).toBe(0);
+    await vi.waitFor(() => expect(Object.keys(kubo.pins())).toEqual([nameOf(tree)]), WAIT);
+    expect(kubo.blocks.size).toBe(3);
   });
 
   it("bring back what was lost here", async () => {

@@ -14,6 +14,8 @@ const BLOCKS_AT_ONCE = 4;
 /** A node that is down is asked again after a second, then after twice that, up to a minute; the time is drawn, so that several do not come together. */
 const RETRY_MS = 1_000;
 const RETRY_MS_MAX = 60_000;
+/** Others may unpin what was pinned here, or Kubo be set up anew: it is asked again when there was nothing to do for this long. */
+const COMPARE_MS = 3_600_000;
 
 export interface KuboPinsPorts {
   readonly kubo: Kubo;
@@ -24,6 +26,7 @@ export interface KuboPinsPorts {
   /** In [0, 1). */
   readonly random: () => number;
   readonly logger: Logger;
+  readonly compareMs?: number;
 }
 
 export interface KuboPins {
@@ -39,12 +42,14 @@ export interface KuboPins {
 }
 
 export function createKuboPins(ports: KuboPinsPorts): KuboPins {
-  const { kubo, chunks, leaving, orchestratorId, random, logger } = ports;
+  const { kubo, chunks, leaving, orchestratorId, random, logger, compareMs = COMPARE_MS } = ports;
   const prefix = `qubix/${orchestratorId}/`;
   /** By name, in the order they came: one entry for each tree, whose number the chunk store bounds. */
   const pending = new Map<string, KeptTree>();
   /** By name; undefined until the node was asked. */
   let pinned: Map<string, CID> | undefined;
+  /** What is worked on; when it changes meanwhile it is in `pending` too. */
+  let current: string | undefined;
   let failures = 0;
   let failuresTotal = 0;
   let news = Promise.withResolvers<void>();
@@ -96,18 +101,31 @@ export function createKuboPins(ports: KuboPinsPorts): KuboPins {
   const step = async (): Promise<void> => {
     pinned ??= await compare();
     const [next] = pending;
-    if (next === undefined) return await news.promise;
+    if (next === undefined) return await rest();
     const [name, tree] = next;
     // What happens to it from here on is another change.
     pending.delete(name);
+    current = name;
     try {
       await settle(pinned, name, tree);
     } catch (error) {
       // Behind the others: one that cannot be pinned holds up none of them.
       if (!pending.has(name)) pending.set(name, tree);
       throw error;
+    } finally {
+      current = undefined;
     }
     failures = 0;
+  };
+
+  const rest = async (): Promise<void> => {
+    const timer = setTimeout(() => {
+      pinned = undefined;
+      news.resolve();
+    }, compareMs);
+    timer.unref();
+    await news.promise;
+    clearTimeout(timer);
   };
 
   const work = async (): Promise<void> => {
@@ -135,7 +153,7 @@ export function createKuboPins(ports: KuboPinsPorts): KuboPins {
         return undefined;
       }),
     gauges: () => ({
-      ipfsPinsPending: pending.size,
+      ipfsPinsPending: pending.size + (current === undefined || pending.has(current) ? 0 : 1),
       ipfsPins: pinned?.size ?? 0,
       ipfsPinFailuresTotal: failuresTotal,
     }),

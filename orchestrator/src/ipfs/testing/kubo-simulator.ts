@@ -34,6 +34,8 @@ export interface KuboSimulator extends AsyncDisposable {
   readonly calls: Readonly<Record<string, number>>;
   /** Commands that fail from now on, as a node in trouble answers. */
   fail(commands: readonly string[]): void;
+  /** As when somebody else unpins everything. */
+  unpinAll(): void;
   /** Deletes what no pin keeps, as `ipfs repo gc` does. */
   collectGarbage(): void;
 }
@@ -121,6 +123,7 @@ export async function startKuboSimulator(port = 0): Promise<KuboSimulator> {
     pins: () => Object.fromEntries([...pinned].map(([root, name]) => [name ?? "", root])),
     calls,
     fail: (names) => void (failing = names),
+    unpinAll: () => pinned.clear(),
     collectGarbage() {
       const kept = new Set([...pinned.keys()].flatMap(below));
       for (const cid of blocks.keys()) if (!kept.has(cid)) blocks.delete(cid);
