@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { CarReader } from "@ipld/car";
 import type { SessionId } from "@qubix/shared/domain";
 import { HEARTBEAT_BUSY_MS } from "@qubix/shared/protocol";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -227,6 +228,14 @@ describe("a job", () => {
       stderr: expect.stringContaining("It has 1, 2."),
     });
     expect((await qubix("checkpoints", "get", "job-1@x")).code).toBe(2);
+
+    for (const options of [[], ["--sealed"]]) {
+      const car = join(folder, `files${options.length}.car`);
+      const exported = await qubix("checkpoints", "export", `${jobId}@1`, "-o", car, ...options);
+      expect(exported).toMatchObject({ code: 0, stderr: expect.stringContaining(`to ${car}`) });
+      const reader = await CarReader.fromBytes(await readFile(car));
+      expect(await reader.getRoots()).toHaveLength(1);
+    }
 
     expect((await qubix("storage")).stdout).toMatch(/ of .* are used/);
     const refused = await qubix("checkpoints", "rm", `${jobId}@2`);

@@ -110,7 +110,9 @@ function addJobCommands(program: Command, run: Runner): void {
 }
 
 function addCheckpointCommands(program: Command, run: Runner): void {
-  const checkpoints = program.command("checkpoints").description("a job's committed checkpoints: list, fetch, remove");
+  const checkpoints = program
+    .command("checkpoints")
+    .description("a job's committed checkpoints: list, fetch, export, remove");
   checkpoints
     .command("ls", { isDefault: true })
     .description("list them; `qubix checkpoints JOB` is the same")
@@ -125,6 +127,15 @@ function addCheckpointCommands(program: Command, run: Runner): void {
     .option("-o, --output <dir>", "into this folder [JOB-SEQ]")
     .action((name: string, options: object) =>
       run(async () => (await import("./commands/checkpoints.ts")).getCheckpoint, [name], options, false),
+    );
+  checkpoints
+    .command("export")
+    .description("write one to a CAR file, which any IPFS tool reads")
+    .argument("<job[@seq]>", "without @SEQ the newest")
+    .option("-o, --output <file>", "to this file [JOB-SEQ.car]")
+    .option("--sealed", "the blocks as they are stored, encrypted: to keep them elsewhere")
+    .action((name: string, options: object) =>
+      run(async () => (await import("./commands/checkpoints.ts")).exportCheckpoint, [name], options, false),
     );
   checkpoints
     .command("rm")

@@ -3,7 +3,14 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { chmod, lstat, mkdir, open as openFile, rename, rm } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
-import { type CallOptions, type Client, type OutputDownload, type OutputFile, QubixError } from "../sdk/index.ts";
+import {
+  type CallOptions,
+  type CarOptions,
+  type Client,
+  type OutputDownload,
+  type OutputFile,
+  QubixError,
+} from "../sdk/index.ts";
 
 /** No more than permissions: what else a mode says is not for this machine. */
 const MODE_MASK = 0o777;
@@ -97,6 +104,21 @@ export async function downloadCheckpoint(
   return done;
 }
 
+/** Fetches a checkpoint's CAR file to `file`, where it appears when all of it is there. Returns its size. */
+export async function downloadCar(
+  client: Client,
+  jobId: string,
+  seq: number,
+  file: string,
+  options: CarOptions = {},
+): Promise<number> {
+  await mkdir(dirname(file), { recursive: true });
+  const { body } = await client.jobs.checkpointCar(jobId, seq, options);
+  return await keep(file, async (write) => {
+    for await (const bytes of body) await write(bytes);
+  });
+}
+
 /** Of a regular file of this size; undefined where there is none. */
 async function sumOfFile(file: string, bytes: number): Promise<string | undefined> {
   const found = await lstat(file).catch(() => undefined);
@@ -115,24 +137,39 @@ interface Expected {
 
 async function fetchFile(file: string, expected: Expected, open: () => Promise<OutputDownload>): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
-  const partial = `${file}.part`;
   const hash = createHash("sha256");
   let received = 0;
-  try {
+  await keep(file, async (write) => {
     const response = await open();
-    const target = await openFile(partial, "w");
-    try {
-      for await (const bytes of response.body) {
-        hash.update(bytes);
-        received += bytes.length;
-        await target.writeFile(bytes);
-      }
-    } finally {
-      await target.close();
+    for await (const bytes of response.body) {
+      hash.update(bytes);
+      received += bytes.length;
+      await write(bytes);
     }
     const { sha256 } = expected;
     if (received !== expected.bytes || (sha256 !== null && hash.digest("hex") !== sha256)) throw damaged(expected);
+  });
+}
+
+/** What `fill` writes gets the name when it is done; nothing is left when it fails. Returns how many bytes that was. */
+async function keep(
+  file: string,
+  fill: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<number> {
+  const partial = `${file}.part`;
+  let written = 0;
+  try {
+    const target = await openFile(partial, "w");
+    try {
+      await fill(async (bytes) => {
+        await target.writeFile(bytes);
+        written += bytes.length;
+      });
+    } finally {
+      await target.close();
+    }
     await rename(partial, file);
+    return written;
   } catch (error) {
     await rm(partial, { force: true });
     throw error;

@@ -7,6 +7,7 @@ export type {
   Jobs,
   ListJobsOptions,
   LogsOptions,
+  CarOptions,
   OutputDownload,
   WaitOptions,
 } from "./jobs.ts";

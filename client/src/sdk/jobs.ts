@@ -4,7 +4,7 @@ import { type EventsDeps, subscribe } from "./events.ts";
 import { parseNdjson } from "./ndjson.ts";
 import { QubixError } from "@qubix/shared/errors";
 import { errorFromTransport } from "./problem.ts";
-import type { CallOptions, CreateOptions } from "./request.ts";
+import type { Call, CallOptions, CreateOptions } from "./request.ts";
 import { backoffMs, sleep } from "./retry.ts";
 import {
   type BatchResult,
@@ -24,6 +24,8 @@ import {
 const WAIT_S_MAX = 60;
 /** What the head of a held request may take beyond the time it is held. */
 const WAIT_GRACE_MS = 15_000;
+/** Until the head of a CAR file: all of a checkpoint is hashed before. A runtime's own limit is often this too. */
+const CAR_HEAD_MS = 300_000;
 /** Kinds of events after which a job's timeline gets no more but its settlement. */
 const END_KINDS: readonly string[] = ["completed", "failed", "cancelled"];
 
@@ -48,6 +50,10 @@ export interface LogsOptions extends CallOptions {
   readonly follow?: boolean | undefined;
   /** The `cursor` of the last line that was seen. */
   readonly after?: string | undefined;
+}
+
+export interface CarOptions extends CallOptions {
+  readonly sealed?: boolean | undefined;
 }
 
 export interface OutputDownload {
@@ -80,6 +86,11 @@ export interface Jobs {
   checkpointEntries(id: string, seq: number, options?: CallOptions): Promise<readonly CheckpointEntry[]>;
   /** One file of a checkpoint. Read its body once, or leave the loop early. */
   checkpointFile(id: string, seq: number, path: string, options?: CallOptions): Promise<OutputDownload>;
+  /**
+   * A checkpoint as a CAR file: its files as UnixFS, or with `sealed` the stored blocks, which are ciphertext. The orchestrator reads all of a checkpoint
+   * before the first byte: that may take minutes.
+   */
+  checkpointCar(id: string, seq: number, options?: CarOptions): Promise<OutputDownload>;
   /** Errors: `checkpoint_in_use` for the newest of a job that has not ended. */
   removeCheckpoint(id: string, seq: number, options?: CallOptions): Promise<void>;
   outputs(id: string, options?: CallOptions): Promise<readonly OutputFile[]>;
@@ -104,12 +115,12 @@ export function createJobs(deps: EventsDeps): Jobs {
   const items = async <T>(path: string, options: CallOptions) =>
     (await get<{ readonly items: readonly T[] }>(path, {}, options)).items;
 
-  const download = async (folder: string, path: string, options: CallOptions): Promise<OutputDownload> => {
-    const file = path.split("/").map(encodeURIComponent).join("/");
-    const call = { method: "GET", path: `${folder}/${file}`, idempotent: true } as const;
-    const response = await requester.stream({ ...call, ...options });
+  const open = async (call: Pick<Call, "path" | "query">, options: CallOptions): Promise<OutputDownload> => {
+    const response = await requester.stream({ method: "GET", idempotent: true, ...call, ...options });
     return { body: response.stream(), text: () => response.text() };
   };
+  const download = (folder: string, path: string, options: CallOptions): Promise<OutputDownload> =>
+    open({ path: `${folder}/${path.split("/").map(encodeURIComponent).join("/")}` }, options);
 
   const jobs: Jobs = {
     create: (spec, options = {}) => create("/v1/jobs", spec, options),
@@ -133,6 +144,11 @@ export function createJobs(deps: EventsDeps): Jobs {
     checkpoints: (id, options = {}) => items(at(id, "/checkpoints"), options),
     checkpointEntries: (id, seq, options = {}) => items(at(id, `/checkpoints/${seq}/files`), options),
     checkpointFile: (id, seq, path, options = {}) => download(at(id, `/checkpoints/${seq}/files`), path, options),
+    checkpointCar: (id, seq, { sealed = false, ...options } = {}) =>
+      open(
+        { path: at(id, `/checkpoints/${seq}/car`), query: { sealed: sealed ? "1" : undefined } },
+        { timeoutMs: CAR_HEAD_MS, ...definedOnly(options) },
+      ),
     removeCheckpoint: async (id, seq, options = {}) => {
       const call = { method: "DELETE", path: at(id, `/checkpoints/${seq}`), idempotent: true } as const;
       await (await requester.stream({ ...call, ...options })).text();

@@ -19,7 +19,7 @@ export type ApiWriter = Pick<Writer, "submit" | "nowMs" | "onEvents" | "onLogs" 
 /** The chunk store, as far as the API needs it. */
 export type ApiChunks = Pick<
   ChunkStore,
-  "missing" | "put" | "putManifest" | "admitTree" | "settleTree" | "readManifest" | "openFile" | "usage"
+  "missing" | "put" | "putManifest" | "admitTree" | "settleTree" | "readManifest" | "openFile" | "usage" | "blocks"
 >;
 
 export interface ApiContext {

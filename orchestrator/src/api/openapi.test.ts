@@ -14,6 +14,7 @@ const ROUTES = [
   "GET /v1/jobs/{id}/events",
   "GET /v1/jobs/{id}/logs",
   "GET /v1/jobs/{id}/checkpoints",
+  "GET /v1/jobs/{id}/checkpoints/{seq}/car",
   "DELETE /v1/jobs/{id}/checkpoints/{seq}",
   "GET /v1/jobs/{id}/checkpoints/{seq}/files",
   "GET /v1/jobs/{id}/checkpoints/{seq}/files/{*}",

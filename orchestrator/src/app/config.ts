@@ -37,6 +37,28 @@ const sizeSchema = z.union([z.number().int().positive(), z.string()]).transform(
   return z.NEVER;
 });
 
+/** A host and a TCP port in the words of libp2p: what the IPFS node speaks. */
+const TCP_MULTIADDR = "/(?:ip4|ip6|dns4|dns6|dns)/[^/]+/tcp/[0-9]{1,5}";
+
+const ipfsListenSchema = z
+  .string()
+  .regex(new RegExp(`^${TCP_MULTIADDR}$`), "not an address to listen on, e.g. /ip4/127.0.0.1/tcp/4001");
+
+/** From a flag or variable `a,b`; the flag may come again; from a file a list. */
+const ipfsPeersSchema = z
+  .union([z.array(z.string()), z.string()])
+  .transform((peers) => (typeof peers === "string" ? peers.split(",") : peers).map((peer) => peer.trim()))
+  .pipe(
+    z.array(
+      z
+        .string()
+        .regex(
+          new RegExp(`^${TCP_MULTIADDR}/p2p/[1-9A-Za-z]{40,64}$`),
+          "not a peer with its id, e.g. /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW…",
+        ),
+    ),
+  );
+
 const switchSchema = z.union([z.boolean(), z.stringbool()]);
 
 export const orchestratorConfigSchema = z.object({
@@ -51,6 +73,16 @@ export const orchestratorConfigSchema = z.object({
   registryAllow: listSchema.prefault([...REGISTRIES_ALLOWED_DEFAULT]),
   /** What workers must prove before they get work: cores, memory and GPUs; only GPUs; or nothing. */
   workerProofs: z.enum(WORKER_PROOFS).default("required"),
+  /** Where the IPFS node listens that serves the stored, encrypted files; without it none does. */
+  ipfsListen: ipfsListenSchema.optional(),
+  /** IPFS nodes that files which were lost here are fetched from. */
+  ipfsPeer: ipfsPeersSchema.prefault([]),
+  /** `kubo`: what is stored is also put and pinned on a Kubo node, encrypted as it is. */
+  storage: z.enum(["local", "kubo"]).default("local"),
+  /** Of the Kubo node's RPC. */
+  kuboUrl: z
+    .url({ protocol: /^https?$/, error: "not a URL, e.g. http://127.0.0.1:5001" })
+    .default("http://127.0.0.1:5001"),
   logLevel: z.enum(LOG_LEVELS).default("info"),
   /** Machine-readable lines on standard output. */
   json: switchSchema.default(false),

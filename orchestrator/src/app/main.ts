@@ -64,6 +64,20 @@ function buildProgram(): Command {
       "--worker-proofs <what>",
       "what workers must prove before they get work: required (cores, memory and GPUs), gpus, or off: their word is taken, so anybody can sell GPUs he does not have (QUBIX_WORKER_PROOFS; default required)",
     )
+    .option(
+      "--ipfs-listen <multiaddr>",
+      "serve what is stored, which is encrypted, to IPFS nodes from here, e.g. /ip4/127.0.0.1/tcp/4001 (QUBIX_IPFS_LISTEN; off)",
+    )
+    .option(
+      "--ipfs-peer <multiaddr>",
+      "IPFS node that what was lost on this disk is fetched from, with its /p2p/ id; may come again (QUBIX_IPFS_PEER=a,b)",
+      (peer: string, peers: readonly string[] | undefined) => [...(peers ?? []), peer],
+    )
+    .option(
+      "--storage <where>",
+      "local, or kubo: what is stored is also put and pinned on a Kubo node, encrypted as it is (QUBIX_STORAGE; default local)",
+    )
+    .option("--kubo-url <url>", "of the Kubo node's RPC (QUBIX_KUBO_URL; default http://127.0.0.1:5001)")
     .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
     .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
     .option("--json", "print one line of JSON when ready (QUBIX_JSON)")

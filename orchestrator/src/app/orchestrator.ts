@@ -25,6 +25,7 @@ import {
 } from "../vault/index.ts";
 import { createOrchestratorClock } from "./clock.ts";
 import type { OrchestratorConfig } from "./config.ts";
+import { createIpfs } from "./ipfs.ts";
 import { createWallTimes } from "./wall-times.ts";
 import { createWriter, type CorePort } from "./writer.ts";
 import type { EffectSink } from "./writer-port.ts";
@@ -81,7 +82,8 @@ async function startWith(
   const owners = createTreeOwners(store);
   const bytesPerAccountMax = config.storageMax;
   const root = join(config.dataDir, "chunks");
-  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, clock, logger });
+  const ipfs = createIpfs({ config, orchestratorId, logger });
+  const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, ...ipfs.hooks, clock, logger });
   const settlement = createSettlement({ driver, store, logger, random: Math.random });
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
@@ -109,7 +111,7 @@ async function startWith(
       driver: { name, enforced },
       wallOf,
       checkStorage: () => checkStorage(config.dataDir),
-      gauges: () => gateway.gauges(),
+      gauges: () => ({ ...gateway.gauges(), ...ipfs.gauges() }),
     },
     (request, socket, head) => gateway.handleUpgrade(request, socket, head),
   );
@@ -121,6 +123,7 @@ async function startWith(
       await writer.stop();
       await proofs.stop();
       await settlement.stop();
+      await ipfs.stop();
       await chunks.stop();
       keys.close();
       store.close();
@@ -134,6 +137,7 @@ async function startWith(
     const { firstStart } = writer.start({ keyId: admin.id, keyHash: admin.hash });
     vault.sweep(vaultIds(writer.state()));
     await chunks.start();
+    await ipfs.start(chunks);
     await keepSources(store, chunks);
     settlement.start();
     api.open();

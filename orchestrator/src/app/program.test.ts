@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { buildTree } from "../checkpoints/testing/trees.ts";
+import { startKuboSimulator } from "../ipfs/testing/kubo-simulator.ts";
 
 const RUN = `import("${new URL("./main.ts", import.meta.url).href}").then((main) => main.runCli(["node", "qubix-orchestrator", ...process.argv.slice(1)]))`;
 const BIN = fileURLToPath(new URL("../../bin/qubix-orchestrator.js", import.meta.url));
@@ -46,6 +48,67 @@ describe("qubix-orchestrator start", () => {
     expect((await second.ended).code).toBe(0);
   });
 
+  test("serves IPFS where asked to, takes several peers, and stops within 10 s", async () => {
+    const peers = ["1", "2"].map(
+      (port) => `/ip4/127.0.0.1/tcp/${port}/p2p/12D3KooWGC6TvWhfagpX6wvCNYYm8BUHDSjPuMZcVCRMv3rRRDP4`,
+    );
+    const options = [...peers.flatMap((peer) => ["--ipfs-peer", peer]), "--ipfs-listen", "/ip4/127.0.0.1/tcp/0"];
+    const shown = await run(["start", ...options, "--print-config"]).ended;
+    expect(JSON.parse(shown.out)).toMatchObject({ ipfsPeer: peers, ipfsListen: "/ip4/127.0.0.1/tcp/0" });
+    const running = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json", ...options]);
+    const { url, adminKey } = JSON.parse(await running.line()) as { url: string; adminKey: string };
+    const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${adminKey}` } });
+    expect(await metrics.text()).toContain("qubix_ipfs_connections 0");
+    const before = performance.now();
+    running.kill("SIGTERM");
+    expect((await running.ended).code).toBe(0);
+    expect(performance.now() - before).toBeLessThan(10_000);
+  });
+
+  test("starts and stops while the Kubo node it copies to is down, and says what is pending", async () => {
+    const options = ["--storage", "kubo", "--kubo-url", "http://127.0.0.1:1"];
+    const running = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json", ...options]);
+    const { url, adminKey } = JSON.parse(await running.line()) as { url: string; adminKey: string };
+    expect(await statusOf(`${url}/readyz`)).toBe(200);
+    const metrics = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${adminKey}` } });
+    expect(await metrics.text()).toContain("qubix_ipfs_pins_pending 0");
+    running.kill("SIGTERM");
+    expect((await running.ended).code).toBe(0);
+  });
+
+  test("killed before its Kubo node came up, it makes up for the copies after a restart", async () => {
+    const port = await freePort();
+    const options = ["--data-dir", dir, "--listen", "127.0.0.1:0", "--json", "--storage", "kubo"];
+    const args = ["start", ...options, "--kubo-url", `http://127.0.0.1:${port}`];
+    const first = run(args);
+    const { url, adminKey } = JSON.parse(await first.line()) as { url: string; adminKey: string };
+    const { chunks, manifest, ref } = buildTree({ step: "17" });
+    const headers = { authorization: `Bearer ${adminKey}`, "content-type": "application/octet-stream" };
+    for (const { cid, bytes } of chunks.slice(0, -1)) {
+      const put = { method: "PUT", headers, body: new Uint8Array(bytes) };
+      expect((await fetch(`${url}/v1/uploads/chunks/${cid}`, put)).status).toBe(204);
+    }
+    const json = { ...headers, "content-type": "application/json" };
+    const made = await fetch(`${url}/v1/uploads`, {
+      method: "POST",
+      headers: json,
+      body: JSON.stringify({ manifest }),
+    });
+    expect(made.status).toBe(201);
+    const metrics = await (await fetch(`${url}/metrics`, { headers: { authorization: headers.authorization } })).text();
+    expect(metrics).toContain("qubix_ipfs_pins_pending 1");
+    first.kill("SIGKILL");
+    await first.ended;
+    await using kubo = await startKuboSimulator(port);
+    const second = run(args);
+    await second.line();
+    await expect.poll(() => Object.keys(kubo.pins()), { timeout: 20_000 }).toHaveLength(1);
+    expect(Object.keys(kubo.pins())[0]).toMatch(/^qubix\/orc-[0-9a-f]+\/acc-[a-z0-9-]+\/bafkrei/);
+    expect(kubo.blocks.size).toBe(ref.files + 2);
+    second.kill("SIGTERM");
+    expect((await second.ended).code).toBe(0);
+  });
+
   test("refuses a data folder that another one has, in one line", async () => {
     const first = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json"]);
     await first.line();
@@ -82,6 +145,10 @@ describe("qubix-orchestrator start", () => {
     ["an address that is none", ["start", "--listen", "nowhere"], "listen"],
     ["a size that is none", ["start", "--storage-max", "lots"], "lots"],
     ["an unknown log level", ["start", "--log-level", "loud"], "logLevel"],
+    ["an IPFS address that is none", ["start", "--ipfs-listen", "127.0.0.1:4001"], "ipfsListen"],
+    ["an IPFS peer without its id", ["start", "--ipfs-peer", "/ip4/127.0.0.1/tcp/4001"], "ipfsPeer"],
+    ["a storage that is none", ["start", "--storage", "tape"], "storage"],
+    ["a Kubo node without a URL", ["start", "--kubo-url", "127.0.0.1:5001"], "kuboUrl"],
     ["an unknown flag", ["start", "--speed", "9"], "--speed"],
     ["an unknown command", ["dance"], "dance"],
     ["a configuration file that is not there", ["start", "--config", "/nowhere.json"], "/nowhere.json"],
@@ -197,6 +264,14 @@ function spawnNode(args: readonly string[], env: Record<string, string>): Runnin
   const running = { pid: child.pid ?? 0, line, kill: (signal: NodeJS.Signals) => void child.kill(signal), ended };
   children.push(running);
   return running;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 async function statusOf(url: string, key?: string): Promise<number> {

@@ -20,6 +20,8 @@ export interface ChunkIndex {
   get(accountId: AccountId, cid: ChunkCid): IndexEntry | undefined;
   /** The name of the chunk that lies in this file. */
   nameOf(accountId: AccountId, stored: StoredCid): ChunkCid | undefined;
+  /** Whose chunk lies in this file, which is of one account: no two accounts have the same ciphertext. */
+  find(stored: StoredCid): IndexRow | undefined;
   /** Durable when it resolves. `onCounted` is called in the moment from which `usage` has it. */
   add(row: IndexRow, onCounted?: () => void): Promise<void>;
   remove(accountId: AccountId, cid: ChunkCid): void;
@@ -45,6 +47,7 @@ export function createChunkIndex(database: ChunkDatabase): ChunkIndex {
   const { db } = database;
   const find = db.prepare("SELECT stored, bytes FROM stored WHERE account = ? AND cid = ?");
   const findName = db.prepare("SELECT cid FROM stored WHERE account = ? AND stored = ? LIMIT 1").pluck();
+  const findFile = db.prepare("SELECT account AS accountId, cid, stored, bytes FROM stored WHERE stored = ? LIMIT 1");
   const insert = db.prepare(
     `INSERT INTO stored (account, cid, stored, bytes) VALUES (?, ?, ?, ?)
      ON CONFLICT (account, cid) DO UPDATE SET stored = excluded.stored, bytes = excluded.bytes`,
@@ -116,6 +119,7 @@ export function createChunkIndex(database: ChunkDatabase): ChunkIndex {
   return {
     get,
     nameOf: (accountId, stored) => findName.get(accountId, stored) as ChunkCid | undefined,
+    find: (stored) => findFile.get(stored) as IndexRow | undefined,
     add: (row, onCounted = () => {}) =>
       new Promise((resolve, reject) => {
         waiting.push({ row, onCounted, resolve, reject });

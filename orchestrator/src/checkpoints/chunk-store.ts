@@ -10,7 +10,15 @@ import { cidOf } from "./cid.ts";
 import { openChunkDatabase } from "./database.ts";
 import { cidsOf, decodeManifest, encodeManifest, filesOf, sizeOf, storedOf } from "./manifest.ts";
 import { createPins } from "./pins.ts";
-import { UPLOAD_HOLDER, type ChunkStore, type TreeHolder, type TreeOwners, type TreeVerdict } from "./port.ts";
+import {
+  UPLOAD_HOLDER,
+  type ChunkStore,
+  type FetchLost,
+  type KeptTree,
+  type TreeHolder,
+  type TreeOwners,
+  type TreeVerdict,
+} from "./port.ts";
 import { createReferences } from "./references.ts";
 import { checkKeys, createSealedChunks, rebuildIndex } from "./sealed-chunks.ts";
 import { lengthOf } from "./sealer.ts";
@@ -34,17 +42,27 @@ export interface ChunkStorePorts {
   readonly keys: ConsumerKeys;
   /** What an account's chunks may take up on the disk. */
   readonly bytesPerAccountMax?: number;
+  /** Where files that were lost here may be had. */
+  readonly fetchLost?: FetchLost;
+  /** The tree was accepted, or let go: ask `keeps`. Must not throw. */
+  readonly onTree?: (tree: KeptTree) => void;
   readonly clock: MonotonicClock;
   readonly logger: Logger;
 }
 
 /** Opens the indexes in `root`; touches no chunk before `start`. */
 export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
-  const { root, owners, keys, bytesPerAccountMax = Number.MAX_SAFE_INTEGER, clock, logger } = ports;
+  const { root, owners, keys, bytesPerAccountMax = Number.MAX_SAFE_INTEGER, fetchLost, onTree, clock, logger } = ports;
   const files = createChunkFiles(root);
   const database = openChunkDatabase(root);
   const index = createChunkIndex(database);
-  const sealed = createSealedChunks({ files, index, keys, bytesMax: bytesPerAccountMax });
+  const sealed = createSealedChunks({
+    files,
+    index,
+    keys,
+    bytesMax: bytesPerAccountMax,
+    ...(fetchLost === undefined ? {} : { fetchLost }),
+  });
   const references = createReferences(database);
   const pins = createPins(clock, PIN_MS);
   const stragglers = createStragglers((accountId, holder, cids) => {
@@ -155,6 +173,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     const key = treeKey(accountId, holder, manifestCid);
     if (admitted.has(key) || acceptedUploads.has(key) || owners.uses(accountId, holder, manifestCid)) return;
     doom(accountId, references.remove({ accountId, holder, manifestCid }));
+    onTree?.({ accountId, manifestCid });
   };
 
   /** A few at a time, so that the writer never waits for it. What came to be needed meanwhile is spared; after a crash the sweep finds the rest. */
@@ -205,11 +224,12 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     pins.purge();
   };
 
-  /** Rows whose file is gone count for nothing. */
+  /** Rows whose file is gone count for nothing; where it may be had elsewhere and a tree needs it, the row says what to ask for. */
   const forgetLost = async (): Promise<void> => {
     for (const rows of index.rows()) {
       if (phase !== "running") return;
       for (const { accountId, cid, stored } of rows) {
+        if (fetchLost !== undefined && references.has(accountId, cid)) continue;
         const isLost = files.size(accountId, stored) === undefined && sealed.settled(accountId, cid) === undefined;
         if (isLost) index.remove(accountId, cid);
       }
@@ -229,7 +249,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     sweepTimer.unref();
   };
 
-  const blocks = createStoredBlocks({ files, index, readManifest });
+  const blocks = createStoredBlocks({ files, sealed, index, readManifest });
 
   return {
     async start() {
@@ -299,6 +319,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       else admitted.delete(key);
       if (!accepted) return reconsider(accountId, holder, manifestCid);
       if (holder === UPLOAD_HOLDER) acceptedUploads.add(key);
+      onTree?.({ accountId, manifestCid });
       // The tree keeps them from here on.
       for (const cid of entry?.cids ?? []) pins.release(accountId, cid, holder);
     },
@@ -324,6 +345,8 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       })();
     },
     usage: (accountId) => sealed.usage(accountId),
+    trees: () => references.trees(),
+    keeps: ({ accountId, manifestCid }) => references.holds(accountId, manifestCid),
     blocks,
   };
 }

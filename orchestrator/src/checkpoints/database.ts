@@ -32,6 +32,8 @@ export function openChunkDatabase(root: string): ChunkDatabase {
   db.pragma("checkpoint_fullfsync = 1");
   const fresh = (db.pragma("user_version", { simple: true }) as number) < SCHEMA_VERSION;
   if (fresh) create(db);
+  // By file first: one index finds both the chunk in an account's file, and whose a file is.
+  db.exec("CREATE INDEX IF NOT EXISTS stored_by_file ON stored (stored, account); DROP INDEX IF EXISTS stored_by_name");
   /** SQLite keeps one log file as long as a connection is open, and syncs it before it begins it anew. */
   let log: Promise<FileHandle> | undefined;
   return {
@@ -72,7 +74,6 @@ function create(db: BetterSqlite3.Database): void {
       CREATE TABLE IF NOT EXISTS stored (
         account TEXT NOT NULL, cid TEXT NOT NULL, stored TEXT NOT NULL, bytes INTEGER NOT NULL,
         PRIMARY KEY (account, cid)
-      ) STRICT, WITHOUT ROWID;
-      CREATE INDEX IF NOT EXISTS stored_by_name ON stored (account, stored);`);
+      ) STRICT, WITHOUT ROWID;`);
   }).immediate();
 }

@@ -10,6 +10,9 @@ declare const stored: unique symbol;
 /** CIDv1 (raw codec, sha2-256, base32) of the file a chunk lies in: of ciphertext. */
 export type StoredCid = string & { readonly [stored]: true };
 
+/** Asks others for a file that was lost or changed here; undefined where none has it. What it gives is checked. Does not reject. */
+export type FetchLost = (stored: StoredCid) => Promise<Uint8Array | undefined>;
+
 export interface StoredUsage {
   /** Of ciphertext, in all trees. */
   readonly bytes: number;
@@ -18,8 +21,10 @@ export interface StoredUsage {
 
 /** The files as they lie, for whoever serves or copies them without being able to read them. */
 export interface StoredBlocks {
-  /** Checked against its name. Rejects with `chunk_damaged`; undefined where it is not here. */
+  /** Checked against its name; fetched from elsewhere where it was lost here. Rejects with `chunk_damaged`; undefined where it cannot be had. */
   get(accountId: AccountId, stored: StoredCid): Promise<Buffer | undefined>;
+  /** Whose it is, of what lies here as large as it should be. */
+  find(stored: StoredCid): { readonly accountId: AccountId; readonly bytes: number } | undefined;
   /** What a tree lies in, its manifest's file first, each once. Rejects with `chunks_missing` or `chunk_damaged`. */
   ofTree(
     accountId: AccountId,
@@ -29,6 +34,12 @@ export interface StoredBlocks {
 
 /** A chunk as it came: whole, or in parts that are copied only once. They must not change before the chunk is stored. */
 export type ChunkBytes = Uint8Array | readonly Uint8Array[];
+
+/** A tree that is kept, whoever does. */
+export interface KeptTree {
+  readonly accountId: AccountId;
+  readonly manifestCid: ChunkCid;
+}
 
 /** Asks the records which trees are in use. */
 export interface TreeOwners {
@@ -77,5 +88,8 @@ export interface ChunkStore {
    */
   openFile(accountId: AccountId, manifest: TreeManifest, path: string): AsyncIterable<Uint8Array>;
   usage(accountId: AccountId): StoredUsage;
+  /** Those that records name, and those on their way to one; for a copy elsewhere, which `onTree` of the store keeps up to date. */
+  trees(): readonly KeptTree[];
+  keeps(tree: KeptTree): boolean;
   readonly blocks: StoredBlocks;
 }

@@ -1,7 +1,7 @@
 // Which trees are kept and which chunks they have: an index that can be made anew from the records and the manifests.
 import type { AccountId, ChunkCid } from "@qubix/shared/domain";
 import type { ChunkDatabase } from "./database.ts";
-import type { TreeHolder } from "./port.ts";
+import type { KeptTree, TreeHolder } from "./port.ts";
 
 export interface TreeKey {
   readonly accountId: AccountId;
@@ -15,6 +15,10 @@ export interface References {
   /** The chunks that no other tree has. A removal that a power cut undoes is found again at the next start: it waits for no disk. */
   remove(tree: TreeKey): readonly ChunkCid[];
   has(accountId: AccountId, cid: ChunkCid): boolean;
+  /** Whether anybody holds the tree. */
+  holds(accountId: AccountId, manifestCid: ChunkCid): boolean;
+  /** Every tree that somebody holds, once. */
+  trees(): readonly KeptTree[];
   /** Trees that were added before this start. */
   older(): readonly TreeKey[];
 }
@@ -53,6 +57,9 @@ export function createReferences(database: ChunkDatabase): References {
     add: (tree, cids) => database.durably(() => add(tree, cids)),
     remove,
     has,
+    holds: (accountId, manifestCid) => held.get(accountId, manifestCid) !== undefined,
+    trees: () =>
+      db.prepare("SELECT DISTINCT account AS accountId, manifest AS manifestCid FROM trees").all() as KeptTree[],
     older: () =>
       db
         .prepare("SELECT account AS accountId, holder, manifest AS manifestCid FROM trees WHERE generation < ?")

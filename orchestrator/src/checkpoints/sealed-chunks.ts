@@ -7,14 +7,16 @@ import { type ChunkCipher, createChunkCipher, SEAL_BYTES } from "./chunk-cipher.
 import type { ChunkFiles } from "./chunk-files.ts";
 import type { ChunkIndex } from "./chunk-index.ts";
 import { cidOfSum, sumInBackground, sumOfCid } from "./cid.ts";
-import type { StoredCid, StoredUsage } from "./port.ts";
+import type { FetchLost, StoredCid, StoredUsage } from "./port.ts";
 import { createSealer, lengthOf } from "./sealer.ts";
 
 export interface SealedChunks {
   /** Durable when it resolves. Throws `chunk_mismatch`, `storage_quota`, `storage_full`. */
   write(accountId: AccountId, cid: ChunkCid, parts: readonly Uint8Array[]): Promise<void>;
-  /** Undefined where it is not here. Throws `chunk_damaged`. */
+  /** Undefined where it is not here nor anywhere else. Throws `chunk_damaged`. */
   read(accountId: AccountId, cid: ChunkCid): Promise<Buffer | undefined>;
+  /** The file itself, checked against its name. Undefined and throws as `read`. */
+  readFile(accountId: AccountId, stored: StoredCid): Promise<Buffer | undefined>;
   /** Of the durable chunk as it came; undefined where it is not here, was cut, or was found to be changed. Synchronous, so that nothing can come in between. */
   size(accountId: AccountId, cid: ChunkCid): number | undefined;
   /** Resolves when no write of this chunk is under way. */
@@ -33,12 +35,13 @@ export interface SealedParts {
   readonly keys: ConsumerKeys;
   /** What an account's files may take up. */
   readonly bytesMax: number;
+  readonly fetchLost?: FetchLost;
 }
 
 /** Rows that share an fsync when an index is made anew. */
 const ROWS_AT_A_TIME = 256;
 
-export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts): SealedChunks {
+export function createSealedChunks({ files, index, keys, bytesMax, fetchLost }: SealedParts): SealedChunks {
   const pending = new Map<string, Promise<void>>();
   /** Files between their name and their row. */
   const naming = new Set<string>();
@@ -98,6 +101,26 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
     return files.size(accountId, row.stored) === row.bytes + SEAL_BYTES ? row.bytes : undefined;
   };
 
+  /** Puts a file back that was lost or changed here, if others have it. */
+  const restore = async (accountId: AccountId, stored: StoredCid): Promise<Buffer | undefined> => {
+    const found = index.nameOf(accountId, stored) === undefined ? undefined : await fetchLost?.(stored);
+    if (found === undefined || cidOfSum(await sumInBackground(found)) !== (stored as string)) return undefined;
+    const name = `${accountId} ${stored}`;
+    naming.add(name);
+    try {
+      await files.write(accountId, stored, found);
+      // Let go meanwhile: then nothing leads to it.
+      const cid = index.nameOf(accountId, stored);
+      if (cid === undefined) files.remove(accountId, stored);
+      else spoilt.delete(`${accountId}/${cid}`);
+    } catch (error) {
+      throw storageError(error);
+    } finally {
+      naming.delete(name);
+    }
+    return Buffer.from(found.buffer, found.byteOffset, found.length);
+  };
+
   return {
     async write(accountId, cid, parts) {
       const key = `${accountId}/${cid}`;
@@ -119,12 +142,21 @@ export function createSealedChunks({ files, index, keys, bytesMax }: SealedParts
     },
     async read(accountId, cid) {
       const row = index.get(accountId, cid);
-      const file = row === undefined ? undefined : await files.read(accountId, row.stored);
-      if (file === undefined) return undefined;
-      const plain = cipherOf(accountId).open(file, sumOfCid(cid));
-      if (plain !== undefined) return plain;
+      if (row === undefined) return undefined;
+      const open = (file: Buffer | undefined) =>
+        file === undefined ? undefined : cipherOf(accountId).open(file, sumOfCid(cid));
+      const file = await files.read(accountId, row.stored);
+      const plain = open(file) ?? open(await restore(accountId, row.stored));
+      if (plain !== undefined || file === undefined) return plain;
       spoilt.add(`${accountId}/${cid}`);
       throw damaged(cid);
+    },
+    async readFile(accountId, stored) {
+      const file = await files.read(accountId, stored);
+      if (file !== undefined && cidOfSum(await sumInBackground(file)) === (stored as string)) return file;
+      const restored = await restore(accountId, stored);
+      if (restored !== undefined || file === undefined) return restored;
+      throw damaged(stored);
     },
     size,
     settled: (accountId, cid) => pending.get(`${accountId}/${cid}`)?.catch(() => {}),
@@ -196,7 +228,7 @@ function mismatch(cid: ChunkCid): QubixError {
   });
 }
 
-function damaged(cid: ChunkCid): QubixError {
+function damaged(cid: ChunkCid | StoredCid): QubixError {
   return new QubixError("chunk_damaged", `The piece ${cid} is damaged on the orchestrator's disk.`, {
     category: "platform",
   });

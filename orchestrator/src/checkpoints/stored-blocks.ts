@@ -5,22 +5,25 @@ import { QubixError } from "@qubix/shared/runtime";
 import { SEAL_BYTES } from "./chunk-cipher.ts";
 import type { ChunkFiles } from "./chunk-files.ts";
 import type { ChunkIndex } from "./chunk-index.ts";
-import { cidOfSum, sumInBackground } from "./cid.ts";
 import { cidsOf } from "./manifest.ts";
 import type { StoredBlocks, StoredCid } from "./port.ts";
+import type { SealedChunks } from "./sealed-chunks.ts";
 
 interface BlocksPorts {
-  readonly files: Pick<ChunkFiles, "read">;
-  readonly index: Pick<ChunkIndex, "get">;
+  readonly files: Pick<ChunkFiles, "size">;
+  readonly sealed: Pick<SealedChunks, "readFile">;
+  readonly index: Pick<ChunkIndex, "get" | "find">;
   readonly readManifest: (accountId: AccountId, manifestCid: ChunkCid) => Promise<TreeManifest>;
 }
 
-export function createStoredBlocks({ files, index, readManifest }: BlocksPorts): StoredBlocks {
+export function createStoredBlocks({ files, sealed, index, readManifest }: BlocksPorts): StoredBlocks {
   return {
-    async get(accountId, stored) {
-      const file = await files.read(accountId, stored);
-      if (file !== undefined && cidOfSum(await sumInBackground(file)) !== (stored as string)) throw damaged(stored);
-      return file;
+    get: (accountId, stored) => sealed.readFile(accountId, stored),
+    find(stored) {
+      const row = index.find(stored);
+      if (row === undefined) return undefined;
+      const bytes = row.bytes + SEAL_BYTES;
+      return files.size(row.accountId, stored) === bytes ? { accountId: row.accountId, bytes } : undefined;
     },
     async ofTree(accountId, manifestCid) {
       const found = new Map<StoredCid, number>();
@@ -42,10 +45,4 @@ export function missingChunks(count: number): QubixError {
     `${count} of the tree's pieces are not stored here. Ask which are missing, send those, and try again.`,
     { category: "user", status: 422 },
   );
-}
-
-function damaged(stored: StoredCid): QubixError {
-  return new QubixError("chunk_damaged", `The file ${stored} is damaged on the orchestrator's disk.`, {
-    category: "platform",
-  });
 }

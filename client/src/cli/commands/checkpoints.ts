@@ -1,5 +1,5 @@
-// `qubix checkpoints ls`, `get`, `rm`, and `qubix storage`.
-import { downloadCheckpoint } from "../../node/download.ts";
+// `qubix checkpoints ls`, `get`, `export`, `rm`, and `qubix storage`.
+import { downloadCar, downloadCheckpoint } from "../../node/download.ts";
 import { QubixError } from "../../sdk/index.ts";
 import { type Checkpoint, hasEnded } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
@@ -57,6 +57,21 @@ export const getCheckpoint: Handler<{ readonly output?: string }> = async (sessi
   session.note(
     `Fetched ${plural(fetched.length, "file")} (${formatBytes(bytes)}) of checkpoint ${checkpoint.seq} into ${folder}${there === 0 ? "." : `; ${there} were there already.`}`,
   );
+  return EXIT_OK;
+};
+
+export const exportCheckpoint: Handler<{ readonly output?: string; readonly sealed?: true }> = async (
+  session,
+  [name = ""],
+  { output, sealed },
+) => {
+  const { job, seq } = parseCheckpointName(name, "the checkpoint");
+  const checkpoint = await findCheckpoint(session, seq === undefined ? { job } : { job, seq });
+  const file = output ?? `${job}-${checkpoint.seq}${sealed === true ? "-sealed" : ""}.car`;
+  const bytes = await downloadCar(session.client, job, checkpoint.seq, file, { sealed });
+  if (session.json) session.printJson({ type: "car", jobId: job, seq: checkpoint.seq, file, bytes, sealed: !!sealed });
+  const what = sealed === true ? "the stored, encrypted blocks" : "the files";
+  session.note(`Wrote ${what} of checkpoint ${checkpoint.seq} to ${file} (${formatBytes(bytes)}).`);
   return EXIT_OK;
 };
 

@@ -5,16 +5,19 @@ import type { JobId } from "@qubix/shared/domain";
 import { checkpointEntrySchema, checkpointViewSchema, storageSchema } from "@qubix/shared/protocol";
 import type { Actor, CheckpointRecord } from "../../core/index.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
+import { createCarExporter } from "../../ipfs/index.ts";
 import { findJob, lookUp } from "../jobs.ts";
 import { expectReply, notFound } from "../problems.ts";
 import { binary, idParams, problems } from "../schemas.ts";
 import { contentDisposition } from "./outputs.ts";
 
 const seqSchema = z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
+const CAR_TYPE = "application/vnd.ipld.car";
 const checkpointParams = idParams.extend({ seq: seqSchema });
 
 export function checkpointRoutes(app: Api, ctx: ApiContext): void {
   const remove = createRemover(ctx);
+  const exporter = createCarExporter(ctx.chunks);
 
   app.route({
     method: "GET",
@@ -100,6 +103,34 @@ export function checkpointRoutes(app: Api, ctx: ApiContext): void {
 
   app.route({
     method: "GET",
+    url: "/v1/jobs/:id/checkpoints/:seq/car",
+    config: { access: "any" },
+    schema: {
+      tags: ["jobs"],
+      summary: "A checkpoint as a CAR file: its files as UnixFS, or what is stored of it, encrypted",
+      params: checkpointParams,
+      querystring: z.object({
+        sealed: z.stringbool().default(false).describe("The stored blocks, which are ciphertext"),
+      }),
+      response: { 200: binary(CAR_TYPE, "The CAR file; `x-ipfs-roots` has its root"), ...problems(401, 404, 422, 503) },
+    },
+    handler: async (request, reply) => {
+      const { accountId, tree } = checkpointOf(ctx, actorOf(request), request.params);
+      const { sealed } = request.query;
+      const { id, seq } = request.params;
+      reply
+        // Blocks come in no particular order; equal ones come as often as they are met.
+        .type(`${CAR_TYPE}; version=1; order=unk; dups=y`)
+        .header("x-content-type-options", "nosniff")
+        .header("content-disposition", contentDisposition(`${id}-${seq}${sealed ? "-sealed" : ""}.car`));
+      if (request.method === "HEAD") return reply.send("");
+      const { root, bytes } = await exporter.open(accountId, tree.manifestCid, sealed ? "sealed" : "plain");
+      return reply.header("x-ipfs-roots", root).send(Readable.from(bytes));
+    },
+  });
+
+  app.route({
+    method: "GET",
     url: "/v1/storage",
     config: { access: "any" },
     schema: {
@@ -111,12 +142,16 @@ export function checkpointRoutes(app: Api, ctx: ApiContext): void {
   });
 }
 
-async function treeOf(ctx: ApiContext, actor: Actor, { id, seq }: { readonly id: string; readonly seq: number }) {
+function checkpointOf(ctx: ApiContext, actor: Actor, { id, seq }: { readonly id: string; readonly seq: number }) {
   const { job } = findJob(ctx, actor, id).stored;
   const checkpoint = job.checkpoints.find((candidate) => candidate.seq === seq);
   if (checkpoint === undefined) throw notFound("checkpoint", String(seq));
-  const { accountId } = job;
-  return { accountId, manifest: await ctx.chunks.readManifest(accountId, checkpoint.tree.manifestCid) };
+  return { accountId: job.accountId, tree: checkpoint.tree };
+}
+
+async function treeOf(ctx: ApiContext, actor: Actor, params: { readonly id: string; readonly seq: number }) {
+  const { accountId, tree } = checkpointOf(ctx, actor, params);
+  return { accountId, manifest: await ctx.chunks.readManifest(accountId, tree.manifestCid) };
 }
 
 /** One removal of a job at a time: the record of a job that has ended is read, changed and committed before the next one reads it. */
