@@ -18,6 +18,7 @@ import { type BulkLink, createBulkLink } from "../link/bulk.ts";
 import { type ControlLink, createControlLink } from "../link/control.ts";
 import type { LinkIdentity } from "../link/handshake.ts";
 import type { WorkerKey } from "../link/keys.ts";
+import { createUplinkPacer } from "../link/pacer.ts";
 import { assertSeccomp } from "../isolation/engine-walls.ts";
 import { areGpusUnsafe, offerSandbox } from "../isolation/offer.ts";
 import { type BootClock, createBootClock } from "../runner/boot-clock.ts";
@@ -125,12 +126,8 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       random: Math.random,
       heartbeatMs: () => heartbeatEveryMs(state.config, state.slots.size > 0),
     });
-    const bulk = createBulkLink({
-      identity: link,
-      logger: ports.logger,
-      random: Math.random,
-      uplinkMbpsMax: () => owner.live.uplinkMbpsMax ?? null,
-    });
+    const pacer = createUplinkPacer(() => owner.live.uplinkMbpsMax ?? null);
+    const bulk = createBulkLink({ identity: link, logger: ports.logger, random: Math.random, pacer });
     const egress = createEgressOffer({ engine, logger: ports.logger, keeper }, ports.identity.workerId, config.egress);
     const runner = makeRunner({
       engine,

@@ -1,0 +1,74 @@
+// The primary's side of a stream: gives a named peer what the newest trees of that job moved, as fast as the owner lets bytes leave.
+import type { ChunkCid, JobId } from "@qubix/shared/domain";
+import { BULK_FRAME_BYTES_MAX } from "@qubix/shared/protocol";
+import type { Pacer } from "../link/pacer.ts";
+import type { MovedPieces } from "./moved.ts";
+import type { DirectStream } from "./node.ts";
+import { ASKED_MAX, createRequestReader, lengthFrame, type Received } from "./wire.ts";
+
+export interface ServePorts {
+  /** What there is of a job for this peer now; undefined where the orchestrator did not name it for that job, or does no longer. */
+  moved(jobId: JobId): Pick<MovedPieces, "get"> | undefined;
+  readonly pacer: Pacer;
+  sent(bytes: number): void;
+}
+
+/** Serves until the peer closes the stream, or asks for what is not its business: then the stream is reset. */
+export function serveChunks(stream: DirectStream, ports: ServePorts): void {
+  const wanted: ChunkCid[] = [];
+  let job: JobId | null = null;
+  let isServing = false;
+
+  const reader = createRequestReader({
+    job(jobId) {
+      if (ports.moved(jobId) === undefined) throw new Error("a job for which this peer is not named");
+      job = jobId;
+    },
+    wanted(cid) {
+      if (wanted.length >= ASKED_MAX) throw new Error("too many requests at once");
+      wanted.push(cid);
+    },
+  });
+
+  async function serve(): Promise<void> {
+    isServing = true;
+    for (let cid = wanted.shift(); cid !== undefined; cid = wanted.shift()) {
+      const moved = job === null ? undefined : ports.moved(job);
+      if (moved === undefined) throw new Error("not named for this job any more");
+      await answer((await moved.get(cid)) ?? null);
+    }
+    isServing = false;
+  }
+
+  async function answer(bytes: Uint8Array | null): Promise<void> {
+    await send(lengthFrame(bytes?.length ?? 0));
+    if (bytes === null) return;
+    for (let at = 0; at < bytes.length; at += BULK_FRAME_BYTES_MAX) {
+      const frame = bytes.subarray(at, at + BULK_FRAME_BYTES_MAX);
+      const wait = ports.pacer.take(frame.length);
+      if (wait !== null) await wait;
+      await send(frame);
+    }
+    ports.sent(bytes.length);
+  }
+
+  /** What the peer does not read yet waits here, one frame of it: there is no more memory behind a slow line than yamux's window. */
+  async function send(frame: Uint8Array): Promise<void> {
+    if (!stream.send(frame)) await stream.onDrain();
+  }
+
+  function giveUp(error: unknown): void {
+    wanted.length = 0;
+    stream.abort(error instanceof Error ? error : new Error(String(error)));
+  }
+
+  stream.addEventListener("message", (event) => {
+    try {
+      reader.push(event.data as Received);
+      if (!isServing) serve().catch(giveUp);
+    } catch (error) {
+      giveUp(error);
+    }
+  });
+  stream.addEventListener("remoteCloseWrite", () => void stream.close().catch(giveUp));
+}
