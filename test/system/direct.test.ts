@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, it } from "vitest";
 import type { RunningWorker } from "../../scripts/lib/network.ts";
-import { shellJob, startTestNetwork, type TestNetwork, until } from "./fixture.ts";
+import { NO_PROOFS, shellJob, startTestNetwork, type TestNetwork, until } from "./fixture.ts";
 
 let network: TestNetwork;
 afterEach(async () => {
@@ -40,7 +40,8 @@ function sumOf(fetched: readonly BytesBy[], path: keyof BytesBy): number {
 }
 
 async function runHot(listen: readonly string[]) {
-  network = await startTestNetwork(["anna", "bruno"], listen);
+  // The relay is there for those who need it; these two do not.
+  network = await startTestNetwork(["anna", "bruno"], listen, [...NO_PROOFS, "--relay-listen", "/ip4/127.0.0.1/tcp/0"]);
   const { client } = network.consumer;
   const { id } = await client.jobs.create(shellJob(SAVES, { standby: "hot", checkpoint: { intervalS: 1 } }));
   const job = await until(client, id, ({ standby }) => (standby?.checkpointSeq ?? 0) >= 5);

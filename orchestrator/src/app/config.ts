@@ -36,6 +36,11 @@ const sizeSchema = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** Of TCP on an IP address, or on a name for what is announced. */
+const multiaddrSchema = z
+  .string()
+  .regex(/^\/(ip4|ip6|dns4|dns6)\/[A-Za-z0-9.:-]+\/tcp\/\d{1,5}$/, "a multiaddress, e.g. /ip4/0.0.0.0/tcp/4001");
+
 const switchSchema = z.union([z.boolean(), z.stringbool()]);
 
 export const orchestratorConfigSchema = z.object({
@@ -50,6 +55,10 @@ export const orchestratorConfigSchema = z.object({
   registryAllow: listSchema.prefault([...REGISTRIES_ALLOWED_DEFAULT]),
   /** What workers must prove before they get work: cores, memory and GPUs; only GPUs; or nothing. */
   workerProofs: z.enum(WORKER_PROOFS).default("required"),
+  /** A relay for primaries and standbys that are both behind NAT: a multiaddress. None without it. */
+  relayListen: multiaddrSchema.optional(),
+  /** Its multiaddress as workers reach it, where that is another one. */
+  relayAnnounce: multiaddrSchema.optional(),
   logLevel: z.enum(LOG_LEVELS).default("info"),
   /** Machine-readable lines on standard output. */
   json: switchSchema.default(false),

@@ -64,6 +64,14 @@ function buildProgram(): Command {
       "--worker-proofs <what>",
       "what workers must prove before they get work: required (cores, memory and GPUs), gpus, or off: their word is taken, so anybody can sell GPUs he does not have (QUBIX_WORKER_PROOFS; default required)",
     )
+    .option(
+      "--relay-listen <multiaddress>",
+      "relay checkpoints between workers that are both behind NAT, e.g. /ip4/0.0.0.0/tcp/4001 (QUBIX_RELAY_LISTEN; default none)",
+    )
+    .option(
+      "--relay-announce <multiaddress>",
+      "the relay's address as workers reach it, where that is another one (QUBIX_RELAY_ANNOUNCE)",
+    )
     .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
     .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
     .option("--json", "print one line of JSON when ready (QUBIX_JSON)")

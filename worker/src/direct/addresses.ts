@@ -19,9 +19,11 @@ export function listenMultiaddr({ host, port }: ListenAt): string {
 export function dialable(addresses: readonly string[], listen: ListenAt): readonly string[] {
   const ownLoopback = isLoopback(listen.host);
   return addresses.slice(0, DIRECT_ADDRESSES_MAX).filter((text) => {
-    const match = /^\/ip([46])\/([0-9a-f.:]+)\/tcp\/(\d{1,5})(?:\/p2p\/[a-zA-Z0-9]+\/p2p-circuit)?$/.exec(text);
-    const [, family, host = "", port] = match ?? [];
-    if (isIP(host) !== Number(family) || Number(port) < PORT_LEAST || Number(port) > 65_535) return false;
+    const match = /^\/ip([46])\/([0-9a-f.:]+)\/tcp\/(\d{1,5})(\/p2p\/[a-zA-Z0-9]+\/p2p-circuit)?$/.exec(text);
+    const [, family, host = "", port, circuit] = match ?? [];
+    // A relay's own address is not dialled for a peer's word: only the orchestrator's relays are.
+    const portLeast = circuit === undefined ? PORT_LEAST : 1;
+    if (isIP(host) !== Number(family) || Number(port) < portLeast || Number(port) > 65_535) return false;
     if (isLoopback(host)) return ownLoopback;
     return !isNeverAPeer(host);
   });

@@ -60,6 +60,8 @@ export function createDirect(ports: DirectPorts, listen: ListenAt): Direct {
   let told = "";
   /** Of an earlier node: the orchestrator knows it already. */
   let lastPort = 0;
+  /** As the orchestrator named them last. */
+  let relays: readonly string[] = [];
   let idle: NodeJS.Timeout | null = null;
   let confirm: NodeJS.Timeout | null = null;
   let isOver = false;
@@ -83,6 +85,7 @@ export function createDirect(ports: DirectPorts, listen: ListenAt): Direct {
       admits: (publicKey: string) => [...peers.values()].some(({ named }) => named.publicKey === publicKey),
       serve,
       moved: tell,
+      relays,
     };
     const again = listen.port === 0 && lastPort !== 0 ? [{ ...listen, port: lastPort }] : [];
     const made = await [...again, listen].reduce<Promise<DirectNode>>(
@@ -119,7 +122,12 @@ export function createDirect(ports: DirectPorts, listen: ListenAt): Direct {
     ports.reachable(addresses);
   }
 
-  function name({ jobId, peer: named }: DirectOrder): void {
+  function name({ jobId, peer: named, relays: told }: DirectOrder): void {
+    if (named !== null && told.join(" ") !== relays.join(" ")) {
+      relays = told;
+      // A node keeps the relays that it was made with.
+      if (node !== null) void stopNode();
+    }
     const known = peers.get(jobId);
     const isSame = known?.named.publicKey === named?.publicKey && known?.named.as === named?.as;
     if (known !== undefined && !isSame) forget(known);

@@ -30,12 +30,20 @@ const IDLE_STREAM_MS = 10 * 60_000;
 const WINDOW_BYTES_FIRST = 1024 * 1024;
 const WINDOW_BYTES_MAX = 16 * 1024 * 1024;
 
+/** One address of a peer, and all those at which it may be reached straight: then a relay is tried. */
+const ADDRESS_MS_MAX = 2_000;
+const STRAIGHT_MS_MAX = 5_000;
+/** libp2p's `FaultTolerance.NO_FATAL`. */
+const NO_FATAL = 1;
+
 export interface NodeOptions {
   /** Raw private key: 32 bytes of seed. */
   readonly seed: Uint8Array;
   /** Raw public key, base64url. */
   readonly publicKey: string;
   readonly listen: ListenAt;
+  /** Of the orchestrator, with `/p2p/ID`: a place is reserved there, so that peers who cannot reach this machine can call it. */
+  readonly relays: readonly string[];
   /** Whether this key (raw, base64url) was named by the orchestrator. */
   admits(publicKey: string): boolean;
   /** A named peer wants chunks. */
@@ -61,12 +69,19 @@ export interface DirectNode {
 /** Starts it. Throws `direct_listen` when it cannot listen there. */
 export async function startNode(options: NodeOptions): Promise<DirectNode> {
   const publicKey = Buffer.from(options.publicKey, "base64url");
-  const isRefused = (peer: PeerId): boolean => !options.admits(keyOf(peer));
+  const relayIds = new Set(options.relays.map((relay) => /\/p2p\/([^/]+)$/.exec(relay)?.[1]));
+  const isRefused = (peer: PeerId): boolean => !relayIds.has(peer.toString()) && !options.admits(keyOf(peer));
+  const { transports, services } = await relaying(options.relays);
   const node = await createLibp2p({
     start: false,
     privateKey: privateKeyFromRaw(Buffer.concat([options.seed, publicKey])),
-    addresses: { listen: [listenMultiaddr(options.listen)] },
-    transports: [tcp({ maxConnections: CONNECTIONS_MAX })],
+    addresses: {
+      listen: [listenMultiaddr(options.listen), ...options.relays.map((relay) => `${relay}/p2p-circuit`)],
+    },
+    transports: [tcp({ maxConnections: CONNECTIONS_MAX }), ...transports],
+    services,
+    // A relay that is away is no reason not to listen oneself; whether that worked is looked at below.
+    transportManager: { faultTolerance: NO_FATAL },
     connectionEncrypters: [noise()],
     streamMuxers: [
       yamux({
@@ -78,15 +93,22 @@ export async function startNode(options: NodeOptions): Promise<DirectNode> {
         },
       }),
     ],
-    connectionManager: { maxConnections: CONNECTIONS_MAX, maxIncomingPendingConnections: UNPROVEN_MAX },
+    connectionManager: {
+      maxConnections: CONNECTIONS_MAX,
+      maxIncomingPendingConnections: UNPROVEN_MAX,
+      addressDialTimeout: ADDRESS_MS_MAX,
+    },
     // Each pings its peer twice a minute, for nobody: a dead line shows on its streams.
     connectionMonitor: { enabled: false },
     connectionGater: {
       denyDialPeer: isRefused,
       denyInboundEncryptedConnection: isRefused,
       denyOutboundEncryptedConnection: isRefused,
-      // Who may be dialled at which address is decided before; libp2p's own rules know nothing of a provider's network.
-      denyDialMultiaddr: () => false,
+      denyOutboundRelayedConnection: (_from, to) => isRefused(to),
+      denyInboundRelayedConnection: (_relay, peer) => isRefused(peer),
+      // The orchestrator's relays, and where a worker may well be; libp2p's own rules know nothing of a provider's network.
+      denyDialMultiaddr: (address) =>
+        !options.relays.includes(address.toString()) && dialable([withoutPeer(address)], options.listen).length === 0,
     },
   });
   await node.handle(
@@ -97,6 +119,7 @@ export async function startNode(options: NodeOptions): Promise<DirectNode> {
   node.addEventListener("self:peer:update", () => options.moved());
   try {
     await node.start();
+    if (node.getMultiaddrs().every((address) => isRelayed(address.toString()))) throw new Error("nothing listens");
   } catch (cause) {
     await node.stop();
     throw cannotListen(options.listen, cause);
@@ -118,8 +141,18 @@ export async function startNode(options: NodeOptions): Promise<DirectNode> {
       const peer = peerOf(key);
       if (connectionTo(peer) !== undefined) return;
       const listed = dialable(addresses, options.listen).map((text) => multiaddr(`${text}/p2p/${peer.toString()}`));
+      const straight = listed.filter((address) => !isRelayed(address.toString()));
+      const relayed = listed.filter((address) => isRelayed(address.toString()));
       if (listed.length === 0) throw unreachable(key);
-      await node.dial(listed, { signal });
+      try {
+        if (straight.length === 0) throw unreachable(key);
+        await node.dial(straight, { signal: AbortSignal.any([signal, AbortSignal.timeout(STRAIGHT_MS_MAX)]) });
+      } catch (error) {
+        // A peer that comes by itself meanwhile is as good.
+        if (connectionTo(peer) !== undefined) return;
+        if (relayed.length === 0 || signal.aborted) throw error;
+        await node.dial(relayed, { signal });
+      }
     },
     async open(key, signal) {
       const connection = connectionTo(peerOf(key));
@@ -144,8 +177,21 @@ function keyOf(peer: PeerId): string {
 }
 
 function pathOf(connection: Connection): DirectPath {
-  const isRelayed = connection.limits !== undefined || connection.remoteAddr.toString().includes("/p2p-circuit");
-  return isRelayed ? "relay" : "direct";
+  return connection.limits !== undefined || isRelayed(connection.remoteAddr.toString()) ? "relay" : "direct";
+}
+
+function isRelayed(address: string): boolean {
+  return address.includes("/p2p-circuit");
+}
+
+/** What a node with relays needs beyond; the others do without it. */
+async function relaying(relays: readonly string[]) {
+  if (relays.length === 0) return { transports: [], services: {} };
+  const [{ circuitRelayTransport }, { identify }] = await Promise.all([
+    import("@libp2p/circuit-relay-v2"),
+    import("@libp2p/identify"),
+  ]);
+  return { transports: [circuitRelayTransport()], services: { identify: identify() } };
 }
 
 function withoutPeer(address: Multiaddr): string {

@@ -10,7 +10,7 @@ export type DirectOrder = Extract<OrchestratorMessage, { kind: "direct.peer" }>;
 export type NamedPeer = NonNullable<DirectOrder["peer"]>;
 
 /** A connection that does not come in this time does not come. Nobody waits for it: chunks come from the orchestrator meanwhile. */
-const OPEN_MS_MAX = 10_000;
+const OPEN_MS_MAX = 15_000;
 /** Pause before the next try, doubled up to the most. */
 const RETRY_MS = 2_000;
 const RETRY_MS_MAX = 60_000;
