@@ -207,4 +207,4 @@ export function createDirect(ports: DirectPorts, listen: ListenAt): Direct {
 }
 
 /** A primary that has sent no tree since it was told of its standby. */
-const NOTHING: Pick<MovedPieces, "get"> = { get: async () => undefined };
+const NOTHING: Pick<MovedPieces, "answer"> = { answer: async () => undefined };

@@ -3,6 +3,7 @@
 import { type FileHandle, mkdir, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { ChunkCid } from "@qubix/shared/domain";
+import { chunkFrame } from "./wire.ts";
 
 /** In memory, of all jobs together: some checkpoints' worth of differences, on a machine whose agent is to take little. */
 export const MOVED_MEMORY_BYTES_MAX = 32 * 1024 * 1024;
@@ -21,13 +22,13 @@ export interface MovedPieces {
   begin(): Promise<void>;
   /** Keeps a copy; the caller's memory is free again when this resolves. */
   keep(cid: ChunkCid, stored: Uint8Array): Promise<void>;
-  /** Undefined for what is not here (any more). */
-  get(cid: ChunkCid): Promise<Uint8Array | undefined>;
+  /** As it is answered ({@link chunkFrame}), not to be written to; undefined for what is not here (any more). */
+  answer(cid: ChunkCid): Promise<Uint8Array | undefined>;
   clear(): Promise<void>;
 }
 
 type Place =
-  | { readonly kind: "memory"; readonly bytes: Uint8Array }
+  | { readonly kind: "memory"; readonly frame: Uint8Array }
   | { readonly kind: "file"; readonly at: number; readonly bytes: number };
 interface Tree {
   readonly places: Map<ChunkCid, Place>;
@@ -74,24 +75,25 @@ export function createMovedPieces(folder: string, budget: MovedBudget): MovedPie
       if (trees.length === 0) await begin();
       const tree = trees.at(-1) as Tree;
       if (tree.places.has(cid)) return;
-      if (budget.memoryBytes + stored.length <= MOVED_MEMORY_BYTES_MAX) {
-        budget.memoryBytes += stored.length;
-        tree.memoryBytes += stored.length;
-        tree.places.set(cid, { kind: "memory", bytes: Uint8Array.from(stored) });
+      const frame = chunkFrame(stored);
+      if (budget.memoryBytes + frame.length <= MOVED_MEMORY_BYTES_MAX) {
+        budget.memoryBytes += frame.length;
+        tree.memoryBytes += frame.length;
+        tree.places.set(cid, { kind: "memory", frame });
         return;
       }
-      if (tree.fileBytes + stored.length > FILE_BYTES_MAX) return;
+      if (tree.fileBytes + frame.length > FILE_BYTES_MAX) return;
       const at = tree.fileBytes;
-      tree.fileBytes += stored.length;
+      tree.fileBytes += frame.length;
       const file = await (tree.file ??= openFile(tree.number));
-      await file.write(stored, 0, stored.length, at);
-      tree.places.set(cid, { kind: "file", at, bytes: stored.length });
+      await file.write(frame, 0, frame.length, at);
+      tree.places.set(cid, { kind: "file", at, bytes: frame.length });
     },
-    async get(cid) {
+    async answer(cid) {
       const tree = trees.findLast(({ places }) => places.has(cid));
       const place = tree?.places.get(cid);
       if (place === undefined || tree === undefined) return undefined;
-      if (place.kind === "memory") return place.bytes;
+      if (place.kind === "memory") return place.frame;
       const file = await tree.file;
       const bytes = new Uint8Array(place.bytes);
       const read = await file?.read(bytes, 0, bytes.length, place.at).catch(() => undefined);

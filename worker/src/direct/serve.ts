@@ -4,11 +4,11 @@ import { BULK_FRAME_BYTES_MAX } from "@qubix/shared/protocol";
 import type { Pacer } from "../link/pacer.ts";
 import type { MovedPieces } from "./moved.ts";
 import type { DirectStream } from "./node.ts";
-import { ASKED_MAX, createRequestReader, lengthFrame, type Received } from "./wire.ts";
+import { ASKED_MAX, createRequestReader, NOT_HERE, type Received } from "./wire.ts";
 
 export interface ServePorts {
   /** What there is of a job for this peer now; undefined where the orchestrator did not name it for that job, or does no longer. */
-  moved(jobId: JobId): Pick<MovedPieces, "get"> | undefined;
+  moved(jobId: JobId): Pick<MovedPieces, "answer"> | undefined;
   readonly pacer: Pacer;
   sent(bytes: number): void;
 }
@@ -35,26 +35,28 @@ export function serveChunks(stream: DirectStream, ports: ServePorts): void {
     for (let cid = wanted.shift(); cid !== undefined; cid = wanted.shift()) {
       const moved = job === null ? undefined : ports.moved(job);
       if (moved === undefined) throw new Error("not named for this job any more");
-      await answer((await moved.get(cid)) ?? null);
+      await answer((await moved.answer(cid)) ?? NOT_HERE);
     }
     isServing = false;
   }
 
-  async function answer(bytes: Uint8Array | null): Promise<void> {
-    await send(lengthFrame(bytes?.length ?? 0));
-    if (bytes === null) return;
-    for (let at = 0; at < bytes.length; at += BULK_FRAME_BYTES_MAX) {
-      const frame = bytes.subarray(at, at + BULK_FRAME_BYTES_MAX);
-      const wait = ports.pacer.take(frame.length);
-      if (wait !== null) await wait;
-      await send(frame);
+  /** In one piece where nothing holds it up: small ones cost twice, because a frame with its header is just more than one message of Noise holds. */
+  async function answer(whole: Uint8Array): Promise<void> {
+    let from = 0;
+    for (let at = 0; at < whole.length; at += BULK_FRAME_BYTES_MAX) {
+      const wait = ports.pacer.take(Math.min(BULK_FRAME_BYTES_MAX, whole.length - at));
+      if (wait === null) continue;
+      await send(whole.subarray(from, at));
+      from = at;
+      await wait;
     }
-    ports.sent(bytes.length);
+    await send(whole.subarray(from));
+    ports.sent(whole.length - NOT_HERE.length);
   }
 
-  /** What the peer does not read yet waits here, one frame of it: there is no more memory behind a slow line than yamux's window. */
+  /** What the peer does not read yet waits here, one chunk of it: there is no more memory behind a slow line than that and yamux's window. */
   async function send(frame: Uint8Array): Promise<void> {
-    if (!stream.send(frame)) await stream.onDrain();
+    if (frame.length > 0 && !stream.send(frame)) await stream.onDrain();
   }
 
   function giveUp(error: unknown): void {

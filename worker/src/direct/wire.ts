@@ -19,12 +19,16 @@ export function nameFrame(name: string): Uint8Array {
   return Buffer.concat([Buffer.of(text.length), text]);
 }
 
-/** The length before a chunk's bytes; 0 says that it is not here. */
-export function lengthFrame(bytes: number): Uint8Array {
-  const frame = Buffer.alloc(LENGTH_BYTES);
-  frame.writeUInt32BE(bytes);
+/** A chunk as it is answered: a copy of its bytes with their length before them. Memory of its own, so that it goes when it is given up. */
+export function chunkFrame(stored: Uint8Array): Uint8Array {
+  const frame = new Uint8Array(LENGTH_BYTES + stored.length);
+  new DataView(frame.buffer).setUint32(0, stored.length);
+  frame.set(stored, LENGTH_BYTES);
   return frame;
 }
+
+/** The answer for a chunk that is not here. */
+export const NOT_HERE: Uint8Array = new Uint8Array(LENGTH_BYTES);
 
 /** What a stream brings: one buffer or several. */
 export type Received = Uint8Array | Iterable<Uint8Array>;
