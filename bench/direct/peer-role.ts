@@ -34,11 +34,11 @@ let addresses: readonly string[] = [];
 async function fetchAll(cids: readonly ChunkCid[], get: (cid: ChunkCid) => Promise<Uint8Array>): Promise<number> {
   const begunMs = performance.now();
   const ahead: Promise<Uint8Array>[] = [];
-  let next = 0;
-  while (next < cids.length || ahead.length > 0) {
-    while (next < cids.length && ahead.length < AHEAD) ahead.push(get(cids[next++] as ChunkCid));
-    await ahead.shift();
+  for (const cid of cids) {
+    if (ahead.length === AHEAD) await ahead.shift();
+    ahead.push(get(cid));
   }
+  await Promise.all(ahead);
   return (performance.now() - begunMs) / 1000;
 }
 
