@@ -28,7 +28,13 @@ interface Side {
   readonly addresses: () => readonly string[];
 }
 
-function makeSide(options: { pacer?: Pacer; key?: WorkerKey; idleMs?: number; confirmMs?: number } = {}): Side {
+function portOf(address = ""): number {
+  return Number(address.split("/").at(-1));
+}
+
+function makeSide(
+  options: { port?: number; pacer?: Pacer; key?: WorkerKey; idleMs?: number; confirmMs?: number; tendMs?: number } = {},
+): Side {
   const folder = mkdtempSync(join(tmpdir(), "qubix-direct-"));
   cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
   let addresses: readonly string[] = [];
@@ -40,9 +46,13 @@ function makeSide(options: { pacer?: Pacer; key?: WorkerKey; idleMs?: number; co
       pacer: options.pacer ?? createUplinkPacer(() => null),
       reachable: (now) => void (addresses = now),
       nowMs: () => performance.now(),
-      times: { idleMs: options.idleMs ?? 60_000, confirmMs: options.confirmMs ?? 60_000 },
+      times: {
+        idleMs: options.idleMs ?? 60_000,
+        confirmMs: options.confirmMs ?? 60_000,
+        tendMs: options.tendMs ?? 60_000,
+      },
     },
-    LISTEN,
+    { ...LISTEN, port: options.port ?? 0 },
   );
   cleanups.push(() => direct.stop());
   return { direct, key, folder, addresses: () => addresses };
@@ -158,6 +168,24 @@ describe("the direct path", () => {
       .poll(async () => (await fetchAll(standby, store, chunks)).direct, { timeout: 15_000, interval: 300 })
       .toBe(300_000);
   });
+
+  it("comes back after the standby's agent was away, where only the primary can dial", async () => {
+    const [primary, store] = [makeSide({ tendMs: 200 }), makeStore()];
+    const before = makeSide();
+    name(before, "standby", primary.key.publicKey, []);
+    await before.direct.settled();
+    const addresses = before.addresses();
+    name(primary, "primary", before.key.publicKey, addresses);
+    await primary.direct.settled();
+    const chunks = makeChunks(3);
+    await ship(primary, store, chunks);
+    await before.direct.stop();
+    const after = makeSide({ key: before.key, port: portOf(addresses[0]), tendMs: 200 });
+    name(after, "standby", primary.key.publicKey, []);
+    await expect
+      .poll(async () => (await fetchAll(after, store, chunks)).direct, { timeout: 20_000, interval: 300 })
+      .toBe(300_000);
+  }, 30_000);
 
   it("fetches from the store what the primary does not have", async () => {
     const [primary, standby, store] = [makeSide(), makeSide(), makeStore()];

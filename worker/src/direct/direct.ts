@@ -29,6 +29,8 @@ const TIMES = {
   idleMs: 120_000,
   /** A new session names all peers anew, right after its hello. */
   confirmMs: 15_000,
+  /** A connection that broke is opened again by whoever of the two can reach the other: looked at so often, tried as each peer's own pauses allow. */
+  tendMs: 10_000,
 };
 
 export interface Direct {
@@ -64,6 +66,7 @@ export function createDirect(ports: DirectPorts, listen: ListenAt): Direct {
   let relays: readonly string[] = [];
   let idle: NodeJS.Timeout | null = null;
   let confirm: NodeJS.Timeout | null = null;
+  let tending: NodeJS.Timeout | null = null;
   let isOver = false;
 
   function nodeNow(): Promise<DirectNode> {
@@ -139,6 +142,9 @@ export function createDirect(ports: DirectPorts, listen: ListenAt): Direct {
     if (idle !== null) clearTimeout(idle);
     idle = null;
     void peer.open();
+    tending ??= setInterval(() => {
+      for (const each of peers.values()) void each.open();
+    }, times.tendMs).unref();
   }
 
   function forget(peer: Peer): void {
@@ -146,7 +152,10 @@ export function createDirect(ports: DirectPorts, listen: ListenAt): Direct {
     void peer.end();
     const { publicKey } = peer.named;
     if (![...peers.values()].some(({ named }) => named.publicKey === publicKey)) running?.drop(publicKey);
-    if (peers.size > 0 || isOver) return;
+    if (peers.size > 0) return;
+    if (tending !== null) clearInterval(tending);
+    tending = null;
+    if (isOver) return;
     idle ??= setTimeout(() => void stopNode(), times.idleMs);
     idle.unref();
   }

@@ -95,7 +95,7 @@ export function createMovedPieces(folder: string, budget: MovedBudget): MovedPie
       if (place === undefined || tree === undefined) return undefined;
       if (place.kind === "memory") return place.frame;
       const file = await tree.file;
-      const bytes = new Uint8Array(place.bytes);
+      const bytes = Buffer.allocUnsafeSlow(place.bytes);
       const read = await file?.read(bytes, 0, bytes.length, place.at).catch(() => undefined);
       // Given up meanwhile: its file may be another one by now.
       return read?.bytesRead === bytes.length && tree.places.get(cid) === place ? bytes : undefined;

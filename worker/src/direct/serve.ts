@@ -32,12 +32,25 @@ export function serveChunks(stream: DirectStream, ports: ServePorts): void {
 
   async function serve(): Promise<void> {
     isServing = true;
-    for (let cid = wanted.shift(); cid !== undefined; cid = wanted.shift()) {
-      const moved = job === null ? undefined : ports.moved(job);
-      if (moved === undefined) throw new Error("not named for this job any more");
-      await answer((await moved.answer(cid)) ?? NOT_HERE);
+    // The next is read while one leaves: it may lie on disk.
+    for (let next = readNext(); next !== null; ) {
+      const frame = await next;
+      next = readNext();
+      await answer(frame);
+      next ??= readNext();
     }
     isServing = false;
+  }
+
+  function readNext(): Promise<Uint8Array> | null {
+    const cid = wanted.shift();
+    if (cid === undefined) return null;
+    const moved = job === null ? undefined : ports.moved(job);
+    if (moved === undefined) throw new Error("not named for this job any more");
+    const frame = moved.answer(cid).then((found) => found ?? NOT_HERE);
+    // Looked at in its turn; a stream that ends before must not make this an unhandled rejection.
+    frame.catch(() => undefined);
+    return frame;
   }
 
   /** In one piece where nothing holds it up: small ones cost twice, because a frame with its header is just more than one message of Noise holds. */
