@@ -3,6 +3,7 @@
 import { parseArgs } from "node:util";
 import { runCheckpoint } from "./checkpoint/checkpoint.ts";
 import { runContainer } from "./container/container.ts";
+import { runDirect } from "./direct/direct.ts";
 import { runDispatch } from "./dispatch/dispatch.ts";
 import { runEnrol } from "./enrol/enrol.ts";
 import { runFailover } from "./failover/failover.ts";
@@ -21,6 +22,7 @@ const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   container    create + start behind all walls, and the cap of a job's disk     --runs 20
   failover     kill -9 of a worker and its container to the first new step       --runs 20
   gpu-watch    "GPU is lost" to the offer without it; what watching costs        --runs 5
+  direct       a standby fetching straight from its primary, bare libp2p beside  --mib 256 --runs 5
   proof        a proof of hardware: its work, and a verdict on it                --runs 5
   enrol        a provider's first command to the first job that succeeded         --runs 3
   worker-idle  a connected agent with nothing to do: memory and CPU              --seconds 60
@@ -80,6 +82,7 @@ async function main(): Promise<number> {
     container: () => runContainer(report, cleanup, { runs: count(values.runs, 20) }),
     failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
     "gpu-watch": () => runGpuWatch(report, cleanup, { runs: count(values.runs, 5) }),
+    direct: () => runDirect(report, cleanup, { mib: count(values.mib, 256), runs: count(values.runs, 5) }),
     proof: () => runProof(report, cleanup, { runs: count(values.runs, 5) }),
   };
   const bench = name === undefined ? undefined : benches[name];

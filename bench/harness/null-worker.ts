@@ -86,6 +86,7 @@ export function createNullWorker(options: NullWorkerOptions): NullWorker {
       case "release":
       case "prove":
       case "earnings":
+      case "direct.peer":
         return;
     }
   };

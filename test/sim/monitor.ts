@@ -325,6 +325,20 @@ export function createMonitor(world: World, store: Store): Monitor {
     }
   }
 
+  /** Nobody is told of a worker that had no part in the job; the word may be late, so the part may be over. */
+  function checkPeer(workerId: WorkerId, { jobId, peer }: Extract<OrchestratorMessage, { kind: "direct.peer" }>): void {
+    const row = workerRows.get(workerId);
+    check(row?.offer?.features?.includes("direct") === true, () => `${workerId} does not know the message direct.peer`);
+    if (peer === null) return;
+    const rows = store.job(jobId);
+    const ran = new Set((rows?.attempts ?? []).map((attempt) => attempt.workerId));
+    const stoodBy = new Set((rows?.standbys ?? []).map((standby) => standby.workerId));
+    const other = [...workerRows.values()].find(({ publicKey }) => publicKey === peer.publicKey)?.id;
+    const [primary, standby] = peer.as === "primary" ? [workerId, other] : [other, workerId];
+    const isPair = primary !== undefined && standby !== undefined && ran.has(primary) && stoodBy.has(standby);
+    check(isPair && primary !== standby, () => `${workerId} was told of ${other} for ${jobId}, and they were no pair`);
+  }
+
   function durable(ref: AttemptRef): AttemptRecord | undefined {
     return store.job(ref.jobId)?.attempts.find((row) => row.id === attemptId(ref));
   }
@@ -379,6 +393,7 @@ export function createMonitor(world: World, store: Store): Monitor {
         });
       }
       if (message.kind === "earnings") checkEarnings(workerId, message.totals);
+      if (message.kind === "direct.peer") checkPeer(workerId, message);
       if (message.kind !== "ack" || re === undefined) return;
       if (re.kind === "ended") {
         const row = durable(re.attempt);

@@ -172,7 +172,7 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     standbyPercent: rng.int(10, 50),
     localImages: [],
     draining: false,
-    ...(at % EARNINGS_UNKNOWN_EVERY === EARNINGS_UNKNOWN_EVERY - 1 ? {} : { features: ["earnings"] }),
+    ...(at % EARNINGS_UNKNOWN_EVERY === EARNINGS_UNKNOWN_EVERY - 1 ? {} : { features: ["earnings", "direct"] }),
   };
 }
 

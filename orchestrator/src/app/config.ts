@@ -59,6 +59,11 @@ const ipfsPeersSchema = z
     ),
   );
 
+/** Of TCP on an IP address, or on a name for what is announced. */
+const multiaddrSchema = z
+  .string()
+  .regex(/^\/(ip4|ip6|dns4|dns6)\/[A-Za-z0-9.:-]+\/tcp\/\d{1,5}$/, "a multiaddress, e.g. /ip4/0.0.0.0/tcp/4001");
+
 const switchSchema = z.union([z.boolean(), z.stringbool()]);
 
 export const orchestratorConfigSchema = z.object({
@@ -83,6 +88,10 @@ export const orchestratorConfigSchema = z.object({
   kuboUrl: z
     .url({ protocol: /^https?$/, error: "not a URL, e.g. http://127.0.0.1:5001" })
     .default("http://127.0.0.1:5001"),
+  /** A relay for primaries and standbys that are both behind NAT: a multiaddress. None without it. */
+  relayListen: multiaddrSchema.optional(),
+  /** Its multiaddress as workers reach it, where that is another one. */
+  relayAnnounce: multiaddrSchema.optional(),
   logLevel: z.enum(LOG_LEVELS).default("info"),
   /** Machine-readable lines on standard output. */
   json: switchSchema.default(false),

@@ -78,6 +78,14 @@ function buildProgram(): Command {
       "local, or kubo: what is stored is also put and pinned on a Kubo node, encrypted as it is (QUBIX_STORAGE; default local)",
     )
     .option("--kubo-url <url>", "of the Kubo node's RPC (QUBIX_KUBO_URL; default http://127.0.0.1:5001)")
+    .option(
+      "--relay-listen <multiaddress>",
+      "relay checkpoints between workers that are both behind NAT, e.g. /ip4/0.0.0.0/tcp/4001 (QUBIX_RELAY_LISTEN; default none)",
+    )
+    .option(
+      "--relay-announce <multiaddress>",
+      "the relay's address as workers reach it, where that is another one (QUBIX_RELAY_ANNOUNCE)",
+    )
     .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
     .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
     .option("--json", "print one line of JSON when ready (QUBIX_JSON)")

@@ -8,10 +8,20 @@ import { createApiKey } from "../accounts/secrets.ts";
 import { createApiServer } from "../api/server.ts";
 import { keepSources } from "../api/source-checkpoint.ts";
 import { createChunkStore, createTreeOwners, type ChunkStore } from "../checkpoints/index.ts";
-import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step, vaultIds } from "../core/index.ts";
+import {
+  areIntroduced,
+  type CoreState,
+  createState,
+  DEFAULT_CORE_CONFIG,
+  isIntroduced,
+  nextDeadlineMs,
+  step,
+  vaultIds,
+} from "../core/index.ts";
 import { createWorkerGateway, type WorkerGateway } from "../gateway/index.ts";
 import { createProofService, type ProofService } from "../proofs/service.ts";
 import { createVerifier } from "../proofs/verifier.ts";
+import type { Relay, RelayGate } from "../relay/relay.ts";
 import { createSettlement, type Settlement } from "../settlement/settlement.ts";
 import { openSqliteStore, type Store } from "../store/index.ts";
 import {
@@ -78,7 +88,9 @@ async function startWith(
   const orchestratorId = store.meta()?.orchestratorId ?? `orc-${randomBytes(ID_BYTES).toString("hex")}`;
   const vault = openVault(join(config.dataDir, "vault"), keys, logger);
   const driver = createLedgerDriver();
-  const writer = createWriter({ store, clock, logger, core: createCore(config, orchestratorId) });
+  const relay = await openRelay(config, () => writer.state(), logger);
+  const core = createCore(config, orchestratorId, relay?.addresses ?? []);
+  const writer = createWriter({ store, clock, logger, core });
   const owners = createTreeOwners(store);
   const bytesPerAccountMax = config.storageMax;
   const root = join(config.dataDir, "chunks");
@@ -124,6 +136,7 @@ async function startWith(
       await proofs.stop();
       await settlement.stop();
       await ipfs.stop();
+      await relay?.stop();
       await chunks.stop();
       keys.close();
       store.close();
@@ -149,8 +162,50 @@ async function startWith(
   }
 }
 
-function createCore({ registryAllow, workerProofs }: OrchestratorConfig, orchestratorId: string): CorePort {
-  const config = { ...DEFAULT_CORE_CONFIG, registriesAllowed: registryAllow, workerProofs };
+/** Only where the operator wants one: it brings libp2p into memory. */
+async function openRelay(
+  { relayListen, relayAnnounce, dataDir }: OrchestratorConfig,
+  state: () => CoreState,
+  logger: Logger,
+): Promise<Relay | undefined> {
+  if (relayListen === undefined) return undefined;
+  const { startRelay } = await import("../relay/relay.ts");
+  const workerOf = (publicKey: string) => state().ix.workerByPublicKey.get(publicKey);
+  const gate = {
+    admits(publicKey: string) {
+      const id = workerOf(publicKey);
+      return id !== undefined && isIntroduced(state(), id);
+    },
+    joins(one: string, other: string) {
+      const [from, to] = [workerOf(one), workerOf(other)];
+      return from !== undefined && to !== undefined && areIntroduced(state(), from, to);
+    },
+  };
+  const options = { listen: relayListen, announce: relayAnnounce, keyFile: join(dataDir, "relay-key.pem") };
+  return startRelay(options, closedWhileThereIsNoState(gate), logger);
+}
+
+/** While memory is rebuilt nobody knows who is a pair. */
+function closedWhileThereIsNoState(gate: RelayGate): RelayGate {
+  const orFalse = (look: () => boolean): boolean => {
+    try {
+      return look();
+    } catch {
+      return false;
+    }
+  };
+  return {
+    admits: (publicKey) => orFalse(() => gate.admits(publicKey)),
+    joins: (one, other) => orFalse(() => gate.joins(one, other)),
+  };
+}
+
+function createCore(
+  { registryAllow, workerProofs }: OrchestratorConfig,
+  orchestratorId: string,
+  directRelays: readonly string[],
+): CorePort {
+  const config = { ...DEFAULT_CORE_CONFIG, registriesAllowed: registryAllow, workerProofs, directRelays };
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {
     create: (snapshot, nowMs) => createState({ snapshot, config, nowMs, seed, orchestratorId }),

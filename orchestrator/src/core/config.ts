@@ -75,6 +75,8 @@ export interface CoreConfig {
   readonly proofTimeParts: number;
   /** Times in a row that proven hardware may be excused from a re-check by its worker (its owner uses it, say) before it counts as unproven. */
   readonly proofExcusesMax: number;
+  /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
+  readonly directRelays: readonly string[];
   /** Registries images may come from. */
   readonly registriesAllowed: readonly string[];
 }
@@ -115,5 +117,6 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofAgeMsMax: 7 * 24 * 3_600_000,
   proofTimeParts: 200,
   proofExcusesMax: 5,
+  directRelays: [],
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

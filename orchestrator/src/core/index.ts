@@ -1,5 +1,6 @@
 export * from "./config.ts";
 export type * from "./events.ts";
+export { areIntroduced, isIntroduced } from "./direct.ts";
 export { type Explanation, explainPlacement, type FilterResult } from "./explain.ts";
 export { createState, type CreateStateInput, type StateSnapshot } from "./load.ts";
 export type * from "./model.ts";

@@ -116,6 +116,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       setAside: new Set(),
       standbyNoted: new Set(),
       storageNoted: new Map(),
+      direct: new Map(),
       standbyFailures: new Map(),
       explained: { atMs: 0, looked: 0, texts: new Map() },
       proving: new Set(),

@@ -3,6 +3,7 @@
 import { attemptId, type SessionId } from "@qubix/shared/domain";
 import type { JournalAttempt, JournalStandby, WorkerMessage } from "@qubix/shared/protocol";
 import { ack, sendStop } from "./attempts.ts";
+import { introduceAll } from "./direct.ts";
 import { tellEarnings } from "./earnings.ts";
 import { canUndo, loseAttempt, placeOnStandby, promotedStandbyOn, undo } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
@@ -34,6 +35,7 @@ export function onHello(state: CoreState, machine: Machine, sessionId: SessionId
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined && isLiveStandby(standby)) reconcileStandby(state, standby, standbys.get(id));
   }
+  introduceAll(state, machine);
   // Last: what runs on is not to be disturbed.
   greetProver(state, machine);
 }

@@ -1,5 +1,5 @@
 // What the core holds in memory: the tables (the state proper), indexes that are functions of the tables, and volatile facts that no row is written for.
-import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
+import type { AccountId, AttemptId, JobId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
 import type { CoreConfig } from "./config.ts";
 import type { DeadlineHeap } from "./deadline-heap.ts";
 import type { Effect, Incident, Reply } from "./events.ts";
@@ -104,7 +104,15 @@ export interface StandbyFailure {
   readonly retryAtMs: number;
 }
 
+/** What a worker was told last of its peer for a job, and in which session. */
+export interface DirectTold {
+  readonly sessionId: SessionId;
+  readonly text: string;
+}
+
 export interface Volatile {
+  /** Pairs of primary and standby that were told of each other. */
+  readonly direct: Map<JobId, ReadonlyMap<WorkerId, DirectTold>>;
   readonly live: Map<AttemptId, LiveAttempt>;
   readonly logs: Map<JobId, JobLogs>;
   /** Of the wanted standbys: those to be looked for, where it is known with the machines beside which none fits; and those for which there was no offer until capacity is gained. */

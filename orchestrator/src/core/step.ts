@@ -10,6 +10,7 @@ import {
   redeemEnrolment,
 } from "./accounts.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
+import { introduceTouched } from "./direct.ts";
 import { dispatch, setAside } from "./dispatch.ts";
 import type { CoreEvent, Reply, StepResult } from "./events.ts";
 import { cancelJob, createJob, drainWorker } from "./jobs.ts";
@@ -36,6 +37,7 @@ export function step(state: CoreState, nowMs: number, event: CoreEvent): StepRes
   const { random, jobCount, workerCount, accountCount, transferCount, eventSeq } = state.meta;
   try {
     handle(state, event);
+    introduceTouched(state);
     return finish(state);
   } catch (error) {
     rollBack(state);
@@ -149,6 +151,7 @@ function evict(state: CoreState, jobId: StepEnded): void {
   state.volatile.storageNoted.delete(jobId);
   state.volatile.standbyFailures.delete(jobId);
   state.volatile.setAside.delete(jobId);
+  state.volatile.direct.delete(jobId);
 }
 type StepEnded = CoreState["step"]["ended"][number];
 

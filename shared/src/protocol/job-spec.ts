@@ -210,7 +210,7 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
   return named.filter(([present]) => present).map(([, feature]) => feature);
 }
 
-/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, which no job needs, is the message of that name. */
+/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings` and `direct`, which no job needs, are messages. */
 export const WORKER_FEATURES = [
   "sandboxed",
   "egress",
@@ -219,6 +219,7 @@ export const WORKER_FEATURES = [
   "image-digest",
   "earnings",
   "proofs",
+  "direct",
 ] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 

@@ -19,6 +19,11 @@ export const MANIFEST_ENTRIES_MAX = 100_000;
 /** How many chunk ids one `have` question may carry. */
 export const HAVE_CHUNKS_MAX = 4096;
 
+/** Addresses of one worker that are told and tried: some interfaces in each family. */
+export const DIRECT_ADDRESSES_MAX = 16;
+/** Relays that a worker is told of: one is enough, a second while the first is replaced. */
+export const DIRECT_RELAYS_MAX = 2;
+
 /** Answer of a challenge: 32 bytes and a product of 2,048 × 2,048 two-byte numbers, with room to grow. */
 export const PROOF_ANSWER_BYTES_MAX = 40 * 1024 * 1024;
 /** What may be sent to measure a line, once each way: 3 s of a 10 Mbit/s uplink. */

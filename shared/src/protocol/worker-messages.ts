@@ -16,7 +16,7 @@ import {
   standbyIdSchema,
   workerIdSchema,
 } from "./common.ts";
-import { LOG_FRAME_BYTES_MAX } from "./limits.ts";
+import { DIRECT_ADDRESSES_MAX, DIRECT_RELAYS_MAX, LOG_FRAME_BYTES_MAX } from "./limits.ts";
 import { treeRefSchema } from "./manifest.ts";
 
 const ms = z.number().int().min(0);
@@ -66,6 +66,9 @@ export type Hardware = z.output<typeof hardwareSchema>;
 export const sealingKeySchema = z.strictObject({ publicKey: base64urlSchema, signature: base64urlSchema });
 export type SealingKey = z.output<typeof sealingKeySchema>;
 
+/** A multiaddress, e.g. `/ip4/192.0.2.7/tcp/40001`, or a relay's followed by `/p2p/ID/p2p-circuit`. */
+const directAddressSchema = z.string().regex(/^\/[\x21-\x7e]{1,299}$/, "not a multiaddress");
+
 /** What a worker can run now, and at what price. GPU jobs pay per GPU, others per core; both include the network's fee. */
 export const workerOfferSchema = z.strictObject({
   gpus: z.array(gpuSchema).max(64),
@@ -85,6 +88,8 @@ export const workerOfferSchema = z.strictObject({
   features: z.array(z.string().max(40)).max(50).optional(),
   hardware: hardwareSchema.optional(),
   sealingKey: sealingKeySchema.optional(),
+  /** Where other workers can connect to this one, while it has a job with a peer. Told to those peers alone. */
+  directAddresses: z.array(directAddressSchema).max(DIRECT_ADDRESSES_MAX).optional(),
 });
 export type WorkerOffer = z.output<typeof workerOfferSchema>;
 
@@ -381,6 +386,25 @@ export const orchestratorMessageSchema = z.discriminatedUnion("kind", [
     sealed: sealedSchema.optional(),
   }),
   z.strictObject({ kind: z.literal("release"), standbyId: standbyIdSchema }),
+  /**
+   * Who may talk to this worker of this job over the direct path, instead of whom it was told before; `null` for nobody. Holds for the session; sent to
+   * workers with the feature `direct` alone.
+   */
+  z.strictObject({
+    kind: z.literal("direct.peer"),
+    jobId: jobIdSchema,
+    peer: z
+      .strictObject({
+        /** What the receiver is to this job: a primary gives chunks, a standby fetches them. */
+        as: z.enum(["primary", "standby"]),
+        /** The peer's raw 32-byte Ed25519 public key, base64url, as it was enrolled. */
+        publicKey: base64urlSchema,
+        addresses: z.array(directAddressSchema).max(DIRECT_ADDRESSES_MAX),
+      })
+      .nullable(),
+    /** Relays (with `/p2p/ID`) that take a reservation of both. */
+    relays: z.array(directAddressSchema).max(DIRECT_RELAYS_MAX).default([]),
+  }),
   /** Prove this hardware: see `shared/src/proof`. Answered by `proof.commit` and the answer over the bulk socket, or by `proof.failed`. */
   z.strictObject({
     kind: z.literal("prove"),

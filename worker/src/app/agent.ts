@@ -2,6 +2,7 @@
 import { mkdirSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
+import type { JobId } from "@qubix/shared/domain";
 import type { WorkerFeature } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import {
@@ -11,6 +12,7 @@ import {
   type WorkerEffect,
   type WorkerState,
 } from "../core/index.ts";
+import { createDirect, type Direct } from "../direct/direct.ts";
 import { detectMachine } from "../machine/machine.ts";
 import type { GpuDetection } from "../gpu/nvidia-smi.ts";
 import { type Journal, openJournal } from "../journal/journal.ts";
@@ -18,6 +20,7 @@ import { type BulkLink, createBulkLink } from "../link/bulk.ts";
 import { type ControlLink, createControlLink } from "../link/control.ts";
 import type { LinkIdentity } from "../link/handshake.ts";
 import type { WorkerKey } from "../link/keys.ts";
+import { createUplinkPacer, type Pacer } from "../link/pacer.ts";
 import { assertSeccomp } from "../isolation/engine-walls.ts";
 import { areGpusUnsafe, offerSandbox } from "../isolation/offer.ts";
 import { type BootClock, createBootClock } from "../runner/boot-clock.ts";
@@ -29,12 +32,13 @@ import { createImages, type ImagesConfig } from "../runner/images/images.ts";
 import type { PumpPosition } from "../runner/log-pump.ts";
 import { createJobNetworks } from "../runner/network/job-networks.ts";
 import { createRunner, type Runner } from "../runner/runner.ts";
+import type { ChunkPort } from "../runner/slot-trees.ts";
 import { openSecrets, type Secrets } from "../secrets/open.ts";
 import type { SecretStore } from "../secrets/secret-store.ts";
 import { knownDiskBound } from "../runner/volumes/self-test.ts";
 import { createVolumes, type Volumes } from "../runner/volumes/volumes.ts";
 import { serveAgent } from "./agent-socket.ts";
-import type { StartConfig } from "./config.ts";
+import { parseDirectListen, type StartConfig } from "./config.ts";
 import { type CoreLoop, createCoreLoop } from "./core-loop.ts";
 import { createGpus, type Gpus } from "./gpus.ts";
 import { createEgressOffer, type EgressOffer } from "./egress.ts";
@@ -42,7 +46,7 @@ import type { Identity } from "./identity.ts";
 import { collectGarbage, createIdleMemory, type IdleMemory } from "./idle-memory.ts";
 import { imageLedgerStore, imageSettings } from "./image-config.ts";
 import { createMeasures, type Measures } from "./measures.ts";
-import { createOfferKeeper, type OfferParts } from "./offer.ts";
+import { createOfferKeeper, type OfferKeeper, type OfferParts } from "./offer.ts";
 import { createOwner, type Owner } from "./owner/owner.ts";
 
 export interface AgentPorts {
@@ -72,6 +76,7 @@ interface Parts {
   readonly secrets: SecretStore;
   readonly control: ControlLink;
   readonly bulk: BulkLink;
+  readonly direct: Direct | null;
   readonly server: Server;
   readonly gpus: Gpus;
   readonly prover: Prover;
@@ -125,12 +130,9 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       random: Math.random,
       heartbeatMs: () => heartbeatEveryMs(state.config, state.slots.size > 0),
     });
-    const bulk = createBulkLink({
-      identity: link,
-      logger: ports.logger,
-      random: Math.random,
-      uplinkMbpsMax: () => owner.live.uplinkMbpsMax ?? null,
-    });
+    const pacer = createUplinkPacer(() => owner.live.uplinkMbpsMax ?? null);
+    const bulk = createBulkLink({ identity: link, logger: ports.logger, random: Math.random, pacer });
+    const direct = makeDirect(pacer, clock, keeper);
     const egress = createEgressOffer({ engine, logger: ports.logger, keeper }, ports.identity.workerId, config.egress);
     const runner = makeRunner({
       engine,
@@ -140,6 +142,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       journal,
       control,
       bulk,
+      direct,
       secrets: secrets.store,
       slotsDir,
       hostCpus,
@@ -159,7 +162,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     });
     gpus.attach({ keeper, state, dispatch: (event) => loop.dispatch(event) });
     const containers = await runner.reconcile([...state.slots.values()]);
-    await owner.attach({ state, control, keeper, gpus });
+    await owner.attach({ state, control, keeper, gpus, direct });
     const server = await serveAgent(config.dataDir, (request) => owner.answer(request));
     loop.dispatch({ kind: "boot", containers });
     runner.start();
@@ -183,7 +186,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     measures.start();
     const idleMemory = createIdleMemory({ isIdle, collect: collectGarbage });
     idleMemory.start();
-    connect({ control, runner, loop, state, prover, owner, secrets: secrets.store }, ports);
+    connect({ control, runner, loop, state, prover, owner, direct, secrets: secrets.store }, ports);
     egress.start();
     const kept = secrets.store;
     return {
@@ -194,6 +197,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       secrets: kept,
       control,
       bulk,
+      direct,
       server,
       gpus,
       prover,
@@ -212,6 +216,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     readonly journal: Journal;
     readonly control: ControlLink;
     readonly bulk: BulkLink;
+    readonly direct: Direct | null;
     readonly secrets: SecretStore;
     readonly slotsDir: string;
     readonly hostCpus: number;
@@ -219,8 +224,8 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     readonly owner: Owner;
     readonly images: ImagesConfig;
   }): Runner {
-    const { engine, egress, volumes, clock, journal, control, bulk, secrets, slotsDir, hostCpus, gpus, owner, images } =
-      given;
+    const { engine, egress, volumes, clock, journal, control, bulk, direct } = given;
+    const { secrets, slotsDir, hostCpus, gpus, owner, images } = given;
     const { live } = owner;
     const threads = createThreads();
     return createRunner(
@@ -255,17 +260,24 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
           save: (slotId, position) => journal.set(logKey(slotId), position),
           forget: (slotId) => journal.set(logKey(slotId), undefined),
         },
-        chunks: (jobId) => ({
-          missing: (cids, signal) => bulk.missing(jobId, cids, signal),
-          put: (cid, stored, signal) => bulk.put(jobId, cid, stored, signal),
-          get: (cid, signal) => bulk.get(jobId, cid, signal),
-        }),
+        chunks: (jobId) => storeOf(bulk, jobId),
+        ...(direct === null
+          ? {}
+          : { checkpointChunks: (jobId, folder) => direct.checkpoints(jobId, folder, storeOf(bulk, jobId)) }),
         secrets,
         emit: (event) => gpus.dispatch(event),
         gpuUse: (uuids) => gpus.use(uuids),
       },
       { slotsDir, hostCpus, dns: config.dns },
     );
+  }
+
+  function makeDirect(pacer: Pacer, clock: BootClock, keeper: OfferKeeper): Direct | null {
+    const listen = parseDirectListen(config.directListen);
+    if (!config.direct || listen === undefined) return null;
+    const { key, logger } = ports;
+    const reachable = (directAddresses: readonly string[]) => keeper.update({ directAddresses });
+    return createDirect({ key, logger, pacer, reachable, nowMs: () => clock.nowMs() }, listen);
   }
 
   return {
@@ -285,6 +297,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       stopping.secrets.close();
       stopping.prover.stop();
       stopping.bulk.stop();
+      await stopping.direct?.stop();
       await stopping.control.stop();
       stopping.journal.close();
     },
@@ -302,14 +315,15 @@ function perform(effect: WorkerEffect, state: WorkerState, runner: Runner, contr
 }
 
 function connect(
-  parts: Pick<Parts, "control" | "runner" | "loop" | "state" | "prover" | "owner" | "secrets">,
+  parts: Pick<Parts, "control" | "runner" | "loop" | "state" | "prover" | "owner" | "direct" | "secrets">,
   ports: AgentPorts,
 ): void {
-  const { control, runner, loop, state, prover, owner, secrets } = parts;
+  const { control, runner, loop, state, prover, owner, direct, secrets } = parts;
   let welcomed = false;
   control.start({
     opened(welcome) {
       owner.opened();
+      direct?.opened();
       loop.dispatch({ kind: "opened", sessionId: welcome.sessionId, contactLossS: welcome.contactLossS });
       if (!welcomed) ports.ready();
       welcomed = true;
@@ -322,7 +336,7 @@ function connect(
     },
     order(message) {
       owner.heard(message);
-      if (prover.order(message)) return;
+      if (prover.order(message) || direct?.order(message) === true) return;
       // Before it is journaled: what the journal knows of is there after a crash of the agent, too.
       loop.dispatch({ kind: "message", message: secrets.receive(message, (slotId) => state.slots.has(slotId)) });
     },
@@ -364,6 +378,7 @@ async function firstParts(
       "image-digest",
       "image-upload",
       ...(sealingKey === undefined ? [] : (["secrets"] as const)),
+      ...(owner.live.direct ? (["direct"] as const) : []),
     ]),
     sealingKey,
   };
@@ -388,6 +403,15 @@ async function probeEngine(engine: Engine): Promise<{ readonly hostCpus: number;
   assertSeccomp(info.SecurityOptions);
   const { NCPU: hostCpus = 1, DockerRootDir: engineDir } = info;
   return { hostCpus, ...(engineDir === undefined ? {} : { engineDir }) };
+}
+
+/** The orchestrator's store, as a job of this worker sees it. */
+function storeOf(bulk: BulkLink, jobId: JobId): ChunkPort {
+  return {
+    missing: (cids, signal) => bulk.missing(jobId, cids, signal),
+    put: (cid, stored, signal) => bulk.put(jobId, cid, stored, signal),
+    get: (cid, signal) => bulk.get(jobId, cid, signal),
+  };
 }
 
 function linkIdentity(ports: AgentPorts): LinkIdentity {

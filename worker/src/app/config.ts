@@ -1,4 +1,5 @@
 // The agent's settings: flags, then QUBIX_* variables, then the file given with --config, then these defaults.
+import { isIP } from "node:net";
 import { z } from "zod";
 import type { Money } from "@qubix/shared/domain";
 import { currencySchema, parseImageRef, REGISTRIES_ALLOWED_DEFAULT, regionSchema } from "@qubix/shared/protocol";
@@ -83,6 +84,16 @@ export const startConfigSchema = z.object({
     .string()
     .refine((text) => parseListen(text) !== undefined, "an address and port such as 127.0.0.1:9420, or a port alone")
     .optional(),
+  /** Checkpoints go straight from a job's primary to its standby where the two can reach each other. */
+  direct: z.stringbool().or(z.boolean()).default(true),
+  /** Where other workers connect for that. Port 0: any that is free; the orchestrator tells those whom it concerns. */
+  directListen: z
+    .string()
+    .refine(
+      (text) => parseDirectListen(text) !== undefined,
+      "an address and port such as 0.0.0.0:40001, or a port alone",
+    )
+    .default("0.0.0.0:0"),
   egress: z.stringbool().or(z.boolean()).default(true),
   dns: resolverList.default([...DNS_DEFAULT]),
   dockerSocket: z.string().min(1).default("/var/run/docker.sock"),
@@ -101,6 +112,12 @@ export function parseListen(text: string): { readonly host: string; readonly por
   const port = Number(match?.[2]);
   if (match === null || port > PORT_MAX) return undefined;
   return { host: (match[1] ?? "127.0.0.1").replace(/^\[(.*)\]$/, "$1"), port };
+}
+
+/** `40001` is on all addresses; a host has to be an IP address, because that is what other workers are told. */
+export function parseDirectListen(text: string): { readonly host: string; readonly port: number } | undefined {
+  const at = parseListen(/^\d+$/.test(text) ? `0.0.0.0:${text}` : text);
+  return at !== undefined && isIP(at.host) !== 0 ? at : undefined;
 }
 
 /** `"0.10"` → 100,000 micro-units. */

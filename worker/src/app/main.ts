@@ -75,6 +75,11 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--yield-gpu <on|off>", "take a GPU back while somebody else uses it; jobs on it move away (on)")
     .option("--yield-gpu-ignore <name>", "a program whose use of a GPU does not count; repeatable", collect)
     .option("--yield-gpu-quiet-min <n>", "minutes of quiet until such a GPU is offered again (10)")
+    .option("--no-direct", "fetch and give checkpoints through the orchestrator alone")
+    .option(
+      "--direct-listen <address>",
+      "where other workers connect for checkpoints, e.g. 0.0.0.0:40001 or a port (any free port on all addresses)",
+    )
     .option("--egress", "take jobs that may reach the internet, and nothing else (where the self-test passes)")
     .option("--no-egress", "take only jobs without a network")
     .option("--dns <address>", "a public resolver for jobs with a network (9.9.9.9, 1.1.1.1); repeatable", collect)

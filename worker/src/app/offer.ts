@@ -38,6 +38,8 @@ export interface OfferParts {
   readonly features: ReadonlySet<WorkerFeature>;
   readonly hardware?: Hardware | undefined;
   readonly sealingKey?: SealingKey | undefined;
+  /** Where other workers can connect now, for checkpoints. */
+  readonly directAddresses?: readonly string[] | undefined;
 }
 
 export interface OfferKeeper {
@@ -93,6 +95,9 @@ export function offerOf({ machine, terms, ...parts }: OfferParts): WorkerOffer {
     ...(features.length === 0 ? {} : { features }),
     ...(parts.hardware === undefined ? {} : { hardware: parts.hardware }),
     ...(parts.sealingKey === undefined ? {} : { sealingKey: parts.sealingKey }),
+    ...(parts.directAddresses === undefined || parts.directAddresses.length === 0
+      ? {}
+      : { directAddresses: [...parts.directAddresses] }),
   };
 }
 

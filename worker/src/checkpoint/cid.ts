@@ -1,5 +1,5 @@
 // Names of chunks: CIDv1, raw codec, sha2-256, base32. The name is that of the stored bytes, so an IPFS node can serve them as they lie.
-import { createHash } from "node:crypto";
+import { createHash, webcrypto } from "node:crypto";
 import { CID } from "multiformats/cid";
 import * as raw from "multiformats/codecs/raw";
 import { create as createDigest } from "multiformats/hashes/digest";
@@ -9,6 +9,14 @@ import type { ChunkCid } from "@qubix/shared/domain";
 const SHA2_256 = 0x12;
 
 export function cidOf(bytes: Uint8Array): ChunkCid {
-  const digest = createDigest(SHA2_256, createHash("sha256").update(bytes).digest());
-  return CID.createV1(raw.code, digest).toString() as ChunkCid;
+  return cidOfDigest(createHash("sha256").update(bytes).digest());
+}
+
+/** Whether this is the name of these bytes; computed beside the main thread, which has lines to serve. */
+export async function isNamed(cid: ChunkCid, bytes: Uint8Array<ArrayBuffer>): Promise<boolean> {
+  return cidOfDigest(new Uint8Array(await webcrypto.subtle.digest("SHA-256", bytes))) === cid;
+}
+
+function cidOfDigest(digest: Uint8Array): ChunkCid {
+  return CID.createV1(raw.code, createDigest(SHA2_256, digest)).toString() as ChunkCid;
 }

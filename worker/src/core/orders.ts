@@ -47,6 +47,7 @@ export function obey(draft: Draft, message: OrchestratorMessage): void {
     // The shell's own business.
     case "prove":
     case "earnings":
+    case "direct.peer":
       return;
     default:
       return unreachable(message);

@@ -16,7 +16,7 @@ import {
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import { createBackoff } from "./backoff.ts";
 import { type LinkIdentity, openSocket, textOf } from "./handshake.ts";
-import { createPacer, type Pacer } from "./pacer.ts";
+import { createUplinkPacer, type Pacer } from "./pacer.ts";
 import { createWindow } from "./window.ts";
 
 /** A line on which a request gets no answer for this long is opened anew. */
@@ -70,16 +70,11 @@ export function createBulkLink(ports: {
   readonly identity: LinkIdentity;
   readonly logger: Logger;
   random(): number;
-  /** The owner's cap on what leaves, in megabits (10⁶) a second; null for none. Asked again for every frame. */
-  uplinkMbpsMax?(): number | null;
+  /** The owner's cap on what leaves, shared with his other lines; none without it. */
+  readonly pacer?: Pacer;
 }): BulkLink {
   const life = new AbortController();
-  const pacer = createPacer({
-    mbpsMax: () => ports.uplinkMbpsMax?.() ?? null,
-    frameBytesMax: BULK_FRAME_BYTES_MAX,
-    nowMs: () => performance.now(),
-    after: (ms, act) => void setTimeout(act, ms).unref(),
-  });
+  const pacer = ports.pacer ?? createUplinkPacer(() => null);
   const window = createWindow({
     bytesMax: BULK_WINDOW_BYTES_MAX,
     requestsMax: REQUESTS_MAX,

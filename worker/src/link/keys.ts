@@ -8,10 +8,13 @@ export interface WorkerKey {
   readonly publicKey: string;
   /** Ed25519 signature of the text (UTF-8), base64url. */
   sign(text: string): string;
+  /** The private key, raw (32 bytes): only for the node of the direct path, in this process, whose peer id this key is. */
+  seed(): Uint8Array;
 }
 
 /** An Ed25519 public key in SPKI DER is this prefix and 32 raw bytes (RFC 8410). */
 const SPKI_PREFIX_BYTES = 12;
+const ED25519_SEED_BYTES = 32;
 
 /** Makes a key and keeps it in `file` (mode 0600). */
 export function createKey(file: string): WorkerKey {
@@ -47,5 +50,7 @@ function toWorkerKey(key: KeyObject): WorkerKey {
   return {
     publicKey: spki.subarray(SPKI_PREFIX_BYTES).toString("base64url"),
     sign: (text) => sign(null, Buffer.from(text), key).toString("base64url"),
+    // The private key in PKCS #8 DER is a prefix and its 32 raw bytes (RFC 8410).
+    seed: () => key.export({ type: "pkcs8", format: "der" }).subarray(-ED25519_SEED_BYTES),
   };
 }

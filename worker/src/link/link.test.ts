@@ -12,6 +12,7 @@ import { createBackoff } from "./backoff.ts";
 import { type BulkLink, createBulkLink } from "./bulk.ts";
 import { type ControlLink, createControlLink } from "./control.ts";
 import { createKey, loadKey, type WorkerKey } from "./keys.ts";
+import { createUplinkPacer } from "./pacer.ts";
 import { identityFor, startTestOrchestrator, type TestOrchestrator } from "./testing.ts";
 import { createWindow } from "./window.ts";
 
@@ -270,7 +271,7 @@ describe("the bulk socket", () => {
       identity: identityFor(orchestrator, key),
       logger,
       random: () => 0,
-      uplinkMbpsMax: () => mbps,
+      pacer: createUplinkPacer(() => mbps),
     });
     const pieces = [300_000, 200_000, 500_000].map((bytes) => randomBytes(bytes));
     const names = ["a", "b", "c"].map((letter) => `bafkrei${letter.repeat(52)}` as ChunkCid);
@@ -296,7 +297,7 @@ describe("the bulk socket", () => {
       identity: identityFor(orchestrator, key),
       logger,
       random: () => 0,
-      uplinkMbpsMax: () => 8,
+      pacer: createUplinkPacer(() => 8),
     });
     const abort = new AbortController();
     const given = bulk.put(JOB, cid(1), randomBytes(300_000), abort.signal);

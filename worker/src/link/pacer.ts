@@ -1,4 +1,5 @@
 // A token bucket: how fast frames may leave, where the owner caps his uplink. The rate is asked for at every turn, so that a change holds at once.
+import { BULK_FRAME_BYTES_MAX } from "@qubix/shared/protocol";
 
 /** Tokens that gather while nothing is sent: so much may leave in one go. Above the largest frame, which has to fit in. */
 const BURST_S = 0.05;
@@ -21,6 +22,16 @@ export interface PacerPorts {
   readonly frameBytesMax: number;
   nowMs(): number;
   after(ms: number, act: () => void): void;
+}
+
+/** For all that leaves this machine in bulk. `mbpsMax`: the owner's cap, in megabits (10⁶) a second; null for none. Asked again for every frame. */
+export function createUplinkPacer(mbpsMax: () => number | null): Pacer {
+  return createPacer({
+    mbpsMax,
+    frameBytesMax: BULK_FRAME_BYTES_MAX,
+    nowMs: () => performance.now(),
+    after: (ms, act) => void setTimeout(act, ms).unref(),
+  });
 }
 
 export function createPacer(ports: PacerPorts): Pacer {

@@ -9,6 +9,7 @@ import { createEntryWatch, type EntryWatch, listEntries, removeOlder } from "../
 import { removeTree } from "../checkpoint/remove.ts";
 import { giveTo, type Owner } from "../checkpoint/unpack.ts";
 import type { ContainerFound, EntryKey, Measures, SlotId, WorkerCoreEvent } from "../core/index.ts";
+import type { CheckpointPort } from "../direct/chunk-port.ts";
 import type { GpuUse } from "../gpu/usage.ts";
 import type { BootClock } from "./boot-clock.ts";
 import type { Containers, ContainerView, EndedView } from "./containers.ts";
@@ -60,6 +61,8 @@ export interface SlotPorts {
   readonly secrets: SlotSecrets;
   readonly networks: JobNetworks;
   chunks(jobId: JobId): ChunkPort;
+  /** The same for one tree of a checkpoint, which may take another way, too. `folder`: where what moves may be kept meanwhile. */
+  checkpointChunks?(jobId: JobId, folder: string): CheckpointPort;
   readonly threads: Threads;
   emit(event: WorkerCoreEvent): void;
   /** What these GPUs do now, where the watch over them knows. */
@@ -135,6 +138,12 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     threads: ports.threads,
     signal: life.signal,
   });
+
+  const checkpointPorts = (jobId: JobId) => {
+    const chunks: ChunkPort & Partial<CheckpointPort> =
+      ports.checkpointChunks?.(jobId, folders.own) ?? ports.chunks(jobId);
+    return { ...treePorts(jobId), chunks };
+  };
 
   function fail(outcome: EndOutcome): void {
     if (life.signal.aborted) return;
@@ -250,8 +259,13 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     if (checkpoint !== null && have?.seq !== checkpoint.seq) {
       const changing = () => notes.put({ unpacked: null });
       try {
-        const entry = await unpackCheckpoint(folders, checkpoint, owner, treePorts(jobId), changing);
+        const begunMs = performance.now();
+        const way = checkpointPorts(jobId);
+        const entry = await unpackCheckpoint(folders, checkpoint, owner, way, changing);
         notes.put({ unpacked: { seq: checkpoint.seq, entry } });
+        const tookMs = Math.round(performance.now() - begunMs);
+        const bytesBy = way.chunks.fetched?.();
+        logger.info({ event: "checkpoint_fetched", seq: checkpoint.seq, bytesBy, tookMs }, "a checkpoint is in place");
       } catch (error) {
         if (isDiskFull(error) && (await volumes.isBounded(folders))) return fail(DOES_NOT_FIT);
         throw isDamage(error) ? damagedCheckpoint(checkpoint.seq, error) : error;
@@ -481,7 +495,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       try {
         await tracked(async () => {
           const begunMs = performance.now();
-          const shipped = await shipEntry(folders, entry, treePorts(jobId), await parent.current(), tellJob);
+          const shipped = await shipEntry(folders, entry, checkpointPorts(jobId), await parent.current(), tellJob);
           if (shipped === undefined) return emit({ kind: "shipFailed", slotId: id, entry });
           await parent.shipped(entry, shipped);
           const { tree } = shipped;

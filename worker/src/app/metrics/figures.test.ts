@@ -48,6 +48,7 @@ describe("the worker's figures", () => {
         version: "0.1.0",
         connected: false,
         counters,
+        direct: { fetched: { direct: 7, relay: 0, orchestrator: 5 }, served: 3 },
         slotPhases: ["running", "running", "ready"],
         offer,
         pauses: ["quiet_hours"],
@@ -80,6 +81,8 @@ describe("the worker's figures", () => {
       0.5,
     );
     expect(values.get('qubix_worker_attempts_ended_total{outcome="failed",code="exit_code"}')).toBe(2);
+    expect(values.get('qubix_worker_checkpoint_fetched_bytes_total{path="direct"}')).toBe(7);
+    expect(values.get("qubix_worker_checkpoint_served_bytes_total")).toBe(3);
     expect(values.get("qubix_worker_process_uptime_seconds")).toBe(1e21);
     expect(values.has("qubix_worker_event_loop_lag_max_seconds")).toBe(false);
     expect(() => parseMetrics(text.replace("# TYPE qubix_worker_slots gauge\n", ""))).toThrow(/slots/);

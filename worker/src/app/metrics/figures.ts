@@ -2,6 +2,7 @@
 import type { WireMoney, WorkerOffer } from "@qubix/shared/protocol";
 import type { MetricFamily, MetricSample, MetricType } from "@qubix/shared/runtime";
 import type { SlotPhase } from "../../core/index.ts";
+import type { BytesByPath } from "../../direct/chunk-port.ts";
 import type { GpuStatus } from "../../gpu/status.ts";
 import type { PauseReason } from "../offer.ts";
 import type { Counters } from "./counters.ts";
@@ -10,6 +11,8 @@ export interface Measured {
   readonly version: string;
   readonly connected: boolean;
   readonly counters: Counters;
+  /** Null where the owner keeps to the orchestrator's line alone. */
+  readonly direct: { readonly fetched: BytesByPath; readonly served: number } | null;
   readonly slotPhases: readonly SlotPhase[];
   readonly offer: WorkerOffer;
   readonly pauses: readonly PauseReason[];
@@ -53,7 +56,7 @@ function lifeFigures({ version, connected, counters, heartbeatLateMaxSeconds }: 
   ];
 }
 
-function workFigures({ counters, slotPhases, earned }: Measured): readonly MetricFamily[] {
+function workFigures({ counters, direct, slotPhases, earned }: Measured): readonly MetricFamily[] {
   const phases = PHASES.map((phase) => ({
     labels: { phase },
     value: slotPhases.filter((one) => one === phase).length,
@@ -68,6 +71,22 @@ function workFigures({ counters, slotPhases, earned }: Measured): readonly Metri
     one("checkpoints_total", "counter", "Checkpoints committed", counters.checkpoints),
     one("checkpoint_bytes_total", "counter", "Plain bytes of the checkpoints committed", counters.checkpointBytes),
     one("checkpoint_moved_bytes_total", "counter", "Bytes of them that had to be sent", counters.checkpointBytesMoved),
+    ...(direct === null
+      ? []
+      : [
+          family(
+            "checkpoint_fetched_bytes_total",
+            "counter",
+            "Bytes of checkpoints fetched for standbys and restarts, by the way they came",
+            Object.entries(direct.fetched).map(([path, value]) => ({ labels: { path }, value })),
+          ),
+          one(
+            "checkpoint_served_bytes_total",
+            "counter",
+            "Bytes of checkpoints given straight to standbys",
+            direct.served,
+          ),
+        ]),
     one("log_bytes_total", "counter", "Bytes of jobs' output sent", counters.logBytes),
     family(
       "earned",

@@ -7,6 +7,7 @@ import type { Journal } from "../../journal/journal.ts";
 import type { ControlLink } from "../../link/control.ts";
 import type { AgentRequest } from "../agent-socket.ts";
 import { parseListen, type StartConfig } from "../config.ts";
+import type { Direct } from "../../direct/direct.ts";
 import type { Gpus } from "../gpus.ts";
 import type { Identity } from "../identity.ts";
 import { createCounters } from "../metrics/counters.ts";
@@ -34,6 +35,7 @@ export interface Working {
   readonly control: ControlLink;
   readonly keeper: OfferKeeper;
   readonly gpus: Gpus;
+  readonly direct: Pick<Direct, "fetched" | "served"> | null;
 }
 
 export interface Owner {
@@ -124,13 +126,14 @@ export function createOwner(ports: OwnerPorts, config: StartConfig): Owner {
 
   async function figures(loopLagMaxSeconds: number): Promise<readonly MetricFamily[]> {
     const { figuresOf } = await import("../metrics/figures.ts");
-    const { state, control, keeper, gpus } = attached();
+    const { state, control, keeper, gpus, direct } = attached();
     const { bavail, bsize } = await statfs(config.dataDir);
     const cpu = process.cpuUsage();
     return figuresOf({
       version: ports.agentVersion,
       connected: control.isOpen(),
       counters,
+      direct: direct === null ? null : { fetched: direct.fetched(), served: direct.served() },
       slotPhases: [...state.slots.values()].map(({ phase }) => phase),
       offer: keeper.offer(),
       pauses: [...keeper.parts().pauses],
