@@ -12,6 +12,7 @@ import {
   type WorkerEffect,
   type WorkerState,
 } from "../core/index.ts";
+import { createCheckpointPort, NO_PEER } from "../direct/chunk-port.ts";
 import { createDirect, type Direct } from "../direct/direct.ts";
 import { detectMachine } from "../machine/machine.ts";
 import type { GpuDetection } from "../gpu/nvidia-smi.ts";
@@ -261,9 +262,9 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
           forget: (slotId) => journal.set(logKey(slotId), undefined),
         },
         chunks: (jobId) => storeOf(bulk, jobId),
-        ...(direct === null
-          ? {}
-          : { checkpointChunks: (jobId, folder) => direct.checkpoints(jobId, folder, storeOf(bulk, jobId)) }),
+        checkpointChunks: (jobId, folder) =>
+          direct?.checkpoints(jobId, folder, storeOf(bulk, jobId)) ??
+          createCheckpointPort(storeOf(bulk, jobId), NO_PEER),
         secrets,
         emit: (event) => gpus.dispatch(event),
         gpuUse: (uuids) => gpus.use(uuids),

@@ -24,6 +24,9 @@ export interface JobPeer {
   count(path: FetchPath, bytes: number): void;
 }
 
+/** Where there is no direct path: all comes from the orchestrator. */
+export const NO_PEER: JobPeer = { moved: () => undefined, fetch: async () => undefined, count: () => undefined };
+
 /** A primary that lacks so many in a row lacks most of this tree (a whole one, and it came from elsewhere): asking costs a round trip each. */
 const MISSES_MAX = 4;
 /** Then it is asked for one chunk in so many: the newest pieces may follow. */

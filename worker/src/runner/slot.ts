@@ -62,7 +62,7 @@ export interface SlotPorts {
   readonly networks: JobNetworks;
   chunks(jobId: JobId): ChunkPort;
   /** The same for one tree of a checkpoint, which may take another way, too. `folder`: where what moves may be kept meanwhile. */
-  checkpointChunks?(jobId: JobId, folder: string): CheckpointPort;
+  checkpointChunks(jobId: JobId, folder: string): CheckpointPort;
   readonly threads: Threads;
   emit(event: WorkerCoreEvent): void;
   /** What these GPUs do now, where the watch over them knows. */
@@ -139,11 +139,10 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     signal: life.signal,
   });
 
-  const checkpointPorts = (jobId: JobId) => {
-    const chunks: ChunkPort & Partial<CheckpointPort> =
-      ports.checkpointChunks?.(jobId, folders.own) ?? ports.chunks(jobId);
-    return { ...treePorts(jobId), chunks };
-  };
+  const checkpointPorts = (jobId: JobId) => ({
+    ...treePorts(jobId),
+    chunks: ports.checkpointChunks(jobId, folders.own),
+  });
 
   function fail(outcome: EndOutcome): void {
     if (life.signal.aborted) return;
@@ -264,7 +263,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         const entry = await unpackCheckpoint(folders, checkpoint, owner, way, changing);
         notes.put({ unpacked: { seq: checkpoint.seq, entry } });
         const tookMs = Math.round(performance.now() - begunMs);
-        const bytesBy = way.chunks.fetched?.();
+        const bytesBy = way.chunks.fetched();
         logger.info({ event: "checkpoint_fetched", seq: checkpoint.seq, bytesBy, tookMs }, "a checkpoint is in place");
       } catch (error) {
         if (isDiskFull(error) && (await volumes.isBounded(folders))) return fail(DOES_NOT_FIT);

@@ -25,6 +25,7 @@ import { createSlotRunner, type SlotRunner } from "./slot.ts";
 import { unmountAll } from "./volumes/mounts.ts";
 import { createVolumes, type DiskBound } from "./volumes/volumes.ts";
 import { createThreads } from "../checkpoint/encode/threads.ts";
+import { createCheckpointPort, NO_PEER } from "../direct/chunk-port.ts";
 
 const run = promisify(execFile);
 export const TINY_IMAGE = "qubix-test/tiny:local";
@@ -223,6 +224,7 @@ export async function createBench(
     },
     secrets: createSecretStore({ ...SECRETS, folder: secretsDir, workerId, logger }),
     chunks: () => chunks,
+    checkpointChunks: () => createCheckpointPort(chunks, NO_PEER),
     emit(event: WorkerCoreEvent) {
       events.push(event);
       for (const listener of listeners) listener();

@@ -150,10 +150,11 @@ describe("an image of a registry", () => {
   });
 
   it("tells how far it is", async () => {
-    const image = await push(registry, 8 * MB);
+    // Large enough to be told of on any machine: the first word comes after half a second.
+    const image = await push(registry, 64 * MB);
     const told: string[] = [];
     await ensure(imagesOf(), image.name, { progress: (text) => told.push(text) });
-    expect(told.join("\n")).toMatch(/^(pulling \d+% \([\d.]+ of 8.0 MB\)|unpacking the image \d+%)$/m);
+    expect(told.join("\n")).toMatch(/^(pulling \d+% \([\d.]+ of 64.0 MB\)|unpacking the image \d+%)$/m);
   });
 
   it.each(["no/such:1", "library/tiny@sha256:0000000000000000000000000000000000000000000000000000000000000000"])(
