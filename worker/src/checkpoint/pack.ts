@@ -17,7 +17,7 @@ import { cidOf } from "./cid.ts";
 import type { Piece } from "./encode/pieces.ts";
 import { likeSegments, movedSegments, newSegments, type Segment } from "./encode/segments.ts";
 import type { Threads } from "./encode/threads.ts";
-import { markOf, type Parent, PARENT_FILES_OPEN_MAX, type ParentFile, type TreeOnDisk } from "./parent.ts";
+import { closeFiles, markOf, type Parent, PARENT_FILES_OPEN_MAX, type ParentFile, type TreeOnDisk } from "./parent.ts";
 import { type ChunkSink, createSender, type Sender, sendMissing } from "./send.ts";
 import { openInside, type Walked, type WalkedEntry } from "./walk.ts";
 
@@ -78,7 +78,7 @@ export async function shipTree(
     return { tree, manifest: manifestOf(entries), marks, open };
   } catch (error) {
     await sender.abandon();
-    await Promise.all([...open.values()].map((handle) => handle.close()));
+    await closeFiles(open);
     throw error;
   }
 }

@@ -63,11 +63,15 @@ export function createParent(
       return isSame ? { handle, entry } : undefined;
     },
     async close() {
-      const closing = [...handles.values()];
+      const closing = new Map(handles);
       handles.clear();
-      await Promise.all(closing.map((handle) => handle.close()));
+      await closeFiles(closing);
     },
   };
+}
+
+export async function closeFiles(open: ReadonlyMap<string, FileHandle>): Promise<void> {
+  await Promise.all([...open.values()].map((handle) => handle.close()));
 }
 
 /** Each checkpoint has a name of its own, the files in it keep theirs. */

@@ -48,3 +48,23 @@ function toldAbroad(error: unknown): string {
 function clip(text: string): string {
   return text.slice(0, MESSAGE_LENGTH_MAX);
 }
+
+/** The job wrote what no worker could ship, or its consumer has no room left for it. */
+export function isJobsOwn(error: unknown): error is QubixError {
+  return error instanceof QubixError && JOBS_OWN.includes(error.code);
+}
+const JOBS_OWN: readonly string[] = ["tree_too_large", "tree_misnamed", "output_exceeded", "storage_quota"];
+
+export const SECRETS_LOST: EndOutcome = {
+  kind: "worker_failed",
+  code: "secrets_lost",
+  message:
+    "The job's secrets could not be opened on this worker, or went with a restart of the machine. The job was not run without them.",
+};
+/** A checkpoint that was shipped from a disk of this size fits; one of a job whose disk was larger may not. */
+export const DOES_NOT_FIT: EndOutcome = {
+  kind: "failed",
+  code: "disk_exceeded",
+  exitCode: null,
+  message: "The checkpoint to begin from does not fit into the job's diskMiB; ask for more disk.",
+};

@@ -1,11 +1,10 @@
 // What a slot's next checkpoint is told relative to: the last one that was committed, or the one it was restored from.
 import { readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import type { FileHandle } from "node:fs/promises";
 import { treeManifestSchema } from "@qubix/shared/protocol";
 import { z } from "zod";
 import type { ShippedTree } from "../checkpoint/pack.ts";
-import { createParent, type Parent, type TreeOnDisk } from "../checkpoint/parent.ts";
+import { closeFiles, createParent, type Parent, type TreeOnDisk } from "../checkpoint/parent.ts";
 import type { EntryKey } from "../core/index.ts";
 import type { SlotFolders } from "./slot-folders.ts";
 import { replaceFile } from "./slot-notes.ts";
@@ -41,15 +40,11 @@ export function createSlotParent(folders: SlotFolders): SlotParent {
   let parent: Parent | null | undefined;
   let candidate: { readonly entry: EntryKey; readonly tree: ShippedTree } | null = null;
 
-  async function closeAll(open: ReadonlyMap<string, FileHandle>): Promise<void> {
-    await Promise.all([...open.values()].map((handle) => handle.close()));
-  }
-
   return {
     async current() {
       if (candidate !== null) {
         // It was refused, perhaps because something that it builds on is not stored any more.
-        await closeAll(candidate.tree.open);
+        await closeFiles(candidate.tree.open);
         candidate = null;
         await parent?.close();
         parent = null;
@@ -66,7 +61,7 @@ export function createSlotParent(folders: SlotFolders): SlotParent {
         return;
       }
       // A file that is open keeps its place on the job's disk when the job replaces it: by its name alone it does not.
-      await closeAll(tree.open);
+      await closeFiles(tree.open);
       candidate = { entry, tree: { ...tree, open: new Map() } };
     },
     committed(entry) {
@@ -77,7 +72,7 @@ export function createSlotParent(folders: SlotFolders): SlotParent {
       candidate = null;
     },
     async close() {
-      if (candidate !== null) await closeAll(candidate.tree.open);
+      if (candidate !== null) await closeFiles(candidate.tree.open);
       candidate = null;
       await parent?.close();
       parent = null;

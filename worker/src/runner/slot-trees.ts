@@ -7,7 +7,7 @@ import { entryName, listEntries, removeEntry } from "../checkpoint/entries.ts";
 import { matchesOutput } from "../checkpoint/glob.ts";
 import type { Threads } from "../checkpoint/encode/threads.ts";
 import { type ShippedTree, shipTree } from "../checkpoint/pack.ts";
-import { markOf, type Parent } from "../checkpoint/parent.ts";
+import { closeFiles, markOf, type Parent } from "../checkpoint/parent.ts";
 import { removeTree } from "../checkpoint/remove.ts";
 import type { ChunkSink } from "../checkpoint/send.ts";
 import { type ChunkSource, fetchManifest, giveTo, moveInto, type Owner, unpackTree } from "../checkpoint/unpack.ts";
@@ -131,7 +131,7 @@ export async function shipOutputs(
   noteSkipped(walked, "outputs", note);
   if (walked.entries.length === 0) return null;
   const { tree, open } = await shipTree(folders.out, walked, chunks, signal, { threads, fileSums: true });
-  await Promise.all([...open.values()].map((handle) => handle.close()));
+  await closeFiles(open);
   return tree;
 }
 

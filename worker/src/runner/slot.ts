@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { AttemptRef, JobId } from "@qubix/shared/domain";
 import type { CheckpointRef, EndOutcome, RegistryAuth, RunSpec } from "@qubix/shared/protocol";
-import { type Logger, QubixError } from "@qubix/shared/runtime";
+import { type Logger } from "@qubix/shared/runtime";
 import { createEntryWatch, type EntryWatch, listEntries, removeOlder } from "../checkpoint/entries.ts";
 import { removeTree } from "../checkpoint/remove.ts";
 import { giveTo, type Owner } from "../checkpoint/unpack.ts";
@@ -20,7 +20,7 @@ import type { FoundImage, Images } from "./images/images.ts";
 import { followLogs, type LogFollower } from "./log-follower.ts";
 import type { JobNetworks } from "./network/job-networks.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
-import { imageOutcome, outcomeOfError, problemOutcome } from "./outcomes.ts";
+import { DOES_NOT_FIT, imageOutcome, isJobsOwn, outcomeOfError, problemOutcome, SECRETS_LOST } from "./outcomes.ts";
 import type { SlotSecrets } from "../secrets/secret-store.ts";
 import { readProgress } from "./progress.ts";
 import { createSlotParent } from "./slot-parent.ts";
@@ -584,27 +584,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   }
 }
 
-/** The job wrote what no worker could ship, or its consumer has no room left for it. */
-function isJobsOwn(error: unknown): error is QubixError {
-  return error instanceof QubixError && JOBS_OWN.includes(error.code);
-}
-const JOBS_OWN: readonly string[] = ["tree_too_large", "tree_misnamed", "output_exceeded", "storage_quota"];
-
 const ROOT: Owner = { uid: 0, gid: 0 };
-const SECRETS_LOST: EndOutcome = {
-  kind: "worker_failed",
-  code: "secrets_lost",
-  message:
-    "The job's secrets could not be opened on this worker, or went with a restart of the machine. The job was not run without them.",
-};
-/** A checkpoint that was shipped from a disk of this size fits; one of a job whose disk was larger may not. */
-const DOES_NOT_FIT: EndOutcome = {
-  kind: "failed",
-  code: "disk_exceeded",
-  exitCode: null,
-  message: "The checkpoint to begin from does not fit into the job's diskMiB; ask for more disk.",
-};
-
 const ABSENT: ContainerFound = {
   state: "absent",
   exitCode: null,
