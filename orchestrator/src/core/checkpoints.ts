@@ -3,8 +3,9 @@ import { jobTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { CoreEvent } from "./events.ts";
 import type { AttemptRecord, JobRecord } from "./model.ts";
+import { loseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
-import { effect, emitJob, patchJob, refuse } from "./tables.ts";
+import { effect, emitJob, liveStandby, patchJob, refuse } from "./tables.ts";
 
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 
@@ -58,7 +59,8 @@ export function noteDamage(state: CoreState, job: JobRecord, by: AttemptRecord):
   if (newest === undefined) return;
   const { seq, tree } = newest;
   const reports = (job.damage?.seq === seq ? job.damage.reports : 0) + 1;
-  const isHeld = job.standbyId !== null && state.rows.standbys.get(job.standbyId)?.checkpointSeq === seq;
+  const standby = liveStandby(state, job);
+  const isHeld = standby?.checkpointSeq === seq;
   if (reports < DAMAGE_REPORTS || isHeld) return void patchJob(state, job, { damage: { seq, reports } });
   const checkpoints = job.checkpoints.slice(0, -1);
   const saved = patchJob(state, job, { checkpoints });
@@ -70,6 +72,8 @@ export function noteDamage(state: CoreState, job: JobRecord, by: AttemptRecord):
     { seq, parentSeq: checkpoints.at(-1)?.seq ?? 0, ranMs: newest.ranMs },
     by,
   );
+  // Its number is given again: what a standby fetched under it must not pass for that one.
+  if (standby !== undefined) loseStandby(state, saved, standby, "revoked", "checkpoint_damaged");
 }
 
 /** Said once until the next checkpoint is committed: the worker tries again and again. */

@@ -10,12 +10,13 @@ import {
   quoteSchema,
   workerViewSchema,
 } from "@qubix/shared/protocol";
-import { findWorker, type Actor, type WorkerRecord } from "../../core/index.ts";
+import { findSource, findWorker, type Actor, type WorkerRecord } from "../../core/index.ts";
 import { isOffered, viewOffer, viewWorker, workersAfter } from "../../market/offers.ts";
 import { quoteOf } from "../../market/quotes.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, parseSpec } from "../input.ts";
-import { expectReply, notFound } from "../problems.ts";
+import { lookUp } from "../jobs.ts";
+import { expectReply, notFound, refusalError } from "../problems.ts";
 import { idParams, problems } from "../schemas.ts";
 
 export function marketRoutes(app: Api, ctx: ApiContext): void {
@@ -29,7 +30,13 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       body: quoteRequestSchema,
       response: { 200: quoteSchema, ...problems(400, 401, 413, 415, 422) },
     },
-    handler: async (request) => quoteOf(ctx.writer.state(), parseSpec(request.body.spec)),
+    handler: async (request) => {
+      const spec = parseSpec(request.body.spec);
+      const { fromCheckpoint: from } = spec;
+      const source = from && findSource(actorOf(request), from, lookUp(ctx, from.job)?.stored.job);
+      if (source?.kind === "refused") throw refusalError(source.refusal);
+      return quoteOf(ctx.writer.state(), spec);
+    },
   });
 
   app.route({
