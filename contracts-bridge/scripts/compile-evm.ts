@@ -1,14 +1,12 @@
-// Compiles the Solidity contracts by the pinned `solc`: what is committed beside their sources is what this makes.
-// usage: compile-evm.ts           writes contracts/evm/QubixEscrow.json
-//        compile-evm.ts --check   exit 1 where that file is not what a fresh compile makes
+// Compiles the escrow contract by the pinned `solc` into src/evm/artifact.ts, which is committed: a fresh compile makes the same.
+// usage: compile-evm.ts           writes it
+//        compile-evm.ts --check   exit 1 where the file is not what a fresh compile makes
 import { readFileSync, writeFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import { compileEscrow } from "../src/evm/testing/compile.ts";
+import { artifactText } from "../src/evm/testing/compile.ts";
 
-const target = fileURLToPath(new URL("../contracts/evm/QubixEscrow.json", import.meta.url));
-const fresh = `${JSON.stringify(compileEscrow(), null, 2)}\n`;
-if (!process.argv.includes("--check")) writeFileSync(target, fresh);
-else if (readFileSync(target, "utf8") !== fresh) {
-  console.error("contracts/evm/QubixEscrow.json is not what its source compiles to: npm run -s contracts");
+const target = new URL("../src/evm/artifact.ts", import.meta.url);
+if (!process.argv.includes("--check")) writeFileSync(target, artifactText());
+else if (readFileSync(target, "utf8") !== artifactText()) {
+  console.error("src/evm/artifact.ts is not what contracts/evm/QubixEscrow.sol compiles to: npm run -s contracts");
   process.exit(1);
 }

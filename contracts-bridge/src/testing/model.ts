@@ -86,7 +86,8 @@ export function createModel(rules: Rules, funds: bigint): Model {
   const owed = new Map<Party, bigint>();
   const wallets = new Map<Party, bigint>(PARTIES.map((party) => [party, funds]));
   const credit = (party: Party, amount: bigint) => void owed.set(party, (owed.get(party) ?? 0n) + amount);
-  const stakeOf = (party: Party): Stake => stakes.get(party) ?? { amount: 0n, locked: 0n, leaving: 0n, leavingFromS: 0 };
+  const stakeOf = (party: Party): Stake =>
+    stakes.get(party) ?? { amount: 0n, locked: 0n, leaving: 0n, leavingFromS: 0 };
   const pull = (party: Party, amount: bigint): boolean => {
     const has = wallets.get(party) ?? 0n;
     if (amount <= 0n || amount > has) return false;
@@ -214,7 +215,9 @@ export function createModel(rules: Rules, funds: bigint): Model {
     apply: ({ by, act: action }, atS) => act(by, action, atS),
     view: () => {
       const held =
-        sum([...escrows.values()].map(({ status, amount }) => (status === "held" || status === "disputed" ? amount : 0n))) +
+        sum(
+          [...escrows.values()].map(({ status, amount }) => (status === "held" || status === "disputed" ? amount : 0n)),
+        ) +
         sum([...stakes.values()].map(({ amount }) => amount)) +
         sum([...owed.values()]);
       return {

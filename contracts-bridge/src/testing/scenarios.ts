@@ -13,19 +13,19 @@ const DAY_S = 86_400;
 const FAR_S = 10 * DAY_S;
 
 export function scenariosFor(rules: Rules): readonly Scenario[] {
-  return [
-    ...escrowScenarios(rules),
-    ...disputeScenarios(rules),
-    ...stakeScenarios(rules),
-    ...slashScenarios(rules),
-  ];
+  return [...escrowScenarios(rules), ...disputeScenarios(rules), ...stakeScenarios(rules), ...slashScenarios(rules)];
 }
 
 function does(by: Party, act: Action, afterS = 1): Step {
   return { by, act, afterS };
 }
 
-const deposit = (job = "job", amount = 1_000n, deadlineS = FAR_S): Action => ({ kind: "deposit", job, amount, deadlineS });
+const deposit = (job = "job", amount = 1_000n, deadlineS = FAR_S): Action => ({
+  kind: "deposit",
+  job,
+  amount,
+  deadlineS,
+});
 const settle = (...shares: [Party, bigint][]): Action => ({ kind: "settle", job: "job", shares });
 const resolve = (...shares: [Party, bigint][]): Action => ({ kind: "resolve", job: "job", shares });
 const refund: Action = { kind: "refund", job: "job" };

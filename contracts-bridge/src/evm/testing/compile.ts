@@ -19,6 +19,18 @@ export function compileEscrow(): Artifact {
   return compile("QubixEscrow", [escrowSource()])[0] as Artifact;
 }
 
+/** The module that is committed: interface and creation code, typed. */
+export function artifactText(): string {
+  const { compiler, abi, bytecode } = compileEscrow();
+  const entries = abi.map((entry) => `  ${JSON.stringify(entry)},\n`).join("");
+  return [
+    "// Made from contracts/evm/QubixEscrow.sol by `npm run -s contracts`: do not edit.\n",
+    `/** The compiler's version. */\nexport const escrowCompiler = ${JSON.stringify(compiler)};\n`,
+    `export const escrowAbi = [\n${entries}] as const;\n`,
+    `/** Creation code. */\nexport const escrowBytecode = ${JSON.stringify(bytecode)};\n`,
+  ].join("\n");
+}
+
 /** The text of the escrow. */
 export function escrowSource(): string {
   return readFileSync(new URL("QubixEscrow.sol", SOURCES), "utf8");
@@ -63,7 +75,10 @@ interface Output {
     Record<
       string,
       Readonly<
-        Record<string, { readonly abi: readonly unknown[]; readonly evm: { readonly bytecode: { readonly object: string } } }>
+        Record<
+          string,
+          { readonly abi: readonly unknown[]; readonly evm: { readonly bytecode: { readonly object: string } } }
+        >
       >
     >
   >;

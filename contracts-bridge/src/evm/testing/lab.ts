@@ -13,7 +13,15 @@ import {
 } from "viem";
 import { hardhat } from "viem/chains";
 import type { EscrowLab } from "../../testing/follow.ts";
-import { type Action, type EscrowStatus, PARTIES, type Party, type Rules, type SlashStatus, type Shares } from "../../testing/model.ts";
+import {
+  type Action,
+  type EscrowStatus,
+  PARTIES,
+  type Party,
+  type Rules,
+  type SlashStatus,
+  type Shares,
+} from "../../testing/model.ts";
 import { FUNDS } from "../../testing/scenarios.ts";
 import { type Artifact, compileTestToken } from "./compile.ts";
 import type { EvmNode } from "./node.ts";
@@ -33,8 +41,8 @@ export interface EvmLab extends EscrowLab {
   gasUsed(): bigint;
 }
 
-/** Deploys a token and `artifact`, and funds the parties. */
-export async function deployLab(node: EvmNode, artifact: Artifact): Promise<EvmLab> {
+/** Deploys a token and `artifact`, and funds the parties. `operator`: another than the party of that name; funded as well. */
+export async function deployLab(node: EvmNode, artifact: Artifact, operator?: Address): Promise<EvmLab> {
   const transport = http(node.url, { batch: true });
   const client = createPublicClient({ chain: hardhat, transport, cacheTime: 0 });
   const wallet = createWalletClient({ chain: hardhat, transport });
@@ -52,12 +60,22 @@ export async function deployLab(node: EvmNode, artifact: Artifact): Promise<EvmL
   };
   const tokenArtifact = compileTestToken();
   const token = await deploy(tokenArtifact, []);
-  const escrow = await deploy(artifact, [token, address.stranger, address.operator, address.arbiter, address.pool]);
+  const escrow = await deploy(artifact, [
+    token,
+    address.stranger,
+    operator ?? address.operator,
+    address.arbiter,
+    address.pool,
+  ]);
   const send = (from: Address, to: Address, data: Hex) =>
     node.rpc<Hex>("eth_sendTransaction", { from, to, data, gas: toHex(GAS) });
   const tokenCall = (functionName: string, args: readonly unknown[]) =>
     encodeFunctionData({ abi: tokenArtifact.abi as Abi, functionName, args });
-  await send(address.operator, token, tokenCall("mint", [PARTIES.map((party) => address[party]), FUNDS]));
+  await send(
+    address.operator,
+    token,
+    tokenCall("mint", [[...Object.values(address), ...(operator === undefined ? [] : [operator])], FUNDS]),
+  );
   const begunS = Number((await client.getBlock()).timestamp);
   const read = <T>(abi: readonly unknown[], at: Address, functionName: string, args: readonly unknown[]): Promise<T> =>
     client.readContract({ abi: abi as Abi, address: at, functionName, args }) as Promise<T>;
@@ -83,7 +101,9 @@ export async function deployLab(node: EvmNode, artifact: Artifact): Promise<EvmL
     async view({ jobs, slashes }) {
       const [escrows, stakes, slashRows, owed, wallets, held] = await Promise.all([
         Promise.all(
-          jobs.map((job) => read<[Address, bigint, number, bigint, bigint]>(artifact.abi, escrow, "escrows", [idOf(job)])),
+          jobs.map((job) =>
+            read<[Address, bigint, number, bigint, bigint]>(artifact.abi, escrow, "escrows", [idOf(job)]),
+          ),
         ),
         Promise.all(PARTIES.map((party) => read<bigint[]>(artifact.abi, escrow, "stakes", [address[party]]))),
         Promise.all(slashes.map((id) => read<[Address, bigint, number]>(artifact.abi, escrow, "slashes", [idOf(id)]))),
@@ -151,7 +171,12 @@ function callOf(
     case "proposeSlash":
       return {
         name: act.kind,
-        args: [idOf(act.slash), address[act.provider], act.amount, act.evidence === null ? zeroHash : idOf(act.evidence)],
+        args: [
+          idOf(act.slash),
+          address[act.provider],
+          act.amount,
+          act.evidence === null ? zeroHash : idOf(act.evidence),
+        ],
       };
     case "appeal":
     case "executeSlash":
