@@ -1,5 +1,6 @@
 // Moves value on an EVM chain, by the escrow contract, through one node's JSON-RPC. One key signs; its nonces are the places of the outbox.
 import type { JobId } from "@qubix/shared/domain";
+import { unreachable } from "@qubix/shared/runtime";
 import {
   type Address,
   createPublicClient,
@@ -125,10 +126,17 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
         const call = { abi: escrowAbi, address: escrow, functionName: "payable_", args, blockNumber } as const;
         return (await client.readContract(call)) === 0n;
       }
-      default: {
+      case "deposit":
+      case "topUp":
+      case "settle":
+      case "refund":
+      case "dispute":
+      case "resolve": {
         const state = await readEscrow(intent.jobId, blockNumber);
         return state !== null && hasHappened(intent, state, account.address);
       }
+      default:
+        return unreachable(intent);
     }
   }
 
@@ -229,6 +237,8 @@ function hasHappened(intent: Extract<Intent, { readonly jobId: JobId }>, state: 
       return state.status === "refunded";
     case "dispute":
       return state.status === "disputed";
+    default:
+      return unreachable(intent);
   }
 }
 
@@ -274,6 +284,8 @@ function dataOf(intent: Exclude<Intent, { kind: "allow" }>): Hex {
     }
     case "payout":
       return encodeFunctionData({ abi, functionName: "payOut", args: [intent.owner as Address] });
+    default:
+      return unreachable(intent);
   }
 }
 

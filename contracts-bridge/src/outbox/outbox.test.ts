@@ -6,7 +6,7 @@ import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 import type { JobId } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
-import { type Address, createPublicClient, type Hex, http, toHex } from "viem";
+import { createPublicClient, type Hex, http, toHex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createEvmDriver } from "../evm/driver.ts";
@@ -301,7 +301,7 @@ async function deposits(n: number): Promise<void> {
 }
 
 function settle(job: number, amount: bigint): Intent {
-  return { kind: "settle", jobId: `job-${job}` as JobId, shares: [{ to: lab.address.alice as Address, amount }] };
+  return { kind: "settle", jobId: `job-${job}` as JobId, shares: [{ to: lab.address.alice, amount }] };
 }
 
 async function until(reached: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {

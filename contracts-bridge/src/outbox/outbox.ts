@@ -42,13 +42,13 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
   const { driver, store, logger, clock, finished } = ports;
   /** Since when a try waits for its inclusion, by hash: after a restart from then on. */
   const waitingSinceMs = new Map<string, number>();
-  let running = false;
+  const life = { running: false };
   let wake: () => void = () => {};
   let loop: Promise<void> = Promise.resolve();
 
   async function run(): Promise<void> {
     let failures = 0;
-    while (running) {
+    while (life.running) {
       try {
         if (store.halted() === null) await look();
         failures = 0;
@@ -66,7 +66,7 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
   /** One look at all that is under way. In order: a later place is never signed before an earlier one is on disk. */
   async function look(): Promise<void> {
     for (const row of store.open(WINDOW)) {
-      if (!running || store.halted() !== null) return;
+      if (!life.running || store.halted() !== null) return;
       await advance(row);
     }
   }
@@ -140,12 +140,12 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
       if (store.add(id, intent)) wake();
     },
     start() {
-      if (running) return;
-      running = true;
+      if (life.running) return;
+      life.running = true;
       loop = run();
     },
     async stop() {
-      running = false;
+      life.running = false;
       wake();
       await loop;
     },

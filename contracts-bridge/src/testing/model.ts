@@ -1,4 +1,5 @@
 // What an escrow contract must do, in a hundred lines: every contract is driven beside this model, and after each step both must show the same.
+import { unreachable } from "@qubix/shared/runtime";
 
 export const PARTIES = ["payer", "rival", "alice", "bob", "operator", "arbiter", "stranger", "pool"] as const;
 /** payer, rival: consumers. alice, bob: providers. pool: where slashed money goes. */
@@ -208,6 +209,8 @@ export function createModel(rules: Rules, funds: bigint): Model {
         wallets.set(action.owner, (wallets.get(action.owner) ?? 0n) + amount);
         return true;
       }
+      default:
+        return unreachable(action);
     }
   };
 

@@ -16,7 +16,7 @@ export interface Artifact {
 
 /** The escrow as it is committed. Throws with the compiler's words. */
 export function compileEscrow(): Artifact {
-  return compile("QubixEscrow", [escrowSource()])[0] as Artifact;
+  return compileOne("QubixEscrow", escrowSource());
 }
 
 /** The module that is committed: interface and creation code, typed. */
@@ -43,7 +43,13 @@ export function compileVariants(sources: readonly string[]): readonly Artifact[]
 
 /** The token of the tests. */
 export function compileTestToken(): Artifact {
-  return compile("TestToken", [readFileSync(new URL("testing/TestToken.sol", SOURCES), "utf8")])[0] as Artifact;
+  return compileOne("TestToken", readFileSync(new URL("testing/TestToken.sol", SOURCES), "utf8"));
+}
+
+function compileOne(name: string, content: string): Artifact {
+  const [made] = compile(name, [content]);
+  if (made === undefined) throw new Error(`${name} was not compiled`);
+  return made;
 }
 
 function compile(name: string, contents: readonly string[]): readonly Artifact[] {

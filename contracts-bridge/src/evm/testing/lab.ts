@@ -12,6 +12,7 @@ import {
   zeroHash,
 } from "viem";
 import { hardhat } from "viem/chains";
+import { unreachable } from "@qubix/shared/runtime";
 import type { EscrowLab } from "../../testing/follow.ts";
 import {
   type Action,
@@ -185,5 +186,7 @@ function callOf(
       return { name: act.kind, args: [idOf(act.slash), act.execute] };
     case "payOut":
       return { name: act.kind, args: [address[act.owner]] };
+    default:
+      return unreachable(act);
   }
 }
