@@ -57,6 +57,8 @@ export interface Rules {
   readonly disputeSMax: number;
   readonly appealS: number;
   readonly unstakeS: number;
+  /** Whether what is owed waits until it is asked for, or goes to its owner in the same step. */
+  readonly pays: "on demand" | "at once";
 }
 
 export interface Model {
@@ -86,7 +88,10 @@ export function createModel(rules: Rules, funds: bigint): Model {
   const slashes = new Map<string, Slash>();
   const owed = new Map<Party, bigint>();
   const wallets = new Map<Party, bigint>(PARTIES.map((party) => [party, funds]));
-  const credit = (party: Party, amount: bigint) => void owed.set(party, (owed.get(party) ?? 0n) + amount);
+  const credit = (party: Party, amount: bigint) => {
+    const to = rules.pays === "at once" ? wallets : owed;
+    to.set(party, (to.get(party) ?? 0n) + amount);
+  };
   const stakeOf = (party: Party): Stake =>
     stakes.get(party) ?? { amount: 0n, locked: 0n, leaving: 0n, leavingFromS: 0 };
   const pull = (party: Party, amount: bigint): boolean => {

@@ -28,7 +28,13 @@ import { type Artifact, compileTestToken } from "./compile.ts";
 import type { EvmNode } from "./node.ts";
 
 const DAY_S = 86_400;
-export const EVM_RULES: Rules = { payeesMax: 8, disputeSMax: 30 * DAY_S, appealS: 7 * DAY_S, unstakeS: 14 * DAY_S };
+export const EVM_RULES: Rules = {
+  payeesMax: 8,
+  disputeSMax: 30 * DAY_S,
+  appealS: 7 * DAY_S,
+  unstakeS: 14 * DAY_S,
+  pays: "on demand",
+};
 /** Enough for any call; a fixed limit spares the estimate, which would refuse what the contract is to refuse. */
 const GAS = 600_000n;
 const ESCROW_STATUS: readonly (EscrowStatus | null)[] = [null, "held", "disputed", "settled", "refunded"];

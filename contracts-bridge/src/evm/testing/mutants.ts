@@ -1,10 +1,6 @@
 // The contract with one of its checks taken away: the scenarios must notice each. A text that is not in the source exactly once is a mistake here.
+import { type Mutant, mutantsOf } from "../../testing/mutant.ts";
 import { escrowSource } from "./compile.ts";
-
-export interface Mutant {
-  readonly name: string;
-  readonly source: string;
-}
 
 const CHANGES: readonly (readonly [name: string, find: string, replace: string])[] = [
   // Authorisation
@@ -139,10 +135,5 @@ const CHANGES: readonly (readonly [name: string, find: string, replace: string])
 ];
 
 export function mutants(): readonly Mutant[] {
-  const source = escrowSource();
-  return CHANGES.map(([name, find, replace]) => {
-    const places = source.split(find).length - 1;
-    if (places !== 1) throw new Error(`mutant "${name}": its text is in the source ${places} times`);
-    return { name, source: source.replace(find, replace) };
-  });
+  return mutantsOf(escrowSource(), CHANGES);
 }
