@@ -36,23 +36,32 @@ const ADMIN = Uint8Array.from({ length: KEY_BYTES }, (_, n) => (n === 0 ? 1 : 0)
 export interface QubicLab extends EscrowLab {
   /** Lets an epoch end, and so removes what ended before it. */
   endEpoch(): Promise<void>;
+  /** A command of the program, as contracts/qubic/testing/harness.cpp lists them. */
+  raw(command: string): Promise<Record<string, unknown>>;
   stop(): Promise<void>;
 }
 
-export async function startLab(program: string, variant = 0): Promise<QubicLab> {
+/** `operator`: another than the party of that name, funded as well. */
+export async function startLab(program: string, variant = 0, operator?: Uint8Array): Promise<QubicLab> {
   const child = spawn(program, [String(variant)], { stdio: ["pipe", "pipe", "inherit"] });
   const ask = lines(child);
   const keys = Object.fromEntries(PARTIES.map((party) => [party, idOf(party)])) as Record<Party, Uint8Array>;
   const partyOf = (key: Uint8Array): Party =>
-    PARTIES.find((party) => hex(keys[party]) === hex(key)) ?? (hex(key) as string as Party);
+    PARTIES.find((party) => hex(keys[party]) === hex(key)) ?? (hex(key) as Party);
   const call = (procedure: number, caller: Uint8Array, reward: bigint, input: Uint8Array) =>
     ask(`call ${procedure} ${hex(caller)} ${reward} ${hex(input)}`);
   const output = async (number: number, input: Uint8Array) =>
     Uint8Array.from(Buffer.from(String((await ask(`ask ${number} ${hex(input)}`))["output"]), "hex"));
   const balance = async (of: string) => BigInt(String((await ask(`balance ${of}`))["balance"]));
   for (const party of PARTIES) await ask(`fund ${hex(keys[party])} ${FUNDS}`);
-  const { stranger: admin, operator, arbiter, pool: slashPool } = keys;
-  await call(PROCEDURE.setRoles, ADMIN, 0n, rolesInput({ admin, operator, arbiter, slashPool }));
+  if (operator !== undefined) await ask(`fund ${hex(operator)} ${FUNDS}`);
+  const { stranger: admin, arbiter, pool: slashPool } = keys;
+  await call(
+    PROCEDURE.setRoles,
+    ADMIN,
+    0n,
+    rolesInput({ admin, operator: operator ?? keys.operator, arbiter, slashPool }),
+  );
 
   return {
     rules: QUBIC_RULES,
@@ -90,6 +99,7 @@ export async function startLab(program: string, variant = 0): Promise<QubicLab> 
         held: await balance("self"),
       } as Awaited<ReturnType<EscrowLab["view"]>>;
     },
+    raw: ask,
     endEpoch: async () => void (await ask("end-epoch")),
     async stop() {
       if (child.exitCode !== null) return;
@@ -148,7 +158,10 @@ function callOf(
 }
 
 function lines(child: ChildProcess): (command: string) => Promise<Record<string, unknown>> {
-  const waiting: { resolve(answer: Record<string, unknown>): void; reject(error: Error): void }[] = [];
+  const waiting: {
+    readonly resolve: (answer: Record<string, unknown>) => void;
+    readonly reject: (error: Error) => void;
+  }[] = [];
   if (child.stdout === null) throw new Error("the contract's program has no output");
   createInterface({ input: child.stdout }).on("line", (line) => waiting.shift()?.resolve(JSON.parse(line)));
   child.once("exit", (code) => {
