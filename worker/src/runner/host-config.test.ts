@@ -285,6 +285,7 @@ function requestOf(run: RunSpec, image: ImageFacts) {
     ...(run.secretNames === undefined ? {} : { secretsFolder: SECRETS }),
     hostCpus: HOST_CPUS,
     sandboxRuntime: "runsc",
+    memoryRuntime: "qubix-runsc",
   });
 }
 

@@ -18,6 +18,8 @@ import { type Engine, EngineError } from "./engine.ts";
 import { reservedVariables } from "./environment.ts";
 import type { FoundImage, Images } from "./images/images.ts";
 import { followLogs, type LogFollower } from "./log-follower.ts";
+import { nameImage, placeFiles } from "./memory/entry.ts";
+import { createMemorySaver, type MemorySaver } from "./memory/saver.ts";
 import type { JobNetworks } from "./network/job-networks.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
 import { DOES_NOT_FIT, imageOutcome, isJobsOwn, outcomeOfError, problemOutcome, SECRETS_LOST } from "./outcomes.ts";
@@ -64,6 +66,8 @@ export interface SlotPorts {
   /** The same for one tree of a checkpoint, which may take another way, too. `folder`: where what moves may be kept meanwhile. */
   checkpointChunks(jobId: JobId, folder: string): CheckpointPort;
   readonly threads: Threads;
+  /** The program that saves a sandbox's memory; undefined where the Engine has none. */
+  memoryProgram(): Promise<string | undefined>;
   emit(event: WorkerCoreEvent): void;
   /** What these GPUs do now, where the watch over them knows. */
   gpuUse?(uuids: readonly string[]): GpuUse | undefined;
@@ -125,6 +129,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let follower: LogFollower | null = null;
   let entries: EntryWatch | null = null;
   let disk: DiskWatch | null = null;
+  let saver: MemorySaver | null = null;
   let measures: Measures | undefined;
   let gpuUuids: readonly string[] = [];
   let running = false;
@@ -307,6 +312,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       // The container's init says so itself when it cannot run the job's command.
       if (message.stream === "stderr") execFailure ??= execFailureIn(message.bytes);
     });
+    if (run.transparent === true) saver = saverOf(run);
     void waitForEnd(logs, follower).catch((error: unknown) => {
       if (!life.signal.aborted) fail(outcomeOfError("docker_error", error));
     });
@@ -316,7 +322,24 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       emit({ kind: "entry", slotId: id, entry, ranMs, progress });
     });
     entries.start();
+    saver?.start();
     void watchDisk(run);
+  }
+
+  function saverOf({ checkpointIntervalS }: RunSpec): MemorySaver {
+    const program = () => ports.memoryProgram();
+    const saverPorts = { containers, notes, logger, signal: life.signal, program, tell: tellJob };
+    return createMemorySaver(id, folders, checkpointIntervalS, saverPorts);
+  }
+
+  /** Of the container, whatever saves ended it for a while. */
+  async function endOfContainer(): Promise<EndedView | EndOutcome | undefined> {
+    for (;;) {
+      const view = await containers.ended(id, life.signal);
+      const cause = (await saver?.causeOfEnd()) ?? { kind: "own" };
+      if (cause.kind === "failed") return cause.outcome;
+      if (cause.kind === "own") return view;
+    }
   }
 
   /** Only where no volume bounds what the job writes. */
@@ -331,7 +354,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   }
 
   async function waitForEnd(logs: LogPump, reader: LogFollower): Promise<void> {
-    const view = await containers.ended(id, life.signal);
+    const ended = await endOfContainer();
     notes.putIfRoom({ ranMs: notes.ranMs() });
     notes.putIfRoom({ ended: true });
     running = false;
@@ -343,9 +366,18 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     logs.flush();
     await entries?.look();
     entries?.stop();
+    if (ended !== undefined && "kind" in ended) return fail(ended);
+    const view = ended;
     const diskExceeded = view !== undefined && (await ranOutOfDisk(view));
     if (life.signal.aborted) return;
     emitExited(view, diskExceeded);
+  }
+
+  /** The container begins where the checkpoint's left off, if there is one. */
+  async function placeMemory(): Promise<void> {
+    const entry = (await notes.known()).unpacked?.entry ?? null;
+    if (entry !== null) await placeFiles(folders, entry);
+    await nameImage(folders, entry);
   }
 
   async function whyUnsafe(): Promise<string | null> {
@@ -425,7 +457,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       const seen = await notes.known();
       // What a reboot of the machine ended did not end by itself; a power cut may have taken the newest notes with it.
       const rebooted = seen.started === null || (seen.started.bootId !== clock.bootId && !seen.ended);
-      const gone = view === undefined || (view.state === "exited" && (rebooted || wasKilledUnseen(view, seen)));
+      const gone =
+        view === undefined || (view.state === "exited" && (rebooted || seen.saving || wasKilledUnseen(view, seen)));
       if (gone) return { ...ABSENT, ranMs: seen.ranMs };
       const newest = (await listEntries(folders.checkpoint)).at(-1);
       // An end that nobody saw lies between the last time the container was seen running and now.
@@ -462,6 +495,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
           // Noted before as well: an agent that dies in between still knows from when on to count.
           notes.put({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
           if (run.network === "egress") await ports.networks.secure(id);
+          if (run.transparent === true) await placeMemory();
           const started = await containers.start(id);
           if (started.kind === "problem") return fail(problemOutcome(started));
           if (life.signal.aborted) return;
@@ -489,7 +523,10 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
       pump?.relabel(attempt);
     },
-    stop: (graceS) => insist("stop a container", () => containers.stop(id, graceS)),
+    async stop(graceS) {
+      await saver?.halt();
+      await insist("stop a container", () => containers.stop(id, graceS));
+    },
     async ship(jobId, entry, ranMs, progress) {
       try {
         await tracked(async () => {
@@ -517,6 +554,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     },
     async committed(entry) {
       parent.committed(entry);
+      saver?.committed();
       // Left over entries only take disk; the next commit tries again.
       await tracked(() => removeOlder(folders.checkpoint, entry, folders.staging)).catch((error: unknown) =>
         logger.warn({ event: "cleanup_failed", err: error }, "old checkpoints stay"),
@@ -530,6 +568,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       ),
     async remove() {
       detach();
+      await saver?.halt();
       await Promise.allSettled(underWay);
       await parent.close();
       await insist("remove a container", () => containers.remove(id), true);

@@ -1,0 +1,172 @@
+// Transparent checkpoints of one running container: now and then its memory and files are saved, which ends the sandbox, and it goes on from what was saved.
+// gVisor can save a sandbox only by ending it; the same container is started again from the image.
+import { statfs } from "node:fs/promises";
+import type { Logger } from "@qubix/shared/runtime";
+import type { EndOutcome } from "@qubix/shared/protocol";
+import type { SlotId } from "../../core/index.ts";
+import { listEntries } from "../../checkpoint/entries.ts";
+import type { Containers } from "../containers.ts";
+import type { SlotFolders } from "../slot-folders.ts";
+import type { NoteKeeper } from "../slot-notes.ts";
+import { closeEntry, dropEntry, lookAtFiles, nameImage, openEntry } from "./entry.ts";
+import { deletedFiles, findSandbox, saveMemory } from "./sandbox.ts";
+
+export interface SaverPorts {
+  readonly containers: Pick<Containers, "inspect" | "ended" | "start" | "stats" | "sandboxOf">;
+  readonly notes: NoteKeeper;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** The program that saves: gVisor's own. Undefined where the Engine does not know it any more. */
+  program(): Promise<string | undefined>;
+  /** A line in the job's log. */
+  tell(text: string): void;
+}
+
+/** Whose doing the end of the container was. `resumed`: a save's, and it runs again. */
+export type EndCause =
+  | { readonly kind: "own" }
+  | { readonly kind: "resumed" }
+  | { readonly kind: "failed"; readonly outcome: EndOutcome };
+
+export interface MemorySaver {
+  start(): void;
+  /** To be asked when the container has ended; resolves when a save that is under way is over. */
+  causeOfEnd(): Promise<EndCause>;
+  /** The entry is durable: the next save may come. */
+  committed(): void;
+  /** No save begins after this; resolves when none is under way. */
+  halt(): Promise<void>;
+}
+
+/** The interval's end is looked for this often. */
+const LOOK_EVERY_MS = 250;
+/** A save that was not committed in so many intervals will not be: the next one is another try. */
+const UNCOMMITTED_INTERVALS_MAX = 4;
+const MIB = 1024 * 1024;
+
+export function createMemorySaver(
+  slotId: SlotId,
+  folders: SlotFolders,
+  intervalS: number,
+  ports: SaverPorts,
+): MemorySaver {
+  const { containers, notes, logger, signal } = ports;
+  let timer: NodeJS.Timeout | null = null;
+  let halted = false;
+  let underWay: Promise<EndCause | null> | null = null;
+  /** Of the newest save; null before it is asked for. */
+  let cause: EndCause | null = null;
+  let lastMs = performance.now();
+  let uncommitted = false;
+  let toldWhyNot = "";
+
+  function look(): void {
+    const age = performance.now() - lastMs;
+    const wait = intervalS * 1000 * (uncommitted ? UNCOMMITTED_INTERVALS_MAX : 1);
+    if (halted || signal.aborted || underWay !== null || age < wait) return;
+    const saving = save().catch((error: unknown): EndCause => {
+      logger.warn({ event: "memory_save_failed", err: error }, "a transparent checkpoint failed");
+      return failed(error instanceof Error ? error.message : String(error));
+    });
+    underWay = saving;
+    void saving.then((result) => {
+      if (result !== null) cause = result;
+      lastMs = performance.now();
+      underWay = null;
+    });
+  }
+
+  /** Null where nothing was done to the container. */
+  async function save(): Promise<EndCause | null> {
+    const program = await ports.program();
+    const sandbox = await sandboxOf();
+    if (program === undefined || sandbox === undefined) return null;
+    const whyNot = await obstacle(sandbox);
+    if (whyNot !== undefined) return skip(whyNot);
+    const image = await openEntry(folders);
+    if (halted || signal.aborted) return null;
+    // An agent that dies from here on finds an ended container that is no success.
+    notes.put({ saving: true });
+    const begunMs = performance.now();
+    const saved = await saveMemory(program, sandbox, image);
+    const view = await containers.ended(slotId, signal);
+    if (saved.kind === "failed") return lost(saved.said, view?.exitCode ?? null);
+    const name = await closeEntry(folders);
+    uncommitted = true;
+    const savedMs = Math.round(performance.now() - begunMs);
+    // Asked to stop meanwhile: it is stopped, with its newest state kept.
+    if (halted || signal.aborted) return { kind: "own" };
+    const entry = (await listEntries(folders.checkpoint)).find((found) => found.name === name);
+    await nameImage(folders, entry?.id ?? null);
+    const started = await containers.start(slotId);
+    if (started.kind === "problem") return failed(started.message);
+    notes.put({ saving: false });
+    logger.info(
+      { event: "memory_saved", savedMs, tookMs: Math.round(performance.now() - begunMs) },
+      "a transparent checkpoint was taken",
+    );
+    return { kind: "resumed" };
+  }
+
+  async function sandboxOf() {
+    const process = await containers.sandboxOf(slotId);
+    return process === undefined ? undefined : findSandbox(process.id, process.pid);
+  }
+
+  /** What would make the save fail, and so end the job's sandbox. */
+  async function obstacle(sandbox: Parameters<typeof deletedFiles>[0]): Promise<string | undefined> {
+    const [deleted] = await deletedFiles(sandbox);
+    if (deleted !== undefined) return "the program holds a file open that it has deleted (outside of /tmp)";
+    const { bytes, unfit } = await lookAtFiles(folders);
+    if (unfit.length > 0) return "there are pipes, sockets or devices among the job's files (outside of /tmp)";
+    const memoryBytes = ((await containers.stats(slotId))?.memoryMiB ?? 0) * MIB;
+    const { bavail, bsize } = await statfs(folders.checkpoint);
+    if (bavail * bsize >= memoryBytes + bytes) return undefined;
+    const needMiB = Math.ceil((memoryBytes + bytes) / MIB);
+    return `the job's disk has no room for another ${needMiB} MiB (memory and files); ask for a larger diskMiB`;
+  }
+
+  function skip(why: string): null {
+    if (why !== toldWhyNot) ports.tell(`qubix: no transparent checkpoint now: ${why}\n`);
+    toldWhyNot = why;
+    return null;
+  }
+
+  /** It had ended by itself before the save, or the save has ended it. */
+  async function lost(said: string, exitCode: number | null): Promise<EndCause> {
+    await dropEntry(folders);
+    notes.put({ saving: false });
+    logger.warn({ event: "memory_save_refused", said, exitCode }, "gVisor did not save a sandbox");
+    if (ENDED_BEFORE.test(said)) return { kind: "own" };
+    return failed(said);
+  }
+
+  return {
+    start() {
+      timer ??= setInterval(look, LOOK_EVERY_MS);
+      signal.addEventListener("abort", () => timer !== null && clearInterval(timer), { once: true });
+    },
+    async causeOfEnd() {
+      const now = (await underWay) ?? cause ?? { kind: "own" };
+      cause = null;
+      if (now.kind !== "resumed") await this.halt();
+      return now;
+    },
+    committed() {
+      uncommitted = false;
+    },
+    async halt() {
+      halted = true;
+      if (timer !== null) clearInterval(timer);
+      await underWay;
+    },
+  };
+}
+
+/** What gVisor says of a sandbox that is not there. */
+const ENDED_BEFORE = /in state stopped|container does not exist|loading container/;
+
+function failed(said: string): EndCause {
+  const message = `A transparent checkpoint ended the job's sandbox, which goes on from the one before. ${said}`;
+  return { kind: "failed", outcome: { kind: "worker_failed", code: "isolation_failed", message } };
+}
