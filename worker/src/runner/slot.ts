@@ -326,10 +326,10 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     void watchDisk(run);
   }
 
-  function saverOf({ checkpointIntervalS }: RunSpec): MemorySaver {
+  function saverOf(run: RunSpec): MemorySaver {
     const program = () => ports.memoryProgram();
     const saverPorts = { containers, notes, logger, signal: life.signal, program, tell: tellJob };
-    return createMemorySaver(id, folders, checkpointIntervalS, saverPorts);
+    return createMemorySaver(id, folders, run, saverPorts);
   }
 
   /** Of the container, whatever saves ended it for a while. */

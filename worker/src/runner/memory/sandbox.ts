@@ -37,7 +37,8 @@ export async function deletedFiles({ id, stateRoot }: Sandbox): Promise<readonly
   if (state.goferPid === undefined) return [];
   const folder = `/proc/${state.goferPid}/fd`;
   const links = await Promise.all((await readdir(folder)).map((fd) => readlink(join(folder, fd)).catch(() => "")));
-  return links.filter((link) => link.startsWith("/") && link.endsWith(" (deleted)"));
+  // Its own shared memory has no name in any folder.
+  return links.filter((link) => link.startsWith("/") && !link.startsWith("/memfd:") && link.endsWith(" (deleted)"));
 }
 
 export type Saved = { readonly kind: "saved" } | { readonly kind: "failed"; readonly said: string };
