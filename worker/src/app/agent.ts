@@ -175,7 +175,10 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     keeper.update({ features: new Set([...keeper.parts().features, "proofs"]) });
     const checks = { engine, journal, keeper, logger: ports.logger };
     void offerSandbox(checks, config.sandboxRuntime);
-    void offerMemoryImages(checks, config.memoryRuntime, join(config.dataDir, "memory-check"));
+    // Images of memory lie on the job's disk: only a volume keeps them from counting as more than it asked for.
+    if (volumes.bound().kind === "volumes") {
+      void offerMemoryImages(checks, config.memoryRuntime, join(config.dataDir, "memory-check"));
+    }
     const isIdle = () => state.slots.size === 0 && !prover.isBusy();
     const measures = createMeasures({
       journal,

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { type Check, type CheckRun, fail, ok, skip, warn } from "../app/doctor/check.ts";
 import { detectGpus } from "../gpu/nvidia-smi.ts";
 import { chooseDiskBound } from "../runner/volumes/self-test.ts";
+import type { Engine } from "../runner/engine.ts";
 import type { DiskBound } from "../runner/volumes/volumes.ts";
 import { checkMemoryImages, type MemoryCheck } from "./memory-images.ts";
 import { checkSandbox, SANDBOX_VERSION_MIN, type SandboxCheck } from "./sandbox.ts";
@@ -17,7 +18,7 @@ export const checkIsolation: CheckRun = async ({ config, engine }) => {
   try {
     const disk = await chooseDiskBound(engine, join(folder, "volume"));
     const sandbox = await checkSandbox(engine, config.sandboxRuntime);
-    const memory = await checkMemoryImages(engine, config.memoryRuntime, join(folder, "memory"));
+    const memory = await checkMemory(engine, config.memoryRuntime, disk, folder);
     const [toolkit, detection] = await Promise.all([checkToolkit(), detectGpus()]);
     return [
       judgeDisk(disk),
@@ -29,6 +30,12 @@ export const checkIsolation: CheckRun = async ({ config, engine }) => {
     await rm(folder, { recursive: true, force: true });
   }
 };
+
+async function checkMemory(engine: Engine, runtime: string, disk: DiskBound, folder: string): Promise<MemoryCheck> {
+  const check = await checkMemoryImages(engine, runtime, join(folder, "memory"));
+  if (check.kind !== "ready" || disk.kind === "volumes") return check;
+  return { kind: "unfit", found: "they hold here, but the disks of jobs are no volumes" };
+}
 
 export function judgeDisk(bound: DiskBound): Check {
   const needed = "volumes: the file system itself bounds what a job writes";
