@@ -8,6 +8,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
 import { checkMemoryImages } from "../../worker/src/isolation/memory-images.ts";
 import { createEngine } from "../../worker/src/runner/engine.ts";
+import { findSandbox, saveMemory } from "../../worker/src/runner/memory/sandbox.ts";
+import { slotFolders } from "../../worker/src/runner/slot-folders.ts";
+import { readNotes, writeNotes } from "../../worker/src/runner/slot-notes.ts";
 import {
   attemptOf,
   type Bench,
@@ -145,15 +148,29 @@ describe.skipIf(missing !== undefined)("a transparent checkpoint", { timeout: TI
     }
   });
 
-  it("is not taken of a program that holds a deleted file open: it is told, and runs on", async () => {
-    const run = job(
-      "exec 3<>/work/gone; rm /work/gone; n=0; while [ $n -lt 60 ]; do n=$((n+1)); echo $n; sleep 0.05; done",
-    );
+  const COUNT_60 = "n=0; while [ $n -lt 60 ]; do n=$((n+1)); echo $n; sleep 0.05; done";
+  it.each([
+    [
+      "it holds a file open that it has deleted",
+      "the program holds a file open",
+      `exec 3<>/work/x; rm /work/x; ${COUNT_60}`,
+      {},
+    ],
+    ["there is no memory to spare", "ask for a larger memoryMiB", COUNT_60, { memoryMiB: 72 }],
+    [
+      "there is no room on its disk",
+      "ask for a larger diskMiB",
+      `head -c 14000000 /dev/zero > /work/x; ${COUNT_60}`,
+      { diskMiB: 16 },
+    ],
+  ])("is not taken where %s: the job is told, and runs on", async (_why, told, script, patch) => {
+    const run = job(script, patch);
     const slot = bench.slot("s1");
     await slot.prepare(jobId, run, null);
     await slot.start(ATTEMPT, run);
     expect(await bench.event("exited", EVENT_TIMEOUT_MS)).toMatchObject({ exitCode: 0 });
-    expect(bench.log("stderr") + bench.log()).toContain("no transparent checkpoint now: the program holds a file open");
+    expect(bench.log("stderr")).toContain("qubix: no transparent checkpoint now: ");
+    expect(bench.log("stderr")).toContain(told);
     expect(entriesOf()).toEqual([]);
   });
 
@@ -180,6 +197,28 @@ describe.skipIf(missing !== undefined)("a transparent checkpoint", { timeout: TI
     slot.detach();
     const found = await bench.slot("s1").found();
     expect(found.state).toBe("absent");
+  });
+
+  it("that goes on after its agent's death, and ends the container under the next one, is no success either", async () => {
+    const run = job("while :; do sleep 0.1; done", { checkpointIntervalS: 1000 });
+    const slot = bench.slot("s1");
+    await slot.prepare(jobId, run, null);
+    await slot.start(ATTEMPT, run);
+    slot.detach();
+    const { own } = slotFolders(join(bench.dir, "slots"), "s1");
+    writeNotes(own, { ...(await readNotes(own)), saving: true });
+    const after = bench.slot("s1");
+    expect((await after.found()).state).toBe("running");
+    await after.follow(ATTEMPT, run);
+    const { id = "", pid = 0 } = (await bench.containers.sandboxOf("s1")) ?? {};
+    const sandbox = await findSandbox(id, pid);
+    if (sandbox === undefined) throw new Error("the container is no sandbox");
+    expect(await saveMemory(RUNSC, sandbox, join(bench.dir, "orphan"))).toEqual({ kind: "saved" });
+    expect((await bench.event("failed", EVENT_TIMEOUT_MS)).outcome).toMatchObject({
+      kind: "worker_failed",
+      code: "isolation_failed",
+    });
+    expect(bench.events.map(({ kind }) => kind)).not.toContain("exited");
   });
 
   /** Names of what this bench's worker told as entries. */

@@ -44,11 +44,16 @@ export async function deletedFiles({ id, stateRoot }: Sandbox): Promise<readonly
 export type Saved = { readonly kind: "saved" } | { readonly kind: "failed"; readonly said: string };
 
 /** Writes the sandbox's memory into the folder `image`. Saved or not, the sandbox is over then, its files as they were at that moment. */
-export async function saveMemory(program: string, sandbox: Sandbox, image: string): Promise<Saved> {
+export async function saveMemory(
+  program: string,
+  sandbox: Sandbox,
+  image: string,
+  signal?: AbortSignal,
+): Promise<Saved> {
   const command = [program, "--root", sandbox.stateRoot, "checkpoint", "--image-path", image, sandbox.id];
   const [file = "", ...args] = [...(await entering(sandbox.pid)), ...command];
   try {
-    await run(file, args, { timeout: SAVE_TIMEOUT_MS, maxBuffer: OUTPUT_BYTES_MAX });
+    await run(file, args, { timeout: SAVE_TIMEOUT_MS, maxBuffer: OUTPUT_BYTES_MAX, signal });
     return { kind: "saved" };
   } catch (error) {
     const { stderr, message } = error as { stderr?: string; message: string };

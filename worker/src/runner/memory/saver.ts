@@ -9,10 +9,10 @@ import type { Containers } from "../containers.ts";
 import type { SlotFolders } from "../slot-folders.ts";
 import type { NoteKeeper } from "../slot-notes.ts";
 import { closeEntry, dropEntry, lookAtFiles, nameImage, openEntry } from "./entry.ts";
-import { deletedFiles, findSandbox, saveMemory } from "./sandbox.ts";
+import { deletedFiles, findSandbox, type Sandbox, saveMemory } from "./sandbox.ts";
 
 export interface SaverPorts {
-  readonly containers: Pick<Containers, "inspect" | "ended" | "start" | "stats" | "sandboxOf">;
+  readonly containers: Pick<Containers, "ended" | "kill" | "start" | "stats" | "sandboxOf">;
   readonly notes: NoteKeeper;
   readonly logger: Logger;
   readonly signal: AbortSignal;
@@ -67,6 +67,8 @@ export function createMemorySaver(
   let lastMs = performance.now();
   let tookMs = 0;
   let uncommitted = false;
+  /** An agent that is gone was saving, and its save may go on and end the container. */
+  let inherited = false;
   let toldWhyNot = "";
 
   function look(): void {
@@ -87,17 +89,18 @@ export function createMemorySaver(
 
   /** Null where nothing was done to the container. */
   async function save(): Promise<EndCause | null> {
-    const program = await ports.program();
-    const sandbox = await sandboxOf();
-    if (program === undefined || sandbox === undefined) return null;
-    const whyNot = await obstacle(sandbox);
-    if (whyNot !== undefined) return skip(whyNot);
-    const image = await openEntry(folders);
-    if (halted || signal.aborted) return null;
+    const ready = await prepare().catch((error: unknown) => {
+      // Most likely the container has just ended by itself.
+      logger.warn({ event: "memory_save_not_begun", err: error }, "a transparent checkpoint could not be begun");
+    });
+    if (ready === undefined || halted || signal.aborted) return null;
+    const { program, sandbox, image } = ready;
     // An agent that dies from here on finds an ended container that is no success.
     notes.put({ saving: true });
     const begunMs = performance.now();
-    const saved = await saveMemory(program, sandbox, image);
+    const saved = await saveMemory(program, sandbox, image, signal);
+    // Where it is over already nothing happens.
+    if (saved.kind === "failed") await containers.kill(slotId);
     const view = await containers.ended(slotId, signal);
     if (saved.kind === "failed") return lost(saved.said, view?.exitCode ?? null);
     const name = await closeEntry(folders);
@@ -110,18 +113,25 @@ export function createMemorySaver(
     const started = await containers.start(slotId);
     if (started.kind === "problem") return failed(started.message);
     notes.put({ saving: false });
+    inherited = false;
     tookMs = Math.round(performance.now() - begunMs);
     logger.info({ event: "memory_saved", savedMs, tookMs }, "a transparent checkpoint was taken");
     return { kind: "resumed" };
   }
 
-  async function sandboxOf() {
+  /** Undefined where it cannot be saved now. */
+  async function prepare() {
+    const program = await ports.program();
     const process = await containers.sandboxOf(slotId);
-    return process === undefined ? undefined : findSandbox(process.id, process.pid);
+    const sandbox = process === undefined ? undefined : await findSandbox(process.id, process.pid);
+    if (program === undefined || sandbox === undefined) return undefined;
+    const whyNot = await obstacle(sandbox);
+    if (whyNot !== undefined) return skip(whyNot);
+    return { program, sandbox, image: await openEntry(folders) };
   }
 
   /** What would make the save fail, and so end the job's sandbox. */
-  async function obstacle(sandbox: Parameters<typeof deletedFiles>[0]): Promise<string | undefined> {
+  async function obstacle(sandbox: Sandbox): Promise<string | undefined> {
     const [deleted] = await deletedFiles(sandbox);
     if (deleted !== undefined) return "the program holds a file open that it has deleted (outside of /tmp)";
     const { bytes, unfit } = await lookAtFiles(folders);
@@ -136,10 +146,10 @@ export function createMemorySaver(
     return `the job's disk has no room for another ${needMiB} MiB (memory and files); ask for a larger diskMiB`;
   }
 
-  function skip(why: string): null {
+  function skip(why: string): undefined {
     if (why !== toldWhyNot) ports.tell(`qubix: no transparent checkpoint now: ${why}\n`);
     toldWhyNot = why;
-    return null;
+    return undefined;
   }
 
   /** It had ended by itself before the save, or the save has ended it. */
@@ -153,14 +163,16 @@ export function createMemorySaver(
 
   return {
     start() {
+      inherited = notes.now()?.saving === true;
       timer ??= setInterval(look, LOOK_EVERY_MS);
       signal.addEventListener("abort", () => timer !== null && clearInterval(timer), { once: true });
     },
     async causeOfEnd() {
       const now = (await underWay) ?? cause ?? { kind: "own" };
       cause = null;
-      if (now.kind !== "resumed") await this.halt();
-      return now;
+      if (now.kind === "resumed") return now;
+      await this.halt();
+      return now.kind === "own" && inherited ? failed("The agent was started again while one was taken.") : now;
     },
     committed() {
       uncommitted = false;
