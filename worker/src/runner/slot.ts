@@ -18,8 +18,7 @@ import { type Engine, EngineError } from "./engine.ts";
 import { reservedVariables } from "./environment.ts";
 import type { FoundImage, Images } from "./images/images.ts";
 import { followLogs, type LogFollower } from "./log-follower.ts";
-import { nameImage, placeFiles } from "./memory/entry.ts";
-import { createMemorySaver, type MemorySaver } from "./memory/saver.ts";
+import { createSlotMemory } from "./memory/slot-memory.ts";
 import type { JobNetworks } from "./network/job-networks.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
 import { DOES_NOT_FIT, imageOutcome, isJobsOwn, outcomeOfError, problemOutcome, SECRETS_LOST } from "./outcomes.ts";
@@ -129,7 +128,6 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let follower: LogFollower | null = null;
   let entries: EntryWatch | null = null;
   let disk: DiskWatch | null = null;
-  let saver: MemorySaver | null = null;
   let measures: Measures | undefined;
   let gpuUuids: readonly string[] = [];
   let running = false;
@@ -138,6 +136,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let savedPosition: PumpPosition | null = null;
   const underWay = new Set<Promise<void>>();
   const parent = createSlotParent(folders);
+  const memoryPorts = { containers, notes, logger, signal: life.signal, tell: tellJob };
+  const memory = createSlotMemory(id, folders, { ...memoryPorts, program: () => ports.memoryProgram() });
   const treePorts = (jobId: JobId) => ({
     chunks: ports.chunks(jobId),
     threads: ports.threads,
@@ -312,7 +312,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       // The container's init says so itself when it cannot run the job's command.
       if (message.stream === "stderr") execFailure ??= execFailureIn(message.bytes);
     });
-    if (run.transparent === true) saver = saverOf(run);
+    memory.accompany(run);
     void waitForEnd(logs, follower).catch((error: unknown) => {
       if (!life.signal.aborted) fail(outcomeOfError("docker_error", error));
     });
@@ -322,24 +322,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       emit({ kind: "entry", slotId: id, entry, ranMs, progress });
     });
     entries.start();
-    saver?.start();
     void watchDisk(run);
-  }
-
-  function saverOf(run: RunSpec): MemorySaver {
-    const program = () => ports.memoryProgram();
-    const saverPorts = { containers, notes, logger, signal: life.signal, program, tell: tellJob };
-    return createMemorySaver(id, folders, run, saverPorts);
-  }
-
-  /** Of the container, whatever saves ended it for a while. */
-  async function endOfContainer(): Promise<EndedView | EndOutcome | undefined> {
-    for (;;) {
-      const view = await containers.ended(id, life.signal);
-      const cause = (await saver?.causeOfEnd()) ?? { kind: "own" };
-      if (cause.kind === "failed") return cause.outcome;
-      if (cause.kind === "own") return view;
-    }
   }
 
   /** Only where no volume bounds what the job writes. */
@@ -354,7 +337,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   }
 
   async function waitForEnd(logs: LogPump, reader: LogFollower): Promise<void> {
-    const ended = await endOfContainer();
+    const ended = await memory.ended();
     notes.putIfRoom({ ranMs: notes.ranMs() });
     notes.putIfRoom({ ended: true });
     running = false;
@@ -371,13 +354,6 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const diskExceeded = view !== undefined && (await ranOutOfDisk(view));
     if (life.signal.aborted) return;
     emitExited(view, diskExceeded);
-  }
-
-  /** The container begins where the checkpoint's left off, if there is one. */
-  async function placeMemory(): Promise<void> {
-    const entry = (await notes.known()).unpacked?.entry ?? null;
-    if (entry !== null) await placeFiles(folders, entry);
-    await nameImage(folders, entry);
   }
 
   async function whyUnsafe(): Promise<string | null> {
@@ -495,7 +471,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
           // Noted before as well: an agent that dies in between still knows from when on to count.
           notes.put({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
           if (run.network === "egress") await ports.networks.secure(id);
-          if (run.transparent === true) await placeMemory();
+          await memory.place(run);
           const started = await containers.start(id);
           if (started.kind === "problem") return fail(problemOutcome(started));
           if (life.signal.aborted) return;
@@ -524,7 +500,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       pump?.relabel(attempt);
     },
     async stop(graceS) {
-      await saver?.halt();
+      await memory.halt();
       await insist("stop a container", () => containers.stop(id, graceS));
     },
     async ship(jobId, entry, ranMs, progress) {
@@ -554,7 +530,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     },
     async committed(entry) {
       parent.committed(entry);
-      saver?.committed();
+      memory.committed();
       // Left over entries only take disk; the next commit tries again.
       await tracked(() => removeOlder(folders.checkpoint, entry, folders.staging)).catch((error: unknown) =>
         logger.warn({ event: "cleanup_failed", err: error }, "old checkpoints stay"),
@@ -568,7 +544,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       ),
     async remove() {
       detach();
-      await saver?.halt();
+      await memory.halt();
       await Promise.allSettled(underWay);
       await parent.close();
       await insist("remove a container", () => containers.remove(id), true);
