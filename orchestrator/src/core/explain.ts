@@ -2,7 +2,7 @@
 // For quotes and for jobs that found nothing; never on the way of a placement.
 import { type AccountId, chargeFor, formatUnits, holdFor } from "@qubix/shared/domain";
 import { featuresOf, type JobSpec, type WorkerFeature } from "@qubix/shared/protocol";
-import { localImageKey, signatureKey } from "./indexes.ts";
+import { featuresOfJob, localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
 import { type OfferRequest, isOpen, takesWork } from "./market.ts";
@@ -40,7 +40,13 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   earnings: "word of their earnings",
   proofs: "proofs of hardware",
   direct: "checkpoints straight from another worker",
+  transparent: "transparent checkpoints",
 };
+
+function wordsOf(feature: string): string {
+  const known: Readonly<Record<string, string>> = FEATURE_WORDS;
+  return known[feature] ?? `${feature}, which this job's checkpoints need`;
+}
 
 interface Filter {
   readonly name: string;
@@ -109,7 +115,7 @@ const FILTERS: readonly Filter[] = [
     name: "features",
     keeps: (machine, { features }) => features.every((feature) => machine.features.has(feature)),
     hint: ({ features }) =>
-      `They do not offer ${features.map((feature) => FEATURE_WORDS[feature]).join(" and ")}. Leave that out, or wait for workers whose \`qubix-worker doctor\` shows it.`,
+      `They do not offer ${features.map(wordsOf).join(" and ")}. Leave that out, or wait for workers whose \`qubix-worker doctor\` shows it.`,
   },
   {
     name: "regions",
@@ -160,7 +166,10 @@ export function explainPlacement(
   spec: JobSpec,
   _asker?: { readonly accountId: AccountId },
 ): Explanation {
-  const request = requestFor(spec);
+  return explainRequest(state, spec, requestFor(spec));
+}
+
+function explainRequest(state: CoreState, spec: JobSpec, request: OfferRequest): Explanation {
   const machines = [...state.ix.machines.values()];
   const removed = new Map<string, number>();
   const matching = machines.filter((machine) => {
@@ -195,8 +204,8 @@ export function explainPlacement(
 }
 
 /** One sentence or two: what stood in the way of most offers. */
-export function explainShort(state: CoreState, spec: JobSpec): string {
-  const { total, filters, matching } = explainPlacement(state, spec);
+export function explainShort(state: CoreState, spec: JobSpec, request = requestFor(spec)): string {
+  const { total, filters, matching } = explainRequest(state, spec, request);
   if (total === 0) return "No worker is enrolled in this network yet.";
   if (matching > 0) return `${matching} of ${total} offers fit now: submit it again.`;
   const telling = filters.filter(({ removed }) => removed > 0).toSorted((a, b) => b.removed - a.removed);
@@ -222,7 +231,7 @@ export function explainOnce(state: CoreState, job: JobRecord): string {
   if (known !== undefined) return known;
   if (explained.looked > EXPLAINED_OFFERS_MAX) return "A quote for it says which filters stood in the way.";
   explained.looked += state.ix.machines.size;
-  const text = explainShort(state, job.spec);
+  const text = explainShort(state, job.spec, { ...requestFor(job.spec), features: featuresOfJob(job) });
   explained.texts.set(key, text);
   return text;
 }

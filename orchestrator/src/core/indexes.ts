@@ -1,6 +1,6 @@
 // Keeps the indexes true to the tables: each put of a row takes the old row's part out and puts the new row's part in.
 import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
-import { featuresOf, imageKey, parseImageRef } from "@qubix/shared/protocol";
+import { featuresOf, imageKey, parseImageRef, transparentFeature } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import type { Machine, Usage } from "./machine.ts";
 import { createMarket, type OfferRequest } from "./market.ts";
@@ -232,9 +232,14 @@ export function requestOf(job: JobRecord): OfferRequest {
     currency: job.currency,
     rateMax: spec.priceMaxPerHour.amount - job.standbyRateMax,
     image: localImageKey(spec.image),
-    features: featuresOf(spec),
+    features: featuresOfJob(job),
     placement: spec.placement,
   };
+}
+
+/** What its specification needs, and what its checkpoints do. */
+export function featuresOfJob({ spec, memoryClass }: JobRecord): readonly string[] {
+  return memoryClass === undefined ? featuresOf(spec) : [...featuresOf(spec), transparentFeature(memoryClass)];
 }
 
 /** The key of an image with the tag `local`; `null` for one that is pulled. */
@@ -247,7 +252,7 @@ const signatures = new WeakMap<JobRecord["spec"], string>();
 
 /** Equal for jobs that ask the market for the same thing. A job with a standby keeps off its machine and so asks for something of its own. */
 export function signatureKey(job: JobRecord): string {
-  const plain = job.standbyId === null && job.standbyRateMax === 0n;
+  const plain = job.standbyId === null && job.standbyRateMax === 0n && job.memoryClass === undefined;
   const known = plain ? signatures.get(job.spec) : undefined;
   if (known !== undefined) return known;
   const request = requestOf(job);

@@ -173,6 +173,8 @@ export interface JobRecord {
   readonly checkpoints: readonly CheckpointRecord[];
   /** How many workers in a row could not restore the newest, because what came for it was not what was stored; missing for none. */
   readonly damage?: { readonly seq: number; readonly reports: number };
+  /** Which workers can restore its transparent checkpoints: the class of the first that ran it. Missing for other jobs, and before that. */
+  readonly memoryClass?: string;
   /** Seconds between checkpoints while its worker's line does not keep up with those that were asked for; null where it does. */
   readonly checkpointIntervalS: number | null;
   /** The checkpoint of another job that its own first one is; null where it begins afresh. */

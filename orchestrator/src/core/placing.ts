@@ -1,6 +1,6 @@
 // Makes attempts: on a matched offer, on a ready standby, or on a container that came back. The epoch rises in the same step.
 import { attemptId, attemptTable, jobTable, type JobEvent, nextEpoch } from "@qubix/shared/domain";
-import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
+import { type CheckpointRef, type RunSpec, transparentClassOf } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import type { Machine } from "./machine.ts";
 import type { Allocation, AttemptRecord, CheckpointRecord, JobRecord, StandbyRecord } from "./model.ts";
@@ -65,6 +65,7 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent, pl
     rateMax: place.ratePerHour > job.rateMax ? place.ratePerHour : job.rateMax,
     // Another machine has another line.
     ...(adopts === undefined ? { checkpointIntervalS: null } : {}),
+    ...pinnedClass(job, machine),
   });
   const { spec } = nextJob;
   assert(
@@ -76,6 +77,13 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent, pl
   state.deadlines.set(deadlineKey.attempt(attempt.id), state.nowMs + state.config.startTimeoutMs);
   watch(state, machine);
   return { job: nextJob, attempt };
+}
+
+/** What one class of workers has saved no other can restore: a job stays with the class of its first. */
+function pinnedClass(job: JobRecord, machine: Machine): Pick<JobRecord, "memoryClass"> {
+  if (job.memoryClass !== undefined || job.spec.checkpoint.transparent !== true) return {};
+  const memoryClass = transparentClassOf(machine.features);
+  return memoryClass === undefined ? {} : { memoryClass };
 }
 
 /** Sends the whole of what an attempt has to run. */
@@ -142,6 +150,7 @@ export function runSpecOf(job: JobRecord, allocation: Allocation, machine: Machi
     checkpointIntervalS: spec.checkpoint.intervalS,
     ...(spec.isolation === "sandboxed" ? { isolation: spec.isolation } : {}),
     ...(spec.network === "egress" ? { network: spec.network } : {}),
+    ...(spec.checkpoint.transparent === true ? { transparent: true as const } : {}),
     ...(imageDigest !== null && machine.features.has("image-digest") ? { imageDigest } : {}),
     ...(imageTree === null ? {} : { imageTree: { manifestCid: imageTree } }),
     ...(Object.keys(spec.secrets).length > 0 ? { secretNames: Object.keys(spec.secrets) } : {}),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { CONTROL_FRAME_BYTES_MAX } from "./limits.ts";
-import { jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
+import { featuresOf, jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
 
 const least = { image: "qubix/tiny:local", priceMaxPerHour: { amount: "600000", currency: "USD" }, durationMaxS: 60 };
 
@@ -100,5 +100,18 @@ describe("job specification", () => {
     const onGpu = jobSpecSchema.parse({ ...least, isolation: "sandboxed", resources: { gpus: { count: 1 } } });
     expect(unavailableFeatures(onGpu)).toEqual(["isolation: sandboxed with GPUs"]);
     expect(unavailableFeatures(jobSpecSchema.parse({ ...least, isolation: "sandboxed" }))).toEqual([]);
+    const saved = { ...least, isolation: "sandboxed", checkpoint: { transparent: true } } as const;
+    expect(unavailableFeatures(jobSpecSchema.parse(saved))).toEqual([]);
+    expect(featuresOf(jobSpecSchema.parse(saved))).toEqual(["sandboxed", "transparent"]);
+    const odd = { failover: "exclusive", fromCheckpoint: { job: "job-a" }, secrets: { A: "b" }, standby: "mirror" };
+    expect(unavailableFeatures(jobSpecSchema.parse({ ...saved, ...odd, isolation: "standard" }))).toEqual(
+      expect.arrayContaining([
+        "checkpoint: transparent without isolation: sandboxed",
+        "checkpoint: transparent with failover: exclusive",
+        "checkpoint: transparent with standby: mirror",
+        "checkpoint: transparent with fromCheckpoint",
+        "checkpoint: transparent with secrets",
+      ]),
+    );
   });
 });

@@ -135,6 +135,8 @@ export const jobSpecSchema = z
       .strictObject({
         intervalS: z.number().int().min(1).max(DAY_S).default(30),
         keep: z.number().int().min(1).max(10).default(3),
+        /** For programs that cannot save themselves: every interval the worker stops the sandbox, saves its memory and files, and lets it go on. */
+        transparent: z.boolean().optional(),
       })
       .prefault({}),
     /** Begin from a committed checkpoint of another job of the same account: that `seq`, or its newest. */
@@ -206,8 +208,21 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
     // gVisor with a network needs the machine's own network stack, with a GPU the machine's own driver: neither is the wall that was asked for.
     [spec.isolation === "sandboxed" && spec.network === "egress", "isolation: sandboxed with network: egress"],
     [spec.isolation === "sandboxed" && spec.resources.gpus.count > 0, "isolation: sandboxed with GPUs"],
+    ...unavailableTransparent(spec),
   ];
   return named.filter(([present]) => present).map(([, feature]) => feature);
+}
+
+/** Memory is saved and restored by gVisor, which pauses nothing outside of it: what is not listed here was tried, the rest was not. */
+function unavailableTransparent(spec: JobSpec): readonly [boolean, string][] {
+  const asked = spec.checkpoint.transparent === true;
+  return [
+    [asked && spec.isolation !== "sandboxed", "checkpoint: transparent without isolation: sandboxed"],
+    [asked && spec.failover === "exclusive", "checkpoint: transparent with failover: exclusive"],
+    [asked && spec.standby === "mirror", "checkpoint: transparent with standby: mirror"],
+    [asked && spec.fromCheckpoint !== undefined, "checkpoint: transparent with fromCheckpoint"],
+    [asked && Object.keys(spec.secrets).length > 0, "checkpoint: transparent with secrets"],
+  ];
 }
 
 /** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings` and `direct`, which no job needs, are messages. */
@@ -220,6 +235,7 @@ export const WORKER_FEATURES = [
   "earnings",
   "proofs",
   "direct",
+  "transparent",
 ] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 
@@ -230,6 +246,22 @@ export function featuresOf(spec: JobSpec): readonly WorkerFeature[] {
     [spec.network === "egress", "egress"],
     [Object.keys(spec.secrets).length > 0 || spec.registryAuth !== undefined, "secrets"],
     [uploadedImage(spec.image) !== undefined, "image-upload"],
+    [spec.checkpoint.transparent === true, "transparent"],
   ];
   return needed.filter(([present]) => present).map(([, feature]) => feature);
+}
+
+const CLASS_PREFIX = "transparent-checkpoint:";
+export type TransparentFeature = `${typeof CLASS_PREFIX}${string}`;
+export type OfferedFeature = WorkerFeature | TransparentFeature;
+
+/** The feature of a worker that restores what workers of the same class have saved: the same gVisor on processors that can do the same. */
+export function transparentFeature(memoryClass: string): TransparentFeature {
+  return `${CLASS_PREFIX}${memoryClass}`;
+}
+
+/** Which class a worker with these features belongs to; undefined where it takes no transparent checkpoints. */
+export function transparentClassOf(features: Iterable<string>): string | undefined {
+  for (const feature of features) if (feature.startsWith(CLASS_PREFIX)) return feature.slice(CLASS_PREFIX.length);
+  return undefined;
 }

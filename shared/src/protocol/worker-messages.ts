@@ -113,6 +113,8 @@ export const runSpecSchema = z.strictObject({
   // What follows is left out where it is the default, and sent only to workers that offer the feature of its name: older ones know none of it.
   isolation: z.literal("sandboxed").optional(),
   network: z.literal("egress").optional(),
+  /** The worker saves the sandbox's memory at every checkpoint interval; the job is told nothing of checkpoints. */
+  transparent: z.literal(true).optional(),
   /** Names of files under /run/secrets; their content comes sealed, beside the run. */
   secretNames: z.array(z.string()).optional(),
   /** Registry credentials come sealed, beside the run. */

@@ -5,7 +5,7 @@ import type { Money } from "@qubix/shared/domain";
 import { currencySchema, parseImageRef, REGISTRIES_ALLOWED_DEFAULT, regionSchema } from "@qubix/shared/protocol";
 import { LOG_LEVELS } from "@qubix/shared/runtime";
 import { parseQuietHours } from "./owner/quiet-hours.ts";
-import { SANDBOX_RUNTIME_DEFAULT } from "../runner/host-config.ts";
+import { MEMORY_RUNTIME_DEFAULT, SANDBOX_RUNTIME_DEFAULT } from "../runner/host-config.ts";
 import { DNS_DEFAULT } from "../runner/network/host-network.ts";
 import { isPublicAddress } from "../runner/network/ranges.ts";
 
@@ -99,6 +99,8 @@ export const startConfigSchema = z.object({
   dockerSocket: z.string().min(1).default("/var/run/docker.sock"),
   /** The Engine's name for gVisor. */
   sandboxRuntime: z.string().min(1).default(SANDBOX_RUNTIME_DEFAULT),
+  /** Its name for the runtime that can also restore a sandbox from its memory. */
+  memoryRuntime: z.string().min(1).default(MEMORY_RUNTIME_DEFAULT),
   /** The program that proves GPUs, where it is not in one of its usual places. */
   gpuProofProgram: z.string().min(1).optional(),
   json: z.stringbool().or(z.boolean()).default(false),

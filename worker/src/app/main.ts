@@ -37,6 +37,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--no-egress", "only jobs without a network are to be taken")
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
     .option("--sandbox-runtime <name>", "the Engine's name for gVisor, which sandboxed jobs run under (runsc)")
+    .option("--memory-runtime <name>", "its name for gVisor with transparent checkpoints (qubix-runsc)")
     .option("--config <file>", "settings as JSON; flags and QUBIX_* variables win")
     .option("--json", "print one line of JSON")
     .addHelpText("after", "\nExit code 1 when something that is needed fails; warnings do not count.")
@@ -85,6 +86,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--dns <address>", "a public resolver for jobs with a network (9.9.9.9, 1.1.1.1); repeatable", collect)
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
     .option("--sandbox-runtime <name>", "the Engine's name for gVisor, which sandboxed jobs run under (runsc)")
+    .option("--memory-runtime <name>", "its name for gVisor with transparent checkpoints (qubix-runsc)")
     .option(
       "--gpu-proof-program <path>",
       "the program that proves GPUs (qubix-gpu-proof, as built or beside the agent)",

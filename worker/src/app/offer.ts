@@ -1,6 +1,6 @@
 // What the worker offers now: put together from what the machine has, what its owner says and what its own checks found, anew whenever one of them changes.
 import type { Money } from "@qubix/shared/domain";
-import type { Gpu, Hardware, SealingKey, WorkerFeature, WorkerOffer } from "@qubix/shared/protocol";
+import type { Gpu, Hardware, SealingKey, OfferedFeature, WorkerOffer } from "@qubix/shared/protocol";
 import type { Machine } from "../machine/machine.ts";
 import type { GpuDetection } from "../gpu/nvidia-smi.ts";
 
@@ -35,7 +35,7 @@ export interface OfferParts {
   /** Containers cannot be given GPUs safely here: none is offered. */
   readonly gpusUnsafe?: boolean | undefined;
   /** Each only while its own check passes. */
-  readonly features: ReadonlySet<WorkerFeature>;
+  readonly features: ReadonlySet<OfferedFeature>;
   readonly hardware?: Hardware | undefined;
   readonly sealingKey?: SealingKey | undefined;
   /** Where other workers can connect now, for checkpoints. */

@@ -11,6 +11,7 @@ import {
   containerOptions,
   LABEL_SLOT,
   LABEL_WORKER,
+  MEMORY_RUNTIME_DEFAULT,
   SANDBOX_RUNTIME_DEFAULT,
 } from "./host-config.ts";
 import { lookAtImage } from "./image-facts.ts";
@@ -32,7 +33,10 @@ export interface ContainerView {
 export type EndedView = ContainerView & Ended;
 
 /** `image`: what to create from, where it is not what the run calls it. */
-export type ContainerOrder = Omit<ContainerInput, "workerId" | "containerName" | "image" | "sandboxRuntime"> & {
+export type ContainerOrder = Omit<
+  ContainerInput,
+  "workerId" | "containerName" | "image" | "sandboxRuntime" | "memoryRuntime"
+> & {
   readonly image?: string | undefined;
 };
 
@@ -56,6 +60,8 @@ export interface Containers {
   /** The slots for which this worker has containers. */
   list(): Promise<readonly SlotId[]>;
   stats(slotId: SlotId): Promise<ContainerStats | undefined>;
+  /** The sandbox of a running container that can be saved: the Engine's name for it, and the process. */
+  sandboxOf(slotId: SlotId): Promise<{ readonly id: string; readonly pid: number } | undefined>;
 }
 
 export interface ContainerStats {
@@ -71,6 +77,7 @@ export function createContainers(
   engine: Engine,
   workerId: string,
   sandboxRuntime: string = SANDBOX_RUNTIME_DEFAULT,
+  memoryRuntime: string = MEMORY_RUNTIME_DEFAULT,
 ): Containers {
   const { docker } = engine;
   const nameOf = (slotId: SlotId) => `qubix-${workerId}-${slotFileName(slotId)}`;
@@ -89,7 +96,8 @@ export function createContainers(
   async function sandboxedId(slotId: SlotId): Promise<string | undefined> {
     try {
       const info = await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect());
-      return info.HostConfig.Runtime === sandboxRuntime ? info.Id : undefined;
+      const runtime = info.HostConfig.Runtime;
+      return runtime === sandboxRuntime || runtime === memoryRuntime ? info.Id : undefined;
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -103,7 +111,14 @@ export function createContainers(
       const [there, image] = await Promise.all([inspect(slotId), lookAtImage(engine, input.image ?? input.run.image)]);
       if (there !== undefined) return { kind: "created", id: there.id };
       if ("kind" in image) return image;
-      const options = containerOptions({ ...input, workerId, containerName: nameOf(slotId), image, sandboxRuntime });
+      const options = containerOptions({
+        ...input,
+        workerId,
+        containerName: nameOf(slotId),
+        image,
+        sandboxRuntime,
+        memoryRuntime,
+      });
       await makeImageVolumes(options.HostConfig.Mounts, input.folders.disk);
       try {
         const made = await engine.call("create the container", CHANGE_TIMEOUT_MS, () =>
@@ -179,6 +194,12 @@ export function createContainers(
         docker.listContainers({ all: true, filters: { label: [`${LABEL_WORKER}=${workerId}`] } }),
       );
       return found.flatMap((container) => container.Labels[LABEL_SLOT] ?? []);
+    },
+    async sandboxOf(slotId) {
+      const info = await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect());
+      return info.State.Running && info.HostConfig.Runtime === memoryRuntime
+        ? { id: info.Id, pid: info.State.Pid }
+        : undefined;
     },
     async stats(slotId) {
       try {
