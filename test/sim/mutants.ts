@@ -31,8 +31,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: "orchestrator/src/core/attempts.ts",
-        find: "return attempt.epoch === job.epoch && isActiveAttempt(attempt);",
-        replace: "return attempt.epoch <= job.epoch;",
+        find: "return attempt.epoch === epochOf(job, attempt.replica) && isActiveAttempt(attempt);",
+        replace: "return attempt.epoch <= epochOf(job, attempt.replica);",
       },
     ],
   },

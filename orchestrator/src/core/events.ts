@@ -119,6 +119,8 @@ export type CoreEvent =
       readonly workerId: WorkerId;
       readonly sessionId: SessionId;
       readonly message: WorkerMessage;
+      /** Of the files of the tree that it brings, where the gateway read their sums: equal for equal files, however they are packed. */
+      readonly contentSum?: string;
     }
   /** Something of this job was not stored, as its worker is told too: the account's bytes or the disk are used up. */
   | {
@@ -213,6 +215,6 @@ export interface StepResult {
 
 /** What the simulator and metrics count: things that should happen and be rare, or never be zero in a test. */
 export type Incident = {
-  readonly kind: "promotion" | "failover" | "undo" | "stale_refused";
+  readonly kind: "promotion" | "failover" | "undo" | "stale_refused" | "disagreement";
   readonly attempt: AttemptRef;
 };

@@ -16,7 +16,13 @@ import { fire, jobOf, patchJob, send } from "./tables.ts";
 import { onHeard, onOffer } from "./workers.ts";
 
 /** Messages of older sessions, or before the session's hello, are dropped. */
-export function onMessage(state: CoreState, machine: Machine, sessionId: SessionId, message: WorkerMessage): void {
+export function onMessage(
+  state: CoreState,
+  machine: Machine,
+  sessionId: SessionId,
+  message: WorkerMessage,
+  contentSum?: string,
+): void {
   if (machine.worker.sessionId !== sessionId) return;
   if (message.kind === "hello") return onHello(state, machine, sessionId, message);
   if (machine.greeted !== sessionId) return;
@@ -33,7 +39,7 @@ export function onMessage(state: CoreState, machine: Machine, sessionId: Session
     case "exited":
       return onExited(state, machine, message);
     case "ended":
-      return onEnded(state, machine, message);
+      return onEnded(state, machine, message, contentSum);
     case "checkpoint":
       return onCheckpoint(state, machine, message);
     case "log":

@@ -147,7 +147,7 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
     if (tree === null || (message.kind !== "checkpoint" && message.kind !== "ended")) return pass(message, () => {});
     try {
       const proof = await proveTree(ports, workerId, message, tree);
-      if (proof.kind === "pass") pass(proof.message, proof.settle);
+      if (proof.kind === "pass") pass(proof.message, proof.settle, proof.contentSum);
       else answer({ kind: "refused", re: message.msg, code: proof.code, message: proof.message });
     } catch (error) {
       logger.error({ event: "tree_not_proven", workerId, sessionId, err: error }, "disconnected");
@@ -156,10 +156,11 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
   };
 
   /** Hands a message to the core, whose own answer comes as an effect. Only what went wrong is answered here. */
-  const pass = (message: WorkerMessage, settle: (accepted: boolean) => void): void => {
+  const pass = (message: WorkerMessage, settle: (accepted: boolean) => void, contentSum?: string): void => {
     if (detached) return settle(false);
+    const sum = contentSum === undefined ? {} : { contentSum };
     writer
-      .submit({ kind: "worker.message", workerId, sessionId, message })
+      .submit({ kind: "worker.message", workerId, sessionId, message, ...sum })
       .then((reply) => settle(reply.kind !== "refused"))
       .catch((error: unknown) => {
         settle(false);

@@ -2,12 +2,18 @@
 import type { AccountId, WorkerId } from "@qubix/shared/domain";
 import { checkpointText, OUTPUT_BYTES_PER_JOB_MAX, type TreeRef, type WorkerMessage } from "@qubix/shared/protocol";
 import type { TreeVerdict } from "../checkpoints/index.ts";
+import { contentSum } from "./content-sum.ts";
 import type { SessionPorts } from "./port.ts";
 import { verifySignature } from "./signatures.ts";
 
 /** A message with its tree proven, to be passed on; `settle` is called when the core has answered. */
 export type Proof =
-  | { readonly kind: "pass"; readonly message: WorkerMessage; readonly settle: (accepted: boolean) => void }
+  | {
+      readonly kind: "pass";
+      readonly message: WorkerMessage;
+      readonly settle: (accepted: boolean) => void;
+      readonly contentSum?: string | undefined;
+    }
   | { readonly kind: "refused"; readonly code: string; readonly message: string };
 
 /** The tree a message brings, if any. */
@@ -42,7 +48,7 @@ export async function proveTree(
   }
   const settle = (accepted: boolean) => chunks.settleTree(owner, jobId, tree.manifestCid, accepted);
   const verdict = await admit(chunks, owner, message, tree);
-  if (verdict.kind === "ok") return { kind: "pass", message, settle };
+  if (verdict.kind === "ok") return { kind: "pass", message, settle, contentSum: contentSum(verdict.manifest) };
   settle(false);
   if (message.kind === "checkpoint") return verdict;
   return { kind: "pass", message: withoutOutputs(message, verdict), settle: () => {} };

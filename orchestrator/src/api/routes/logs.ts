@@ -84,6 +84,7 @@ async function stream(
 function logLine(row: StoredLog): string {
   const line: LogLine = {
     epoch: row.epoch,
+    ...(row.replica === 0 ? {} : { replica: row.replica }),
     stream: row.stream,
     offset: row.offset,
     time: row.time,
