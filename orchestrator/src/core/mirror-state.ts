@@ -72,7 +72,7 @@ export function openRuns(job: JobRecord): readonly MirrorRun[] {
   const { mirror } = job;
   if (mirror === undefined) return [];
   const wanted: readonly MirrorRun[] = mirror.thirdAfter === null ? [0, 1] : [2];
-  const open = wanted.filter((run) => resultOf(job, run) === undefined && mirror.active[replicaOf(run)] === false);
+  const open = wanted.filter((run) => resultOf(job, run) === undefined && !mirror.active[replicaOf(run)]);
   return open.toSorted((a, b) => savedAtMs(job, b) - savedAtMs(job, a) || a - b);
 }
 

@@ -1,7 +1,7 @@
 import type { WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import type { AttemptRecord } from "./model.ts";
-import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
+import { Network, offerOf, refOf, type specOf, treeOf } from "./testing/kit.ts";
 
 const USD = (amount: bigint) => ({ amount, currency: "USD" as const });
 const RIGHT = treeOf("right");
@@ -248,14 +248,14 @@ describe("when one of the two is lost", () => {
   });
 
   test("and then the other too, the job waits, and both replicas come back from checkpoints of their own", () => {
-    const { net, id, of, save, first, second } = running60();
+    const { net, id, of, save, first, second, third } = running60();
     save(0, 1, 30_000);
     save(1, 1, 50_000);
     const offers = [first, second].map((worker) => net.state.rows.workers.get(worker)?.offer ?? offerOf());
     net.do({
       kind: "worker.drain",
       actor: { accountId: "acc-admin" as never, role: "admin" },
-      workerId: [...net.beating.keys()][2] as WorkerId,
+      workerId: third,
       draining: true,
     });
     net.silence(first);
