@@ -98,6 +98,36 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: "a mirror job's first result is accepted alone",
+    patches: [
+      {
+        file: "orchestrator/src/core/mirror-results.ts",
+        find: "if (agreeing.length > 1)",
+        replace: "if (!hasActiveReplica(noted) || agreeing.length > 1)",
+      },
+    ],
+  },
+  {
+    name: "two runs of a mirror job may come to one provider",
+    patches: [
+      {
+        file: "orchestrator/src/core/mirror.ts",
+        find: "if (others.has(machine.worker.providerId)) return true;",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "an outvoted run is paid",
+    patches: [
+      {
+        file: "orchestrator/src/core/mirror-results.ts",
+        find: "{ ...attempt, creditedMs: 0, isRefused: true }",
+        replace: "{ ...attempt, isRefused: true }",
+      },
+    ],
+  },
 ];
 
 const PACKAGES = ["shared", "contracts-bridge", "orchestrator", "worker"];
