@@ -3,7 +3,7 @@ import type { AccountId, Epoch, WorkerId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { isActiveAttempt, requestOf } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
-import { hasActiveReplica, mirrorOf, openRuns, replicaOf, resultOf, runOf } from "./mirror-state.ts";
+import { mirrorOf, openRuns, replicaOf, resultOf, runOf } from "./mirror-state.ts";
 import type { Allocation, AttemptRecord, JobRecord, MirrorRun, MirrorState } from "./model.ts";
 import { pickGpus } from "./resources.ts";
 import type { CoreState } from "./state.ts";
@@ -49,13 +49,24 @@ export function activeAttempts(state: CoreState, job: JobRecord): readonly Attem
   return attemptsOf(state, job.id).filter(isActiveAttempt);
 }
 
-/** The attempt that stands for the whole job where one has to: that of replica 0, or of replica 1 while only that one is at work. */
-export function leadingAttempt(job: JobRecord, attempts: readonly AttemptRecord[]): AttemptRecord | undefined {
-  const newest = (replica: number): AttemptRecord | undefined =>
-    attempts.findLast((attempt) => attempt.replica === replica);
-  const [first, second] = [newest(0), newest(1)];
-  const isAlone = second !== undefined && isActiveAttempt(second) && (first === undefined || !isActiveAttempt(first));
-  return isAlone && hasActiveReplica(job) ? second : first;
+/** The attempt that stands for the whole job where one has to: replica 0's, unless only replica 1 is at work, or is further on. */
+export function leadingAttempt(attempts: readonly AttemptRecord[]): AttemptRecord | undefined {
+  const [first, second] = [0, 1].map((replica) => attempts.findLast((attempt) => attempt.replica === replica));
+  return second !== undefined && (first === undefined || standing(second) > standing(first)) ? second : first;
+}
+
+function standing(attempt: AttemptRecord): number {
+  if (!isActiveAttempt(attempt)) return 0;
+  return hasStarted(attempt) ? 2 : 1;
+}
+
+function hasStarted({ phase }: AttemptRecord): boolean {
+  return phase === "running" || phase === "exited";
+}
+
+/** Whatever becomes of one, the other goes on. */
+export function bothWork(attempts: readonly AttemptRecord[]): boolean {
+  return attempts.filter((attempt) => isActiveAttempt(attempt) && hasStarted(attempt)).length > 1;
 }
 
 // ── Placing ──

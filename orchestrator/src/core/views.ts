@@ -3,7 +3,7 @@ import type { Currency } from "@qubix/shared/domain";
 import { type JobView, showSealed, toWireMoney } from "@qubix/shared/protocol";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { isActiveAttempt } from "./indexes.ts";
-import { leadingAttempt } from "./mirror.ts";
+import { bothWork, leadingAttempt } from "./mirror.ts";
 import { mirrorView } from "./mirror-views.ts";
 import { behind } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
@@ -20,7 +20,7 @@ export interface JobRows {
 export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs: number) => string): JobView {
   const { job, attempts, standbys } = rows;
   const { currency } = job;
-  const current = leadingAttempt(job, attempts);
+  const current = leadingAttempt(attempts);
   const mirror = mirrorView(state, job, attempts);
   const checkpoint = job.checkpoints.at(-1);
   const standby = standbys.find(({ id }) => id === job.standbyId);
@@ -34,7 +34,7 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     spec: specView(job),
     imageDigest: job.imageDigest,
     fromCheckpoint: job.fromCheckpoint,
-    epoch: job.epoch,
+    epoch: current?.epoch ?? job.epoch,
     workerId: current?.workerId ?? null,
     progress: progressOf(state, job, current),
     retriesUsed: job.retriesUsed,
@@ -53,7 +53,10 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
             shipMs: checkpoint.shipMs ?? null,
           },
     checkpointIntervalS: job.checkpointIntervalS ?? job.spec.checkpoint.intervalS,
-    workAtRiskMs: atRiskMs(state, job, current),
+    workAtRiskMs:
+      state === null || current === undefined || !isActiveAttempt(current) || bothWork(attempts)
+        ? 0
+        : workAtRiskMs(state, job, current),
     standby: standby === undefined ? null : standbyView(job, standby, state?.nowMs ?? standby.reservedAtMs),
     ...(mirror === undefined ? {} : { mirror }),
     attempts: attempts.map((attempt) => attemptView(attempt, currency)),
@@ -64,12 +67,6 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     startedAt: job.startedAtMs === null ? null : wallOf(job.startedAtMs),
     endedAt: job.endedAtMs === null ? null : wallOf(job.endedAtMs),
   };
-}
-
-/** None where the other replica goes on whatever becomes of this one. */
-function atRiskMs(state: CoreState | null, job: JobRecord, current: AttemptRecord | undefined): number {
-  if (state === null || current === undefined || !isActiveAttempt(current)) return 0;
-  return job.mirror?.active.every(Boolean) === true ? 0 : workAtRiskMs(state, job, current);
 }
 
 /** Of the running attempt, else of the newest checkpoint; `null` for a job that does not tell. */
