@@ -7,7 +7,7 @@ import { mirrorOf, openRuns, replicaOf, resultOf, runOf } from "./mirror-state.t
 import type { Allocation, AttemptRecord, JobRecord, MirrorRun, MirrorState } from "./model.ts";
 import { pickGpus } from "./resources.ts";
 import type { CoreState } from "./state.ts";
-import { attemptsOf, emitJob, patchJob } from "./tables.ts";
+import { attemptsOf, emitJob, markLog, patchJob } from "./tables.ts";
 
 interface Taken {
   readonly machine: Machine;
@@ -116,6 +116,12 @@ export function reportReplicaLost(
 ): void {
   const { replica, epoch, workerId } = gone;
   const others = activeAttempts(state, job).map((attempt): WorkerId => attempt.workerId);
+  const from = what.fromSeq === 0 ? "the beginning" : `checkpoint ${what.fromSeq}`;
+  markLog(
+    state,
+    job,
+    `-- replica ${replica} is gone with attempt ${epoch} (${what.why}), to go on from ${from}; the other works on --`,
+  );
   emitJob(state, job, "replica_lost", { replica, epoch, workerId, ...what, worksOn: others }, gone);
 }
 

@@ -377,6 +377,8 @@ export const logsQuerySchema = z.object({
   after: z.string().max(100).optional(),
   /** Go on until the job has ended. */
   follow: z.stringbool().default(false),
+  /** Only this replica's lines (0 or 1), of a mirror job; markers always. Without it both come as they were written. */
+  replica: z.coerce.number().int().min(0).max(1).optional(),
 });
 /** `GET /v1/jobs/{id}/events`; `after` is the `seq` of the last one read. */
 export const jobEventsQuerySchema = pageQuerySchema.extend({ after: z.coerce.number().int().min(0).optional() });
