@@ -1,6 +1,7 @@
 // Mirror jobs in the virtual world: some workers forge what they compute, some jobs give something else on every machine; and what must hold of their ends.
-import { type AttemptRecord, checkpointsOf, type JobRecord, runOf } from "@qubix/orchestrator/core";
+import { type AttemptRecord, checkpointsOf, type JobRecord, runOf, type TreeContent } from "@qubix/orchestrator/core";
 import type { WorkerId } from "@qubix/shared/domain";
+import type { WorkerMessage } from "@qubix/shared/protocol";
 import { check } from "./monitor.ts";
 import type { Program, ProgramState } from "./programs.ts";
 import { createRng, mix, mixText, type Rng } from "./random.ts";
@@ -65,7 +66,15 @@ export function reckonMirror(job: JobRecord, attempts: readonly AttemptRecord[])
   }
   const refused = attempts.filter(({ isRefused }) => isRefused).map((attempt) => runOf(job, attempt));
   check(new Set(refused).size <= 1, () => `two runs of ${job.id} are refused`);
+  // Equal progress is an equal state here, whoever computed it.
+  check(mirror.compared.different === 0, () => `equal checkpoints of ${job.id} were found to differ`);
   check(checkpointsOf(job, 1).length === 0, () => `${job.id} has ended and keeps its second replica's checkpoints`);
+}
+
+/** What the gateway reads of a tree: here its name says all. */
+export function contentIn(message: WorkerMessage): { readonly content?: TreeContent } {
+  if (message.kind !== "checkpoint") return {};
+  return { content: { shape: "whole", sum: message.tree.manifestCid } };
 }
 
 /** Runs are metered side by side, each as if it were alone. */

@@ -9,10 +9,10 @@ import { endJob } from "./job-end.ts";
 import { leaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { credit } from "./metering.ts";
-import { acceptResult } from "./mirror-results.ts";
+import { acceptResult, compareCheckpoint } from "./mirror-results.ts";
 import { checkpointsOf, epochOf, hasActiveReplica, replicaIn, withCheckpoints } from "./mirror-state.ts";
 import { activeAttempts } from "./mirror.ts";
-import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
+import type { AttemptRecord, CheckpointRecord, JobRecord, TreeContent } from "./model.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { fetchedSeq, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
@@ -141,13 +141,8 @@ export function onExited(state: CoreState, machine: Machine, message: Message<"e
   emitJob(state, finishing, "exited", { epoch, ...replicaIn(finishing, exited), ranMs: message.ranMs }, exited);
 }
 
-/** `contentSum`: over the files of its outputs, where the gateway read them; see {@link MirrorResult}. */
-export function onEnded(
-  state: CoreState,
-  machine: Machine,
-  message: Message<"ended">,
-  contentSum: string | null = null,
-): void {
+/** `content`: of its outputs, where the gateway read them. */
+export function onEnded(state: CoreState, machine: Machine, message: Message<"ended">, content?: TreeContent): void {
   const current = currentOf(state, machine, message.attempt);
   if (current === undefined) {
     if (endedBefore(state, machine, message.attempt)) return ack(state, machine, message);
@@ -161,7 +156,7 @@ export function onEnded(
   const phase = fire(state, attemptTable, attempt.phase, "ended") ?? attempt.phase;
   const lease = leaseEnd(state, attempt.lease, "returned");
   const ended = closeAttempt(state, attempt, { phase, lease, outcome, committed: true });
-  follow(state, jobOf(state, attempt.jobId), ended, outcome, contentSum);
+  follow(state, jobOf(state, attempt.jobId), ended, outcome, content?.sum ?? null);
 }
 
 function endedBefore(state: CoreState, machine: Machine, ref: AttemptRef): boolean {
@@ -233,7 +228,13 @@ const FAILURE_TEXT: {
 
 // ── Checkpoints ──
 
-export function onCheckpoint(state: CoreState, machine: Machine, message: Message<"checkpoint">): void {
+/** `content`: of its tree, where the gateway read it. */
+export function onCheckpoint(
+  state: CoreState,
+  machine: Machine,
+  message: Message<"checkpoint">,
+  content?: TreeContent,
+): void {
   if (committedBefore(state, machine, message)) return ack(state, machine, message);
   const current = currentOf(state, machine, message.attempt);
   if (current === undefined) return refuseStale(state, machine, message, message.attempt);
@@ -243,7 +244,7 @@ export function onCheckpoint(state: CoreState, machine: Machine, message: Messag
   }
   ack(state, machine, message);
   const credited = credit(state, ...creditArgs(markStarted(state, current, current.attempt.fromSeq), message.ranMs));
-  commitCheckpoint(state, machine, credited, message);
+  commitCheckpoint(state, machine, credited, message, content);
 }
 
 function creditArgs({ job, attempt }: Current, ranMs: number): [JobRecord, AttemptRecord, number] {
@@ -255,6 +256,7 @@ function commitCheckpoint(
   machine: Machine,
   { job, attempt }: Current,
   message: Message<"checkpoint">,
+  content?: TreeContent,
 ): void {
   const checkpoint: CheckpointRecord = {
     jobId: job.id,
@@ -267,6 +269,7 @@ function commitCheckpoint(
     progress: message.progress,
     signature: message.signature,
     ...(message.shipMs === undefined ? {} : { shipMs: message.shipMs }),
+    ...(content === undefined || job.mirror === undefined ? {} : { content }),
     committedAtMs: state.nowMs,
   };
   const all = [...checkpointsOf(job, attempt.replica), checkpoint];
@@ -288,6 +291,7 @@ function commitCheckpoint(
   const shipMs = checkpoint.shipMs ?? null;
   const of = { epoch, ...replicaIn(saved, attempt) };
   emitJob(state, saved, "checkpoint", { seq, ...of, ranMs, progress, bytes, bytesMoved, shipMs }, attempt);
+  if (saved.mirror !== undefined) compareCheckpoint(state, saved, attempt, checkpoint);
   if (attempt.replica !== 0) return;
   const spaced = noteInterval(state, saved, attempt, checkpoint, message.intervalS);
   sendStandbyCheckpoint(state, spaced);

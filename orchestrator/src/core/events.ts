@@ -28,6 +28,7 @@ import type {
   EnrolmentRecord,
   JobRecord,
   TransferRecord,
+  TreeContent,
   UploadRecord,
   WorkerRecord,
 } from "./model.ts";
@@ -119,8 +120,8 @@ export type CoreEvent =
       readonly workerId: WorkerId;
       readonly sessionId: SessionId;
       readonly message: WorkerMessage;
-      /** Of the files of the tree that it brings, where the gateway read their sums: equal for equal files, however they are packed. */
-      readonly contentSum?: string;
+      /** Of the tree that it brings, where the gateway read it. */
+      readonly content?: TreeContent;
     }
   /** Something of this job was not stored, as its worker is told too: the account's bytes or the disk are used up. */
   | {

@@ -4,7 +4,7 @@ import { assert } from "@qubix/shared/runtime";
 import { endByIntent, requeue } from "./failover.ts";
 import { endJob } from "./job-end.ts";
 import { checkpointsOf, hasActiveReplica, mirrorOf, replicaOf, resultText, runOf, sameResult } from "./mirror-state.ts";
-import type { AttemptRecord, JobRecord, MirrorResult } from "./model.ts";
+import type { AttemptRecord, CheckpointRecord, JobRecord, MirrorResult } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, effect, emit, emitJob, noteIncident, patchJob, put, refOf } from "./tables.ts";
 
@@ -131,6 +131,31 @@ function withChainOfThird(state: CoreState, job: JobRecord): JobRecord {
     checkpoints: checkpointsOf(job, 1),
     mirror: { ...mirrorOf(job), checkpoints: [] },
   });
+}
+
+/**
+ * Beside the other replica's checkpoint of the same progress, cut in the same places. A difference decides nothing: a checkpoint may hold times or addresses that
+ * no result depends on, and the progress may have been read a moment later than the files. It is told once, because it is often the first sign.
+ */
+export function compareCheckpoint(
+  state: CoreState,
+  job: JobRecord,
+  attempt: AttemptRecord,
+  { seq, progress, content }: CheckpointRecord,
+): void {
+  if (progress === null || content === undefined) return;
+  const others = checkpointsOf(job, 1 - attempt.replica);
+  const other = others.findLast((one) => one.progress === progress && one.content?.shape === content.shape);
+  if (other === undefined) return;
+  const mirror = mirrorOf(job);
+  const isSame = other.content?.sum === content.sum;
+  const { same, different } = mirror.compared;
+  const compared = isSame ? { same: same + 1, different } : { same, different: different + 1 };
+  const isFirst = (isSame ? same : different) === 0;
+  const noted = patchJob(state, job, { mirror: { ...mirror, compared } });
+  const seqs = attempt.replica === 0 ? [seq, other.seq] : [other.seq, seq];
+  if (isFirst)
+    emitJob(state, noted, isSame ? "mirror_checkpoints_agree" : "mirror_checkpoints_differ", { progress, seqs });
 }
 
 function collect(state: CoreState, job: JobRecord, trees: readonly TreeRef[]): void {

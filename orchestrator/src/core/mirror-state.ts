@@ -13,6 +13,7 @@ export const FIRST_MIRROR: MirrorState = {
   checkpoints: [],
   rateMax: [0n, 0n, 0n],
   gpuModel: null,
+  compared: { same: 0, different: 0 },
   verified: false,
 };
 

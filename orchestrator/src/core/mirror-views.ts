@@ -19,6 +19,8 @@ export function mirrorView(
   return {
     verified: mirror.verified,
     third: mirror.thirdAfter !== null,
+    checkpointsSame: mirror.compared.same,
+    checkpointsDifferent: mirror.compared.different,
     replicas: [0, 1].map((replica) => replicaView(state, job, replica, attempts)),
   };
 }

@@ -92,7 +92,7 @@ describe("a mirror job", () => {
       const outcome = { kind: "succeeded", outputs } as const;
       const message = { kind: "ended", msg: 9, attempt: refOf(of(replica)), ranMs: 1_000, outcome } as const;
       const sessionId = net.sessionOf(workerId);
-      net.do({ kind: "worker.message", workerId, sessionId, message, contentSum: "same" });
+      net.do({ kind: "worker.message", workerId, sessionId, message, content: { shape: "any", sum: "same" } });
       expect(attempt.jobId).toBe(id);
     }
     expect(net.job(id)).toMatchObject({ phase: "succeeded", outputs: RIGHT });
@@ -418,6 +418,42 @@ describe("a failure of the job's own", () => {
     succeed(1, 60_000);
     expect(net.job(id)).toMatchObject({ phase: "succeeded", outputs: RIGHT });
     expect(earned(0)).toBe(0n);
+  });
+});
+
+describe("checkpoints of both replicas", () => {
+  const { progress, tree } = { progress: 0.5, tree: treeOf("save") };
+  const commit = (
+    { net, of }: ReturnType<typeof running60>,
+    replica: number,
+    content: { shape: string; sum: string },
+  ) => {
+    const { workerId } = of(replica);
+    const attempt = refOf(of(replica));
+    const said = { seq: 1, parentSeq: 0, tree, ranMs: 1_000, progress, signature: "s" };
+    const message = { kind: "checkpoint", msg: 5 + replica, attempt, ...said } as const;
+    net.do({ kind: "worker.message", workerId, sessionId: net.sessionOf(workerId), message, content });
+  };
+
+  test.each([
+    ["are the same", { shape: "a", sum: "1" }, { same: 1, different: 0 }, "mirror_checkpoints_agree"],
+    [
+      "differ, which is told and decides nothing",
+      { shape: "a", sum: "2" },
+      { same: 0, different: 1 },
+      "mirror_checkpoints_differ",
+    ],
+    ["cannot be compared where they were cut elsewhere", { shape: "b", sum: "2" }, { same: 0, different: 0 }, null],
+  ])("of the same progress %s", (_name, content, compared, kind) => {
+    const made = running60();
+    commit(made, 0, { shape: "a", sum: "1" });
+    commit(made, 1, content);
+    const { net, id, succeed } = made;
+    expect(net.job(id).mirror?.compared).toEqual(compared);
+    expect(net.timeline(id).filter((one) => one.startsWith("mirror_checkpoints"))).toEqual(kind === null ? [] : [kind]);
+    succeed(0, 60_000);
+    succeed(1, 60_000);
+    expect(net.job(id).phase).toBe("succeeded");
   });
 });
 

@@ -121,7 +121,17 @@ export interface CheckpointRecord {
   readonly signature: string;
   /** How long it took until all of it was stored, by the worker's word; missing where none was said. */
   readonly shipMs?: number;
+  /** Of a mirror job's, to be compared with the other replica's; missing where it could not be told. */
+  readonly content?: TreeContent;
   readonly committedAtMs: number;
+}
+
+/** What a tree holds, to be compared. SHA-256, hexadecimal. */
+export interface TreeContent {
+  /** Over paths, sizes and, where a file has no sum of its own, where it was cut: sums of pieces can be compared only where that is equal. */
+  readonly shape: string;
+  /** Over paths, sizes and sums of all files, or of their pieces. */
+  readonly sum: string;
 }
 
 export interface CheckpointName {
@@ -157,7 +167,7 @@ export interface MirrorResult {
   readonly workerId: WorkerId;
   readonly providerId: AccountId;
   readonly outputs: TreeRef | null;
-  /** SHA-256 over path, size and SHA-256 of each file; null where there are no outputs or a file has no sum. */
+  /** {@link TreeContent.sum} of the outputs; null where there are none, or a file has no sum. */
   readonly sum: string | null;
   /** The job's own failure, with no retry left; null where it succeeded. */
   readonly failure: { readonly code: string; readonly exitCode: number | null; readonly message: string } | null;
@@ -178,6 +188,8 @@ export interface MirrorState {
   readonly rateMax: readonly [bigint, bigint, bigint];
   /** Of the first attempt's GPUs: all others run on the same; null without GPUs. */
   readonly gpuModel: string | null;
+  /** How often checkpoints of both replicas could be compared, and were equal or not. */
+  readonly compared: { readonly same: number; readonly different: number };
   /** Two runs agreed, and theirs is the job's end. */
   readonly verified: boolean;
 }

@@ -103,6 +103,9 @@ export const mirrorViewSchema = z.object({
   verified: z.boolean(),
   /** The two results differed, and replica 1 runs, or ran, once more from the beginning at a third provider. */
   third: z.boolean(),
+  /** How often checkpoints of both replicas, of the same progress, could be compared, and were equal or not. */
+  checkpointsSame: count,
+  checkpointsDifferent: count,
   replicas: z.array(replicaViewSchema),
 });
 export const standbyViewSchema = z.object({

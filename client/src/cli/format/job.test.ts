@@ -161,6 +161,8 @@ test("a mirror job's page shows both replicas, and whose work was refused", () =
     mirror: {
       verified: true,
       third: true,
+      checkpointsSame: 2,
+      checkpointsDifferent: 1,
       replicas: [
         { ...replica, replica: 0, workerId: "wrk-a", result: sum },
         { ...replica, replica: 1, epoch: 2, workerId: "wrk-c", checkpointSeq: 0, result: sum },
@@ -181,7 +183,9 @@ test("a mirror job's page shows both replicas, and whose work was refused", () =
     ],
   };
   const text = formatJob(job, NOW, plain);
-  expect(text).toContain("Mirror   verified: two providers came to the same result");
+  expect(text).toContain(
+    "Mirror   verified: two providers came to the same result; checkpoints compared: 2 equal, 1 different",
+  );
   expect(text).toContain("      0  ended      1  wrk-a       100%           2  0123456789ab…");
   expect(text).toContain("      1  ended      2  wrk-c       100%           -  0123456789ab…");
   expect(text).toMatch(/ 1 +1 +wrk-b +ended .*refused/);
@@ -204,5 +208,11 @@ test.each([
     { ...replica, replica: 0, result },
     { ...replica, replica: 1, result: null },
   ];
-  expect(formatJob({ ...QUEUED, phase: "running", mirror: { ...mirror, replicas } }, NOW, plain)).toContain(text);
+  expect(
+    formatJob(
+      { ...QUEUED, phase: "running", mirror: { ...mirror, checkpointsSame: 0, checkpointsDifferent: 0, replicas } },
+      NOW,
+      plain,
+    ),
+  ).toContain(text);
 });

@@ -11,6 +11,13 @@ const SUM_SHOWN = 12;
 
 /** Of a job's page: how the comparison stands. */
 export function mirrorText(mirror: Mirror): string {
+  const { checkpointsSame: same, checkpointsDifferent: different } = mirror;
+  if (same + different === 0) return stateText(mirror);
+  const which = different === 0 ? `${same} equal` : `${same} equal, ${different} different`;
+  return `${stateText(mirror)}; checkpoints compared: ${which}`;
+}
+
+function stateText(mirror: Mirror): string {
   if (mirror.verified) return "verified: two providers came to the same result";
   if (mirror.third) return "two results differed; a third provider computes it again from the beginning";
   const done = mirror.replicas.filter(({ result }) => result !== null).length;

@@ -102,6 +102,14 @@ test.each([
   [event(1, 0, "mirror_agreed", { result: SUM }), "two providers came to the same result: 0123456789ab…"],
   [event(1, 0, "mirror_disagreed", {}), "the results differ"],
   [
+    event(1, 0, "mirror_checkpoints_agree", { progress: 0.5, seqs: [2, 3] }),
+    "checkpoints of both replicas are equal at 50%",
+  ],
+  [
+    event(1, 0, "mirror_checkpoints_differ", { progress: 0.5, seqs: [2, 3] }),
+    "checkpoints of both replicas differ at 50%; the results will tell whether it matters",
+  ],
+  [
     event(1, 0, "work_refused", { workerId: "w", result: "exit_code 3", agreed: SUM }),
     "the work of w is not paid: its result exit_code 3 was outvoted by 0123456789ab…",
   ],

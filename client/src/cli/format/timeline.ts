@@ -2,7 +2,7 @@
 import type { EventView, WireMoney } from "@qubix/shared/protocol";
 import type { Colors } from "../session.ts";
 import { shortSum } from "./mirror.ts";
-import { formatBytes, formatDuration, formatMoney, formatRate, printable } from "./units.ts";
+import { formatBytes, formatDuration, formatMoney, formatProgress, formatRate, printable } from "./units.ts";
 
 /** Turns events of one job, in order, into lines. Keeps the time of the first, and the job's currency. */
 export interface TimelineFormatter {
@@ -85,6 +85,10 @@ class EventData {
   replica(): string {
     const replica = this.number("replica");
     return replica === undefined ? "" : ` of replica ${replica}`;
+  }
+
+  percent(key: string): string {
+    return formatProgress(this.number(key) ?? null);
   }
 
   duration(key: string, before: string): string {
@@ -177,6 +181,9 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   mirror_result: (data) =>
     `${RUN_NAMES[data.number("run") ?? -1] ?? "a"} result, of ${data.worker()}: ${shortSum(data.text("result") ?? "?")}`,
   mirror_agreed: (data) => `two providers came to the same result: ${shortSum(data.text("result") ?? "?")}`,
+  mirror_checkpoints_agree: (data) => `checkpoints of both replicas are equal at ${data.percent("progress")}`,
+  mirror_checkpoints_differ: (data) =>
+    `checkpoints of both replicas differ at ${data.percent("progress")}; the results will tell whether it matters`,
   mirror_disagreed: () => "the results differ",
   work_refused: (data) => {
     const [own, agreed] = [data.text("result"), data.text("agreed")].map((sum) => shortSum(sum ?? "?"));
@@ -247,6 +254,7 @@ const NOTABLE: readonly string[] = [
   "cancelled",
   "standby_unavailable",
   "mirror_unavailable",
+  "mirror_checkpoints_differ",
   "replica_lost",
   "storage_refused",
 ];

@@ -146,6 +146,7 @@ function aMirror(jobId: JobId, n: number): MirrorState {
     checkpoints: [],
     rateMax: [9_007_199_254_740_993n, 7n, 0n],
     gpuModel: "H200",
+    compared: { same: 1, different: 0 },
     verified: false,
   };
 }
