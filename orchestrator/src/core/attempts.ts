@@ -15,7 +15,7 @@ import { activeAttempts } from "./mirror.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord, TreeContent } from "./model.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
-import { fetchedSeq, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
+import { fetchedSeq, forgetStandbyFailure, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import {
   attemptsOf,
@@ -117,6 +117,7 @@ function markStarted(state: CoreState, { job, attempt }: Current, fromSeq: numbe
   const running = patchJob(state, job, { phase: jobPhase, startedAtMs: job.startedAtMs ?? state.nowMs });
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   armDuration(state, running, started);
+  if (running.mirror !== undefined) forgetStandbyFailure(state, running);
   const { epoch, workerId } = started;
   emitJob(state, running, "started", { epoch, ...replicaIn(running, started), workerId, fromSeq }, started);
   return { job: running, attempt: started };

@@ -13,7 +13,7 @@ import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
-import { consumeStandby, deferStandby, loseStandby } from "./standbys.ts";
+import { consumeStandby, deferStandby, loseStandby, noteStandbyFailure } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { workAtRiskMs } from "./work-at-risk.ts";
 import {
@@ -91,6 +91,8 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
   else countUp(state, "failovers");
   if (setback.budget === "failovers") noteIncident(state, "failover", refOf(gone));
   if (hasActiveReplica(next)) {
+    // Where it went wrong before it goes again only after a while: what fails at once must not use up the job while its other replica works.
+    if (job.troubledWorkers.includes(gone.workerId)) noteStandbyFailure(state, next);
     const fromSeq = newestCheckpoint(next, gone.replica)?.seq ?? 0;
     return reportReplicaLost(state, next, gone, { why: setback.why, workLostMs, fromSeq });
   }

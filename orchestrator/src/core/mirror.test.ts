@@ -281,6 +281,35 @@ describe("when one of the two is lost", () => {
     expect(net.job(id).phase).toBe("succeeded");
   });
 
+  test("a machine that fails again and again is tried less and less often while the other works", () => {
+    const net = new Network();
+    const consumer = net.account("consumer", 100n);
+    const good = net.worker(net.account("provider"), "good");
+    const bad = net.worker(net.account("provider"), "bad");
+    const id = net.submit(consumer, { standby: "mirror" });
+    const outcome = { kind: "worker_failed", code: "docker_error", message: "" } as const;
+    const newest = () => net.attempts(id).findLast((attempt) => attempt.replica === 1) as AttemptRecord;
+    const break1 = () => net.say(bad, { kind: "ended", attempt: refOf(newest()), ranMs: 0, outcome });
+    net.say(good, { kind: "started", attempt: refOf(net.attempts(id)[0] as AttemptRecord), fromSeq: 0 });
+    break1();
+    // Nobody else is there: it may have been an accident.
+    expect(newest()).toMatchObject({ epoch: 2, phase: "assigned" });
+    break1();
+    expect(newest()).toMatchObject({ epoch: 2, phase: "ended" });
+    net.pass(net.config.standbyRetryMs);
+    expect(newest()).toMatchObject({ epoch: 3, phase: "assigned" });
+    break1();
+    net.pass(net.config.standbyRetryMs);
+    expect(newest()).toMatchObject({ epoch: 3, phase: "ended" });
+    net.pass(net.config.standbyRetryMs);
+    expect(newest()).toMatchObject({ epoch: 4, phase: "assigned" });
+    // Then one of another provider is there, where nothing went wrong yet: it goes first.
+    break1();
+    const other = net.worker(net.account("provider"), "other");
+    net.pass(4 * net.config.standbyRetryMs);
+    expect(newest()).toMatchObject({ epoch: 5, workerId: other });
+  });
+
   test("more often than failoversMax, the job fails, and the other is fenced and paid to its checkpoint", () => {
     const { net, id, of, save, first } = running60({ failoversMax: 0 });
     save(0, 1, 50_000);
