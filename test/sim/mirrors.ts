@@ -74,7 +74,7 @@ export function reckonMirror(job: JobRecord, attempts: readonly AttemptRecord[])
 /** What the gateway reads of a tree: here its name says all. */
 export function contentIn(message: WorkerMessage): { readonly content?: TreeContent } {
   if (message.kind !== "checkpoint") return {};
-  return { content: { shape: "whole", sum: message.tree.manifestCid } };
+  return { content: { shape: "whole", sum: message.tree.manifestCid, isExact: true } };
 }
 
 /** Runs are metered side by side, each as if it were alone. */

@@ -37,6 +37,8 @@ describe("two providers that compute the same", () => {
     expect(both.workAtRiskMs).toBe(0);
     const job = await client.jobs.wait(id);
     expect([job.phase, job.mirror?.verified, job.mirror?.third]).toEqual(["succeeded", true, false]);
+    // Entries are named by their tick, so that only equal ones are laid beside each other.
+    expect(job.mirror?.checkpointsDifferent).toBe(0);
     expect(await outputOf(client, id, "result.txt")).toBe(counterResult(TICKS));
     const [first, second] = replicas(job);
     expect(first?.result).toMatch(/^[0-9a-f]{64}$/);
@@ -80,6 +82,18 @@ describe("two providers that compute the same", () => {
     );
     expect(settled(job).sum).toBe(settled(job).hold);
   });
+});
+
+it("the orchestrator dies: both replicas run on, and their results are compared when it is back", async () => {
+  const { client } = network.consumer;
+  const { id } = await client.jobs.create(counterJob(2 * TICKS, TICK_S, MIRROR));
+  await until(client, id, (job) => bothRun(job) && replicas(job).every((one) => one.checkpointSeq > 0));
+  await network.orchestrator().kill();
+  await network.restartOrchestrator();
+  const job = await client.jobs.wait(id);
+  expect([job.phase, job.mirror?.verified, job.failoversUsed]).toEqual(["succeeded", true, 0]);
+  expect(job.attempts).toHaveLength(2);
+  expect(await outputOf(client, id, "result.txt")).toBe(counterResult(2 * TICKS));
 });
 
 /** Writes its result, and ends when it is told to. */

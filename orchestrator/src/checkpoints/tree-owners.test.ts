@@ -31,8 +31,8 @@ function owners(over: Partial<JobRecord> = {}) {
   };
   const job: JobRecord = { ...plain, mirror, ...over };
   store.commit([changesOf({ puts: [put("jobs", job.id, job)], meta: metaOf(1) })], 1);
-  const { uses } = createTreeOwners(store);
-  return (cid: string) => uses(job.accountId, job.id, cid as typeof SAVED.manifestCid);
+  const treeOwners = createTreeOwners(store);
+  return (cid: string) => treeOwners.uses(job.accountId, job.id, cid as typeof SAVED.manifestCid);
 }
 
 test("what a mirror job compares, and what its second replica would go on from, is kept", () => {

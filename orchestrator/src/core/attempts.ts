@@ -292,9 +292,9 @@ function commitCheckpoint(
   const shipMs = checkpoint.shipMs ?? null;
   const of = { epoch, ...replicaIn(saved, attempt) };
   emitJob(state, saved, "checkpoint", { seq, ...of, ranMs, progress, bytes, bytesMoved, shipMs }, attempt);
-  if (saved.mirror !== undefined) compareCheckpoint(state, saved, attempt, checkpoint);
+  const compared = saved.mirror === undefined ? saved : compareCheckpoint(state, saved, attempt, checkpoint);
   if (attempt.replica !== 0) return;
-  const spaced = noteInterval(state, saved, attempt, checkpoint, message.intervalS);
+  const spaced = noteInterval(state, compared, attempt, checkpoint, message.intervalS);
   sendStandbyCheckpoint(state, spaced);
 }
 

@@ -142,13 +142,14 @@ export function compareCheckpoint(
   job: JobRecord,
   attempt: AttemptRecord,
   { seq, progress, content }: CheckpointRecord,
-): void {
-  if (progress === null || content === undefined) return;
+): JobRecord {
+  if (progress === null || content === undefined) return job;
   const others = checkpointsOf(job, 1 - attempt.replica);
   const other = others.findLast((one) => one.progress === progress && one.content?.shape === content.shape);
-  if (other === undefined) return;
+  if (other === undefined) return job;
   const mirror = mirrorOf(job);
   const isSame = other.content?.sum === content.sum;
+  if (!isSame && !(content.isExact && other.content?.isExact === true)) return job;
   const { same, different } = mirror.compared;
   const compared = isSame ? { same: same + 1, different } : { same, different: different + 1 };
   const isFirst = (isSame ? same : different) === 0;
@@ -156,6 +157,7 @@ export function compareCheckpoint(
   const seqs = attempt.replica === 0 ? [seq, other.seq] : [other.seq, seq];
   if (isFirst)
     emitJob(state, noted, isSame ? "mirror_checkpoints_agree" : "mirror_checkpoints_differ", { progress, seqs });
+  return noted;
 }
 
 function collect(state: CoreState, job: JobRecord, trees: readonly TreeRef[]): void {

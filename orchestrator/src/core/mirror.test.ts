@@ -1,6 +1,6 @@
 import type { WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
-import type { AttemptRecord } from "./model.ts";
+import type { AttemptRecord, TreeContent } from "./model.ts";
 import { Network, offerOf, refOf, type specOf, treeOf } from "./testing/kit.ts";
 
 const USD = (amount: bigint) => ({ amount, currency: "USD" as const });
@@ -92,7 +92,13 @@ describe("a mirror job", () => {
       const outcome = { kind: "succeeded", outputs } as const;
       const message = { kind: "ended", msg: 9, attempt: refOf(of(replica)), ranMs: 1_000, outcome } as const;
       const sessionId = net.sessionOf(workerId);
-      net.do({ kind: "worker.message", workerId, sessionId, message, content: { shape: "any", sum: "same" } });
+      net.do({
+        kind: "worker.message",
+        workerId,
+        sessionId,
+        message,
+        content: { shape: "any", sum: "same", isExact: true },
+      });
       expect(attempt.jobId).toBe(id);
     }
     expect(net.job(id)).toMatchObject({ phase: "succeeded", outputs: RIGHT });
@@ -290,7 +296,11 @@ describe("when one of the two is lost", () => {
     const outcome = { kind: "worker_failed", code: "docker_error", message: "" } as const;
     const newest = () => net.attempts(id).findLast((attempt) => attempt.replica === 1) as AttemptRecord;
     const break1 = () => net.say(bad, { kind: "ended", attempt: refOf(newest()), ranMs: 0, outcome });
-    net.say(good, { kind: "started", attempt: refOf(net.attempts(id)[0] as AttemptRecord), fromSeq: 0 });
+    net.say(good, {
+      kind: "started",
+      attempt: refOf(net.attempts(id).find(({ replica }) => replica === 0) ?? newest()),
+      fromSeq: 0,
+    });
     break1();
     // Nobody else is there: it may have been an accident.
     expect(newest()).toMatchObject({ epoch: 2, phase: "assigned" });
@@ -452,11 +462,7 @@ describe("a failure of the job's own", () => {
 
 describe("checkpoints of both replicas", () => {
   const { progress, tree } = { progress: 0.5, tree: treeOf("save") };
-  const commit = (
-    { net, of }: ReturnType<typeof running60>,
-    replica: number,
-    content: { shape: string; sum: string },
-  ) => {
+  const commit = ({ net, of }: ReturnType<typeof running60>, replica: number, content: TreeContent) => {
     const { workerId } = of(replica);
     const attempt = refOf(of(replica));
     const said = { seq: 1, parentSeq: 0, tree, ranMs: 1_000, progress, signature: "s" };
@@ -465,17 +471,28 @@ describe("checkpoints of both replicas", () => {
   };
 
   test.each([
-    ["are the same", { shape: "a", sum: "1" }, { same: 1, different: 0 }, "mirror_checkpoints_agree"],
+    ["are the same", { shape: "a", sum: "1", isExact: true }, { same: 1, different: 0 }, "mirror_checkpoints_agree"],
     [
       "differ, which is told and decides nothing",
-      { shape: "a", sum: "2" },
+      { shape: "a", sum: "2", isExact: true },
       { same: 0, different: 1 },
       "mirror_checkpoints_differ",
     ],
-    ["cannot be compared where they were cut elsewhere", { shape: "b", sum: "2" }, { same: 0, different: 0 }, null],
+    [
+      "may be the same where parts of pieces have no sum",
+      { shape: "a", sum: "2", isExact: false },
+      { same: 0, different: 0 },
+      null,
+    ],
+    [
+      "cannot be compared where they were cut elsewhere",
+      { shape: "b", sum: "2", isExact: true },
+      { same: 0, different: 0 },
+      null,
+    ],
   ])("of the same progress %s", (_name, content, compared, kind) => {
     const made = running60();
-    commit(made, 0, { shape: "a", sum: "1" });
+    commit(made, 0, { shape: "a", sum: "1", isExact: true });
     commit(made, 1, content);
     const { net, id, succeed } = made;
     expect(net.job(id).mirror?.compared).toEqual(compared);
@@ -484,6 +501,18 @@ describe("checkpoints of both replicas", () => {
     succeed(1, 60_000);
     expect(net.job(id).phase).toBe("succeeded");
   });
+});
+
+test("a comparison is not forgotten when the first replica's interval changes in the same step", () => {
+  const { net, id, of } = running60();
+  const content = { shape: "a", sum: "1", isExact: true };
+  for (const replica of [1, 0]) {
+    const { workerId } = of(replica);
+    const said = { seq: 1, parentSeq: 0, tree: treeOf("save"), ranMs: 1, progress: 0.5, signature: "s", intervalS: 60 };
+    const message = { kind: "checkpoint", msg: 5, attempt: refOf(of(replica)), ...said } as const;
+    net.do({ kind: "worker.message", workerId, sessionId: net.sessionOf(workerId), message, content });
+  }
+  expect(net.job(id)).toMatchObject({ checkpointIntervalS: 60, mirror: { compared: { same: 1, different: 0 } } });
 });
 
 describe("stopping a mirror job", () => {

@@ -132,6 +132,8 @@ export interface TreeContent {
   readonly shape: string;
   /** Over paths, sizes and sums of all files, or of their pieces. */
   readonly sum: string;
+  /** Another sum is another content. Not so where a file has a part of a piece: its sum is that of the whole piece. */
+  readonly isExact: boolean;
 }
 
 export interface CheckpointName {

@@ -52,3 +52,13 @@ test("of files without a sum those of their pieces are told, with where they wer
   expect(other?.sum).not.toBe(one?.sum);
   expect(cutElsewhere?.shape).not.toBe(one?.shape);
 });
+
+test("a part of a piece has the sum of the whole piece, so that another sum there means nothing", () => {
+  const partOf = (sum: string) => {
+    const chunk = { cid: cid("a"), bytes: 3, stored: 1, sum: sum.repeat(43), part: { from: 1, of: 9 } };
+    return contentOf(tree({ kind: "file", path: "step-1", mode: 0o644, bytes: 3, chunks: [chunk] }));
+  };
+  expect(partOf("A")).toMatchObject({ isExact: false });
+  expect(partOf("B")?.shape).toBe(partOf("A")?.shape);
+  expect(contentOf(tree(file("a", "1")))).toMatchObject({ isExact: true });
+});

@@ -8,18 +8,20 @@ import type { TreeContent } from "../core/index.ts";
  * pieces: there it says something only beside another of the same `shape`. Undefined where something has no sum.
  */
 export function contentOf(manifest: TreeManifest): TreeContent | undefined {
+  let isExact = true;
   const files: { readonly path: string; readonly shape: string; readonly sums: string }[] = [];
   for (const entry of manifest.entries) {
     if (entry.kind !== "file") continue;
     const { path, bytes, sha256, chunks } = entry;
     const sums = sha256 === undefined ? chunks.map(({ sum }) => sum) : [sha256];
     if (sums.includes(undefined)) return undefined;
+    if (sha256 === undefined && chunks.some(({ part }) => part !== undefined)) isExact = false;
     const cuts =
       sha256 === undefined ? chunks.map((chunk) => [chunk.bytes, chunk.part?.from ?? 0, chunk.part?.of ?? 0]) : [];
     files.push({ path, shape: JSON.stringify([path, bytes, cuts]), sums: JSON.stringify([path, bytes, sums]) });
   }
   files.sort((a, b) => (a.path < b.path ? -1 : 1));
-  return { shape: hashOf(files.map(({ shape }) => shape)), sum: hashOf(files.map(({ sums }) => sums)) };
+  return { shape: hashOf(files.map(({ shape }) => shape)), sum: hashOf(files.map(({ sums }) => sums)), isExact };
 }
 
 function hashOf(lines: readonly string[]): string {
