@@ -3,7 +3,7 @@ import { assert } from "@qubix/shared/runtime";
 import { isActiveAttempt, isLiveStandby } from "../indexes.ts";
 import { machineLoad } from "../market.ts";
 import { deadlineKey } from "../silence.ts";
-import { epochOf, runOf } from "../mirror-state.ts";
+import { epochOf, openRuns, runOf } from "../mirror-state.ts";
 import type { AttemptRecord, JobRecord } from "../model.ts";
 import type { CoreState } from "../state.ts";
 
@@ -13,6 +13,7 @@ export function checkInvariants(state: CoreState): void {
   checkCapacity(state);
   checkJobs(state);
   checkQueue(state);
+  checkWanted(state);
   checkProofs(state);
 }
 
@@ -31,6 +32,20 @@ function checkProofs(state: CoreState): void {
       const busy = target === "cpu" ? machineLoad(machine) > 0 : machine.usedGpus.has(target.slice("gpu:".length));
       assert(!busy, `${target} of ${machine.id} got work while it is proven`);
     }
+  }
+}
+
+/** What is missing behind, or beside, a running job is being sought, or waits for capacity. */
+function checkWanted(state: CoreState): void {
+  const { openStandbys, blockedStandbys } = state.volatile;
+  for (const job of state.rows.jobs.values()) {
+    const runs = job.phase === "starting" || job.phase === "running";
+    const lacks =
+      job.mirror === undefined ? job.spec.standby === "hot" && job.standbyId === null : openRuns(job).length > 0;
+    const isWanted = runs && job.intent === null && lacks;
+    assert(state.ix.wantedStandbys.has(job.id) === isWanted, `${job.id} is ${isWanted ? "" : "not "}to be completed`);
+    const isSought = openStandbys.has(job.id) || blockedStandbys.has(job.id);
+    assert(isSought === isWanted, `nobody seeks what ${job.id} lacks, or somebody what it does not`);
   }
 }
 
