@@ -44,6 +44,8 @@ export interface WorkerSetup {
   readonly path: Path;
   readonly offer: WorkerOffer;
   readonly lies: boolean;
+  /** Hands over another result of mirror jobs than it computed. */
+  readonly forges: boolean;
   readonly fakes: Fakes;
 }
 
@@ -152,7 +154,7 @@ export function createWorkerNode(
       isReachable: () => link.isReachable(),
     };
     const core = createWorkerState({ slots: [...journal.values()], offer, config: DEFAULT_WORKER_CONFIG });
-    const of: Life = { core, link, run: createRunner(world, machine, trees, ports), timerAtMs: null };
+    const of: Life = { core, link, run: createRunner(world, machine, trees, ports, setup.forges), timerAtMs: null };
     return of;
   }
 

@@ -19,6 +19,8 @@ export interface Program {
   readonly failure: { readonly atStep: number; readonly runs: number; readonly kind: "exit_code" | "oom" } | null;
   /** Containers started for it so far. */
   runs: number;
+  /** Of a mirror job: whether it gives the same on every machine. */
+  mirrored?: "alike" | "unlike";
 }
 
 export function begin(program: Program): ProgramState {

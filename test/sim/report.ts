@@ -30,6 +30,8 @@ const MUST_HAPPEN = [
   "undos",
   "staleRefused",
   "failovers",
+  "disagreements",
+  "verified",
   "retries",
   "orchestratorRestarts",
   "agentRestarts",

@@ -9,6 +9,7 @@ import { FAULTS_FROM_MS, FAULTS_UNTIL_MS } from "./faults.ts";
 import { createMachine } from "./machine.ts";
 import { BrokenInvariant, createWorld, type World } from "./world.ts";
 import { type Counts, createMonitor } from "./monitor.ts";
+import { isForger, withMirrors } from "./mirrors.ts";
 import { createPath } from "./network.ts";
 import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
@@ -109,7 +110,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   for (const accountId of rich) {
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
-  const intents = drawWorkload(world.rng, { rich, poor });
+  const intents = withMirrors(world.seed, drawWorkload(world.rng, { rich, poor }));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   const trees = createTrees();
@@ -124,7 +125,8 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const machine = createMachine(world, monitor, trees, programs, workerId);
     const drawn = drawOffer(world, at);
     const offer = world.faults.proofs ? drawClaims(proofs, at, workerId, drawn, monitor.fakes) : drawn;
-    const setup = { at, path: createPath(), offer, lies, fakes: monitor.fakes };
+    const forges = isForger(world.seed, at);
+    const setup = { at, path: createPath(), offer, lies, forges, fakes: monitor.fakes };
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();

@@ -346,7 +346,13 @@ describe("what goes wrong is said in a line or two, with its exit code", () => {
     ],
     ["a command where none belongs", ["jobs", "--", "x"], 2, /Only `run` and `quote`/],
     ["too little money", ["run", ...SPEC, "--price-max", "1000000", "--", "x"], 1, /^error: [\s\S]*wallet/],
-    ["not available yet", ["run", ...SPEC, "--standby", "mirror"], 1, /mirror/],
+    [
+      "a mirror with a network",
+      ["run", ...SPEC, "--standby", "mirror", "--network", "egress"],
+      2,
+      /standby: mirror runs/,
+    ],
+    ["a replica that cannot be", ["logs", "job-none", "--replica", "2"], 2, /^error: --replica: "2"/],
     ["egress without failover", ["run", ...SPEC, "--network", "egress"], 1, /failover: exclusive[\s\S]*speculative/],
   ])("%s", async (_name, args, code, message) => {
     const ended = await qubix(...args);

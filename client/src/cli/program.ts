@@ -81,6 +81,7 @@ function addJobCommands(program: Command, run: Runner): void {
   one("logs", "print a job's log")
     .option("-f, --follow", "go on until the job has ended")
     .option("--after <cursor>", "only what comes after this cursor (see --json)")
+    .option("--replica <n>", "of a mirror job: 0 or 1 [0]")
     .action((id: string, options: object) =>
       run(async () => (await import("./commands/streams.ts")).logs, [id], options, false),
     );
@@ -282,7 +283,10 @@ function withSpecFlags(command: Command): Command {
     .option("--gpu-memory <size>", "memory of each GPU, at least")
     .option("--price-max <price>", "highest price for the whole job, standby and fee included, e.g. 0.60/h")
     .option("--duration <time>", "longest paid time, e.g. 1h30m")
-    .option("--standby <kind>", "cold, or hot: another machine takes over within a second")
+    .option(
+      "--standby <kind>",
+      "cold; hot: another machine takes over within a second; mirror: two run at once, results compared",
+    )
     .option("--network <kind>", "none, or egress: the internet, and nothing else; needs --failover speculative [none]")
     .option("--failover <kind>", "speculative: another machine goes on while a silent one may still be acting")
     .option("--checkpoint-interval <time>", "how often a checkpoint is taken [30s]")

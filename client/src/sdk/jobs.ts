@@ -50,6 +50,8 @@ export interface LogsOptions extends CallOptions {
   readonly follow?: boolean | undefined;
   /** The `cursor` of the last line that was seen. */
   readonly after?: string | undefined;
+  /** Only this replica's lines, of a mirror job. */
+  readonly replica?: number | undefined;
 }
 
 export interface CarOptions extends CallOptions {
@@ -229,7 +231,7 @@ async function* logLines(
   jobs: Jobs,
   id: string,
   path: string,
-  { follow = false, after, ...options }: LogsOptions,
+  { follow = false, after, replica, ...options }: LogsOptions,
 ): AsyncGenerator<LogLine, void, undefined> {
   let cursor = after;
   for (let failures = 0; ; ) {
@@ -237,7 +239,7 @@ async function* logLines(
       const response = await deps.requester.stream({
         method: "GET",
         path,
-        query: { follow: follow ? true : undefined, after: cursor },
+        query: { follow: follow ? true : undefined, after: cursor, replica },
         idempotent: true,
         ...options,
       });

@@ -1,6 +1,7 @@
 // Places one thing per step: a wanted standby, else the waiting job whose turn it is. What finds no offer is blocked until capacity that could matter is gained.
 import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
+import { refusedByMirror } from "./mirror.ts";
 import type { JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { seekProof } from "./proofs.ts";
@@ -69,7 +70,15 @@ function placeStandby(state: CoreState, budget: { left: number }): boolean {
     budget.left -= 1;
     state.step.handling = standbyPlacing(jobId);
     const job = jobOf(state, jobId);
-    if (standbyMayBeSought(state, job)) {
+    if (job.mirror !== undefined && standbyMayBeSought(state, job)) {
+      const request = requestOf(job);
+      const found = findPlace(state, job, { request, candidates: among }, budget);
+      if (found !== undefined) {
+        standbyNoted.delete(jobId);
+        assignTo(state, job, found.machine.id, found.ratePerHour);
+        return true;
+      }
+    } else if (standbyMayBeSought(state, job)) {
       const found = findStandby(state, job, among, budget);
       if (found !== undefined) {
         standbyNoted.delete(jobId);
@@ -78,7 +87,7 @@ function placeStandby(state: CoreState, budget: { left: number }): boolean {
       }
     }
     const quiet = standbyNoted.has(jobId) || standbyIsDeferred(state, jobId);
-    if (!quiet) emitJob(state, job, "standby_unavailable", { message: STANDBY_UNAVAILABLE });
+    if (!quiet) reportUnavailable(state, job);
     openStandbys.delete(jobId);
     blockedStandbys.set(jobId, standbyRequest(job));
     if (quiet) continue;
@@ -88,6 +97,13 @@ function placeStandby(state: CoreState, budget: { left: number }): boolean {
   return false;
 }
 
+function reportUnavailable(state: CoreState, job: JobRecord): void {
+  if (job.mirror === undefined) emitJob(state, job, "standby_unavailable", { message: STANDBY_UNAVAILABLE });
+  else emitJob(state, job, "mirror_unavailable", { message: MIRROR_UNAVAILABLE });
+}
+
+const MIRROR_UNAVAILABLE =
+  "No worker of another provider fits and keeps both replicas within priceMaxPerHour: the job runs once until one does.";
 const STANDBY_UNAVAILABLE =
   "No other worker fits and keeps the job within priceMaxPerHour: it runs without a standby until one does.";
 
@@ -134,6 +150,7 @@ function findStandby(
 }
 
 function standbyRequest(job: JobRecord): OfferRequest {
+  if (job.mirror !== undefined) return requestOf(job);
   // Promoted it may cost what the cap allows beside the dearest standby; that is checked per offer.
   return { ...requestOf(job), rateMax: job.spec.priceMaxPerHour.amount };
 }
@@ -148,7 +165,8 @@ function offerStandbyCandidate(state: CoreState, machine: Machine): void {
   for (const [jobId, request] of blockedStandbys) {
     if (!admits(machine, request)) continue;
     const job = jobOf(state, jobId);
-    if (!standbyMayBeSought(state, job) || currentAttempt(state, job)?.workerId === machine.id) continue;
+    const isPrimary = job.mirror === undefined && currentAttempt(state, job)?.workerId === machine.id;
+    if (!standbyMayBeSought(state, job) || isPrimary) continue;
     blockedStandbys.delete(jobId);
     openStandbys.set(jobId, new Set([machine]));
   }
@@ -179,18 +197,19 @@ function placeJob(state: CoreState, budget: { left: number }): boolean {
 function findPlace(
   state: CoreState,
   job: JobRecord,
-  { request, candidates }: Signature,
+  { request, candidates }: Pick<Signature, "request" | "candidates">,
   budget: { left: number },
 ): { readonly machine: Machine; readonly ratePerHour: bigint } | undefined {
   const standby = liveStandby(state, job);
   const { troubledWorkers } = job;
+  const isRefused = refusedByMirror(state, job);
   const { machine, looked } = findOffer(
     state.ix.market,
     state.ix.machines,
     state.ix.workersByImage,
     request,
     {
-      refuses: (other) => other.id === standby?.workerId,
+      refuses: (other) => other.id === standby?.workerId || isRefused(other),
       rank: (other) => (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 1 : 0),
     },
     state.config.preferenceScanMax,

@@ -28,6 +28,7 @@ import type {
   EnrolmentRecord,
   JobRecord,
   TransferRecord,
+  TreeContent,
   UploadRecord,
   WorkerRecord,
 } from "./model.ts";
@@ -119,6 +120,8 @@ export type CoreEvent =
       readonly workerId: WorkerId;
       readonly sessionId: SessionId;
       readonly message: WorkerMessage;
+      /** Of the tree that it brings, where the gateway read it. */
+      readonly content?: TreeContent;
     }
   /** Something of this job was not stored, as its worker is told too: the account's bytes or the disk are used up. */
   | {
@@ -213,6 +216,6 @@ export interface StepResult {
 
 /** What the simulator and metrics count: things that should happen and be rare, or never be zero in a test. */
 export type Incident = {
-  readonly kind: "promotion" | "failover" | "undo" | "stale_refused";
+  readonly kind: "promotion" | "failover" | "undo" | "stale_refused" | "disagreement";
   readonly attempt: AttemptRef;
 };

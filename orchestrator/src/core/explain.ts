@@ -5,7 +5,7 @@ import { featuresOf, type JobSpec, type WorkerFeature } from "@qubix/shared/prot
 import { featuresOfJob, localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
-import { type OfferRequest, isOpen, takesWork } from "./market.ts";
+import { admits, type OfferRequest, isOpen, takesWork } from "./market.ts";
 import { gpuFits, needsOf, pickGpus, rateOf, standbyRatesAt } from "./resources.ts";
 import type { CoreState } from "./state.ts";
 
@@ -18,7 +18,7 @@ export interface Explanation {
   readonly costMax: bigint | null;
   readonly total: number;
   readonly matching: number;
-  /** Offers that could stand by for the cheapest match. */
+  /** Offers that could stand by for the cheapest match, or be its mirror. */
   readonly standbys: number;
   readonly filters: readonly FilterResult[];
 }
@@ -178,7 +178,7 @@ function explainRequest(state: CoreState, spec: JobSpec, request: OfferRequest):
     return failed === undefined;
   });
   const best = cheapest(matching, request);
-  const standbys = spec.standby === "hot" && best !== undefined ? standbysFor(matching, best, request) : [];
+  const standbys = best === undefined ? [] : besideRates(machines, matching, best, spec, request);
   const standbyRate = standbys.reduce<bigint | null>(
     (least, rate) => (least === null || rate < least ? rate : least),
     null,
@@ -236,8 +236,31 @@ export function explainOnce(state: CoreState, job: JobRecord): string {
   return text;
 }
 
+/** What a standby, or a second replica, would cost an hour at each offer that could be it beside the cheapest match. */
+function besideRates(
+  machines: readonly Machine[],
+  matching: readonly Machine[],
+  best: Priced,
+  spec: JobSpec,
+  request: OfferRequest,
+): readonly bigint[] {
+  if (spec.standby === "hot") return standbysFor(matching, best, request);
+  if (spec.standby !== "mirror") return [];
+  const [uuid] = pickGpus(best.machine, request.needs) ?? [];
+  const gpuModel = best.machine.worker.offer?.gpus.find((gpu) => gpu.uuid === uuid)?.model ?? null;
+  const rateMax = spec.priceMaxPerHour.amount - best.rate;
+  const second = { ...request, rateMax, needs: { ...request.needs, gpuModel } };
+  return machines.flatMap((machine) => {
+    if (machine.worker.providerId === best.machine.worker.providerId || !admits(machine, second)) return [];
+    const { offer } = machine.worker;
+    return (offer === null ? null : rateOf(offer, second.needs, second.currency)) ?? [];
+  });
+}
+
 function requestFor(spec: JobSpec): OfferRequest {
-  const { amount, currency } = spec.priceMaxPerHour;
+  const { currency } = spec.priceMaxPerHour;
+  // Where the cheaper of two takes more than half, they do not fit together.
+  const amount = spec.standby === "mirror" ? spec.priceMaxPerHour.amount / 2n : spec.priceMaxPerHour.amount;
   return {
     needs: needsOf(spec),
     currency,

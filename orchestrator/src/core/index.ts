@@ -3,6 +3,7 @@ export type * from "./events.ts";
 export { areIntroduced, isIntroduced } from "./direct.ts";
 export { type Explanation, explainPlacement, type FilterResult } from "./explain.ts";
 export { createState, type CreateStateInput, type StateSnapshot } from "./load.ts";
+export { checkpointsOf, epochOf, runOf } from "./mirror-state.ts";
 export type * from "./model.ts";
 export type { ProofState } from "./proofs.ts";
 export * from "./reads.ts";

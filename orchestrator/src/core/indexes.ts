@@ -15,6 +15,7 @@ import type {
   Tables,
   WorkerRecord,
 } from "./model.ts";
+import { openRuns, runRateMax } from "./mirror-state.ts";
 import { listingOf } from "./proof-claims.ts";
 import { createJobQueue, dequeue, enqueue, type JobQueue, waitingOf } from "./queue.ts";
 import { needsOf } from "./resources.ts";
@@ -210,8 +211,11 @@ export function takeFromQueue(queue: JobQueue, job: JobRecord): void {
   dequeue(queue, job.accountId, signatureKey(job), waitingOf(job.id, job.epoch > 0));
 }
 
-/** A hot job that runs, or is about to, and has nobody behind it. */
+/** A hot job that runs, or is about to, and has nobody behind it; a mirror job of which one replica is missing. */
 function wantsStandby(job: JobRecord): boolean {
+  if (job.mirror !== undefined && job.intent === null) {
+    return (job.phase === "starting" || job.phase === "running") && openRuns(job).length > 0;
+  }
   if (job.spec.standby !== "hot" || job.standbyId !== null || job.intent !== null) return false;
   return job.phase === "starting" || job.phase === "running";
 }
@@ -220,17 +224,20 @@ function queueKeysDiffer(before: JobRecord, after: JobRecord): boolean {
   return (
     before.epoch > 0 !== after.epoch > 0 ||
     before.standbyRateMax !== after.standbyRateMax ||
-    before.standbyId !== after.standbyId
+    before.standbyId !== after.standbyId ||
+    (before.mirror !== after.mirror && signatureKey(before) !== signatureKey(after))
   );
 }
 
 /** What a first or next attempt of the job may be matched with. The price cap covers the dearest standby it had. */
 export function requestOf(job: JobRecord): OfferRequest {
-  const { spec } = job;
+  const { spec, mirror } = job;
+  const needs = needsOf(spec);
+  const [run = 0] = openRuns(job);
   return {
-    needs: needsOf(spec),
+    needs: mirror === undefined ? needs : { ...needs, gpuModel: mirror.gpuModel ?? needs.gpuModel },
     currency: job.currency,
-    rateMax: spec.priceMaxPerHour.amount - job.standbyRateMax,
+    rateMax: mirror === undefined ? spec.priceMaxPerHour.amount - job.standbyRateMax : runRateMax(job, run),
     image: localImageKey(spec.image),
     features: featuresOfJob(job),
     placement: spec.placement,
@@ -250,9 +257,13 @@ export function localImageKey(image: string): string | null {
 
 const signatures = new WeakMap<JobRecord["spec"], string>();
 
-/** Equal for jobs that ask the market for the same thing. A job with a standby keeps off its machine and so asks for something of its own. */
+/**
+ * Equal for jobs that ask the market for the same thing. A job with a standby keeps off its machine, and one with a mirror off the providers of its other
+ * runs: each asks for something of its own.
+ */
 export function signatureKey(job: JobRecord): string {
-  const plain = job.standbyId === null && job.standbyRateMax === 0n && job.memoryClass === undefined;
+  const isPlain = job.memoryClass === undefined && job.mirror === undefined;
+  const plain = isPlain && job.standbyId === null && job.standbyRateMax === 0n;
   const known = plain ? signatures.get(job.spec) : undefined;
   if (known !== undefined) return known;
   const request = requestOf(job);
@@ -260,8 +271,9 @@ export function signatureKey(job: JobRecord): string {
   const { regions, workers, providers, avoid } = request.placement;
   const anywhere = regions === undefined && workers === undefined && providers === undefined && avoid === undefined;
   const placement = anywhere ? "" : JSON.stringify([regions, workers, providers, avoid]);
+  const apart = job.standbyId ?? (job.mirror === undefined ? "" : `mirror ${job.epoch > 0 ? job.id : ""}`);
   const numbers = `${gpus} ${gpuMemoryMiBMin} ${cpuMilli} ${memoryMiB} ${diskMiB} ${request.rateMax} ${job.currency}`;
-  const key = `${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${request.features.join()}|${placement}|${job.standbyId ?? ""}`;
+  const key = `${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${request.features.join()}|${placement}|${apart}`;
   if (plain) signatures.set(job.spec, key);
   return key;
 }

@@ -15,6 +15,7 @@ import { stopAttempt } from "./attempts.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
 import { balanceOf, transfer } from "./ledger.ts";
+import { FIRST_MIRROR } from "./mirror-state.ts";
 import type { CheckpointRecord, JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
 import { newJobId } from "./random.ts";
 import { firstCheckpoint } from "./sources.ts";
@@ -198,6 +199,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     currency,
     rateMax: 0n,
     standbyRateMax: 0n,
+    ...(spec.standby === "mirror" ? { mirror: FIRST_MIRROR } : {}),
     settlement: { phase: settlementTable.initial, hold, gross: null, lines: [] },
     createdAtMs: state.nowMs,
     queuedAtMs: state.nowMs,

@@ -7,7 +7,7 @@ import { placeOnStandby } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { onLog } from "./logs.ts";
 import type { Machine } from "./machine.ts";
-import type { StandbyRecord } from "./model.ts";
+import type { StandbyRecord, TreeContent } from "./model.ts";
 import { onCommitted, seekProof } from "./proofs.ts";
 import { onHello } from "./reconcile.ts";
 import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
@@ -16,7 +16,13 @@ import { fire, jobOf, patchJob, send } from "./tables.ts";
 import { onHeard, onOffer } from "./workers.ts";
 
 /** Messages of older sessions, or before the session's hello, are dropped. */
-export function onMessage(state: CoreState, machine: Machine, sessionId: SessionId, message: WorkerMessage): void {
+export function onMessage(
+  state: CoreState,
+  machine: Machine,
+  sessionId: SessionId,
+  message: WorkerMessage,
+  content?: TreeContent,
+): void {
   if (machine.worker.sessionId !== sessionId) return;
   if (message.kind === "hello") return onHello(state, machine, sessionId, message);
   if (machine.greeted !== sessionId) return;
@@ -33,9 +39,9 @@ export function onMessage(state: CoreState, machine: Machine, sessionId: Session
     case "exited":
       return onExited(state, machine, message);
     case "ended":
-      return onEnded(state, machine, message);
+      return onEnded(state, machine, message, content);
     case "checkpoint":
-      return onCheckpoint(state, machine, message);
+      return onCheckpoint(state, machine, message, content);
     case "log":
       return onLog(state, machine, message);
     case "standby.ready":

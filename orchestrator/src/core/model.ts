@@ -121,7 +121,19 @@ export interface CheckpointRecord {
   readonly signature: string;
   /** How long it took until all of it was stored, by the worker's word; missing where none was said. */
   readonly shipMs?: number;
+  /** Of a mirror job's, to be compared with the other replica's; missing where it could not be told. */
+  readonly content?: TreeContent;
   readonly committedAtMs: number;
+}
+
+/** What a tree holds, to be compared. SHA-256, hexadecimal. */
+export interface TreeContent {
+  /** Over paths, sizes and, where a file has no sum of its own, where it was cut: sums of pieces can be compared only where that is equal. */
+  readonly shape: string;
+  /** Over paths, sizes and sums of all files, or of their pieces. */
+  readonly sum: string;
+  /** Another sum is another content. Not so where a file has a part of a piece: its sum is that of the whole piece. */
+  readonly isExact: boolean;
 }
 
 export interface CheckpointName {
@@ -145,6 +157,43 @@ export interface Settlement {
   readonly hold: bigint;
   readonly gross: bigint | null;
   readonly lines: readonly SettlementLine[];
+}
+
+/** 0 and 1: what replica 0 and replica 1 compute. 2: the third, by replica 1 from the beginning, after those two differed. */
+export type MirrorRun = 0 | 1 | 2;
+
+/** How a run ended: it is compared with the others'. */
+export interface MirrorResult {
+  readonly run: MirrorRun;
+  readonly attemptId: AttemptId;
+  readonly workerId: WorkerId;
+  readonly providerId: AccountId;
+  readonly outputs: TreeRef | null;
+  /** {@link TreeContent.sum} of the outputs; null where there are none, or a file has no sum. */
+  readonly sum: string | null;
+  /** The job's own failure, with no retry left; null where it succeeded. */
+  readonly failure: { readonly code: string; readonly exitCode: number | null; readonly message: string } | null;
+}
+
+/** The second replica of a mirror job, and the comparison; see `mirror-state.ts`. */
+export interface MirrorState {
+  /** Of replica 1's newest attempt; 0 before the first. Replica 0's is the job's own. */
+  readonly epoch: Epoch | 0;
+  /** By replica: whether an attempt of it is active. */
+  readonly active: readonly [boolean, boolean];
+  readonly results: readonly MirrorResult[];
+  /** Later epochs of replica 1 are the third run; null while none was called. */
+  readonly thirdAfter: Epoch | null;
+  /** Replica 1's committed ones that are kept, oldest first. */
+  readonly checkpoints: readonly CheckpointRecord[];
+  /** By run: the highest rate (micro-units an hour) that any attempt of it had. */
+  readonly rateMax: readonly [bigint, bigint, bigint];
+  /** Of the first attempt's GPUs: all others run on the same; null without GPUs. */
+  readonly gpuModel: string | null;
+  /** How often checkpoints of both replicas could be compared, and were equal or not. */
+  readonly compared: { readonly same: number; readonly different: number };
+  /** Two runs agreed, and theirs is the job's end. */
+  readonly verified: boolean;
 }
 
 export interface JobRecord {
@@ -172,9 +221,11 @@ export interface JobRecord {
   /** The committed ones that are kept, oldest first. */
   readonly checkpoints: readonly CheckpointRecord[];
   /** How many workers in a row could not restore the newest, because what came for it was not what was stored; missing for none. */
-  readonly damage?: { readonly seq: number; readonly reports: number };
+  readonly damage?: { readonly seq: number; readonly reports: number; readonly replica?: number };
   /** Which workers can restore its transparent checkpoints: the class of the first that ran it. Missing for other jobs, and before that. */
   readonly memoryClass?: string;
+  /** Of `standby: mirror` alone. */
+  readonly mirror?: MirrorState;
   /** Seconds between checkpoints while its worker's line does not keep up with those that were asked for; null where it does. */
   readonly checkpointIntervalS: number | null;
   /** The checkpoint of another job that its own first one is; null where it begins afresh. */
@@ -222,6 +273,8 @@ export interface AttemptRecord {
   /** A checkpoint or an end of it was accepted: there is no undoing it any more. */
   readonly committed: boolean;
   readonly outcome: EndOutcome | null;
+  /** Its run of a mirror job came to another result than two others that agreed: it is not paid. */
+  readonly isRefused?: true;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */

@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import type { Actor, CoreEvent, StepResult } from "./events.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { createState } from "./load.ts";
-import type { EventRecord } from "./model.ts";
+import { checkpointsOf } from "./mirror-state.ts";
+import type { EventRecord, JobRecord } from "./model.ts";
 import { digestOf } from "./testing/digest.ts";
 import { findSource } from "./sources.ts";
 import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
@@ -25,6 +26,7 @@ const command = fc.record({
     "exited",
     "succeed",
     "succeed",
+    "succeedOtherwise",
     "fail",
     "workerFailed",
     "stopped",
@@ -48,6 +50,7 @@ const command = fc.record({
   ),
   pick: fc.nat(1_000),
   hot: fc.boolean(),
+  mirror: fc.boolean(),
   gpus: fc.nat(2),
   ms: fc.integer({ min: 1, max: 4_000 }),
 });
@@ -80,14 +83,14 @@ class World {
 
   constructor(net = new Network(CONFIG)) {
     this.net = net;
-    const providers = [this.net.account("provider"), this.net.account("provider")];
+    const providers = [0, 1, 2].map(() => this.net.account("provider"));
     this.consumers = [this.net.account("consumer", 500n), this.net.account("consumer", 500n)];
     for (const [n, offer] of this.offers.entries()) {
       this.workers.push(this.net.worker(nth(providers, n), `worker${n}`, offer));
     }
   }
 
-  apply({ what, pick, hot, gpus, ms }: Command): void {
+  apply({ what, pick, hot, mirror, gpus, ms }: Command): void {
     const { net } = this;
     const { rows } = net.state;
     const worker = nth(this.workers, pick);
@@ -100,7 +103,7 @@ class World {
       case "submit": {
         const consumer = nth(this.consumers, pick);
         net.submit(consumer, {
-          standby: hot ? "hot" : "cold",
+          standby: hot ? "hot" : mirror ? "mirror" : "cold",
           resources: { gpus: { count: gpus }, cpus: 1 + (pick % 3) },
           checkpoint: { keep: 1 + (pick % 3) },
           ...BOUNDS,
@@ -128,7 +131,8 @@ class World {
         return;
       case "checkpoint": {
         if (!attempt) return;
-        const seq = rows.jobs.get(attempt.jobId)?.checkpoints.at(-1)?.seq ?? 0;
+        const job = rows.jobs.get(attempt.jobId);
+        const seq = (job === undefined ? undefined : checkpointsOf(job, attempt.replica).at(-1)?.seq) ?? 0;
         const tree = treeOf(`${attempt.id}${seq + 1}`);
         const slow = hot ? { shipMs: ms, intervalS: 60 } : {};
         const body = { seq: seq + 1, parentSeq: seq, tree, ranMs: ms * 3, progress: null, signature: "s", ...slow };
@@ -139,6 +143,7 @@ class World {
         if (attempt) net.say(attempt.workerId, { kind: "exited", attempt: refOf(attempt), ranMs: ms });
         return;
       case "succeed":
+      case "succeedOtherwise":
       case "fail":
       case "workerFailed":
       case "stopped":
@@ -251,8 +256,20 @@ class World {
   }
 }
 
+/** A mirror job's result is that of two attempts, of different providers. */
+function agreed(net: Network, job: JobRecord): void {
+  const same = net
+    .attempts(job.id)
+    .filter(
+      ({ outcome }) => outcome?.kind === "succeeded" && outcome.outputs?.manifestCid === job.outputs?.manifestCid,
+    );
+  expect(new Set(same.map(({ providerId }) => providerId)).size).toBe(2);
+  expect(job.mirror?.verified).toBe(true);
+}
+
 const OUTCOMES = {
   succeed: { kind: "succeeded", outputs: null },
+  succeedOtherwise: { kind: "succeeded", outputs: treeOf("otherwise") },
   fail: { kind: "failed", code: "exit_code", exitCode: 1, message: "" },
   workerFailed: { kind: "worker_failed", code: "docker_error", message: "broken" },
   stopped: { kind: "stopped" },
@@ -267,7 +284,7 @@ const FOUND_BEFORE: readonly [Command[], number[]][] = [
 ];
 
 function plain(what: Command["what"], pick = 0, gpus = 0, hot = false): Command {
-  return { what, pick, gpus, hot, ms: 1 };
+  return { what, pick, gpus, hot, mirror: false, ms: 1 };
 }
 
 function submits(count: number): Command[] {
@@ -298,7 +315,9 @@ describe("any history", () => {
           expect(net.kept.transfers.filter((one) => one.jobId === job.id && one.kind === "settlement")).toHaveLength(
             hold > 0n ? 1 : 0,
           );
-          expect(job.creditedMs).toBeLessThanOrEqual(job.spec.durationMaxS * 1000);
+          const runs = job.mirror === undefined ? 1 : 3;
+          expect(job.creditedMs).toBeLessThanOrEqual(job.spec.durationMaxS * 1000 * runs);
+          if (job.mirror !== undefined && phase === "settled" && job.phase === "succeeded") agreed(net, job);
           expect(ends(net.kept.events, job.id)).toBe(1);
         }
         const left = net.kept.all("balances");

@@ -62,7 +62,7 @@ function goesOn({ phase }: JournalAttempt): boolean {
 /** The active attempt that was told to adopt this one. */
 function adoptedOn(state: CoreState, machine: Machine, old: AttemptRecord): AttemptRecord | undefined {
   return attemptsOn(state, machine).find(
-    (attempt) => attempt.jobId === old.jobId && attempt.adoptedEpoch === old.epoch,
+    ({ jobId, replica, adoptedEpoch }) => jobId === old.jobId && replica === old.replica && adoptedEpoch === old.epoch,
   );
 }
 

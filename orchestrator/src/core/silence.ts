@@ -3,6 +3,7 @@ import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { SilenceLimits } from "./config.ts";
 import type { Machine } from "./machine.ts";
 import { machineLoad } from "./market.ts";
+import { creditedBesideMs } from "./mirror.ts";
 import type { AttemptRecord, JobRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 
@@ -50,7 +51,7 @@ export function expectBusy(state: CoreState, machine: Machine): void {
 export function armDuration(state: CoreState, job: JobRecord, attempt: AttemptRecord, notBeforeMs = 0): void {
   if (attempt.startedAtMs === null) return;
   // What this container was credited for, under this and older epochs, is part of its own running time.
-  const elsewhereMs = job.creditedMs - attempt.creditedMs - attempt.baseRanMs;
+  const elsewhereMs = creditedBesideMs(state, job, attempt) - attempt.baseRanMs;
   const atMs = attempt.startedAtMs + job.spec.durationMaxS * 1_000 - elsewhereMs;
   state.deadlines.set(deadlineKey.duration(attempt.id), Math.max(atMs, notBeforeMs));
 }

@@ -106,7 +106,7 @@ function handleWorker(state: CoreState, event: SessionEvent): void {
       if (machine.worker.sessionId === event.sessionId && machine.greeted === event.sessionId) onHeard(state, machine);
       return;
     case "worker.message":
-      return onMessage(state, machine, event.sessionId, event.message);
+      return onMessage(state, machine, event.sessionId, event.message, event.content);
     default:
       unreachable(event);
   }

@@ -5,13 +5,14 @@ import { armStop, stopAttempt } from "./attempts.ts";
 import { putBack } from "./dispatch.ts";
 import type { Deadline } from "./deadline-heap.ts";
 import { explainOnce } from "./explain.ts";
-import { armQueue, carryOn, endByIntent, fenceAttempt } from "./failover.ts";
+import { armQueue, carryOn, endByIntent, fenceAttempt, fenceRest } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
+import { epochOf } from "./mirror-state.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
-import { currentAttempt, put } from "./tables.ts";
+import { put } from "./tables.ts";
 import { onRestart, onSilenceDue } from "./workers.ts";
 
 /** Handles what is due, up to a bound per step. */
@@ -64,9 +65,13 @@ function handle(state: CoreState, due: Deadline): void {
 function onQueueDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job?.phase !== "queued") return;
-  const message = `No offer fitted within queueS (${job.spec.queueS} s). ${explainOnce(state, job)}`;
+  const alone = job.mirror === undefined || job.mirror.results.length === 0 ? "" : ` ${RESULT_ALONE}`;
+  const message = `No offer fitted within queueS (${job.spec.queueS} s).${alone} ${explainOnce(state, job)}`;
   endJob(state, job, { event: "failed", reason: "no_offer", message });
 }
+
+const RESULT_ALONE =
+  "There is a result, but no other provider's that agrees with it, and standby: mirror accepts none alone. An offer of yet another provider was needed.";
 
 /** It did not start, or its outputs did not arrive, in all that time. */
 function onAttemptDue(state: CoreState, id: AttemptId): void {
@@ -84,7 +89,13 @@ function onAttemptDue(state: CoreState, id: AttemptId): void {
 function onDurationDue(state: CoreState, id: AttemptId): void {
   const attempt = state.rows.attempts.get(id);
   const job = attempt === undefined ? undefined : state.rows.jobs.get(attempt.jobId);
-  if (attempt?.phase !== "running" || job === undefined || job.epoch !== attempt.epoch || job.intent !== null) return;
+  if (
+    attempt?.phase !== "running" ||
+    job === undefined ||
+    epochOf(job, attempt.replica) !== attempt.epoch ||
+    job.intent !== null
+  )
+    return;
   stopAttempt(state, job, "deadline");
 }
 
@@ -92,9 +103,7 @@ function onDurationDue(state: CoreState, id: AttemptId): void {
 function onStopDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job === undefined || job.intent === null) return;
-  const attempt = currentAttempt(state, job);
-  if (attempt !== undefined && isActiveAttempt(attempt)) fenceAttempt(state, attempt);
-  endByIntent(state, job);
+  endByIntent(state, fenceRest(state, job));
 }
 
 function onStandbyRetryDue(state: CoreState, id: JobId): void {

@@ -17,9 +17,9 @@ export function workAtRiskMs(state: CoreState, job: JobRecord, gone: AttemptReco
 
 /** Container time of `gone`'s container at the newest checkpoint; 0 where another container made it. */
 function savedRanMs(state: CoreState, job: JobRecord, gone: AttemptRecord): number {
-  const newest = newestCheckpoint(job);
+  const newest = newestCheckpoint(job, gone.replica);
   if (newest === undefined || newest.workerId !== gone.workerId) return 0;
-  const older = attemptsOf(state, job.id);
+  const older = attemptsOf(state, job.id).filter(({ replica }) => replica === gone.replica);
   for (let attempt: AttemptRecord | undefined = gone; attempt !== undefined; ) {
     if (attempt.epoch === newest.epoch) return newest.ranMs;
     const adoptedEpoch: AttemptRecord["adoptedEpoch"] = attempt.adoptedEpoch;

@@ -81,6 +81,32 @@ export const attemptViewSchema = z.object({
   creditedMs: count,
   fromCheckpointSeq: count,
   exitCode: nullableCount,
+  /** Its result was outvoted by two others of a mirror job that agreed: it is not paid. */
+  refused: z.boolean().optional(),
+});
+/** One of the two replicas of a mirror job, by its newest attempt. */
+export const replicaViewSchema = z.object({
+  replica: count,
+  /** `sought`: no worker has it now. `ended`: it has a result that waits to be compared, or was. */
+  state: z.enum(["sought", "starting", "running", "ended"]),
+  epoch: count,
+  workerId: nullableText,
+  providerId: nullableText,
+  progress: z.number().nullable(),
+  /** The newest it has saved; 0 for none. */
+  checkpointSeq: count,
+  /** What its result is told by: a sum over its files; null before there is one. */
+  result: nullableText,
+});
+export const mirrorViewSchema = z.object({
+  /** Two providers came to the same result, and it is the job's end. */
+  verified: z.boolean(),
+  /** The two results differed, and replica 1 runs, or ran, once more from the beginning at a third provider. */
+  third: z.boolean(),
+  /** How often checkpoints of both replicas, of the same progress, could be compared, and were equal or not. */
+  checkpointsSame: count,
+  checkpointsDifferent: count,
+  replicas: z.array(replicaViewSchema),
 });
 export const standbyViewSchema = z.object({
   id: text,
@@ -148,6 +174,8 @@ export const jobViewSchema = z.object({
   /** Work that would be lost if the worker died now: container time since the moment of the newest committed checkpoint. */
   workAtRiskMs: count,
   standby: standbyViewSchema.nullable(),
+  /** Of a job with `standby: mirror` alone. */
+  mirror: mirrorViewSchema.optional(),
   attempts: z.array(attemptViewSchema),
   outputs: treeViewSchema.nullable(),
   /** Work that failovers threw away: container time after the checkpoint each successor began from. */
@@ -186,6 +214,8 @@ export type EventView = z.output<typeof eventViewSchema>;
 /** One NDJSON line of the logs: text, or a marker at each promotion. */
 export const logLineSchema = z.object({
   epoch: count,
+  /** Of the second replica of a mirror job: 1. Missing otherwise. */
+  replica: count.optional(),
   stream: z.enum(["stdout", "stderr", "marker"]),
   offset: count,
   time: text,
@@ -350,6 +380,8 @@ export const logsQuerySchema = z.object({
   after: z.string().max(100).optional(),
   /** Go on until the job has ended. */
   follow: z.stringbool().default(false),
+  /** Only this replica's lines (0 or 1), of a mirror job; markers always. Without it both come as they were written. */
+  replica: z.coerce.number().int().min(0).max(1).optional(),
 });
 /** `GET /v1/jobs/{id}/events`; `after` is the `seq` of the last one read. */
 export const jobEventsQuerySchema = pageQuerySchema.extend({ after: z.coerce.number().int().min(0).optional() });

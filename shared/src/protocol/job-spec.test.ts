@@ -82,17 +82,28 @@ describe("job specification", () => {
     expect(JSON.stringify(spec.env).length).toBeLessThan(CONTROL_FRAME_BYTES_MAX / 2);
     expect(jobSpecSchema.safeParse({ ...least, env: env(4) }).error?.issues[0]?.message).toContain("input");
   });
+  it.each([{ network: "egress" }, { network: "egress", failover: "speculative" }, { failover: "exclusive" }])(
+    "refuses a mirror with %j: what it does outside would be done twice",
+    (over) => {
+      const refused = jobSpecSchema.safeParse({ ...least, standby: "mirror", ...over });
+      expect(refused.error?.issues).toMatchObject([{ path: ["standby"] }]);
+      expect(jobSpecSchema.safeParse({ ...least, standby: "mirror" }).success).toBe(true);
+    },
+  );
+  it("does not begin both replicas of a mirror from another job's checkpoint", () => {
+    const fromCheckpoint = { job: "job-1" };
+    const spec = jobSpecSchema.parse({ ...least, standby: "mirror", fromCheckpoint });
+    expect(unavailableFeatures(spec)).toEqual(["standby: mirror with fromCheckpoint"]);
+  });
   it("names what no part of the network does yet", () => {
     const spec = jobSpecSchema.parse({
       ...least,
-      standby: "mirror",
       network: "egress",
       isolation: "sandboxed",
       secrets: { A: "b" },
       stallAfterS: 10,
     });
     expect(unavailableFeatures(spec)).toEqual([
-      "standby: mirror",
       "failover: exclusive",
       "stallAfterS",
       "isolation: sandboxed with network: egress",

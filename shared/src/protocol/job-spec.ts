@@ -168,6 +168,11 @@ export const jobSpecSchema = z
     (spec) => textLength(spec) <= TEXT_LENGTH_MAX,
     `command, env, inputs and outputs are at most ${TEXT_LENGTH_MAX} characters together; larger data is an input (qubix run --input)`,
   )
+  .refine((spec) => spec.standby !== "mirror" || (spec.network === "none" && spec.failover !== "exclusive"), {
+    path: ["standby"],
+    message:
+      "mirror runs the job twice at once: what it does outside would be done twice, so it goes with network: none and failover: speculative alone",
+  })
   .transform((spec) => ({
     ...spec,
     failover: spec.failover ?? (spec.network === "egress" ? ("exclusive" as const) : ("speculative" as const)),
@@ -201,7 +206,8 @@ function nested(paths: readonly string[]): boolean {
 /** What the specification may name in future but no part of the network does yet; each answers 422 `not_available`. */
 export function unavailableFeatures(spec: JobSpec): readonly string[] {
   const named: [boolean, string][] = [
-    [spec.standby === "mirror", "standby: mirror"],
+    // Both replicas would trust the one checkpoint.
+    [spec.standby === "mirror" && spec.fromCheckpoint !== undefined, "standby: mirror with fromCheckpoint"],
     [spec.failover === "exclusive", "failover: exclusive"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
     [spec.stallAfterS !== 300, "stallAfterS"],

@@ -3,6 +3,7 @@ import type { JobView } from "@qubix/shared/protocol";
 import { formatUnits } from "@qubix/shared/domain";
 import { hasEnded } from "../../sdk/types.ts";
 import type { Colors } from "../session.ts";
+import { formatReplicas, mirrorText } from "./mirror.ts";
 import { type Column, formatFields, formatTable } from "./table.ts";
 import { formatAgo, formatBytes, formatDuration, formatMoney, formatProgress, formatRate, plural } from "./units.ts";
 
@@ -56,12 +57,14 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
       job.workAtRiskMs === 0 ? null : `${formatDuration(job.workAtRiskMs)} of work since the newest checkpoint`,
     ],
     ["Standby", standby && standbyText(standby)],
+    ["Mirror", job.mirror === undefined ? null : mirrorText(job.mirror)],
     ["Outputs", outputs && `${plural(outputs.files, "file")}, ${formatBytes(outputs.bytes)}`],
     ["Created", `${job.createdAt} (${formatAgo(job.createdAt, nowMs)})`],
     ["Started", job.startedAt],
     ["Ended", job.endedAt],
   ];
   const parts = [formatFields(fields, colors)];
+  if (job.mirror !== undefined) parts.push(formatReplicas(job.mirror, colors));
   if (job.attempts.length > 0) parts.push(formatAttempts(job, colors));
   parts.push(formatSettlement(job, colors));
   return parts.join("\n\n");
@@ -88,14 +91,23 @@ function standbyText(standby: NonNullable<JobView["standby"]>): string {
   return `${phase} on ${workerId} at ${formatRate(ratePerHour)}, ${has}${behind}`;
 }
 
+type Attempt = JobView["attempts"][number];
+
 function formatAttempts(job: JobView, colors: Colors): string {
   return formatTable(
     [
+      ...(job.mirror === undefined
+        ? []
+        : [{ title: "REPLICA", value: (attempt: Attempt) => String(attempt.replica), align: "right" as const }]),
       { title: "EPOCH", value: (attempt) => String(attempt.epoch), align: "right" },
       { title: "WORKER", value: (attempt) => attempt.workerId },
       { title: "PHASE", value: (attempt) => attempt.phase },
       { title: "RATE", value: (attempt) => formatRate(attempt.ratePerHour), align: "right" },
-      { title: "CREDITED", value: (attempt) => formatDuration(attempt.creditedMs), align: "right" },
+      {
+        title: "CREDITED",
+        value: ({ creditedMs, refused }) => (refused === true ? "refused" : formatDuration(creditedMs)),
+        align: "right",
+      },
       {
         title: "FROM",
         value: ({ fromCheckpointSeq }) =>

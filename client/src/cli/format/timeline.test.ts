@@ -56,6 +56,8 @@ test("the story of a failed-over job, in plain words", () => {
   );
 });
 
+const SUM = "0123456789abcdef".repeat(4);
+
 test.each([
   [
     event(1, 0, "suspect", { workerId: "w", why: "silent", silentMs: 2_050 }),
@@ -85,6 +87,31 @@ test.each([
   [
     event(1, 0, "queued", { fromCheckpoint: { jobId: "job-1", seq: 3 } }),
     "queued, to begin from checkpoint 3 of job-1",
+  ],
+  [
+    event(1, 0, "matched", { workerId: "w", ratePerHour: "30000", currency: "USD", epoch: 1, replica: 1, fromSeq: 0 }),
+    "matched to worker w at 0.03 USD/h (replica 1, epoch 1)",
+  ],
+  [event(1, 0, "checkpoint", { seq: 2, replica: 0 }), "checkpoint 2 of replica 0"],
+  [
+    event(1, 0, "replica_lost", { workerId: "w", replica: 1, why: "worker_lost", fromSeq: 2 }),
+    "replica 1 on w is gone: its machine was lost; the other works on, it begins again from checkpoint 2",
+  ],
+  [event(1, 0, "mirror_unavailable", {}), "no machine of another provider is free now; the job runs once until one is"],
+  [event(1, 0, "mirror_result", { workerId: "w", run: 2, result: SUM }), "the third result, of w: 0123456789ab…"],
+  [event(1, 0, "mirror_agreed", { result: SUM }), "two providers came to the same result: 0123456789ab…"],
+  [event(1, 0, "mirror_disagreed", {}), "the results differ"],
+  [
+    event(1, 0, "mirror_checkpoints_agree", { progress: 0.5, seqs: [2, 3] }),
+    "checkpoints of both replicas are equal at 50%",
+  ],
+  [
+    event(1, 0, "mirror_checkpoints_differ", { progress: 0.5, seqs: [2, 3] }),
+    "checkpoints of both replicas differ at 50%; the results will tell whether it matters",
+  ],
+  [
+    event(1, 0, "work_refused", { workerId: "w", result: "exit_code 3", agreed: SUM }),
+    "the work of w is not paid: its result exit_code 3 was outvoted by 0123456789ab…",
   ],
   [event(1, 0, "settled", {}), "settled"],
 ])("%#", (entry, text) => expect(describeEvent(entry, "USD")).toBe(text));

@@ -1,7 +1,8 @@
 // The timeline in plain words: one line for each event, with the time since the first.
 import type { EventView, WireMoney } from "@qubix/shared/protocol";
 import type { Colors } from "../session.ts";
-import { formatBytes, formatDuration, formatMoney, formatRate, printable } from "./units.ts";
+import { shortSum } from "./mirror.ts";
+import { formatBytes, formatDuration, formatMoney, formatProgress, formatRate, printable } from "./units.ts";
 
 /** Turns events of one job, in order, into lines. Keeps the time of the first, and the job's currency. */
 export interface TimelineFormatter {
@@ -75,7 +76,19 @@ class EventData {
 
   epoch(): string {
     const epoch = this.number("epoch");
-    return epoch === undefined ? "" : ` (epoch ${epoch})`;
+    const replica = this.number("replica");
+    if (epoch === undefined) return "";
+    return replica === undefined ? ` (epoch ${epoch})` : ` (replica ${replica}, epoch ${epoch})`;
+  }
+
+  /** The replica that is meant, of a mirror job. */
+  replica(): string {
+    const replica = this.number("replica");
+    return replica === undefined ? "" : ` of replica ${replica}`;
+  }
+
+  percent(key: string): string {
+    return formatProgress(this.number(key) ?? null);
   }
 
   duration(key: string, before: string): string {
@@ -118,10 +131,15 @@ const REASONS: Readonly<Record<string, string>> = {
   stopped: "its worker stopped it",
   exit_code: "it ended by itself with an error",
   no_offer: "no offer matched in time",
+  mirror_awaits_second: "a second provider has to come to the same result",
+  mirror_disagreed: "a third provider has to decide",
+  image_moved: "the image's tag was moved",
   standby_ready: "its standby was ready",
   cancelled: "it was cancelled",
   deadline: "its duration is used up",
 };
+
+const RUN_NAMES: readonly string[] = ["the first", "the second", "the third"];
 
 const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   queued: queuedText,
@@ -155,9 +173,25 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   standby_checkpoint: (data) =>
     `standby on ${data.worker()} has checkpoint ${data.number("seq") ?? "?"}${data.duration("behindMs", ", ")} after its commit`,
   standby_lost: (data) => `standby on ${data.worker()} lost${data.because("why")}`,
+  replica_lost: (data) => {
+    const why = data.because("why").replaceAll("the primary's", "its");
+    return `replica ${data.number("replica") ?? "?"} on ${data.worker()} is gone${why}; the other works on, it begins again${data.from()}`;
+  },
+  mirror_unavailable: () => "no machine of another provider is free now; the job runs once until one is",
+  mirror_result: (data) =>
+    `${RUN_NAMES[data.number("run") ?? -1] ?? "a"} result, of ${data.worker()}: ${shortSum(data.text("result") ?? "?")}`,
+  mirror_agreed: (data) => `two providers came to the same result: ${shortSum(data.text("result") ?? "?")}`,
+  mirror_checkpoints_agree: (data) => `checkpoints of both replicas are equal at ${data.percent("progress")}`,
+  mirror_checkpoints_differ: (data) =>
+    `checkpoints of both replicas differ at ${data.percent("progress")}; the results will tell whether it matters`,
+  mirror_disagreed: () => "the results differ",
+  work_refused: (data) => {
+    const [own, agreed] = [data.text("result"), data.text("agreed")].map((sum) => shortSum(sum ?? "?"));
+    return `the work of ${data.worker()} is not paid: its result ${own} was outvoted by ${agreed}`;
+  },
   standby_unavailable: () => "no other machine is free for a standby now; the job runs without one",
   stopping: (data) => `stopping${data.because("reason")}`,
-  exited: (data) => `container ended${data.duration("ranMs", " after ")}`,
+  exited: (data) => `container${data.replica()} ended${data.duration("ranMs", " after ")}`,
   completed: () => "completed",
   failed: (data) => `failed${data.because("message", "reason")}`,
   cancelled: () => "cancelled",
@@ -194,7 +228,7 @@ function checkpointText(data: EventData): string {
   ];
   const took = data.duration("shipMs", "in ");
   if (took !== "") sizes.push(took);
-  return `checkpoint ${data.number("seq") ?? "?"}${sizes.length === 0 ? "" : ` (${sizes.join(", ")})`}`;
+  return `checkpoint ${data.number("seq") ?? "?"}${data.replica()}${sizes.length === 0 ? "" : ` (${sizes.join(", ")})`}`;
 }
 
 function settledText(data: EventData): string {
@@ -208,8 +242,8 @@ function textOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-const GOOD: readonly string[] = ["completed", "settled", "started", "standby_ready"];
-const BAD: readonly string[] = ["failed", "standby_lost"];
+const GOOD: readonly string[] = ["completed", "mirror_agreed", "settled", "started", "standby_ready"];
+const BAD: readonly string[] = ["failed", "mirror_disagreed", "work_refused", "standby_lost"];
 const NOTABLE: readonly string[] = [
   "suspect",
   "checkpoint_damaged",
@@ -219,6 +253,9 @@ const NOTABLE: readonly string[] = [
   "undone",
   "cancelled",
   "standby_unavailable",
+  "mirror_unavailable",
+  "mirror_checkpoints_differ",
+  "replica_lost",
   "storage_refused",
 ];
 
