@@ -3,6 +3,7 @@ import {
   attemptTable,
   jobTable,
   leaseTable,
+  moveTable,
   legalRows,
   settlementTable,
   type StateTable,
@@ -45,6 +46,7 @@ const TABLES: readonly StateTable<string, string>[] = [
   standbyTable,
   settlementTable,
   workerSessionTable,
+  moveTable,
 ];
 
 export function createTotals(): Totals {

@@ -161,9 +161,12 @@ describe("a specification", () => {
   }
 
   test("that names what is not built is refused by name", () => {
-    const refused = refusal(new Network(), { standby: "mirror", stallAfterS: 7 });
+    const refused = refusal(new Network(), {
+      standby: "mirror",
+      inputs: [{ url: "https://a.example/x", to: "/work/x" }],
+    });
     expect(refused).toMatchObject({ status: 422, code: "not_available" });
-    expect(refused?.message).toContain("standby: mirror, stallAfterS");
+    expect(refused?.message).toContain("standby: mirror, inputs by url");
   });
 
   test("is refused for providers, foreign registries and uploads of others", () => {

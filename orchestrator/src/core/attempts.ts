@@ -10,6 +10,7 @@ import { leaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { credit } from "./metering.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
+import { dropMove, finishMove, leaveIfLeaving } from "./moves.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { fetchedSeq, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
@@ -104,7 +105,9 @@ function markStarted(state: CoreState, { job, attempt }: Current, fromSeq: numbe
   armDuration(state, running, started);
   const { epoch, workerId } = started;
   emitJob(state, running, "started", { epoch, workerId, fromSeq }, started);
-  return { job: running, attempt: started };
+  finishMove(state, running, started);
+  leaveIfLeaving(state, started);
+  return { job: state.rows.jobs.get(job.id) ?? running, attempt: started };
 }
 
 /** The container ended with success; its outputs are on their way. */
@@ -122,6 +125,7 @@ export function onExited(state: CoreState, machine: Machine, message: Message<"e
   state.deadlines.clear(deadlineKey.duration(attempt.id));
   state.deadlines.set(deadlineKey.attempt(attempt.id), state.nowMs + state.config.outputTimeoutMs);
   emitJob(state, finishing, "exited", { epoch: attempt.epoch, ranMs: message.ranMs }, exited);
+  dropMove(state, finishing, "finished");
 }
 
 export function onEnded(state: CoreState, machine: Machine, message: Message<"ended">): void {
@@ -138,7 +142,7 @@ export function onEnded(state: CoreState, machine: Machine, message: Message<"en
   const phase = fire(state, attemptTable, attempt.phase, "ended") ?? attempt.phase;
   const lease = leaseEnd(state, attempt.lease, "returned");
   const ended = closeAttempt(state, attempt, { phase, lease, outcome, committed: true });
-  follow(state, job, ended, outcome);
+  follow(state, job, ended, outcome, message.ranMs);
 }
 
 function endedBefore(state: CoreState, machine: Machine, ref: AttemptRef): boolean {
@@ -146,7 +150,7 @@ function endedBefore(state: CoreState, machine: Machine, ref: AttemptRef): boole
   return attempt?.phase === "ended" && attempt.workerId === machine.id;
 }
 
-function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome: EndOutcome): void {
+function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome: EndOutcome, ranMs: number): void {
   switch (outcome.kind) {
     case "succeeded": {
       const done = patchJob(state, job, { outputs: outcome.outputs });
@@ -156,14 +160,34 @@ function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome:
       return carryOn(state, ended, ownFailure(state, job, ended, outcome));
     case "worker_failed":
       if (outcome.code === "checkpoint_damaged") noteDamage(state, job, ended);
+      if (outcome.code === "owner_reclaimed") return carryOn(state, ended, movedBy(state, job, ended, outcome, ranMs));
       return carryOn(state, ended, { budget: "failovers", why: outcome.code, message: outcome.message });
     case "stopped":
       if (job.intent !== null) return endByIntent(state, job);
-      // A move that was not its fault; it counts as a failover only so that moves are bounded.
-      return carryOn(state, ended, { budget: "failovers", why: "stopped", message: "its worker stopped it." });
+      return carryOn(state, ended, movedBy(state, job, ended, outcome, ranMs));
     default:
       unreachable(outcome);
   }
+}
+
+/** It left in good order: a planned move, its own or its worker's. */
+function movedBy(
+  state: CoreState,
+  job: JobRecord,
+  ended: AttemptRecord,
+  outcome: Extract<EndOutcome, { kind: "stopped" | "worker_failed" }>,
+  ranMs: number,
+): Setback {
+  const why = outcome.kind === "stopped" ? "stopped" : "owner_reclaimed";
+  const message = outcome.kind === "stopped" ? "its worker stopped it." : outcome.message;
+  // When the container ended, not when its last checkpoint had been shipped.
+  const stoppedAtMs = ended.startedAtMs === null ? state.nowMs : Math.min(state.nowMs, ended.startedAtMs + ranMs);
+  return {
+    budget: "moves",
+    why: job.move === undefined ? why : "moved",
+    message,
+    move: { why, stoppedAtMs, saved: outcome.saved === true },
+  };
 }
 
 function ownFailure(

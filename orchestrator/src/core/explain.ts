@@ -40,6 +40,8 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   earnings: "word of their earnings",
   proofs: "proofs of hardware",
   direct: "checkpoints straight from another worker",
+  moves: "requests to save before a move",
+  stalls: "signs of progress",
 };
 
 interface Filter {

@@ -8,6 +8,7 @@ import { explainOnce } from "./explain.ts";
 import { armQueue, carryOn, endByIntent, fenceAttempt } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
+import { armMove, onMoveDue } from "./moves.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
@@ -42,6 +43,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onStopDue(state, id as JobId);
     case "b":
       return onStandbyRetryDue(state, id as JobId);
+    case "m":
+      return onMoveDue(state, id as JobId);
     case "r":
       return putBack(state, id as JobId);
     case "i":
@@ -114,6 +117,7 @@ export function armAll(state: CoreState): void {
   for (const job of state.rows.jobs.values()) {
     if (job.phase === "queued") armQueue(state, job, notBeforeMs);
     else if (job.intent !== null) armStop(state, job);
+    armMove(state, job, notBeforeMs);
   }
   for (const attempt of state.rows.attempts.values()) {
     const job = state.rows.jobs.get(attempt.jobId);

@@ -89,12 +89,10 @@ describe("job specification", () => {
       network: "egress",
       isolation: "sandboxed",
       secrets: { A: "b" },
-      stallAfterS: 10,
     });
     expect(unavailableFeatures(spec)).toEqual([
       "standby: mirror",
       "failover: exclusive",
-      "stallAfterS",
       "isolation: sandboxed with network: egress",
     ]);
     const onGpu = jobSpecSchema.parse({ ...least, isolation: "sandboxed", resources: { gpus: { count: 1 } } });

@@ -378,6 +378,8 @@ async function firstParts(
       "earnings",
       "image-digest",
       "image-upload",
+      "moves",
+      "stalls",
       ...(sealingKey === undefined ? [] : (["secrets"] as const)),
       ...(owner.live.direct ? (["direct"] as const) : []),
     ]),
