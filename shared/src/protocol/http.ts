@@ -127,6 +127,11 @@ export const jobViewSchema = z.object({
   progress: z.number().nullable(),
   retriesUsed: count,
   failoversUsed: count,
+  movesUsed: count,
+  /** A planned move under way; null for none. */
+  move: z
+    .object({ phase: z.string(), why: z.string(), fromWorkerId: workerIdSchema, toWorkerId: workerIdSchema.nullable() })
+    .nullable(),
   creditedMs: count,
   /** The newest committed one. */
   checkpoint: z
