@@ -108,7 +108,7 @@ describe("a job", () => {
     "with a hot standby goes on there, and another standby is found",
     async () => {
       const { client } = network.consumer;
-      const { id } = await client.jobs.create(steps("request", 2, { standby: "hot" }));
+      const { id } = await client.jobs.create(steps("request", 3, { standby: "hot" }));
       const before = await until(client, id, (job) => job.standby?.phase === "ready");
       await counting(id);
       await client.jobs.move(id);
@@ -116,7 +116,8 @@ describe("a job", () => {
       const asked = (await eventsOf(client, id)).find(({ kind }) => kind === "moving");
       expect(asked?.data).toMatchObject({ workerId: before.workerId, to: expect.any(String) });
       expect(after.workerId).toBe(asked?.data["to"]);
-      await expectNothingLost(id, 2);
+      await client.jobs.move(id);
+      await expectNothingLost(id, 3);
     },
     TIMEOUT_MS,
   );
