@@ -60,7 +60,6 @@ type Message<Kind extends WorkerMessage["kind"]> = Extract<WorkerMessage, { kind
 
 /** Nothing durable, unless something has stalled: the leases move with it, and what it says of attempts is for people. */
 function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heartbeat">): void {
-  state.volatile.counters.heartbeats += 1;
   ack(state, machine, message);
   if (machine.attempts.size + machine.standbys.size > 0) fire(state, leaseTable, "active", "renewed");
   for (const entry of message.attempts ?? []) {
@@ -79,6 +78,8 @@ function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heart
     live.measures = entry.measures ?? null;
     if (entry.signs !== undefined) onSigns(state, attempt, live, entry.signs);
   }
+  // Last: one that throws above is undone, and comes again.
+  state.volatile.counters.heartbeats += 1;
 }
 
 function unheard(): LiveAttempt {

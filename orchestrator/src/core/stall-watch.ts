@@ -17,8 +17,8 @@ export function onSigns(state: CoreState, attempt: AttemptRecord, live: LiveAtte
   if (verdict.kind === "fine") return;
   if (verdict.kind === "stalled") return giveUp(state, job, attempt, verdict);
   if (live.stallSuspected) return;
-  live.stallSuspected = true;
   report(state, job, attempt, "stall_suspected", verdict);
+  live.stallSuspected = true;
 }
 
 function giveUp(state: CoreState, job: JobRecord, attempt: AttemptRecord, verdict: StallVerdict): void {
