@@ -192,7 +192,9 @@ export function createMachine(
         if (container.state !== "running") return;
         // Where this step is a milestone, that has saved already.
         if (container.at === at) saveNow(container, advance(program, at, at.step + steps));
-        if (manner === GOES) exit(container, EXIT_BY_REQUEST);
+        if (manner !== GOES) return;
+        container.truth.leftAtStep = at.step + steps;
+        exit(container, EXIT_BY_REQUEST);
       });
     },
     kill(slotId) {

@@ -30,6 +30,7 @@ const MUST_HAPPEN = [
   "promotions",
   "undos",
   "staleRefused",
+  "movesWithoutLoss",
   "failovers",
   "retries",
   "orchestratorRestarts",
