@@ -35,6 +35,8 @@ export interface WorkerNode {
   offer(patch: Partial<WorkerOffer>): void;
   /** Offers this share of what the machine has; what runs goes on. */
   resize(share: number): void;
+  /** What runs here is to go elsewhere, or may stay. */
+  leave(is: boolean): void;
   /** Slots its journal still holds, and containers nobody knows. */
   leftovers(): readonly string[];
 }
@@ -211,6 +213,12 @@ export function createWorkerNode(
       const { cpus, memoryMiB, gpus } = setup.offer;
       const kept = gpus.slice(0, Math.floor(gpus.length * share));
       changeOffer({ cpus: cpus * share, memoryMiB: Math.floor(memoryMiB * share), gpus: kept });
+    },
+    leave(is) {
+      if (is === (offer.leaving !== undefined)) return;
+      const { leaving: _, ...stays } = offer;
+      offer = is ? { ...offer, draining: true, leaving: "drain" } : { ...stays, draining: false };
+      if (life !== null) give(life, { kind: "offer", offer });
     },
     leftovers: () => [...journal.keys(), ...machine.containers().filter((slotId) => !journal.has(slotId))],
   };

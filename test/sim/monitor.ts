@@ -26,6 +26,7 @@ import {
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "@qubix/worker/core";
+import { stepOf } from "./programs.ts";
 import { fakeKey, type Fakes } from "./proofs.ts";
 import { BrokenInvariant, type World } from "./world.ts";
 
@@ -37,6 +38,8 @@ export interface Counts {
   promotions: number;
   undos: number;
   staleRefused: number;
+  /** Planned moves after which the successor began at the very step at which the program had left. */
+  movesWithoutLoss: number;
   failovers: number;
   disagreements: number;
   /** Mirror jobs whose end two runs agreed on. */
@@ -60,6 +63,7 @@ export function createCounts(): Counts {
     promotions: 0,
     undos: 0,
     staleRefused: 0,
+    movesWithoutLoss: 0,
     failovers: 0,
     disagreements: 0,
     verified: 0,
@@ -80,6 +84,8 @@ export interface ContainerTruth {
   endedAtMs: number | null;
   /** The attempts it ran for. */
   readonly attempts: AttemptId[];
+  /** The step at which its program saved and left, because it was asked to; null where it did not. */
+  leftAtStep: number | null;
 }
 
 /** What was seen of an attempt or a standby: when its lease was committed, and when its end was. */
@@ -357,6 +363,20 @@ export function createMonitor(world: World, store: Store): Monitor {
     return store.job(ref.jobId)?.attempts.find((row) => row.id === attemptId(ref));
   }
 
+  /** Work lost on a planned move is none: where a program saved and left as it was asked to, its successor begins at that very step. */
+  function checkMove(jobId: JobId, { epoch, fromSeq, workLostMs }: Readonly<Record<string, unknown>>): void {
+    const id = attemptId({ jobId, replica: 0, epoch: (Number(epoch) - 1) as AttemptRecord["epoch"] });
+    const outcome = attempts.get(id)?.row.outcome;
+    if (outcome?.kind !== "stopped" || outcome.saved !== true) return;
+    check(workLostMs === 0, () => `${id} had saved, and its move tells of ${String(workLostMs)} ms that were lost`);
+    const leftAtStep = containers.findLast((container) => container.attempts.includes(id))?.leftAtStep ?? null;
+    if (leftAtStep === null) return;
+    counts.movesWithoutLoss += 1;
+    const began = jobs.get(jobId)?.checkpoints.find(({ seq }) => seq === fromSeq);
+    const step = began === undefined ? null : stepOf(began.tree);
+    check(step === leftAtStep, () => `${id} left at step ${leftAtStep}, and its successor begins at step ${step}`);
+  }
+
   return {
     counts,
     fired,
@@ -395,8 +415,9 @@ export function createMonitor(world: World, store: Store): Monitor {
             return `invariant 2: a log line of ${log.jobId} epoch ${log.epoch} was taken at epoch ${epoch}`;
           });
         }
-        for (const { kind, jobId } of changes.events) {
+        for (const { kind, jobId, data } of changes.events) {
           if (jobId !== null) world.note(`${jobId} ${kind}`);
+          if (jobId !== null && kind === "moved") checkMove(jobId, data);
         }
       }
       touched.workers.forEach(checkWorker);
@@ -429,7 +450,7 @@ export function createMonitor(world: World, store: Store): Monitor {
       }
     },
     container(workerId) {
-      const truth: ContainerTruth = { workerId, startedAtMs: null, endedAtMs: null, attempts: [] };
+      const truth: ContainerTruth = { workerId, startedAtMs: null, endedAtMs: null, attempts: [], leftAtStep: null };
       containers.push(truth);
       return truth;
     },

@@ -121,6 +121,9 @@ export function createRunner(
       case "stop":
         world.after(rng.int(1, Math.max(1, effect.graceS * 1000)), () => machine.kill(slotId));
         return undefined;
+      case "request":
+        if (effect.number !== null) world.after(rng.int(1, NOTICE_MS_MAX), () => machine.ask(slotId));
+        return undefined;
       case "ship":
         return ship(effect);
       case "committed":

@@ -139,6 +139,11 @@ describe("a job", () => {
       jobId: id,
       quote: { offers: { matching: 0 } },
     });
+    expect(await qubix("move", id, "--to", worker.id)).toMatchObject({
+      code: expect.any(Number),
+      stdout: "",
+      stderr: expect.stringContaining("has no running container to move"),
+    });
     expect((await qubix("cancel", id)).stdout).toBe(`Job ${id} is cancelled.\n`);
     expect((await qubix("cancel", id)).stdout).toContain("already ended: it was cancelled");
     const shown = await qubix("job", id);
@@ -326,6 +331,7 @@ describe("the market", () => {
     expect((await asAdmin("workers")).stdout).toMatch(/anna +online/);
     expect((await asAdmin("workers", worker.id)).stdout).toMatch(/Phase +online/);
     expect((await asAdmin("workers", "drain", worker.id)).stdout).toContain("gets no new jobs");
+    expect((await asAdmin("workers", "drain", worker.id, "--move")).stdout).toContain("It is idle and can be stopped");
     expect((await asAdmin("workers", "drain", worker.id, "--off")).stdout).toContain("gets jobs again");
   });
 });

@@ -105,6 +105,12 @@ function addJobCommands(program: Command, run: Runner): void {
   one("cancel", "cancel a job; where it runs, it is stopped first").action((id: string, options: object) =>
     run(async () => (await import("./commands/jobs.ts")).cancel, [id], options, false),
   );
+  one("move", "move a running job to another worker; it saves first and loses nothing")
+    .option("--to <worker>", "to this one (any that fits)")
+    .option("--force", "also where it does not save when it is asked to; what was not saved is lost")
+    .action((id: string, options: object) =>
+      run(async () => (await import("./commands/jobs.ts")).move, [id], options, false),
+    );
   one("why", "say why a job waits, and what would help").action((id: string, options: object) =>
     run(async () => (await import("./commands/market.ts")).why, [id], options, false),
   );
@@ -180,8 +186,9 @@ function addMarketCommands(program: Command, run: Runner): void {
     );
   workers
     .command("drain")
-    .description("give a worker no new jobs; what runs goes on")
+    .description("give a worker no new jobs; what runs goes on, or moves")
     .argument("<id>")
+    .option("--move", "move what runs there to other workers")
     .option("--off", "give it jobs again")
     .action((id: string, options: object) =>
       run(async () => (await import("./commands/workers.ts")).drain, [id], options, false),

@@ -57,8 +57,11 @@ export interface Client {
   readonly offers: Listed<Offer>;
   readonly workers: Listed<Worker> & {
     get(id: string, options?: CallOptions): Promise<Worker>;
-    /** No new jobs for this worker; what runs goes on. `draining: false` takes it back. */
-    drain(id: string, options?: CallOptions & { readonly draining?: boolean }): Promise<Worker>;
+    /** No new jobs for this worker; what runs goes on, or with `move` goes to other workers. `draining: false` takes it back. */
+    drain(
+      id: string,
+      options?: CallOptions & { readonly draining?: boolean; readonly move?: boolean },
+    ): Promise<Worker>;
   };
   readonly enrolments: {
     create(input?: { readonly accountId?: string; readonly ttlS?: number }, options?: CallOptions): Promise<Enrolment>;
@@ -133,8 +136,13 @@ export function createClient(config: ClientConfig): Client {
       ...listed<Worker>(requester, "/v1/workers"),
       get: (id, options) =>
         requester.json({ method: "GET", path: `/v1/workers/${encodeURIComponent(id)}`, idempotent: true, ...options }),
-      drain: (id, { draining = true, ...options } = {}) =>
-        post(requester, `/v1/workers/${encodeURIComponent(id)}/drain`, { draining }, options),
+      drain: (id, { draining = true, move = false, ...options } = {}) =>
+        post(
+          requester,
+          `/v1/workers/${encodeURIComponent(id)}/drain`,
+          { draining, ...(move ? { move } : {}) },
+          options,
+        ),
     },
     enrolments: { create: (input = {}, options) => postOnce(requester, "/v1/enrolments", input, options) },
     accounts: {

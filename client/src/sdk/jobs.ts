@@ -54,6 +54,11 @@ export interface LogsOptions extends CallOptions {
   readonly replica?: number | undefined;
 }
 
+export interface MoveOptions extends CallOptions {
+  readonly to?: string | undefined;
+  readonly force?: boolean | undefined;
+}
+
 export interface CarOptions extends CallOptions {
   readonly sealed?: boolean | undefined;
 }
@@ -74,6 +79,11 @@ export interface Jobs {
   list(options?: ListJobsOptions): Promise<Page<JobView>>;
   listAll(options?: Omit<ListJobsOptions, "cursor">): AsyncIterable<JobView>;
   cancel(id: string, options?: CallOptions): Promise<JobView>;
+  /**
+   * Moves a running job to another worker, to `to` or to any; it saves first and loses nothing. Returns once the move has begun: its events tell the rest.
+   * `force`: also where it does not save when it is asked to. Errors: `job_not_running`, `move_not_possible`, `worker_not_found`.
+   */
+  move(id: string, options?: MoveOptions): Promise<JobView>;
   /** Resolves with the job once it has ended, however that was. A lost connection or a restarting orchestrator is waited out for about two minutes. */
   wait(id: string, options?: WaitOptions): Promise<JobView>;
   /** The timeline so far; `after` is the `seq` of the last event that is known. */
@@ -137,6 +147,10 @@ export function createJobs(deps: EventsDeps): Jobs {
     listAll: (options = {}) => allItems((cursor) => jobs.list({ ...options, cursor })),
     cancel: (id, options = {}) =>
       requester.json({ method: "POST", path: at(id, "/cancel"), body: {}, idempotent: true, ...options }),
+    move: (id, { to, force = false, ...options } = {}) => {
+      const body = { ...(to === undefined ? {} : { to }), force };
+      return requester.json({ method: "POST", path: at(id, "/move"), body, idempotent: false, ...options });
+    },
     wait: (id, options = {}) => waitForEnd(deps, jobs, id, options),
     events: (id, { cursor, limit, after, ...options } = {}) =>
       get(at(id, "/events"), { cursor, limit, after }, options),

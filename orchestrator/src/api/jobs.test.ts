@@ -102,6 +102,16 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     expect((await call(`GET /v1/jobs/${id}`)).body).toMatchObject({ phase: "queued" });
   });
 
+  test("one that does not run cannot be moved, and says so before and after its end", async () => {
+    const { call } = await api.account("consumer", 10_000_000n);
+    const id = String((await call("POST /v1/jobs", jobSpec({ placement: { workers: ["wrk-none"] } }))).body["id"]);
+    expect((await call(`POST /v1/jobs/${id}/move`)).body).toMatchObject({ status: 409, code: "job_not_running" });
+    expect((await call(`POST /v1/jobs/${id}/move`, { where: "x" })).status).toBe(422);
+    await call(`POST /v1/jobs/${id}/cancel`);
+    expect((await call(`POST /v1/jobs/${id}/move`)).body).toMatchObject({ status: 409, code: "job_not_running" });
+    expect((await call("POST /v1/jobs/job-none/move")).body).toMatchObject({ status: 404, code: "job_not_found" });
+  });
+
   test("an idempotency key gives the first job again, and refuses another body", async () => {
     const { call } = await api.account("consumer", 10_000_000n);
     const spec = jobSpec({ placement: { workers: ["wrk-none"] } });

@@ -13,6 +13,7 @@ import { acceptResult, compareCheckpoint } from "./mirror-results.ts";
 import { checkpointsOf, epochOf, hasActiveReplica, replicaIn, withCheckpoints } from "./mirror-state.ts";
 import { activeAttempts } from "./mirror.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord, TreeContent } from "./model.ts";
+import { dropMove, finishMove, leaveIfLeaving } from "./moves.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { fetchedSeq, forgetStandbyFailure, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
@@ -120,7 +121,9 @@ function markStarted(state: CoreState, { job, attempt }: Current, fromSeq: numbe
   if (running.mirror !== undefined) forgetStandbyFailure(state, running);
   const { epoch, workerId } = started;
   emitJob(state, running, "started", { epoch, ...replicaIn(running, started), workerId, fromSeq }, started);
-  return { job: running, attempt: started };
+  finishMove(state, running, started);
+  leaveIfLeaving(state, started);
+  return { job: state.rows.jobs.get(job.id) ?? running, attempt: started };
 }
 
 /** The container ended with success; its outputs are on their way. */
@@ -140,6 +143,7 @@ export function onExited(state: CoreState, machine: Machine, message: Message<"e
   state.deadlines.set(deadlineKey.attempt(attempt.id), state.nowMs + state.config.outputTimeoutMs);
   const { epoch } = attempt;
   emitJob(state, finishing, "exited", { epoch, ...replicaIn(finishing, exited), ranMs: message.ranMs }, exited);
+  dropMove(state, finishing, "finished");
 }
 
 /** `content`: of its outputs, where the gateway read them. */
@@ -157,7 +161,7 @@ export function onEnded(state: CoreState, machine: Machine, message: Message<"en
   const phase = fire(state, attemptTable, attempt.phase, "ended") ?? attempt.phase;
   const lease = leaseEnd(state, attempt.lease, "returned");
   const ended = closeAttempt(state, attempt, { phase, lease, outcome, committed: true });
-  follow(state, jobOf(state, attempt.jobId), ended, outcome, content?.sum ?? null);
+  follow(state, jobOf(state, attempt.jobId), ended, outcome, { ranMs: message.ranMs, sum: content?.sum ?? null });
 }
 
 function endedBefore(state: CoreState, machine: Machine, ref: AttemptRef): boolean {
@@ -165,7 +169,13 @@ function endedBefore(state: CoreState, machine: Machine, ref: AttemptRef): boole
   return attempt?.phase === "ended" && attempt.workerId === machine.id;
 }
 
-function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome: EndOutcome, sum: string | null): void {
+function follow(
+  state: CoreState,
+  job: JobRecord,
+  ended: AttemptRecord,
+  outcome: EndOutcome,
+  { ranMs, sum }: { readonly ranMs: number; readonly sum: string | null },
+): void {
   switch (outcome.kind) {
     case "succeeded": {
       if (job.mirror !== undefined) return acceptResult(state, job, ended, { outputs: outcome.outputs, sum });
@@ -180,11 +190,11 @@ function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome:
     }
     case "worker_failed":
       if (outcome.code === "checkpoint_damaged") noteDamage(state, job, ended);
+      if (outcome.code === "owner_reclaimed") return carryOn(state, ended, movedBy(state, job, ended, outcome, ranMs));
       return carryOn(state, ended, { budget: "failovers", why: outcome.code, message: outcome.message });
     case "stopped":
       if (job.intent !== null) return hasActiveReplica(job) ? undefined : endByIntent(state, job);
-      // A move that was not its fault; it counts as a failover only so that moves are bounded.
-      return carryOn(state, ended, { budget: "failovers", why: "stopped", message: "its worker stopped it." });
+      return carryOn(state, ended, movedBy(state, job, ended, outcome, ranMs));
     default:
       unreachable(outcome);
   }
@@ -192,6 +202,26 @@ function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome:
 
 function hasRetry({ spec, retriesUsed }: JobRecord, { final }: Setback): boolean {
   return final !== true && retriesUsed < spec.retries;
+}
+
+/** It left in good order: a planned move, its own or its worker's. */
+function movedBy(
+  state: CoreState,
+  job: JobRecord,
+  ended: AttemptRecord,
+  outcome: Extract<EndOutcome, { kind: "stopped" | "worker_failed" }>,
+  ranMs: number,
+): Setback {
+  const why = outcome.kind === "stopped" ? "stopped" : "owner_reclaimed";
+  const message = outcome.kind === "stopped" ? "its worker stopped it." : outcome.message;
+  // When the container ended, not when its last checkpoint had been shipped.
+  const stoppedAtMs = ended.startedAtMs === null ? state.nowMs : Math.min(state.nowMs, ended.startedAtMs + ranMs);
+  return {
+    budget: "moves",
+    why: job.move === undefined ? why : "moved",
+    message,
+    move: { why, stoppedAtMs, saved: outcome.saved === true },
+  };
 }
 
 function ownFailure(

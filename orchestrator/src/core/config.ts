@@ -39,6 +39,17 @@ export interface CoreConfig {
   readonly standbyAfterPromotionMs: number;
   /** Bounds the standbys one job reserves in its life. */
   readonly standbysPerJobMax: number;
+  /** How long a job that is to move has to save: at least, or two of its checkpoint intervals up to the other. */
+  readonly moveAnswerMs: number;
+  readonly moveAnswerMsMax: number;
+  /** A move that waits for a target is looked after this often. */
+  readonly moveLookMs: number;
+  /** A move that may be given up waits no longer for its target to be ready: large images over home links. */
+  readonly movePrepareMsMax: number;
+  /** …and tries no more targets. */
+  readonly moveTargetsMax: number;
+  /** Planned moves use no failovers; this bounds them instead. Beyond it they count as failovers. */
+  readonly movesPerJobMax: number;
   /** The newest of the workers on which a job went wrong, chosen last. */
   readonly troubledWorkersMax: number;
   readonly idempotencyTtlMs: number;
@@ -96,6 +107,12 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   standbyRetryMsMax: 300_000,
   standbyAfterPromotionMs: 2_000,
   standbysPerJobMax: 1_000,
+  moveAnswerMs: 30_000,
+  moveAnswerMsMax: 600_000,
+  moveLookMs: 5_000,
+  movePrepareMsMax: 15 * 60_000,
+  moveTargetsMax: 3,
+  movesPerJobMax: 100,
   troubledWorkersMax: 10,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
   enrolmentKeptMs: 24 * 3_600_000,

@@ -2,7 +2,7 @@
 import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
 import { refusedByMirror } from "./mirror.ts";
-import type { JobRecord } from "./model.ts";
+import type { AttemptRecord, JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { seekProof } from "./proofs.ts";
 import { block, noteServed, offerCandidate, type Signature, turns } from "./queue.ts";
@@ -147,6 +147,40 @@ function findStandby(
   budget.left -= triesFor(looked);
   const rates = machine === undefined ? undefined : ratesFor(job, machine, request);
   return machine === undefined || rates === undefined ? undefined : { machine, rates };
+}
+
+/** Where a job can be moved to: reserved as a standby, or, where its price cap does not allow that, without. */
+export type MoveTarget =
+  | { readonly kind: "reserve"; readonly machine: Machine; readonly rates: StandbyRates }
+  | { readonly kind: "plain" };
+
+/** `among`: no other machine will do; null for any. */
+export function findMoveTarget(
+  state: CoreState,
+  job: JobRecord,
+  from: AttemptRecord,
+  among: Iterable<Machine> | null,
+): MoveTarget | undefined {
+  const find = (request: OfferRequest, refuses: (machine: Machine) => boolean) =>
+    findOffer(
+      state.ix.market,
+      state.ix.machines,
+      state.ix.workersByImage,
+      request,
+      {
+        refuses: (other) => other.id === from.workerId || refuses(other),
+        rank: (other) => (job.troubledWorkers.includes(other.id) ? 1 : 0),
+      },
+      state.config.preferenceScanMax,
+      among,
+    ).machine;
+  const request = standbyRequest(job);
+  if (job.standbysMade < state.config.standbysPerJobMax) {
+    const machine = find(request, (other) => ratesFor(job, other, request) === undefined);
+    const rates = machine === undefined ? undefined : ratesFor(job, machine, request);
+    if (machine !== undefined && rates !== undefined) return { kind: "reserve", machine, rates };
+  }
+  return find(requestOf(job), () => false) === undefined ? undefined : { kind: "plain" };
 }
 
 function standbyRequest(job: JobRecord): OfferRequest {

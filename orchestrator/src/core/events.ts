@@ -100,6 +100,14 @@ export type CoreEvent =
       readonly idempotency?: Idempotency;
     }
   | { readonly kind: "job.cancel"; readonly actor: Actor; readonly jobId: JobId }
+  /** `to`: null for any other worker. `force`: also where it does not save when it is asked to. */
+  | {
+      readonly kind: "job.move";
+      readonly actor: Actor;
+      readonly jobId: JobId;
+      readonly to: WorkerId | null;
+      readonly force: boolean;
+    }
   | {
       readonly kind: "checkpoint.remove";
       readonly actor: Actor;
@@ -108,7 +116,14 @@ export type CoreEvent =
       /** The record of a job that has ended, as the store has it: it is not in memory. Nothing else changes it meanwhile. */
       readonly ended: JobRecord | null;
     }
-  | { readonly kind: "worker.drain"; readonly actor: Actor; readonly workerId: WorkerId; readonly draining: boolean }
+  /** `move`: what runs there goes elsewhere, too. */
+  | {
+      readonly kind: "worker.drain";
+      readonly actor: Actor;
+      readonly workerId: WorkerId;
+      readonly draining: boolean;
+      readonly move?: boolean;
+    }
   // Workers. The gateway has verified signatures and, for trees, that all chunks are durable.
   /** Authenticated; what it has comes with its `hello`. */
   | { readonly kind: "worker.opened"; readonly workerId: WorkerId; readonly sessionId: SessionId }

@@ -41,6 +41,8 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   proofs: "proofs of hardware",
   direct: "checkpoints straight from another worker",
   transparent: "transparent checkpoints",
+  moves: "requests to save before a move",
+  stalls: "signs of progress",
 };
 
 function wordsOf(feature: string): string {

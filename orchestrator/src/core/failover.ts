@@ -9,7 +9,8 @@ import type { Machine } from "./machine.ts";
 import { MS_PER_S } from "./metering.ts";
 import { hasActiveReplica, openRuns, replicaIn, replicaOf, runOf } from "./mirror-state.ts";
 import { activeAttempts, mayReturn, noteReplicaOver, reportReplicaLost } from "./mirror.ts";
-import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
+import type { AttemptRecord, JobRecord, MoveReason, StandbyRecord } from "./model.ts";
+import { dropMove, noteMoveStopped, placeAsAsked } from "./moves.ts";
 import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
@@ -34,13 +35,15 @@ import {
 
 /** What went wrong, and which budget it uses. */
 export interface Setback {
-  readonly budget: "retries" | "failovers";
+  readonly budget: "retries" | "failovers" | "moves";
   /** For the timeline, and the job's reason when its budget is used up. */
   readonly why: string;
   /** For people. */
   readonly message: string;
   /** Over at once, whatever the budget says. */
   readonly final?: boolean;
+  /** Of a move: when its container ended, and whether what it saved last is all that it did. */
+  readonly move?: { readonly why: MoveReason; readonly stoppedAtMs: number; readonly saved: boolean };
 }
 
 /** Gives an attempt up because its worker is gone, and carries on without it. Until a successor commits something it may be undone. */
@@ -76,20 +79,27 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
   const job = state.rows.jobs.get(gone.jobId);
   assert(job !== undefined, `job ${gone.jobId} is not in memory`);
   if (job.intent !== null) return hasActiveReplica(job) ? undefined : endByIntent(state, job);
-  const { retriesUsed, failoversUsed, spec } = job;
-  const left = setback.budget === "retries" ? spec.retries - retriesUsed : spec.failoversMax - failoversUsed;
-  if (setback.final === true || left <= 0) return endJob(state, fenceRest(state, job), exhausted(job, setback));
-  const workLostMs = workAtRiskMs(state, job, gone);
+  const { retriesUsed, failoversUsed, movesUsed = 0, spec } = job;
+  const movesLeft = state.config.movesPerJobMax - movesUsed;
+  // Who moves a job for ever does it no favour.
+  const budget = setback.budget === "moves" && movesLeft <= 0 ? "failovers" : setback.budget;
+  const left = { retries: spec.retries - retriesUsed, failovers: spec.failoversMax - failoversUsed, moves: movesLeft };
+  if (setback.final === true || left[budget] <= 0) return endJob(state, fenceRest(state, job), exhausted(job, setback));
+  const workLostMs = setback.move?.saved === true ? 0 : workAtRiskMs(state, job, gone);
   const row = state.rows.attempts.get(gone.id);
   if (row !== undefined && workLostMs > 0) put(state, "attempts", gone.id, { ...row, workLostMs });
+  const used = {
+    retries: { retriesUsed: retriesUsed + 1 },
+    failovers: { failoversUsed: failoversUsed + 1 },
+    moves: { movesUsed: movesUsed + 1 },
+  };
   const next = patchJob(state, job, {
     workLostMs: job.workLostMs + workLostMs,
     troubledWorkers: withTroubled(state, job, gone),
-    ...(setback.budget === "retries" ? { retriesUsed: retriesUsed + 1 } : { failoversUsed: failoversUsed + 1 }),
+    ...used[budget],
   });
-  if (setback.budget === "retries") countUp(state, "retries");
-  else countUp(state, "failovers");
-  if (setback.budget === "failovers") noteIncident(state, "failover", refOf(gone));
+  countUp(state, budget);
+  if (budget === "failovers") noteIncident(state, "failover", refOf(gone));
   if (hasActiveReplica(next)) {
     // Where it went wrong before it goes again only after a while: what fails at once must not use up the job while its other replica works.
     if (job.troubledWorkers.includes(gone.workerId)) noteStandbyFailure(state, next);
@@ -97,10 +107,16 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
     return reportReplicaLost(state, next, gone, { why: setback.why, workLostMs, fromSeq });
   }
   const standby = liveStandby(state, next);
-  if (standby !== undefined && canPromote(state, standby)) {
-    return void promote(state, next, standby, "promoted", { why: setback.why, workLostMs, from: gone });
-  }
-  requeue(state, next, standby, { why: setback.why, workLostMs, from: gone });
+  const takesOver = standby !== undefined && canPromote(state, standby);
+  const { move } = setback;
+  const going =
+    move === undefined
+      ? dropMove(state, next, setback.why, takesOver)
+      : noteMoveStopped(state, next, gone, { ...move, workLostMs });
+  const what = { why: setback.why, workLostMs, from: gone };
+  if (takesOver) return void promote(state, going, standby, "promoted", what);
+  requeue(state, going, liveStandby(state, going), what);
+  placeAsAsked(state, going.id);
 }
 
 /** A job that ends takes the replica that still works with it. */

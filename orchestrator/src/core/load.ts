@@ -126,6 +126,8 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       counters: {
         promotions: 0,
         failovers: 0,
+        moves: 0,
+        stalls: 0,
         retries: 0,
         undos: 0,
         staleRefused: 0,

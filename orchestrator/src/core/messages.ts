@@ -7,10 +7,12 @@ import { placeOnStandby } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { onLog } from "./logs.ts";
 import type { Machine } from "./machine.ts";
+import { goOnWhenReady, leave } from "./moves.ts";
 import type { StandbyRecord, TreeContent } from "./model.ts";
 import { onCommitted, seekProof } from "./proofs.ts";
 import { onHello } from "./reconcile.ts";
 import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
+import { onSigns } from "./stall-watch.ts";
 import type { CoreState, LiveAttempt } from "./state.ts";
 import { fire, jobOf, patchJob, send } from "./tables.ts";
 import { onHeard, onOffer } from "./workers.ts";
@@ -32,6 +34,7 @@ export function onMessage(
       return onHeartbeat(state, machine, message);
     case "offer":
       onOffer(state, machine, message.offer);
+      leave(state, machine);
       seekProof(state, machine);
       return ack(state, machine, message);
     case "started":
@@ -61,9 +64,8 @@ export function onMessage(
 
 type Message<Kind extends WorkerMessage["kind"]> = Extract<WorkerMessage, { kind: Kind }>;
 
-/** Nothing durable: the leases move with it, and what it says of attempts is for people. */
+/** Nothing durable, unless something has stalled: the leases move with it, and what it says of attempts is for people. */
 function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heartbeat">): void {
-  state.volatile.counters.heartbeats += 1;
   ack(state, machine, message);
   if (machine.attempts.size + machine.standbys.size > 0) fire(state, leaseTable, "active", "renewed");
   for (const entry of message.attempts ?? []) {
@@ -80,11 +82,14 @@ function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heart
     live.progress = entry.progress;
     live.phase = entry.phase ?? null;
     live.measures = entry.measures ?? null;
+    if (entry.signs !== undefined) onSigns(state, attempt, live, entry.signs);
   }
+  // Last: one that throws above is undone, and comes again.
+  state.volatile.counters.heartbeats += 1;
 }
 
 function unheard(): LiveAttempt {
-  return { ranMs: 0, progress: null, phase: null, measures: null };
+  return { ranMs: 0, progress: null, phase: null, measures: null, stallSuspected: false };
 }
 
 function onStandbyReady(state: CoreState, machine: Machine, message: Message<"standby.ready">): void {
@@ -92,6 +97,7 @@ function onStandbyReady(state: CoreState, machine: Machine, message: Message<"st
   if (standby === undefined) return refuseStandby(state, machine, message);
   ack(state, machine, message);
   standbyPrepared(state, jobOf(state, standby.jobId), standby, message.checkpointSeq);
+  goOnWhenReady(state, jobOf(state, standby.jobId));
   placeOnStandby(state, jobOf(state, standby.jobId));
 }
 

@@ -11,6 +11,7 @@ import type {
   Epoch,
   JobId,
   JobPhase,
+  MovePhase,
   LeasePhase,
   Money,
   SessionId,
@@ -61,6 +62,8 @@ export interface WorkerRecord {
   readonly offer: WorkerOffer | null;
   /** Its owner or an admin asked for it over the API; beside the offer's own word. */
   readonly draining: boolean;
+  /** …and what runs there is to go elsewhere; missing for no. */
+  readonly leaving?: boolean;
   /** Its shares of settled jobs so far, one entry a currency, in the order in which they were first earned. */
   readonly earned: readonly Money[];
   readonly enrolledAtMs: number;
@@ -144,6 +147,26 @@ export interface CheckpointName {
 /** Why a job is being stopped by us while it runs. */
 export type StopIntent = "cancelled" | "deadline";
 
+/** Why a job moves: its owner asked for it; its machine is drained, goes into maintenance, is taken back or stops it. */
+export type MoveReason = "asked" | "drain" | "maintenance" | "owner_reclaimed" | "stopped";
+
+/** A planned move under way. */
+export interface MoveRecord {
+  readonly phase: MovePhase;
+  readonly why: MoveReason;
+  /** The worker that was asked for; null for any. */
+  readonly to: WorkerId | null;
+  /** It goes on also where the job does not save when it is asked to. */
+  readonly force: boolean;
+  readonly fromWorkerId: WorkerId;
+  readonly requestedAtMs: number;
+  /** Targets that were tried. */
+  readonly targets: number;
+  /** When its container ended, as far as we know, and what was lost with it. */
+  readonly stoppedAtMs?: number;
+  readonly workLostMs?: number;
+}
+
 export interface SettlementLine {
   readonly account: string;
   readonly role: "primary" | "standby" | "fee" | "refund";
@@ -212,6 +235,9 @@ export interface JobRecord {
   readonly standbyId: StandbyId | null;
   readonly retriesUsed: number;
   readonly failoversUsed: number;
+  /** Missing for none. */
+  readonly movesUsed?: number;
+  readonly move?: MoveRecord;
   /** Workers on which an attempt of this job went wrong, newest last, bounded; chosen last. */
   readonly troubledWorkers: readonly WorkerId[];
   /** Paid container time over all attempts. */
@@ -275,6 +301,8 @@ export interface AttemptRecord {
   readonly outcome: EndOutcome | null;
   /** Its run of a mirror job came to another result than two others that agreed: it is not paid. */
   readonly isRefused?: true;
+  /** It was given up because it no longer got on; missing for no. */
+  readonly stalled?: true;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */

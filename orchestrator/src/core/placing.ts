@@ -168,6 +168,7 @@ export function runSpecOf(job: JobRecord, allocation: Allocation, machine: Machi
     ...(spec.network === "egress" ? { network: spec.network } : {}),
     ...(spec.checkpoint.transparent === true ? { transparent: true as const } : {}),
     ...(imageDigest !== null && machine.features.has("image-digest") ? { imageDigest } : {}),
+    ...(spec.stallAfterS > 0 && machine.features.has("stalls") ? { stallAfterS: spec.stallAfterS } : {}),
     ...(imageTree === null ? {} : { imageTree: { manifestCid: imageTree } }),
     ...(Object.keys(spec.secrets).length > 0 ? { secretNames: Object.keys(spec.secrets) } : {}),
     ...(spec.registryAuth === undefined ? {} : { registryAuth: true as const }),

@@ -8,7 +8,7 @@ import { checkpointsOf } from "./mirror-state.ts";
 import type { EventRecord, JobRecord } from "./model.ts";
 import { digestOf } from "./testing/digest.ts";
 import { findSource } from "./sources.ts";
-import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
+import { ADMIN, Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
 
 // Random histories of a small network: whatever happens, in whatever order, the invariants of the kit hold after every step (it checks them),
 // memory equals what a restart would load, a step that throws leaves nothing behind, and in the end every job ends and the money is exact.
@@ -46,6 +46,11 @@ const command = fc.record({
     "restart",
     "drain",
     "offer",
+    "move",
+    "move",
+    "leave",
+    "saved",
+    "stalled",
     "stale",
   ),
   pick: fc.nat(1_000),
@@ -65,6 +70,10 @@ const CONFIG = {
   stopMarginMs: 2_000,
   restartGraceMs: 3_000,
   faultRetryMs: 100,
+  moveAnswerMs: 2_000,
+  moveAnswerMsMax: 2_000,
+  moveLookMs: 500,
+  movesPerJobMax: 3,
 };
 
 class World {
@@ -77,6 +86,7 @@ class World {
       gpus: n < 2 ? [0, 1].map((g) => ({ uuid: `gpu-${n}-${g}`, model: "Test 1000", memoryMiB: 1000 * (n + 1) })) : [],
       ...(n < 2 ? { pricePerGpuHour: { amount: 3_000_001n, currency: "USD" } } : {}),
       pricePerCpuHour: { amount: BigInt(1_000_000 + 333_333 * n), currency: "USD" },
+      features: n === 0 ? [] : ["moves", "stalls"],
     }),
   );
   readonly granted = 1_000_000_000n;
@@ -225,6 +235,33 @@ class World {
       case "offer":
         if (net.beating.has(worker)) net.say(worker, { kind: "offer", offer: { ...offer, draining: hot } });
         return;
+      case "move": {
+        const jobs = [...rows.jobs.values()].filter(({ phase }) => phase === "running");
+        const job = jobs[pick % Math.max(1, jobs.length)];
+        const to = pick % 2 === 0 ? null : worker;
+        if (job) net.do({ kind: "job.move", actor: ADMIN, jobId: job.id, to, force: hot });
+        return;
+      }
+      case "leave":
+        if (pick % 2 === 0) {
+          net.do({ kind: "worker.drain", actor: ADMIN, workerId: worker, draining: hot, move: true });
+        } else if (net.beating.has(worker)) {
+          net.say(worker, { kind: "offer", offer: hot ? { ...offer, draining: true, leaving: "drain" } : offer });
+        }
+        return;
+      case "saved": {
+        if (!attempt) return;
+        const outcome = { kind: "stopped", saved: true } as const;
+        net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: ms, outcome });
+        return;
+      }
+      case "stalled": {
+        if (!attempt) return;
+        const signs = { progressMs: 400_000, ...(hot ? { idleMs: 400_000 } : {}) };
+        const entry = { attempt: refOf(attempt), ranMs: ms, progress: null, phase: "running", signs };
+        net.say(attempt.workerId, { kind: "heartbeat", attempts: [entry] });
+        return;
+      }
       default:
         what satisfies never;
     }
@@ -281,6 +318,11 @@ const FOUND_BEFORE: readonly [Command[], number[]][] = [
   [[plain("submit", 191, 1), plain("drain", 129, 0, true), ...submits(5)], atOnce(50)],
   // Seed -1668482628: a job that was set aside was in the queue again when a later step of it threw.
   [[plain("submit"), plain("cancel"), ...submits(5)], atOnce(50)],
+  // Seed -1552191860: a heartbeat whose step threw was counted all the same.
+  [
+    [plain("submit"), plain("started"), ...submits(2), plain("stalled"), ...submits(2)],
+    [...atOnce(8), 1, ...atOnce(45)],
+  ],
 ];
 
 function plain(what: Command["what"], pick = 0, gpus = 0, hot = false): Command {

@@ -9,6 +9,7 @@ import { canUndo, loseAttempt, placeOnStandby, promotedStandbyOn, undo } from ".
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { AttemptRecord, StandbyRecord } from "./model.ts";
+import { goOnWhenReady, leave, sendSave } from "./moves.ts";
 import { newestCheckpoint, sendAssign, sendPromote } from "./placing.ts";
 import { greetProver } from "./proofs.ts";
 import { loseStandby, sendPrepare, sendStandbyCheckpoint, standbyPrepared } from "./standbys.ts";
@@ -35,6 +36,7 @@ export function onHello(state: CoreState, machine: Machine, sessionId: SessionId
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined && isLiveStandby(standby)) reconcileStandby(state, standby, standbys.get(id));
   }
+  leave(state, machine);
   introduceAll(state, machine);
   // Last: what runs on is not to be disturbed.
   greetProver(state, machine);
@@ -76,9 +78,10 @@ function judgeListedStandby(state: CoreState, machine: Machine, entry: JournalSt
   send(state, machine.id, { kind: "release", standbyId: entry.standbyId });
 }
 
-/** Both have it: it goes on. A stop that may have been missed is said again. */
+/** Both have it: it goes on. A stop or a request to save that may have been missed is said again. */
 function resume(state: CoreState, attempt: AttemptRecord): void {
   sendStop(state, jobOf(state, attempt.jobId));
+  sendSave(state, jobOf(state, attempt.jobId));
 }
 
 /** We count on it, and the worker does not have it: the word of it was lost on the way, or its container is gone. */
@@ -121,5 +124,6 @@ function reconcileStandby(state: CoreState, standby: StandbyRecord, entry: Journ
   const newest = newestCheckpoint(job)?.seq ?? 0;
   if (entry.checkpointSeq < newest) sendStandbyCheckpoint(state, job);
   if (entry.phase === "ready") standbyPrepared(state, job, standby, entry.checkpointSeq);
+  goOnWhenReady(state, jobOf(state, standby.jobId));
   placeOnStandby(state, jobOf(state, standby.jobId));
 }

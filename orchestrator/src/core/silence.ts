@@ -16,6 +16,7 @@ export const deadlineKey = {
   stop: (id: JobId) => `s:${id}`,
   standbyRetry: (id: JobId) => `b:${id}`,
   requeue: (id: JobId) => `r:${id}`,
+  move: (id: JobId) => `m:${id}`,
   idempotency: (id: string) => `i:${id}`,
   enrolment: (id: string) => `e:${id}`,
   proof: (id: WorkerId) => `p:${id}`,

@@ -63,6 +63,8 @@ export interface LiveAttempt {
   progress: number | null;
   phase: string | null;
   measures: LiveMeasures | null;
+  /** It was said once that it may have stalled. */
+  stallSuspected: boolean;
 }
 export interface LiveMeasures {
   readonly cpuPercent?: number | undefined;
@@ -84,6 +86,8 @@ export interface JobLogs {
 export interface Counters {
   promotions: number;
   failovers: number;
+  moves: number;
+  stalls: number;
   retries: number;
   undos: number;
   staleRefused: number;

@@ -17,6 +17,7 @@ import { cancelJob, createJob, drainWorker } from "./jobs.ts";
 import { onMessage } from "./messages.ts";
 import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
+import { moveJob } from "./moves.ts";
 import { onVerdict } from "./proofs.ts";
 import { emit, replace } from "./tables.ts";
 import { armAll, onTimer } from "./timers.ts";
@@ -75,6 +76,8 @@ function handle(state: CoreState, event: CoreEvent): void {
       return createJob(state, event);
     case "job.cancel":
       return cancelJob(state, event);
+    case "job.move":
+      return moveJob(state, event);
     case "checkpoint.remove":
       return removeCheckpoint(state, event);
     case "worker.drain":

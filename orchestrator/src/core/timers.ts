@@ -9,6 +9,7 @@ import { armQueue, carryOn, endByIntent, fenceAttempt, fenceRest } from "./failo
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
 import { epochOf } from "./mirror-state.ts";
+import { armMove, onMoveDue } from "./moves.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
@@ -43,6 +44,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onStopDue(state, id as JobId);
     case "b":
       return onStandbyRetryDue(state, id as JobId);
+    case "m":
+      return onMoveDue(state, id as JobId);
     case "r":
       return putBack(state, id as JobId);
     case "i":
@@ -123,6 +126,7 @@ export function armAll(state: CoreState): void {
   for (const job of state.rows.jobs.values()) {
     if (job.phase === "queued") armQueue(state, job, notBeforeMs);
     else if (job.intent !== null) armStop(state, job);
+    armMove(state, job, notBeforeMs);
   }
   for (const attempt of state.rows.attempts.values()) {
     const job = state.rows.jobs.get(attempt.jobId);

@@ -39,6 +39,8 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     progress: progressOf(state, job, current),
     retriesUsed: job.retriesUsed,
     failoversUsed: job.failoversUsed,
+    movesUsed: job.movesUsed ?? 0,
+    move: moveView(job, standby),
     creditedMs: job.creditedMs,
     checkpoint:
       checkpoint === undefined
@@ -97,6 +99,12 @@ function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attem
     exitCode,
     ...(attempt.isRefused === undefined ? {} : { refused: true }),
   };
+}
+
+function moveView({ move, endedAtMs }: JobRecord, standby: StandbyRecord | undefined): JobView["move"] {
+  if (move === undefined || endedAtMs !== null) return null;
+  const { phase, why, fromWorkerId, to } = move;
+  return { phase, why, fromWorkerId, toWorkerId: to ?? standby?.workerId ?? null };
 }
 
 function standbyView(job: JobRecord, standby: StandbyRecord, nowMs: number): NonNullable<JobView["standby"]> {

@@ -1,6 +1,6 @@
 // What the HTTP API takes and gives (design §9), shared by the orchestrator and the SDK. Requests are strict; answers are described, and may gain fields.
 import { z } from "zod";
-import { accountIdSchema, chunkCidSchema, moneySchema, nameSchema } from "./common.ts";
+import { accountIdSchema, chunkCidSchema, moneySchema, nameSchema, workerIdSchema } from "./common.ts";
 import {
   BATCH_JOBS_MAX,
   ENROLMENT_TTL_S_DEFAULT,
@@ -153,6 +153,11 @@ export const jobViewSchema = z.object({
   progress: z.number().nullable(),
   retriesUsed: count,
   failoversUsed: count,
+  movesUsed: count,
+  /** A planned move under way; null for none. */
+  move: z
+    .object({ phase: z.string(), why: z.string(), fromWorkerId: workerIdSchema, toWorkerId: workerIdSchema.nullable() })
+    .nullable(),
   creditedMs: count,
   /** The newest committed one. */
   checkpoint: z
@@ -386,4 +391,11 @@ export const logsQuerySchema = z.object({
 /** `GET /v1/jobs/{id}/events`; `after` is the `seq` of the last one read. */
 export const jobEventsQuerySchema = pageQuerySchema.extend({ after: z.coerce.number().int().min(0).optional() });
 /** `POST /v1/workers/{id}/drain`; an empty body drains. */
-export const drainRequestSchema = z.strictObject({ draining: z.boolean().default(true) });
+export const drainRequestSchema = z.strictObject({
+  draining: z.boolean().default(true),
+  /** What runs there moves away now, too. */
+  move: z.boolean().default(false),
+});
+
+/** `POST /v1/jobs/{id}/move`; an empty body moves it wherever it fits. `force`: also where it does not save when it is asked to. */
+export const moveRequestSchema = z.strictObject({ to: workerIdSchema.optional(), force: z.boolean().default(false) });

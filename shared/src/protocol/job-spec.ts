@@ -162,7 +162,8 @@ export const jobSpecSchema = z
       .default(3600),
     retries: z.number().int().min(0).max(100).default(3),
     failoversMax: z.number().int().min(0).max(1000).default(10),
-    stallAfterS: z.number().int().min(1).max(DAY_S).default(300),
+    /** Without signs of progress for so long it is failed over; 0 for never. */
+    stallAfterS: z.number().int().min(0).max(DAY_S).default(300),
   })
   .refine(
     (spec) => textLength(spec) <= TEXT_LENGTH_MAX,
@@ -210,7 +211,6 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
     [spec.standby === "mirror" && spec.fromCheckpoint !== undefined, "standby: mirror with fromCheckpoint"],
     [spec.failover === "exclusive", "failover: exclusive"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
-    [spec.stallAfterS !== 300, "stallAfterS"],
     // gVisor with a network needs the machine's own network stack, with a GPU the machine's own driver: neither is the wall that was asked for.
     [spec.isolation === "sandboxed" && spec.network === "egress", "isolation: sandboxed with network: egress"],
     [spec.isolation === "sandboxed" && spec.resources.gpus.count > 0, "isolation: sandboxed with GPUs"],
@@ -231,7 +231,7 @@ function unavailableTransparent(spec: JobSpec): readonly [boolean, string][] {
   ];
 }
 
-/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings` and `direct`, which no job needs, are messages. */
+/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, `direct` and `moves`, which no job needs, are messages. */
 export const WORKER_FEATURES = [
   "sandboxed",
   "egress",
@@ -242,6 +242,8 @@ export const WORKER_FEATURES = [
   "proofs",
   "direct",
   "transparent",
+  "moves",
+  "stalls",
 ] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 

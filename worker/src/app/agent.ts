@@ -164,7 +164,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     });
     gpus.attach({ keeper, state, dispatch: (event) => loop.dispatch(event) });
     const containers = await runner.reconcile([...state.slots.values()]);
-    await owner.attach({ state, control, keeper, gpus, direct });
+    await owner.attach({ state, control, keeper, gpus, direct, dispatch: (event) => loop.dispatch(event) });
     const server = await serveAgent(config.dataDir, (request) => owner.answer(request));
     loop.dispatch({ kind: "boot", containers });
     runner.start();
@@ -385,6 +385,8 @@ async function firstParts(
       "earnings",
       "image-digest",
       "image-upload",
+      "moves",
+      "stalls",
       ...(sealingKey === undefined ? [] : (["secrets"] as const)),
       ...(owner.live.direct ? (["direct"] as const) : []),
     ]),

@@ -22,7 +22,7 @@ export interface OwnerTerms {
 }
 
 /** Why no new work is taken: its owner said so, it is a quiet hour, somebody uses the GPU, … */
-export type PauseReason = "drained" | "quiet_hours" | "gpu_in_use";
+export type PauseReason = "drained" | "quiet_hours" | "gpu_in_use" | "maintenance";
 
 /** All that an offer is made of. */
 export interface OfferParts {
@@ -38,6 +38,8 @@ export interface OfferParts {
   readonly features: ReadonlySet<OfferedFeature>;
   readonly hardware?: Hardware | undefined;
   readonly sealingKey?: SealingKey | undefined;
+  /** What runs here is to go elsewhere now. */
+  readonly leaving?: "drain" | "maintenance" | undefined;
   /** Where other workers can connect now, for checkpoints. */
   readonly directAddresses?: readonly string[] | undefined;
 }
@@ -92,6 +94,7 @@ export function offerOf({ machine, terms, ...parts }: OfferParts): WorkerOffer {
     standbyPercent: terms.standbyPercent,
     localImages: [...terms.localImages],
     draining: parts.pauses.size > 0,
+    ...(parts.leaving === undefined ? {} : { leaving: parts.leaving }),
     ...(features.length === 0 ? {} : { features }),
     ...(parts.hardware === undefined ? {} : { hardware: parts.hardware }),
     ...(parts.sealingKey === undefined ? {} : { sealingKey: parts.sealingKey }),

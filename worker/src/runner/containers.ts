@@ -55,6 +55,8 @@ export interface Containers {
   /** SIGTERM, then SIGKILL after `graceS`. */
   stop(slotId: SlotId, graceS: number): Promise<void>;
   kill(slotId: SlotId): Promise<void>;
+  /** Sends a signal that a program which does not know it ignores. Nothing happens where none runs. */
+  signal(slotId: SlotId, signal: "SIGURG"): Promise<void>;
   /** Kills and deletes it; nothing happens where there is none. */
   remove(slotId: SlotId): Promise<void>;
   /** The slots for which this worker has containers. */
@@ -68,6 +70,8 @@ export interface ContainerStats {
   /** CPU time used so far. */
   readonly cpuMs: number;
   readonly memoryMiB: number;
+  /** Bytes that went to and from disks and networks so far. */
+  readonly ioBytes: number;
 }
 
 const MIB = 1024 * 1024;
@@ -179,6 +183,11 @@ export function createContainers(
         engine.call("kill the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).kill({ signal: "SIGKILL" })),
       );
     },
+    async signal(slotId, signal) {
+      await ignoring([404, 409], () =>
+        engine.call("signal the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).kill({ signal })),
+      );
+    },
     async remove(slotId) {
       const sandboxed = await sandboxedId(slotId);
       // 409: its removal is already under way.
@@ -209,6 +218,7 @@ export function createContainers(
         return {
           cpuMs: (stats.cpu_stats.cpu_usage?.total_usage ?? 0) / NS_PER_MS,
           memoryMiB: Math.round(((stats.memory_stats.usage ?? 0) / MIB) * 10) / 10,
+          ioBytes: ioBytesOf(stats),
         };
       } catch {
         // Measures are for people to look at: no answer is no measure.
@@ -216,6 +226,14 @@ export function createContainers(
       }
     },
   };
+}
+
+/** Either part is missing where the Engine does not count it. */
+function ioBytesOf({ blkio_stats: disks, networks }: Partial<Docker.ContainerStats>): number {
+  let bytes = 0;
+  for (const { value } of disks?.io_service_bytes_recursive ?? []) bytes += value;
+  for (const { rx_bytes: received, tx_bytes: sent } of Object.values(networks ?? {})) bytes += received + sent;
+  return bytes;
 }
 
 /** The folders that take the place of the image's own volumes are known only now. */

@@ -26,6 +26,7 @@ export const PROGRESS_FILE = `${PROGRESS_DIR}/progress`;
 export const CONTROL_DIR = "/qubix/control";
 export const SECRETS_DIR = "/run/secrets";
 export const EPOCH_FILE = `${CONTROL_DIR}/epoch`;
+export const REQUEST_FILE = `${CONTROL_DIR}/request`;
 
 /** Enough for a training job with many data loaders (gVisor itself takes some hundred); a fork bomb stops here. */
 const PIDS_MAX = 2048;
@@ -158,6 +159,7 @@ function ownVariables(input: ContainerInput): Readonly<Record<string, string>> {
         }),
     QUBIX_PROGRESS_FILE: PROGRESS_FILE,
     QUBIX_EPOCH_FILE: EPOCH_FILE,
+    QUBIX_REQUEST_FILE: REQUEST_FILE,
   };
 }
 

@@ -1,5 +1,5 @@
 // One slot on this machine: its container, folders and streams, from the first preparation to the removal. Every answer goes back to the core as an event.
-import { chmod, mkdir, readdir } from "node:fs/promises";
+import { chmod, mkdir, readdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { AttemptRef, JobId } from "@qubix/shared/domain";
@@ -23,7 +23,7 @@ import type { JobNetworks } from "./network/job-networks.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
 import { DOES_NOT_FIT, imageOutcome, isJobsOwn, outcomeOfError, problemOutcome, SECRETS_LOST } from "./outcomes.ts";
 import type { SlotSecrets } from "../secrets/secret-store.ts";
-import { readProgress } from "./progress.ts";
+import { readProgress, readProgressFile } from "./progress.ts";
 import { createSlotParent } from "./slot-parent.ts";
 import { slotFolders } from "./slot-folders.ts";
 import { execFailureIn, failureOf, wasKilledUnseen } from "./slot-end.ts";
@@ -90,6 +90,8 @@ export interface SlotRunner {
   readRest(attempt: AttemptRef): Promise<void>;
   relabel(attempt: AttemptRef): void;
   stop(graceS: number): Promise<void>;
+  /** Asks the job to save, by the request file and a signal; null withdraws the wish. */
+  request(number: number | null): Promise<void>;
   ship(jobId: JobId, entry: EntryKey, ranMs: number, progress: number | null): Promise<void>;
   committed(entry: EntryKey): Promise<void>;
   /** A line of the agent's own in the job's log. */
@@ -133,6 +135,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let running = false;
   /** What the container's init said when it could not run the job's command, e.g. `exec /no/such/program failed: No such file or directory`. */
   let execFailure: string | null = null;
+  /** What the container printed since this agent follows it. */
+  let logBytes = 0;
   let savedPosition: PumpPosition | null = null;
   const underWay = new Set<Promise<void>>();
   const parent = createSlotParent(folders);
@@ -309,6 +313,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const logs = makePump(attempt);
     if (run.network === "egress") ports.networks.watch(id, { told: tellJob, lost: endUnsafe });
     follower = followLogs(openLogs, logs, life.signal, (message) => {
+      logBytes += message.bytes.length;
       // The container's init says so itself when it cannot run the job's command.
       if (message.stream === "stderr") execFailure ??= execFailureIn(message.bytes);
     });
@@ -503,6 +508,14 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       await memory.halt();
       await insist("stop a container", () => containers.stop(id, graceS));
     },
+    async request(number) {
+      if (number !== null && memory.saveNow()) return;
+      const file = join(folders.control, "request");
+      if (number === null) return rm(file, { force: true });
+      replaceFile(file, `${number}\n`);
+      tellJob("qubix: the job is to move to another machine and was asked to save\n");
+      await insist("signal a container", () => containers.signal(id, "SIGURG"));
+    },
     async ship(jobId, entry, ranMs, progress) {
       try {
         await tracked(async () => {
@@ -564,15 +577,23 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       if (!running) return;
       const ranMs = notes.ranMs();
       notes.putIfRoom({ ranMs });
-      const progress = await readProgress(folders.progress);
-      if (withStats) measures = (await use.measure(gpuUuids)) ?? measures;
+      const file = await readProgressFile(folders.progress);
+      const measured = withStats ? await use.measure(gpuUuids) : undefined;
+      measures = measured ?? measures;
       if (!running) return;
+      const used = measured === undefined ? undefined : use.used();
       emit({
         kind: "measured",
         slotId: id,
         ranMs: notes.ranMs(),
-        progress,
+        progress: file?.progress ?? null,
         ...(measures === undefined ? {} : { measures }),
+        look: {
+          progressMark: file?.mark ?? null,
+          progressDueMs: file?.dueMs ?? null,
+          logBytes,
+          ...(used === undefined ? {} : { use: used }),
+        },
       });
     },
     detach,

@@ -28,14 +28,18 @@ export const workers: Handler<object> = async (session, [id]) => {
   return EXIT_OK;
 };
 
-export const drain: Handler<{ readonly off?: boolean }> = async (session, [id = ""], options) => {
-  const worker = await session.client.workers.drain(id, { draining: options.off !== true });
+export const drain: Handler<{ readonly off?: boolean; readonly move?: boolean }> = async (
+  session,
+  [id = ""],
+  { off = false, move = false },
+) => {
+  const worker = await session.client.workers.drain(id, { draining: !off, move: move && !off });
   if (session.json) session.printJson(worker);
   else {
     const busy = worker.attempts.length + worker.standbys.length;
     session.print(
       worker.draining
-        ? `Worker ${worker.id} gets no new jobs. ${busy === 0 ? "It is idle and can be stopped." : `${busy} on it go on.`}`
+        ? `Worker ${worker.id} gets no new jobs. ${busy === 0 ? "It is idle and can be stopped." : `${busy} on it ${move ? "move to other workers" : "go on"}.`}`
         : `Worker ${worker.id} gets jobs again.`,
     );
   }

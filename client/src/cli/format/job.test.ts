@@ -22,6 +22,8 @@ const QUEUED: JobView = {
   progress: null,
   retriesUsed: 0,
   failoversUsed: 0,
+  movesUsed: 0,
+  move: null,
   creditedMs: 0,
   checkpoint: null,
   checkpointIntervalS: 30,

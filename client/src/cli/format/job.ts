@@ -49,6 +49,8 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
     ["Ran", formatDuration(job.creditedMs)],
     ["Work lost", job.workLostMs === 0 ? null : formatDuration(job.workLostMs)],
     ["Failovers", job.failoversUsed === 0 ? null : String(job.failoversUsed)],
+    ["Moves", job.movesUsed === 0 ? null : String(job.movesUsed)],
+    ["Moving", moveText(job)],
     ["Retries", job.retriesUsed === 0 ? null : String(job.retriesUsed)],
     ["Checkpoint", checkpoint && checkpointText(checkpoint, nowMs)],
     ["Interval", hasEnded(job.phase) ? null : intervalText(job)],
@@ -68,6 +70,10 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
   if (job.attempts.length > 0) parts.push(formatAttempts(job, colors));
   parts.push(formatSettlement(job, colors));
   return parts.join("\n\n");
+}
+
+function moveText({ move }: JobView): string | null {
+  return move === null ? null : `from ${move.fromWorkerId} to ${move.toWorkerId ?? "another worker"} (${move.phase})`;
 }
 
 function checkpointText(checkpoint: NonNullable<JobView["checkpoint"]>, nowMs: number): string {

@@ -124,3 +124,30 @@ test("whatever an event carries, its line has no control characters", () => {
   const timeline = createTimelineFormatter("USD", plain);
   expect(timeline.line(event(1, 0, "failed", { message: "a\u001b[2Jb\nc" }))).toBe("    +0.000 s  failed: a?[2Jb?c");
 });
+
+test("moves and stalls", () => {
+  const move = { workerId: "wrk-a", why: "drain" };
+  const lines = [
+    event(1, 0, "move_requested", { ...move, to: null, force: true }),
+    event(2, 0, "moving", { ...move, to: "wrk-b" }),
+    event(3, 0, "moved", {
+      epoch: 2,
+      workerId: "wrk-b",
+      fromWorkerId: "wrk-a",
+      fromSeq: 4,
+      workLostMs: 0,
+      downtimeMs: 1_900,
+    }),
+    event(4, 0, "move_dropped", { why: "not_saved", phase: "saving" }),
+    event(5, 0, "stall_suspected", { workerId: "wrk-a", epoch: 1, signals: ["log"], silentMs: 301_000 }),
+    event(6, 0, "stalled", { workerId: "wrk-a", epoch: 1, signals: ["progress", "idle"], silentMs: 302_000 }),
+  ].map((entry) => describeEvent(entry, "USD"));
+  expect(lines).toEqual([
+    "to move off wrk-a: its worker is drained",
+    "asked to save and stop, wrk-b is ready",
+    "moved from wrk-a to wrk-b (epoch 2) from checkpoint 4, work lost 0 ms, stood still for 1.9 s",
+    "the move is off: the job did not save when it was asked to, and goes on where it is",
+    "perhaps stalled on wrk-a: no output for 5 min 01 s; it goes on",
+    "stalled on wrk-a (epoch 1): no progress and no use of processor, disk, network or GPU for 5 min 02 s: it is taken off",
+  ]);
+});

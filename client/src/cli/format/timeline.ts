@@ -57,6 +57,11 @@ class EventData {
     return typeof value === "string" && value !== "" ? value : undefined;
   }
 
+  texts(key: string): readonly string[] {
+    const value = this.#event.data[key];
+    return Array.isArray(value) ? value.filter((part): part is string => typeof part === "string") : [];
+  }
+
   worker(): string {
     return this.text("workerId") ?? this.#event.workerId ?? "a worker";
   }
@@ -129,6 +134,17 @@ const REASONS: Readonly<Record<string, string>> = {
   worker_failed: "the primary's machine failed",
   lost_container: "the container was gone",
   stopped: "its worker stopped it",
+  moved: "it moves",
+  stalled: "it no longer got on",
+  leaving: "its machine is being emptied",
+  asked: "it was asked for",
+  drain: "its worker is drained",
+  maintenance: "its worker goes into maintenance",
+  owner_reclaimed: "the machine's owner uses the GPU himself",
+  not_saved: "the job did not save when it was asked to, and goes on where it is",
+  no_target: "no other machine is free for it now",
+  target_not_ready: "its new machine was not ready in time",
+  finished: "the job was done before",
   exit_code: "it ended by itself with an error",
   no_offer: "no offer matched in time",
   mirror_awaits_second: "a second provider has to come to the same result",
@@ -164,6 +180,19 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   },
   promoted: (data) => `standby promoted on ${data.worker()}${data.epoch()}${data.from()}${data.lost()}`,
   requeued: (data) => `waits for another place${data.because("why")}; goes on${data.from()}${data.lost()}`,
+  move_requested: (data) => {
+    const to = data.text("to");
+    return `to move off ${data.worker()}${to === undefined ? "" : ` to ${to}`}${data.because("why")}`;
+  },
+  moving: (data) => {
+    const to = data.text("to");
+    return `asked to save and stop${to === undefined ? "" : `, ${to} is ready`}`;
+  },
+  moved: (data) =>
+    `moved from ${data.text("fromWorkerId") ?? "a worker"} to ${data.worker()}${data.epoch()}${data.from()}${data.lost()}${data.duration("downtimeMs", ", stood still for ")}`,
+  move_dropped: (data) => `the move is off${data.because("why")}`,
+  stall_suspected: (data) => `perhaps stalled on ${data.worker()}${signalsOf(data)}; it goes on`,
+  stalled: (data) => `stalled on ${data.worker()}${data.epoch()}${signalsOf(data)}: it is taken off`,
   undone: (data) => `the earlier primary ${data.worker()} is back and goes on${data.epoch()}`,
   standby_reserved: (data) => `standby reserved on ${data.worker()}${data.rate()}`,
   standby_ready: (data) => {
@@ -197,6 +226,19 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   cancelled: () => "cancelled",
   settled: settledText,
 };
+
+const SIGNAL_WORDS: Readonly<Record<string, string>> = {
+  deadline: "it missed the deadline in its progress file",
+  progress: "no progress",
+  checkpoint: "no checkpoint",
+  log: "no output",
+  idle: "no use of processor, disk, network or GPU",
+};
+
+function signalsOf(data: EventData): string {
+  const signals = data.texts("signals").map((signal) => SIGNAL_WORDS[signal] ?? signal);
+  return signals.length === 0 ? "" : `: ${signals.join(" and ")}${data.duration("silentMs", " for ")}`;
+}
 
 function startOf(data: EventData): string {
   const seq = data.number("fromSeq");
@@ -242,8 +284,8 @@ function textOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-const GOOD: readonly string[] = ["completed", "mirror_agreed", "settled", "started", "standby_ready"];
-const BAD: readonly string[] = ["failed", "mirror_disagreed", "work_refused", "standby_lost"];
+const GOOD: readonly string[] = ["completed", "mirror_agreed", "settled", "started", "standby_ready", "moved"];
+const BAD: readonly string[] = ["failed", "mirror_disagreed", "work_refused", "standby_lost", "stalled"];
 const NOTABLE: readonly string[] = [
   "suspect",
   "checkpoint_damaged",
@@ -257,6 +299,10 @@ const NOTABLE: readonly string[] = [
   "mirror_checkpoints_differ",
   "replica_lost",
   "storage_refused",
+  "move_requested",
+  "moving",
+  "move_dropped",
+  "stall_suspected",
 ];
 
 function paint(kind: string, text: string, colors: Colors): string {

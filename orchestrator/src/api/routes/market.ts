@@ -99,7 +99,8 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
     config: { access: ["provider", "admin"] },
     schema: {
       tags: ["workers"],
-      summary: "Give a worker no new work, or with draining=false give it work again",
+      summary:
+        "Give a worker no new work, with move=true move what runs there, or with draining=false give it work again",
       params: idParams,
       body: drainRequestSchema.nullish(),
       response: { 200: workerViewSchema, ...problems(400, 401, 403, 404, 409) },
@@ -107,8 +108,9 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request) => {
       const actor = actorOf(request);
       const worker = ownWorker(ctx, actor, request.params.id);
-      const draining = request.body?.draining ?? true;
-      expectReply(await ctx.writer.submit({ kind: "worker.drain", actor, workerId: worker.id, draining }), "worker");
+      const { draining = true, move = false } = request.body ?? {};
+      const workerId = worker.id;
+      expectReply(await ctx.writer.submit({ kind: "worker.drain", actor, workerId, draining, move }), "worker");
       return showWorker(ctx, actor, worker.id);
     },
   });

@@ -99,6 +99,9 @@ function checkDeadlines(state: CoreState, job: JobRecord): void {
   const has = (key: string): boolean => state.deadlines.atMs(key) !== undefined;
   if (job.phase === "queued") assert(has(deadlineKey.queue(job.id)), `${job.id} waits for ever`);
   else if (job.intent !== null) assert(has(deadlineKey.stop(job.id)), `${job.id} stops for ever`);
+  if (job.move?.phase === "preparing" || job.move?.phase === "saving") {
+    assert(has(deadlineKey.move(job.id)) || job.intent !== null, `${job.id} moves for ever`);
+  }
   for (const attempt of state.rows.attempts.values()) {
     if (attempt.jobId !== job.id || !isActiveAttempt(attempt)) continue;
     const key = attempt.phase === "running" ? deadlineKey.duration(attempt.id) : deadlineKey.attempt(attempt.id);
@@ -178,6 +181,8 @@ function checkJobs(state: CoreState): void {
     const standbys = [...state.rows.standbys.values()].filter((one) => one.jobId === job.id && isLiveStandby(one));
     assert(standbys.length <= 1, `${job.id} has ${standbys.length} standbys`);
     assert((standbys[0]?.id ?? null) === job.standbyId, `${job.id} does not know its standby`);
+    const mayHave = job.spec.standby !== "cold" || job.move !== undefined;
+    assert(mayHave || job.standbyId === null, `${job.id} is cold, does not move, and pays a standby`);
   }
   assert(queued === state.ix.queue.size, `${queued} jobs wait, ${state.ix.queue.size} are in the queue`);
 }

@@ -34,6 +34,8 @@ export interface MemorySaver {
   causeOfEnd(): Promise<EndCause>;
   /** The entry is durable: the next save may come. */
   committed(): void;
+  /** The next save comes at once: the job is to move. */
+  hurry(): void;
   /** No save begins after this; resolves when none is under way. */
   halt(): Promise<void>;
 }
@@ -61,6 +63,7 @@ export function createMemorySaver(
   const { containers, notes, logger, signal } = ports;
   let timer: NodeJS.Timeout | null = null;
   let halted = false;
+  let hurried = false;
   let underWay: Promise<EndCause | null> | null = null;
   /** Of the newest save; null before it is asked for. */
   let cause: EndCause | null = null;
@@ -74,7 +77,9 @@ export function createMemorySaver(
   function look(): void {
     const age = performance.now() - lastMs;
     const askedMs = run.checkpointIntervalS * 1000 * (uncommitted ? UNCOMMITTED_INTERVALS_MAX : 1);
-    if (halted || signal.aborted || underWay !== null || age < Math.max(askedMs, tookMs * RUN_PER_SAVE_MIN)) return;
+    const isDue = hurried || age >= Math.max(askedMs, tookMs * RUN_PER_SAVE_MIN);
+    if (halted || signal.aborted || underWay !== null || !isDue) return;
+    hurried = false;
     const saving = save().catch((error: unknown): EndCause => {
       logger.warn({ event: "memory_save_failed", err: error }, "a transparent checkpoint failed");
       return failed(error instanceof Error ? error.message : String(error));
@@ -176,6 +181,9 @@ export function createMemorySaver(
     },
     committed() {
       uncommitted = false;
+    },
+    hurry() {
+      hurried = true;
     },
     async halt() {
       halted = true;

@@ -15,6 +15,8 @@ export interface SlotMemory {
   ended(): Promise<EndedView | EndOutcome | undefined>;
   /** The newest entry is durable. */
   committed(): void;
+  /** It is to move: saved at once. False for a job that saves by itself, which is to be asked. */
+  saveNow(): boolean;
   /** No save begins after this; resolves when none is under way. */
   halt(): Promise<void>;
 }
@@ -42,6 +44,10 @@ export function createSlotMemory(id: SlotId, folders: SlotFolders, ports: SaverP
       }
     },
     committed: () => saver?.committed(),
+    saveNow() {
+      saver?.hurry();
+      return saver !== null;
+    },
     halt: async () => saver?.halt(),
   };
 }
