@@ -1,6 +1,7 @@
 // Places one thing per step: a wanted standby, else the waiting job whose turn it is. What finds no offer is blocked until capacity that could matter is gained.
 import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
+import { isHeld } from "./mass-silence.ts";
 import type { JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { seekProof } from "./proofs.ts";
@@ -15,6 +16,8 @@ import type { JobId } from "@qubix/shared/domain";
 
 /** A search through this many offers counts as one try: a dispatch stays short in a large, full fleet too. */
 const OFFERS_PER_TRY = 64;
+/** Of a worker that is silent together with many: it gets work only where there is nobody else, and begins when it is heard again. */
+const HELD_RANK = 16;
 
 export function dispatch(state: CoreState): void {
   const { ix, volatile } = state;
@@ -123,7 +126,9 @@ function findStandby(
     {
       refuses: (other) => other.id === primary?.workerId || ratesFor(job, other, request) === undefined,
       rank: (other) =>
-        (other.worker.providerId === primary?.providerId ? 1 : 0) + (job.troubledWorkers.includes(other.id) ? 2 : 0),
+        (other.worker.providerId === primary?.providerId ? 1 : 0) +
+        (job.troubledWorkers.includes(other.id) ? 2 : 0) +
+        (isHeld(state, other) ? HELD_RANK : 0),
     },
     state.config.preferenceScanMax,
     among,
@@ -191,7 +196,9 @@ function findPlace(
     request,
     {
       refuses: (other) => other.id === standby?.workerId,
-      rank: (other) => (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 1 : 0),
+      rank: (other) =>
+        (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 1 : 0) +
+        (isHeld(state, other) ? HELD_RANK : 0),
     },
     state.config.preferenceScanMax,
     candidates,

@@ -11,6 +11,7 @@ import type { StandbyRecord } from "./model.ts";
 import { onCommitted, seekProof } from "./proofs.ts";
 import { onHello } from "./reconcile.ts";
 import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
+import { learnBeat } from "./silence.ts";
 import type { CoreState, LiveAttempt } from "./state.ts";
 import { fire, jobOf, patchJob, send } from "./tables.ts";
 import { onHeard, onOffer } from "./workers.ts";
@@ -58,6 +59,7 @@ type Message<Kind extends WorkerMessage["kind"]> = Extract<WorkerMessage, { kind
 /** Nothing durable: the leases move with it, and what it says of attempts is for people. */
 function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heartbeat">): void {
   state.volatile.counters.heartbeats += 1;
+  learnBeat(state, machine);
   ack(state, machine, message);
   if (machine.attempts.size + machine.standbys.size > 0) fire(state, leaseTable, "active", "renewed");
   for (const entry of message.attempts ?? []) {

@@ -3,12 +3,14 @@ import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import { armEnrolment } from "./accounts.ts";
 import { armStop, stopAttempt } from "./attempts.ts";
 import { putBack } from "./dispatch.ts";
+import type { AttemptRecord } from "./model.ts";
 import type { Deadline } from "./deadline-heap.ts";
 import { explainOnce } from "./explain.ts";
 import { armQueue, carryOn, endByIntent, fenceAttempt } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
+import { fleetHeldUntilMs, heldUntilMs, onHoldDue } from "./mass-silence.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { currentAttempt, put } from "./tables.ts";
@@ -54,6 +56,8 @@ function handle(state: CoreState, due: Deadline): void {
       const machine = state.ix.machines.get(id as WorkerId);
       return machine === undefined ? undefined : onChallengeDue(state, machine);
     }
+    case "m":
+      return onHoldDue(state, id);
     case "e":
       return removeRow(state, "enrolments", id);
     default:
@@ -64,6 +68,9 @@ function handle(state: CoreState, due: Deadline): void {
 function onQueueDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job?.phase !== "queued") return;
+  // While much of the fleet is silent at once, that there is no offer says nothing.
+  const heldMs = fleetHeldUntilMs(state);
+  if (heldMs !== undefined) return state.deadlines.set(deadlineKey.queue(id), heldMs);
   const message = `No offer fitted within queueS (${job.spec.queueS} s). ${explainOnce(state, job)}`;
   endJob(state, job, { event: "failed", reason: "no_offer", message });
 }
@@ -72,6 +79,7 @@ function onQueueDue(state: CoreState, id: JobId): void {
 function onAttemptDue(state: CoreState, id: AttemptId): void {
   const attempt = state.rows.attempts.get(id);
   if (attempt === undefined || !isActiveAttempt(attempt) || attempt.phase === "running") return;
+  if (waitsForHold(state, attempt, deadlineKey.attempt(id))) return;
   const uploading = attempt.phase === "exited";
   fenceAttempt(state, attempt);
   carryOn(state, attempt, {
@@ -93,8 +101,20 @@ function onStopDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job === undefined || job.intent === null) return;
   const attempt = currentAttempt(state, job);
-  if (attempt !== undefined && isActiveAttempt(attempt)) fenceAttempt(state, attempt);
+  const active = attempt !== undefined && isActiveAttempt(attempt) ? attempt : undefined;
+  if (active !== undefined && waitsForHold(state, active, deadlineKey.stop(id))) return;
+  if (active !== undefined) fenceAttempt(state, active);
   endByIntent(state, job);
+}
+
+/** Its worker is silent together with many: what it may have done or said in time is waited for. Moves the deadline then. */
+function waitsForHold(state: CoreState, attempt: AttemptRecord, key: string): boolean {
+  const machine = state.ix.machines.get(attempt.workerId);
+  if (machine === undefined || machine.worker.phase !== "suspect" || machine.cut) return false;
+  const untilMs = heldUntilMs(state, machine);
+  if (untilMs === undefined) return false;
+  state.deadlines.set(key, untilMs);
+  return true;
 }
 
 function onStandbyRetryDue(state: CoreState, id: JobId): void {

@@ -6,20 +6,23 @@ import type { Machine } from "./machine.ts";
 import { loseStandby } from "./standbys.ts";
 import type { AttemptRecord, WorkerRecord } from "./model.ts";
 import { abandonChallenge } from "./proofs.ts";
-import { silenceLimits, silentSinceMs, watch } from "./silence.ts";
+import { breakBeats } from "./accrual.ts";
+import { holdBack, isHeld, judgeSilence, leaveHold } from "./mass-silence.ts";
+import { silenceDueMs, watch } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { countUp, effect, emit, emitJob, fire, jobOf, liveStandby, put } from "./tables.ts";
 import type { Deadline } from "./deadline-heap.ts";
 import { deadlineKey } from "./silence.ts";
 
 /** Authenticated. An older session of the worker is over; nothing is sent before its hello. */
-export function onOpened(state: CoreState, workerId: WorkerId, sessionId: SessionId): void {
+export function onOpened(state: CoreState, workerId: WorkerId, sessionId: SessionId, network: string | null): void {
   const machine = state.ix.machines.get(workerId);
   if (machine === undefined) {
     return effect(state, { kind: "disconnect", workerId, sessionId, reason: "this worker is not enrolled here" });
   }
   const { worker } = machine;
   if (worker.sessionId === sessionId) return;
+  machine.network = network;
   if (worker.sessionId !== null) {
     const reason = "replaced by a newer connection of the same worker";
     effect(state, { kind: "disconnect", workerId, sessionId: worker.sessionId, reason });
@@ -38,7 +41,9 @@ export function onClosed(state: CoreState, machine: Machine, sessionId: SessionI
   const phase = fire(state, workerSessionTable, worker.phase, "closed") ?? worker.phase;
   put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
   machine.greeted = null;
-  if (phase !== "suspect") return;
+  if (phase !== "suspect" || isHeld(state, machine)) return;
+  machine.cut = true;
+  machine.suspectAtMs ??= state.nowMs;
   machine.lostAtMs = state.nowMs + state.config.closeGraceMs;
   watch(state, machine);
   reportSuspect(state, machine, "closed");
@@ -48,11 +53,10 @@ export function onClosed(state: CoreState, machine: Machine, sessionId: SessionI
 /** Any sign of life of the current session. Moves numbers; a row only when the worker was suspect. */
 export function onHeard(state: CoreState, machine: Machine): void {
   const { worker } = machine;
-  machine.heardMs = state.nowMs;
-  machine.excused = false;
+  noteHeard(state, machine);
   const phase = fire(state, workerSessionTable, worker.phase, "heard");
   if (phase === undefined || phase === worker.phase) return;
-  machine.lostAtMs = null;
+  noteBack(machine);
   put(state, "workers", worker.id, { ...worker, phase });
   reportWorker(state, machine, "worker_online", {});
   watch(state, machine);
@@ -67,15 +71,29 @@ export function onGreeted(state: CoreState, machine: Machine, sessionId: Session
   const { worker } = machine;
   const phase = fire(state, workerSessionTable, worker.phase, "opened") ?? worker.phase;
   greet(state, machine, sessionId);
-  machine.heardMs = state.nowMs;
+  noteHeard(state, machine);
   machine.countFromMs = state.nowMs;
-  machine.lostAtMs = null;
-  machine.excused = false;
+  if (machine.beats !== null) breakBeats(machine.beats);
+  noteBack(machine);
   const next: WorkerRecord = { ...worker, phase, offer: settledOffer(worker.offer, offer) };
   if (next.phase !== worker.phase || next.offer !== worker.offer) put(state, "workers", worker.id, next);
   if (next.phase !== worker.phase) reportWorker(state, machine, "worker_online", {});
   if (next.offer !== worker.offer) reportOffer(state, machine);
   watch(state, machine);
+}
+
+function noteHeard(state: CoreState, machine: Machine): void {
+  machine.heardMs = state.nowMs;
+  machine.heardLagMs = state.volatile.lagMs;
+  machine.excused = false;
+  leaveHold(state, machine);
+}
+
+/** It is neither suspect nor awaited any more. */
+function noteBack(machine: Machine): void {
+  machine.lostAtMs = null;
+  machine.suspectAtMs = null;
+  machine.cut = false;
 }
 
 /** Undone with the step: a session whose hello was not reconciled gets no answer, and so comes back with another. */
@@ -107,6 +125,7 @@ export function onRestart(state: CoreState, machine: Machine): void {
     put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
   }
   if (phase !== "suspect") return;
+  machine.suspectAtMs ??= state.nowMs;
   machine.lostAtMs = state.nowMs + state.config.restartGraceMs;
   state.deadlines.set(deadlineKey.worker(worker.id), machine.lostAtMs);
 }
@@ -115,9 +134,7 @@ export function onRestart(state: CoreState, machine: Machine): void {
 export function onSilenceDue(state: CoreState, machine: Machine, due: Deadline): void {
   const { phase } = machine.worker;
   if (phase === "offline") return;
-  const limits = silenceLimits(state, machine);
-  const limitMs = phase === "online" ? limits.suspectMs : limits.lostMs;
-  const atMs = machine.lostAtMs ?? silentSinceMs(machine) + limitMs;
+  const atMs = silenceDueMs(state, machine);
   if (state.nowMs < atMs) return state.deadlines.set(due.key, atMs);
   const late = state.nowMs - Math.max(atMs, due.atMs) > state.config.stallLateMs;
   if (late && !machine.excused) {
@@ -126,14 +143,16 @@ export function onSilenceDue(state: CoreState, machine: Machine, due: Deadline):
     return state.deadlines.set(due.key, state.nowMs + state.config.stallGraceMs);
   }
   if (phase === "online") return becomeSuspect(state, machine);
-  expire(state, machine);
+  if (!holdBack(state, machine)) expire(state, machine);
 }
 
 function becomeSuspect(state: CoreState, machine: Machine): void {
   const { worker } = machine;
   const phase = fire(state, workerSessionTable, worker.phase, "silent") ?? worker.phase;
   put(state, "workers", worker.id, { ...worker, phase });
+  machine.suspectAtMs = state.nowMs;
   reportSuspect(state, machine, "silent");
+  judgeSilence(state, machine);
   watch(state, machine);
 }
 
@@ -154,6 +173,7 @@ function expire(state: CoreState, machine: Machine): void {
   abandonChallenge(state, machine);
   machine.greeted = null;
   machine.lostAtMs = null;
+  leaveHold(state, machine);
   countUp(state, "workersLost");
   reportWorker(state, machine, "worker_lost", { silentMs: state.nowMs - machine.heardMs });
   for (const id of machine.standbys) {
@@ -167,6 +187,7 @@ function expire(state: CoreState, machine: Machine): void {
       message: `worker ${worker.id} was not heard any more.`,
     });
   }
+  machine.suspectAtMs = null;
 }
 
 /** On a mere suspicion only what costs little to undo: a standby that is ready takes over. */

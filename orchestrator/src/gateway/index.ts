@@ -17,6 +17,7 @@ import {
   CLOSE_GRACE_MS,
   UNAUTHENTICATED_SOCKETS_MAX,
 } from "./limits.ts";
+import { networkOf } from "./networks.ts";
 import type { GatewayConfig, GatewayPorts } from "./port.ts";
 
 export { CLOSE_CODES } from "./limits.ts";
@@ -64,7 +65,11 @@ export function createWorkerGateway(
   let stopped = false;
   const nowMs = () => performance.now();
 
-  const onConnection = (ws: WebSocket, stream: Duplex, purpose: SocketPurpose): void => {
+  const onConnection = (
+    ws: WebSocket,
+    stream: Duplex,
+    { purpose, network }: { readonly purpose: SocketPurpose; readonly network: string | undefined },
+  ): void => {
     sockets.add(ws);
     unauthenticated += 1;
     ws.once("close", () => sockets.delete(ws));
@@ -78,7 +83,7 @@ export function createWorkerGateway(
         unauthenticated -= 1;
       },
       onOpened: (workerId, { name, publicKey }) => {
-        if (purpose === "control") openControl(ws, stream, { workerId, name, publicKey });
+        if (purpose === "control") openControl(ws, stream, { workerId, name, publicKey, network });
         else openBulk(ws, workerId, name);
       },
     });
@@ -87,11 +92,7 @@ export function createWorkerGateway(
   // ── Control ──
 
   /** The newest connection of a worker counts. The core hears of it before the worker is welcomed. */
-  const openControl = (
-    ws: WebSocket,
-    stream: Duplex,
-    { workerId, name, publicKey }: { readonly workerId: WorkerId; readonly name: string; readonly publicKey: string },
-  ): void => {
+  const openControl = (ws: WebSocket, stream: Duplex, { workerId, name, publicKey, network }: Authenticated): void => {
     const sessionId = newSessionId();
     const older = sessions.get(workerId);
     const session = createControlSession(sessionPorts, {
@@ -111,7 +112,7 @@ export function createWorkerGateway(
     older?.detach();
     older?.close(CLOSE_CODES.replaced, "another connection of this worker took over");
     writer
-      .submit({ kind: "worker.opened", workerId, sessionId })
+      .submit({ kind: "worker.opened", workerId, sessionId, ...(network === undefined ? {} : { network }) })
       .then(() => {
         session.send(welcome(sessionId, name, config));
         session.flush();
@@ -169,7 +170,8 @@ export function createWorkerGateway(
         );
         return true;
       }
-      servers[purpose].handleUpgrade(request, socket, head, (ws) => onConnection(ws, socket, purpose));
+      const network = networkOf(request.socket.remoteAddress);
+      servers[purpose].handleUpgrade(request, socket, head, (ws) => onConnection(ws, socket, { purpose, network }));
       return true;
     },
     send(workerId, sessionId, message) {
@@ -203,6 +205,14 @@ export function createWorkerGateway(
       for (const ws of sockets) ws.terminate();
     },
   };
+}
+
+interface Authenticated {
+  readonly workerId: WorkerId;
+  readonly name: string;
+  readonly publicKey: string;
+  /** Of its address, where that is known. */
+  readonly network: string | undefined;
 }
 
 function createServer(maxPayload: number): WebSocketServer {
