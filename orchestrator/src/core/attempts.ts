@@ -11,6 +11,7 @@ import type { Machine } from "./machine.ts";
 import { credit } from "./metering.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
 import { newestCheckpoint } from "./placing.ts";
+import { noteStep, startedAgain } from "./recovery.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { fetchedSeq, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
@@ -99,7 +100,8 @@ function markStarted(state: CoreState, { job, attempt }: Current, fromSeq: numbe
   const started = { ...attempt, phase, fromSeq, startedAtMs: state.nowMs };
   put(state, "attempts", attempt.id, started);
   const jobPhase = fire(state, jobTable, job.phase, "started") ?? job.phase;
-  const running = patchJob(state, job, { phase: jobPhase, startedAtMs: job.startedAtMs ?? state.nowMs });
+  const startedAtMs = job.startedAtMs ?? state.nowMs;
+  const running = patchJob(state, job, { phase: jobPhase, startedAtMs, ...startedAgain(state, job) });
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   armDuration(state, running, started);
   const { epoch, workerId } = started;
@@ -121,7 +123,8 @@ export function onExited(state: CoreState, machine: Machine, message: Message<"e
   const finishing = patchJob(state, job, { phase: jobPhase, startedAtMs: job.startedAtMs ?? state.nowMs });
   state.deadlines.clear(deadlineKey.duration(attempt.id));
   state.deadlines.set(deadlineKey.attempt(attempt.id), state.nowMs + state.config.outputTimeoutMs);
-  emitJob(state, finishing, "exited", { epoch: attempt.epoch, ranMs: message.ranMs }, exited);
+  const done = noteStep(state, finishing, exited);
+  emitJob(state, done, "exited", { epoch: attempt.epoch, ranMs: message.ranMs }, exited);
 }
 
 export function onEnded(state: CoreState, machine: Machine, message: Message<"ended">): void {
@@ -149,7 +152,7 @@ function endedBefore(state: CoreState, machine: Machine, ref: AttemptRef): boole
 function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome: EndOutcome): void {
   switch (outcome.kind) {
     case "succeeded": {
-      const done = patchJob(state, job, { outputs: outcome.outputs });
+      const done = patchJob(state, noteStep(state, job, ended), { outputs: outcome.outputs });
       return endJob(state, done, { event: "completed", reason: "completed", message: null });
     }
     case "failed":
@@ -255,7 +258,8 @@ function commitCheckpoint(
   const { bytes, bytesMoved } = tree;
   const shipMs = checkpoint.shipMs ?? null;
   emitJob(state, saved, "checkpoint", { seq, epoch, ranMs, progress, bytes, bytesMoved, shipMs }, attempt);
-  const spaced = noteInterval(state, saved, attempt, checkpoint, message.intervalS);
+  const stepped = noteStep(state, saved, attempt);
+  const spaced = noteInterval(state, stepped, attempt, checkpoint, message.intervalS);
   sendStandbyCheckpoint(state, spaced);
 }
 

@@ -7,8 +7,9 @@ import { endJob } from "./job-end.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { MS_PER_S } from "./metering.ts";
-import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
+import type { AttemptRecord, JobRecord, RecoveryRecord, StandbyRecord } from "./model.ts";
 import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
+import { interrupted, placedAgain, undone } from "./recovery.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import { consumeStandby, deferStandby, loseStandby } from "./standbys.ts";
@@ -82,6 +83,7 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
   const next = patchJob(state, job, {
     workLostMs: job.workLostMs + workLostMs,
     troubledWorkers: withTroubled(state, job, gone),
+    recovery: interrupted(state, job, gone, { cause: causeOf(setback), why: setback.why, workLostMs }),
     ...(setback.budget === "retries" ? { retriesUsed: retriesUsed + 1 } : { failoversUsed: failoversUsed + 1 }),
   });
   if (setback.budget === "retries") countUp(state, "retries");
@@ -92,6 +94,11 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
     return void promote(state, next, standby, "promoted", { why: setback.why, workLostMs, from: gone });
   }
   requeue(state, next, standby, { why: setback.why, workLostMs, from: gone });
+}
+
+function causeOf({ budget, why }: Setback): RecoveryRecord["cause"] {
+  if (budget === "retries") return "retry";
+  return why === "stopped" ? "move" : "failover";
 }
 
 export function canPromote(state: CoreState, standby: StandbyRecord): boolean {
@@ -114,11 +121,8 @@ export function promote(
 ): Placed {
   const machine = machineOf(state, standby.workerId);
   const freed = consumeStandby(state, job, standby);
-  const placed = newAttempt(state, freed, event, {
-    machine,
-    allocation: standby.allocation,
-    ratePerHour: standby.fullRatePerHour,
-  });
+  const place = { machine, allocation: standby.allocation, ratePerHour: standby.fullRatePerHour };
+  const placed = placedAgain(state, newAttempt(state, freed, event, place), "hot");
   deferStandby(state, placed.job);
   const { epoch, workerId, fromSeq } = placed.attempt;
   countUp(state, "promotions");
@@ -207,6 +211,7 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
   const restored = patchJob(state, job, {
     workLostMs: Math.max(0, job.workLostMs - lost.workLostMs),
     failoversUsed: Math.max(0, job.failoversUsed - 1),
+    recovery: undone(state, job, lost),
   });
   const machine = machineOf(state, lost.workerId);
   const { attempt, job: running } = newAttempt(state, restored, "restored", {

@@ -220,7 +220,8 @@ describe("mass silence", () => {
       fc.property(fc.array(move, { minLength: 5, maxLength: 60 }), (moves) => {
         const { net, workers } = fleet(12, 8);
         for (const { what, who, ms } of moves) {
-          const id = workers[who] as WorkerId;
+          const id = workers[who];
+          if (id === undefined) throw new Error(`no worker ${who}`);
           if (what === "pass") net.pass(ms);
           else if (what === "silence") net.silence(id);
           else if (what === "close" && net.beating.has(id)) net.close(id);

@@ -7,9 +7,10 @@ import { placeOnStandby } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { onLog } from "./logs.ts";
 import type { Machine } from "./machine.ts";
-import type { StandbyRecord } from "./model.ts";
+import type { AttemptRecord, StandbyRecord } from "./model.ts";
 import { onCommitted, seekProof } from "./proofs.ts";
 import { onHello } from "./reconcile.ts";
+import { noteStep } from "./recovery.ts";
 import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
 import { learnBeat } from "./silence.ts";
 import type { CoreState, LiveAttempt } from "./state.ts";
@@ -76,7 +77,16 @@ function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heart
     live.progress = entry.progress;
     live.phase = entry.phase ?? null;
     live.measures = entry.measures ?? null;
+    noteProgress(state, attempt, entry.progress);
   }
+}
+
+/** Progress beyond what the newest checkpoint says is a step. */
+function noteProgress(state: CoreState, attempt: AttemptRecord, progress: number | null): void {
+  if (progress === null || attempt.phase !== "running") return;
+  const job = jobOf(state, attempt.jobId);
+  if (job.recovery === undefined || job.recovery === null || job.epoch !== attempt.epoch) return;
+  if (progress > (job.checkpoints.at(-1)?.progress ?? 0)) noteStep(state, job, attempt);
 }
 
 function unheard(): LiveAttempt {

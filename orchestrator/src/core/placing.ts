@@ -4,6 +4,7 @@ import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import type { Machine } from "./machine.ts";
 import type { Allocation, AttemptRecord, CheckpointRecord, JobRecord, StandbyRecord } from "./model.ts";
+import { placedAgain } from "./recovery.ts";
 import { type Needs, needsOf, pickGpus } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
 import type { CoreState } from "./state.ts";
@@ -102,7 +103,7 @@ export function sendPromote(state: CoreState, job: JobRecord, attempt: AttemptRe
 export function assignTo(state: CoreState, job: JobRecord, machineId: Machine["id"], ratePerHour: bigint): Placed {
   const machine = machineOf(state, machineId);
   const allocation = allocate(machine, needsOf(job.spec));
-  const placed = newAttempt(state, job, "placed", { machine, allocation, ratePerHour });
+  const placed = placedAgain(state, newAttempt(state, job, "placed", { machine, allocation, ratePerHour }), "cold");
   reportMatched(state, placed);
   sendAssign(state, placed.job, placed.attempt);
   return placed;

@@ -181,6 +181,9 @@ function expire(state: CoreState, machine: Machine): void {
     if (standby !== undefined) loseStandby(state, jobOf(state, standby.jobId), standby, "expired", "worker_lost");
   }
   for (const attempt of attemptsOn(state, machine)) {
+    const { epoch, workerId } = attempt;
+    const silentMs = state.nowMs - machine.heardMs;
+    emitJob(state, jobOf(state, attempt.jobId), "lost", { workerId, epoch, silentMs }, attempt);
     loseAttempt(state, attempt, "expired", {
       budget: "failovers",
       why: "worker_lost",

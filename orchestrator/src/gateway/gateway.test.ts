@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { connect as connectTcp } from "node:net";
 import { WebSocket } from "ws";
 import { BULK_FRAME_BYTES_MAX, checkpointText, CONTROL_FRAME_BYTES_MAX, sealingKeyText } from "@qubix/shared/protocol";
-import type { Epoch, JobId, WorkerId } from "@qubix/shared/domain";
+import type { Epoch, JobId } from "@qubix/shared/domain";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { cidOf } from "../checkpoints/index.ts";
 import { buildTree, type BuiltTree } from "../checkpoints/testing/trees.ts";
@@ -78,7 +78,7 @@ describe("the worker gateway", () => {
 
     it("tells the core where a worker comes from", async () => {
       await connect(rig, ann);
-      expect(rig.writer.state().ix.machines.get(ann.workerId as WorkerId)?.network).toBe("127.0.0.0/24");
+      expect(rig.writer.state().ix.machines.get(ann.workerId)?.network).toBe("127.0.0.0/24");
     });
 
     it.each([

@@ -100,6 +100,9 @@ CREATE TABLE log_cursors (
   PRIMARY KEY (attempt_id, stream)
 ) STRICT, WITHOUT ROWID;
 ${["transfers", "postings", "events"].map(appendOnly).join("")}`,
+  `
+-- Statistics of recoveries look at these few alone.
+CREATE INDEX events_resumed ON events (seq, wall_ms, account_id) WHERE kind = 'resumed';`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
