@@ -1,4 +1,5 @@
-import type { JobId, WorkerId } from "@qubix/shared/domain";
+import type { JobId } from "@qubix/shared/domain";
+import type { EndOutcome } from "@qubix/shared/protocol";
 import { describe, expect, test } from "vitest";
 import { Network, offerOf, refOf, treeOf } from "./testing/kit.ts";
 
@@ -213,13 +214,7 @@ function atOf(net: Network, id: JobId, kind: string): number {
   return net.kept.events.findLast((event) => event.jobId === id && event.kind === kind)?.atMs ?? Number.NaN;
 }
 
-function end(net: Network, id: JobId, outcome: Parameters<typeof outcomeOf>[0]): void {
+function end(net: Network, id: JobId, outcome: EndOutcome): void {
   const attempt = net.attempt(id);
-  const worker: WorkerId = attempt.workerId;
-  net.say(worker, { kind: "ended", attempt: refOf(attempt), ranMs: 100, outcome: outcomeOf(outcome) });
-}
-
-type Ended = Extract<Parameters<Network["say"]>[1], { kind: "ended" }>;
-function outcomeOf(outcome: Ended["outcome"]): Ended["outcome"] {
-  return outcome;
+  net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: 100, outcome });
 }

@@ -144,6 +144,10 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     const silence = data.text("why") === "silent" ? data.duration("silentMs", ", no sign of life for ") : "";
     return `primary ${data.worker()} is suspect${data.because("why")}${silence}`;
   },
+  lost: (data) => `primary ${data.worker()} is lost${data.duration("silentMs", ", no sign of life for ")}`,
+  held: (data) =>
+    `primary ${data.worker()} is silent, but so is much of the network: nothing is moved for at most ${formatDuration(data.number("forMs") ?? 0)}`,
+  resumed: resumedText,
   promoted: (data) => `standby promoted on ${data.worker()}${data.epoch()}${data.from()}${data.lost()}`,
   requeued: (data) => `waits for another place${data.because("why")}; goes on${data.from()}${data.lost()}`,
   undone: (data) => `the earlier primary ${data.worker()} is back and goes on${data.epoch()}`,
@@ -185,6 +189,16 @@ function intervalText(data: EventData): string {
   return `${every} instead of ${asked} s: the machine's line does not keep up${took}`;
 }
 
+function resumedText(data: EventData): string {
+  const parts = [
+    data.duration("detectedMs", "detected after "),
+    data.duration("promotedMs", "placed after "),
+    data.duration("startedMs", "started after "),
+  ].filter((part) => part !== "");
+  const took = data.duration("recoveryMs", " ");
+  return `first new step${took} after the last sign of life (${parts.join(", ")})${data.lost()}`;
+}
+
 function checkpointText(data: EventData): string {
   const bytes = data.number("bytes");
   const moved = data.number("bytesMoved");
@@ -208,10 +222,11 @@ function textOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-const GOOD: readonly string[] = ["completed", "settled", "started", "standby_ready"];
-const BAD: readonly string[] = ["failed", "standby_lost"];
+const GOOD: readonly string[] = ["completed", "settled", "started", "standby_ready", "resumed"];
+const BAD: readonly string[] = ["failed", "lost", "standby_lost"];
 const NOTABLE: readonly string[] = [
   "suspect",
+  "held",
   "checkpoint_damaged",
   "checkpoint_interval",
   "promoted",
