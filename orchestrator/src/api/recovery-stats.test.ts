@@ -1,4 +1,3 @@
-import type { StandbyId } from "@qubix/shared/domain";
 import { recoveryStatsSchema } from "@qubix/shared/protocol";
 import { describe, expect, test } from "vitest";
 import { percentile } from "./recovery-stats.ts";
@@ -24,7 +23,7 @@ async function failOver(api: TestApi) {
   await primary.start(await primary.nextAssign());
   const prepare = standby.received.find((message) => message.kind === "prepare");
   if (prepare?.kind !== "prepare") throw new Error("no standby was prepared");
-  await standby.say({ kind: "standby.ready", standbyId: prepare.standbyId as StandbyId, checkpointSeq: 0 });
+  await standby.say({ kind: "standby.ready", standbyId: prepare.standbyId, checkpointSeq: 0 });
   await primary.close();
   const promote = standby.received.find((message) => message.kind === "promote");
   if (promote?.kind !== "promote") throw new Error("the standby was not promoted");

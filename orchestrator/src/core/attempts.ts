@@ -13,6 +13,7 @@ import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { noteStep, startedAgain } from "./recovery.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
+import { blame } from "./standing.ts";
 import { fetchedSeq, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import {
@@ -159,6 +160,7 @@ function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome:
       return carryOn(state, ended, ownFailure(state, job, ended, outcome));
     case "worker_failed":
       if (outcome.code === "checkpoint_damaged") noteDamage(state, job, ended);
+      blame(state, machineOf(state, ended.workerId), outcome.code);
       return carryOn(state, ended, { budget: "failovers", why: outcome.code, message: outcome.message });
     case "stopped":
       if (job.intent !== null) return endByIntent(state, job);

@@ -7,6 +7,7 @@ import { assignTo } from "./placing.ts";
 import { seekProof } from "./proofs.ts";
 import { block, noteServed, offerCandidate, type Signature, turns } from "./queue.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
+import { isUnsteady } from "./standing.ts";
 import { reserveStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { currentAttempt, emitJob, jobOf, liveStandby } from "./tables.ts";
@@ -109,7 +110,7 @@ interface FoundStandby {
   readonly rates: StandbyRates;
 }
 
-/** On another worker than the job's, of another provider where there is one; last of all where it went wrong before. */
+/** On another worker than the job's, of another provider where there is one; then on one that is steady; last of all where it went wrong before. */
 function findStandby(
   state: CoreState,
   job: JobRecord,
@@ -127,7 +128,8 @@ function findStandby(
       refuses: (other) => other.id === primary?.workerId || ratesFor(job, other, request) === undefined,
       rank: (other) =>
         (other.worker.providerId === primary?.providerId ? 1 : 0) +
-        (job.troubledWorkers.includes(other.id) ? 2 : 0) +
+        (isUnsteady(state, other) ? 2 : 0) +
+        (job.troubledWorkers.includes(other.id) ? 4 : 0) +
         (isHeld(state, other) ? HELD_RANK : 0),
     },
     state.config.preferenceScanMax,
@@ -197,7 +199,8 @@ function findPlace(
     {
       refuses: (other) => other.id === standby?.workerId,
       rank: (other) =>
-        (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 1 : 0) +
+        (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 2 : 0) +
+        (isUnsteady(state, other) ? 1 : 0) +
         (isHeld(state, other) ? HELD_RANK : 0),
     },
     state.config.preferenceScanMax,

@@ -12,6 +12,7 @@ import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote }
 import { interrupted, placedAgain, undone } from "./recovery.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
+import { blame } from "./standing.ts";
 import { consumeStandby, deferStandby, loseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { workAtRiskMs } from "./work-at-risk.ts";
@@ -228,6 +229,7 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   if (running.startedAtMs === null) patchJob(state, running, { startedAtMs: started.startedAtMs });
   armDuration(state, running, started);
+  blame(state, machine, "undone");
   countUp(state, "undos");
   noteIncident(state, "undo", refOf(started));
   const { epoch, workerId } = started;

@@ -42,6 +42,8 @@ export interface Machine {
   network: string | null;
   /** Its socket closed: it is not merely silent. */
   cut: boolean;
+  /** Nothing is held against it for being away: we suspect, or had restarted, ourselves. */
+  blameless: boolean;
   /** Since when it is suspect; `null` while it is not. */
   suspectAtMs: number | null;
   /** The session whose `hello` was taken; nothing is sent to any other. */

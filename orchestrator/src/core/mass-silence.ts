@@ -124,6 +124,7 @@ function keep(hold: SilenceHold, machine: Machine): void {
   if (hold.held.has(machine)) return;
   hold.held.add(machine);
   hold.heldInAll += 1;
+  machine.blameless = true;
 }
 
 function report(

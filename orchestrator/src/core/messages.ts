@@ -11,6 +11,7 @@ import type { AttemptRecord, StandbyRecord } from "./model.ts";
 import { onCommitted, seekProof } from "./proofs.ts";
 import { onHello } from "./reconcile.ts";
 import { noteStep } from "./recovery.ts";
+import { blame } from "./standing.ts";
 import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
 import { learnBeat } from "./silence.ts";
 import type { CoreState, LiveAttempt } from "./state.ts";
@@ -107,6 +108,7 @@ function onStandbyFailed(state: CoreState, machine: Machine, message: Message<"s
   ack(state, machine, message);
   const job = jobOf(state, standby.jobId);
   noteStandbyFailure(state, job);
+  blame(state, machine, message.code);
   const without = loseStandby(state, job, standby, "returned", message.code);
   const others = without.troubledWorkers.filter((id) => id !== machine.id);
   patchJob(state, without, {

@@ -61,6 +61,8 @@ export interface WorkerRecord {
   readonly offer: WorkerOffer | null;
   /** Its owner or an admin asked for it over the API; beside the offer's own word. */
   readonly draining: boolean;
+  /** How often it let somebody down, decaying since `atMs`; missing for never. */
+  readonly trouble?: { readonly score: number; readonly atMs: number };
   /** Its shares of settled jobs so far, one entry a currency, in the order in which they were first earned. */
   readonly earned: readonly Money[];
   readonly enrolledAtMs: number;

@@ -8,6 +8,8 @@ import type { AttemptRecord, WorkerRecord } from "./model.ts";
 import { abandonChallenge } from "./proofs.ts";
 import { breakBeats } from "./accrual.ts";
 import { holdBack, isHeld, judgeSilence, leaveHold } from "./mass-silence.ts";
+import { machineLoad } from "./market.ts";
+import { blame } from "./standing.ts";
 import { silenceDueMs, watch } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { countUp, effect, emit, emitJob, fire, jobOf, liveStandby, put } from "./tables.ts";
@@ -43,11 +45,13 @@ export function onClosed(state: CoreState, machine: Machine, sessionId: SessionI
   machine.greeted = null;
   if (phase !== "suspect" || isHeld(state, machine)) return;
   machine.cut = true;
+  machine.blameless = false;
   machine.suspectAtMs ??= state.nowMs;
   machine.lostAtMs = state.nowMs + state.config.closeGraceMs;
   watch(state, machine);
   reportSuspect(state, machine, "closed");
-  for (const attempt of attemptsOn(state, machine)) promoteEarly(state, attempt);
+  const promoted = attemptsOn(state, machine).filter((attempt) => promoteEarly(state, attempt));
+  if (promoted.length > 0) blame(state, machine, "worker_closed");
 }
 
 /** Any sign of life of the current session. Moves numbers; a row only when the worker was suspect. */
@@ -57,6 +61,7 @@ export function onHeard(state: CoreState, machine: Machine): void {
   const phase = fire(state, workerSessionTable, worker.phase, "heard");
   if (phase === undefined || phase === worker.phase) return;
   noteBack(machine);
+  machine.blameless = false;
   put(state, "workers", worker.id, { ...worker, phase });
   reportWorker(state, machine, "worker_online", {});
   watch(state, machine);
@@ -126,6 +131,7 @@ export function onRestart(state: CoreState, machine: Machine): void {
   }
   if (phase !== "suspect") return;
   machine.suspectAtMs ??= state.nowMs;
+  machine.blameless = true;
   machine.lostAtMs = state.nowMs + state.config.restartGraceMs;
   state.deadlines.set(deadlineKey.worker(worker.id), machine.lostAtMs);
 }
@@ -151,6 +157,7 @@ function becomeSuspect(state: CoreState, machine: Machine): void {
   const phase = fire(state, workerSessionTable, worker.phase, "silent") ?? worker.phase;
   put(state, "workers", worker.id, { ...worker, phase });
   machine.suspectAtMs = state.nowMs;
+  machine.blameless = isHeld(state, machine);
   reportSuspect(state, machine, "silent");
   judgeSilence(state, machine);
   watch(state, machine);
@@ -170,6 +177,8 @@ function expire(state: CoreState, machine: Machine): void {
     });
   }
   put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
+  if (machineLoad(machine) > 0) blame(state, machine, "worker_lost");
+  else if (!worker.draining && worker.offer?.draining !== true) blame(state, machine, "worker_gone");
   abandonChallenge(state, machine);
   machine.greeted = null;
   machine.lostAtMs = null;
@@ -194,16 +203,17 @@ function expire(state: CoreState, machine: Machine): void {
 }
 
 /** On a mere suspicion only what costs little to undo: a standby that is ready takes over. */
-function promoteEarly(state: CoreState, attempt: AttemptRecord): void {
+function promoteEarly(state: CoreState, attempt: AttemptRecord): boolean {
   const job = jobOf(state, attempt.jobId);
-  if (job.intent !== null || job.failoversUsed >= job.spec.failoversMax) return;
+  if (job.intent !== null || job.failoversUsed >= job.spec.failoversMax) return false;
   const standby = liveStandby(state, job);
-  if (standby === undefined || !canPromote(state, standby)) return;
+  if (standby === undefined || !canPromote(state, standby)) return false;
   loseAttempt(state, attempt, "revoked", {
     budget: "failovers",
     why: "worker_closed",
     message: `the connection to worker ${attempt.workerId} closed.`,
   });
+  return true;
 }
 
 export function attemptsOn(state: CoreState, machine: Machine): readonly AttemptRecord[] {

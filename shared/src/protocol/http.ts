@@ -248,6 +248,8 @@ const gpuDetails = gpuSchema.pick({
   powerLimitW: true,
   ecc: true,
 }).shape;
+/** How steady it has been: 1 where nothing is held against it, towards 0 the more often it was lost or let a job down; it recovers within hours. */
+const standing = z.number().min(0).max(1);
 export const offerViewSchema = z.object({
   workerId: text,
   providerId: text,
@@ -265,6 +267,7 @@ export const offerViewSchema = z.object({
   pricePerGpuHour: wireMoneySchema.nullable(),
   pricePerCpuHour: wireMoneySchema,
   standbyPercent: count,
+  standing,
   hardware: hardwareSchema.optional(),
   /** Its cores and memory are proven; `figures` were measured with them. */
   verified: z.boolean(),
@@ -295,6 +298,7 @@ export const workerViewSchema = z.object({
   /** Its shares of settled jobs so far, one entry a currency. */
   earned: z.array(wireMoneySchema).optional(),
   lastSeenMsAgo: nullableCount,
+  standing,
   /** All that it claims is proven. */
   verified: z.boolean(),
   /** Of all that has to be proven; empty where nothing has to be. */
