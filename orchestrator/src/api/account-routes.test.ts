@@ -91,7 +91,9 @@ describe("workers and offers", () => {
     const worker = await api.worker(provider, "anna");
     const standings = async () => [
       (await provider.call(`GET /v1/workers/${worker.id}`)).body["standing"],
-      ...(await consumer.call("GET /v1/offers")).body.items.map((offer) => (offer as { standing: number }).standing),
+      ...((await consumer.call("GET /v1/offers")).body.items ?? []).map(
+        (offer) => (offer as { standing: number }).standing,
+      ),
     ];
     expect(await standings()).toEqual([1, 1]);
     await consumer.call("POST /v1/jobs", jobSpec({ failoversMax: 0 }));
