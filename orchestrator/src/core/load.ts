@@ -123,7 +123,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       proofsWaiting: { first: new Set(), again: new Set() },
       proofFailures: new Map(),
       lagMs: 0,
-      mass: { holds: new Map(), doneUntilMs: -Infinity, judgedAtMs: -Infinity },
+      mass: { holds: new Map(), doneUntilMs: -Infinity, returnsMs: [], judgedAtMs: -Infinity },
       dispatchPending: false,
       counters: {
         promotions: 0,

@@ -198,6 +198,31 @@ describe("mass silence", () => {
     expect(jobs.every(({ id }) => net.job(id).epoch === 1)).toBe(true);
   });
 
+  test("after a start of ours is not over while workers come back one after the other, and is none once they have", () => {
+    const { net, workers, jobs } = fleet(40, 40);
+    net.restart(1_000);
+    const coming = workers.slice(0, 34);
+    for (const id of coming.slice(0, 29)) net.connect(id, offerOf({ cpus: 1 }), journalOf(net, id));
+    net.pass(8_500);
+    for (const id of coming.slice(29)) {
+      net.connect(id, offerOf({ cpus: 1 }), journalOf(net, id));
+      net.pass(300);
+    }
+    // Six of forty are missing: no mass by their share.
+    net.pass(3_000);
+    expect(counts(net.state).counters.workersLost).toBe(0);
+    for (const id of workers.slice(34)) net.connect(id, offerOf({ cpus: 1 }), journalOf(net, id));
+    net.pass(40_000);
+    expect(jobs.every(({ id }) => net.job(id).epoch === 1)).toBe(true);
+
+    const dead = fleet(40, 40);
+    dead.net.restart(1_000);
+    for (const id of dead.workers.slice(0, 34)) dead.net.connect(id, offerOf({ cpus: 1 }), journalOf(dead.net, id));
+    dead.net.pass(10_500);
+    expect(massEvents(dead.net)).toEqual([]);
+    expect(counts(dead.net.state).counters.workersLost).toBe(6);
+  });
+
   test("is forgotten with the process that noticed it; the next one waits its own time for the fleet", () => {
     const { net, workers, jobs } = fleet(12, 6);
     for (const id of workers) net.silence(id);

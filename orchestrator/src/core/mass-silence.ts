@@ -23,7 +23,7 @@ export function judgeSilence(state: CoreState, machine: Machine): void {
   if (state.nowMs < mass.judgedAtMs + JUDGED_EVERY_MS && state.nowMs >= mass.judgedAtMs) return;
   mass.judgedAtMs = state.nowMs;
   const fleet = count(state, null, sinceMs);
-  if (isMass(state, fleet)) return begin(state, FLEET, fleet);
+  if (isMass(state, fleet) || (isAwaited(machine) && isComing(state, fleet))) return begin(state, FLEET, fleet);
   if (machine.network === null) return;
   const network = count(state, machine.network, sinceMs);
   if (isMass(state, network)) begin(state, machine.network, network);
@@ -65,16 +65,27 @@ export function isHeld(state: CoreState, machine: Machine): boolean {
   return !machine.cut && (holdOf(state, machine)?.held.has(machine) ?? false);
 }
 
-/** It is heard again, or gone for good. When most are back, the others are not waited for much longer. */
+/** It was there before we started, and is back. */
+export function noteReturn(state: CoreState, machine: Machine): void {
+  if (!isAwaited(machine)) return;
+  const { returnsMs } = state.volatile.mass;
+  returnsMs.push(state.nowMs);
+  if (returnsMs.length > state.config.massSilenceWorkersMin) returnsMs.shift();
+}
+
+/** It is heard again, or gone for good. When most are back, the others are waited for only as long as somebody comes back now and then. */
 export function leaveHold(state: CoreState, machine: Machine): void {
   const { holds } = state.volatile.mass;
   if (holds.size === 0) return;
   for (const hold of holds.values()) {
     if (!hold.held.delete(machine)) continue;
-    const { massSilenceShare, massSilenceReturnMs } = state.config;
-    const soonMs = state.nowMs + massSilenceReturnMs;
-    if (hold.held.size > massSilenceShare * hold.heldInAll || hold.untilMs <= soonMs) continue;
+    const { massSilenceShare, massSilenceReturnMs, massSilenceHoldMs } = state.config;
+    if (hold.held.size > massSilenceShare * hold.heldInAll) continue;
+    const beforeMs = hold.untilMs;
+    const soonMs = Math.min(hold.beganAtMs + massSilenceHoldMs, state.nowMs + massSilenceReturnMs);
     hold.untilMs = soonMs;
+    // A deadline that comes too early looks, and moves itself.
+    if (soonMs >= beforeMs) continue;
     state.deadlines.setNoLater(deadlineKey.massSilence(hold.scope), soonMs);
     for (const silent of hold.held) state.deadlines.setNoLater(deadlineKey.worker(silent.id), soonMs);
   }
@@ -147,6 +158,18 @@ interface Census {
 
 function isMass({ config }: CoreState, { silent, share }: Census): boolean {
   return silent.length >= config.massSilenceWorkersMin && share > config.massSilenceShare;
+}
+
+/** After a start of ours: many are not back, and others come at this very moment. A large fleet is simply not through yet. */
+function isComing({ config, volatile, nowMs }: CoreState, { silent }: Census): boolean {
+  const { returnsMs } = volatile.mass;
+  if (silent.length < config.massSilenceWorkersMin || returnsMs.length < config.massSilenceWorkersMin) return false;
+  return (returnsMs[0] ?? -Infinity) >= nowMs - config.massSilenceWindowMs;
+}
+
+/** It was there before we started, and has not come back. */
+function isAwaited({ lostAtMs, cut, worker }: Machine): boolean {
+  return worker.phase === "suspect" && lostAtMs !== null && !cut;
 }
 
 /** Workers of one rhythm: those that missed a heartbeat at about that time, those that were heard since, and all. */

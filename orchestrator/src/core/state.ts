@@ -132,6 +132,8 @@ export interface MassSilence {
   readonly holds: Map<string, SilenceHold>;
   /** Silence that began before this was held once, and is not held again. */
   doneUntilMs: number;
+  /** When the newest few of those came back that were there before we started: as many as make a mass. */
+  readonly returnsMs: number[];
   /** When the fleet was last counted: not with every silent worker anew. */
   judgedAtMs: number;
 }

@@ -7,7 +7,7 @@ import { loseStandby } from "./standbys.ts";
 import type { AttemptRecord, WorkerRecord } from "./model.ts";
 import { abandonChallenge } from "./proofs.ts";
 import { breakBeats } from "./accrual.ts";
-import { holdBack, isHeld, judgeSilence, leaveHold } from "./mass-silence.ts";
+import { holdBack, isHeld, judgeSilence, leaveHold, noteReturn } from "./mass-silence.ts";
 import { machineLoad } from "./market.ts";
 import { blame } from "./standing.ts";
 import { silenceDueMs, watch } from "./silence.ts";
@@ -75,6 +75,7 @@ export function onHeard(state: CoreState, machine: Machine): void {
 export function onGreeted(state: CoreState, machine: Machine, sessionId: SessionId, offer: WorkerOffer): void {
   const { worker } = machine;
   const phase = fire(state, workerSessionTable, worker.phase, "opened") ?? worker.phase;
+  noteReturn(state, machine);
   greet(state, machine, sessionId);
   noteHeard(state, machine);
   machine.countFromMs = state.nowMs;
