@@ -73,6 +73,7 @@ describe("the worker gateway", () => {
         worker_sockets: 1,
         worker_bulk_sockets: 0,
         worker_sockets_unauthenticated: 0,
+        worker_sockets_in_line: 0,
       });
     });
 

@@ -5,6 +5,7 @@ import { WebSocketServer, type WebSocket } from "ws";
 import type { SessionId, WorkerId } from "@qubix/shared/domain";
 import { AUTH_TIMEOUT_MS, CONTROL_FRAME_BYTES_MAX, type OrchestratorMessage } from "@qubix/shared/protocol";
 import { serveBulk } from "./bulk.ts";
+import { createAdmission } from "./admission.ts";
 import { closeSocket } from "./closing.ts";
 import { createControlSession, type ControlSession } from "./control.ts";
 import { createFleet } from "./fleet.ts";
@@ -15,6 +16,9 @@ import {
   BULK_TEXT_BYTES_MAX,
   CLOSE_CODES,
   CLOSE_GRACE_MS,
+  HANDSHAKE_SLOT_MS,
+  HANDSHAKE_WAIT_MS_MAX,
+  HANDSHAKES_MAX,
   UNAUTHENTICATED_SOCKETS_MAX,
 } from "./limits.ts";
 import { networkOf } from "./networks.ts";
@@ -38,7 +42,12 @@ export interface WorkerGateway {
   /** Closes every socket, so that both sides reconcile. */
   reset(): void;
   /** Sockets by kind, for /metrics. */
-  gauges(): Readonly<Record<"worker_sockets" | "worker_bulk_sockets" | "worker_sockets_unauthenticated", number>>;
+  gauges(): Readonly<
+    Record<
+      "worker_sockets" | "worker_bulk_sockets" | "worker_sockets_unauthenticated" | "worker_sockets_in_line",
+      number
+    >
+  >;
   /** Closes all sockets (1001) and takes no more. Called again: does nothing. */
   stop(): Promise<void>;
 }
@@ -64,15 +73,23 @@ export function createWorkerGateway(
   let unauthenticated = 0;
   let stopped = false;
   const nowMs = () => performance.now();
+  const admission = createAdmission(
+    {
+      slots: HANDSHAKES_MAX,
+      waitingMax: UNAUTHENTICATED_SOCKETS_MAX,
+      slotMs: HANDSHAKE_SLOT_MS,
+      waitMsMax: HANDSHAKE_WAIT_MS_MAX,
+    },
+    nowMs,
+  );
 
-  const onConnection = (
-    ws: WebSocket,
-    stream: Duplex,
-    { purpose, network }: { readonly purpose: SocketPurpose; readonly network: string | undefined },
-  ): void => {
+  const onConnection = (ws: WebSocket, stream: Duplex, { purpose, network, done }: Dialled): void => {
     sockets.add(ws);
     unauthenticated += 1;
-    ws.once("close", () => sockets.delete(ws));
+    ws.once("close", () => {
+      sockets.delete(ws);
+      done();
+    });
     // Broken frames, oversize and cut lines end the socket; its close says the rest.
     ws.on("error", (error) => logger.debug({ event: "worker_socket_error", err: error }, "socket error"));
     authenticate(ws, purpose, {
@@ -83,8 +100,11 @@ export function createWorkerGateway(
         unauthenticated -= 1;
       },
       onOpened: (workerId, { name, publicKey }) => {
-        if (purpose === "control") openControl(ws, stream, { workerId, name, publicKey, network });
-        else openBulk(ws, workerId, name);
+        if (purpose === "control") openControl(ws, stream, { workerId, name, publicKey, network, done });
+        else {
+          openBulk(ws, workerId, name);
+          done();
+        }
       },
     });
   };
@@ -92,7 +112,11 @@ export function createWorkerGateway(
   // ── Control ──
 
   /** The newest connection of a worker counts. The core hears of it before the worker is welcomed. */
-  const openControl = (ws: WebSocket, stream: Duplex, { workerId, name, publicKey, network }: Authenticated): void => {
+  const openControl = (
+    ws: WebSocket,
+    stream: Duplex,
+    { workerId, name, publicKey, network, done }: Authenticated,
+  ): void => {
     const sessionId = newSessionId();
     const older = sessions.get(workerId);
     const session = createControlSession(sessionPorts, {
@@ -116,6 +140,7 @@ export function createWorkerGateway(
       .then(() => {
         session.send(welcome(sessionId, name, config));
         session.flush();
+        done();
       })
       .catch((error: unknown) => {
         logger.warn({ event: "worker_not_opened", workerId, err: error }, "try again later");
@@ -163,15 +188,22 @@ export function createWorkerGateway(
     handleUpgrade(request, socket, head) {
       const purpose = PURPOSES[pathOf(request)];
       if (purpose === undefined) return false;
-      if (stopped || unauthenticated >= UNAUTHENTICATED_SOCKETS_MAX) {
-        socket.on("error", () => {});
-        socket.end(
-          "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-        );
-        return true;
-      }
       const network = networkOf(request.socket.remoteAddress);
-      servers[purpose].handleUpgrade(request, socket, head, (ws) => onConnection(ws, socket, { purpose, network }));
+      const isFull = unauthenticated + admission.counts().waiting >= UNAUTHENTICATED_SOCKETS_MAX;
+      const begin = (done: () => void): void => {
+        let isOpen = false;
+        servers[purpose].handleUpgrade(request, socket, head, (ws) => {
+          isOpen = true;
+          onConnection(ws, socket, { purpose, network, done });
+        });
+        // Not a WebSocket after all: that was answered already.
+        if (!isOpen) done();
+      };
+      if (!stopped && !isFull && admission.enter(socket, begin)) return true;
+      socket.on("error", () => {});
+      socket.end(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+      );
       return true;
     },
     send(workerId, sessionId, message) {
@@ -195,10 +227,12 @@ export function createWorkerGateway(
       worker_sockets: sessions.size,
       worker_bulk_sockets: [...bulkSockets.values()].reduce((sum, own) => sum + own.size, 0),
       worker_sockets_unauthenticated: unauthenticated,
+      worker_sockets_in_line: admission.counts().waiting,
     }),
     async stop() {
       if (stopped) return;
       stopped = true;
+      admission.stop();
       closeAll(CLOSE_CODES.goingAway, "the orchestrator stops");
       const untilMs = nowMs() + CLOSE_GRACE_MS;
       while (sockets.size > 0 && nowMs() < untilMs) await new Promise((resolve) => setTimeout(resolve, 10));
@@ -207,12 +241,18 @@ export function createWorkerGateway(
   };
 }
 
-interface Authenticated {
+interface Dialled {
+  readonly purpose: SocketPurpose;
+  /** Of its address, where that is known. */
+  readonly network: string | undefined;
+  /** Its handshake is over. */
+  readonly done: () => void;
+}
+
+interface Authenticated extends Omit<Dialled, "purpose"> {
   readonly workerId: WorkerId;
   readonly name: string;
   readonly publicKey: string;
-  /** Of its address, where that is known. */
-  readonly network: string | undefined;
 }
 
 function createServer(maxPayload: number): WebSocketServer {
