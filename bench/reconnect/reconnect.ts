@@ -65,7 +65,8 @@ export async function runReconnect(report: Report, cleanup: Cleanup, options: Re
   row("RSS peak after the restart", peakMb, "MB");
   row("RSS peak to steady", peakMb / steadyMb, "×", BARS.memory);
   report.check("every worker stayed connected", after.served === workers, `${after.served} are`);
-  report.check("no worker was given up", figures.get("qubix_counters_workers_lost") === 0);
+  const lost = figures.get("qubix_counters_workers_lost");
+  report.check("no worker was given up", lost === 0, `${lost} were`);
   await fleet.stop();
 }
 

@@ -168,7 +168,7 @@ function isComing({ config, volatile, nowMs }: CoreState, { silent }: Census): b
 }
 
 /** It was there before we started, and has not come back. */
-function isAwaited({ lostAtMs, cut, worker }: Machine): boolean {
+export function isAwaited({ lostAtMs, cut, worker }: Machine): boolean {
   return worker.phase === "suspect" && lostAtMs !== null && !cut;
 }
 

@@ -7,7 +7,7 @@ import { loseStandby } from "./standbys.ts";
 import type { AttemptRecord, WorkerRecord } from "./model.ts";
 import { abandonChallenge } from "./proofs.ts";
 import { breakBeats } from "./accrual.ts";
-import { holdBack, isHeld, judgeSilence, leaveHold, noteReturn } from "./mass-silence.ts";
+import { holdBack, isAwaited, isHeld, judgeSilence, leaveHold, noteReturn } from "./mass-silence.ts";
 import { machineLoad } from "./market.ts";
 import { blame } from "./standing.ts";
 import { silenceDueMs, watch } from "./silence.ts";
@@ -40,9 +40,15 @@ export function onClosed(state: CoreState, machine: Machine, sessionId: SessionI
   const { worker } = machine;
   if (worker.sessionId !== sessionId) return;
   abandonChallenge(state, machine);
+  const isBack = !isAwaited(machine);
   const phase = fire(state, workerSessionTable, worker.phase, "closed") ?? worker.phase;
   put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
   machine.greeted = null;
+  // Among thousands who connect at once a first try may fail: the time it has to come back after our start is not shortened by having tried.
+  if (!isBack) {
+    machine.lostAtMs = Math.max(machine.lostAtMs ?? 0, state.nowMs + state.config.closeGraceMs);
+    return watch(state, machine);
+  }
   if (phase !== "suspect" || isHeld(state, machine)) return;
   machine.cut = true;
   machine.blameless = false;
