@@ -62,8 +62,10 @@ export function createAdmission(bounds: AdmissionBounds, nowMs: () => number): A
     }
   };
 
+  const isAnybodyNext = (): boolean => !stopped && begun < bounds.slots && head < line.length;
+
   const serve = (): void => {
-    while (!stopped && begun < bounds.slots && head < line.length) {
+    while (isAnybodyNext()) {
       const waiting = line[head] as Waiting;
       head += 1;
       // What was served is let go of now and then, not with every step.

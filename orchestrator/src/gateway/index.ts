@@ -83,12 +83,12 @@ export function createWorkerGateway(
     nowMs,
   );
 
-  const onConnection = (ws: WebSocket, stream: Duplex, { purpose, network, done }: Dialled): void => {
+  const onConnection = (ws: WebSocket, stream: Duplex, { purpose, network, release }: Dialled): void => {
     sockets.add(ws);
     unauthenticated += 1;
     ws.once("close", () => {
       sockets.delete(ws);
-      done();
+      release();
     });
     // Broken frames, oversize and cut lines end the socket; its close says the rest.
     ws.on("error", (error) => logger.debug({ event: "worker_socket_error", err: error }, "socket error"));
@@ -100,10 +100,10 @@ export function createWorkerGateway(
         unauthenticated -= 1;
       },
       onOpened: (workerId, { name, publicKey }) => {
-        if (purpose === "control") openControl(ws, stream, { workerId, name, publicKey, network, done });
+        if (purpose === "control") openControl(ws, stream, { workerId, name, publicKey, network, release });
         else {
           openBulk(ws, workerId, name);
-          done();
+          release();
         }
       },
     });
@@ -115,7 +115,7 @@ export function createWorkerGateway(
   const openControl = (
     ws: WebSocket,
     stream: Duplex,
-    { workerId, name, publicKey, network, done }: Authenticated,
+    { workerId, name, publicKey, network, release }: Authenticated,
   ): void => {
     const sessionId = newSessionId();
     const older = sessions.get(workerId);
@@ -140,7 +140,7 @@ export function createWorkerGateway(
       .then(() => {
         session.send(welcome(sessionId, name, config));
         session.flush();
-        done();
+        release();
       })
       .catch((error: unknown) => {
         logger.warn({ event: "worker_not_opened", workerId, err: error }, "try again later");
@@ -190,14 +190,14 @@ export function createWorkerGateway(
       if (purpose === undefined) return false;
       const network = networkOf(request.socket.remoteAddress);
       const isFull = unauthenticated + admission.counts().waiting >= UNAUTHENTICATED_SOCKETS_MAX;
-      const begin = (done: () => void): void => {
+      const begin = (release: () => void): void => {
         let isOpen = false;
         servers[purpose].handleUpgrade(request, socket, head, (ws) => {
           isOpen = true;
-          onConnection(ws, socket, { purpose, network, done });
+          onConnection(ws, socket, { purpose, network, release });
         });
         // Not a WebSocket after all: that was answered already.
-        if (!isOpen) done();
+        if (!isOpen) release();
       };
       if (!stopped && !isFull && admission.enter(socket, begin)) return true;
       socket.on("error", () => {});
@@ -246,7 +246,7 @@ interface Dialled {
   /** Of its address, where that is known. */
   readonly network: string | undefined;
   /** Its handshake is over. */
-  readonly done: () => void;
+  readonly release: () => void;
 }
 
 interface Authenticated extends Omit<Dialled, "purpose"> {
