@@ -34,6 +34,7 @@ export function createProgram(version: string, run: Runner): Command {
     .addHelpText("after", EXAMPLES);
   addJobCommands(program, run);
   addMarketCommands(program, run);
+  addStatsCommands(program, run);
   const wallet = addWalletCommands(program, run);
   program.commandsGroup(GROUP_ADMIN);
   addAccountCommands(program, run);
@@ -193,6 +194,16 @@ function addMarketCommands(program: Command, run: Runner): void {
     .action((id: string, options: object) =>
       run(async () => (await import("./commands/workers.ts")).drain, [id], options, false),
     );
+}
+
+function addStatsCommands(program: Command, run: Runner): void {
+  program
+    .command("stats")
+    .description("what the promises came to")
+    .command("recovery")
+    .description("how long your jobs took to go on after a fault, and what work that lost")
+    .option("--window <duration>", "how far back to look [7d]")
+    .action((options: object) => run(async () => (await import("./commands/stats.ts")).recovery, [], options, false));
 }
 
 function addWalletCommands(program: Command, run: Runner): Command {

@@ -16,6 +16,7 @@ import type {
   Offer,
   Page,
   Quote,
+  RecoveryStats,
   Role,
   StorageUse,
   TreeManifest,
@@ -87,6 +88,10 @@ export interface Client {
     /** What checkpoints, outputs and uploads of the key's account take up, and may. */
     get(options?: CallOptions): Promise<StorageUse>;
   };
+  readonly stats: {
+    /** How long recoveries took and what they lost, of the key's own jobs; for an admin of all. `windowS`: how far back, in seconds [a week]. */
+    recovery(options?: CallOptions & { readonly windowS?: number | undefined }): Promise<RecoveryStats>;
+  };
   readonly uploads: {
     /** Which of these chunks the store does not have yet (at most 4096 at a time). */
     missing(cids: readonly string[], options?: CallOptions): Promise<readonly string[]>;
@@ -153,6 +158,10 @@ export function createClient(config: ClientConfig): Client {
     wallet: walletOf(requester),
     storage: {
       get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
+    },
+    stats: {
+      recovery: ({ windowS, ...options } = {}) =>
+        requester.json({ method: "GET", path: "/v1/stats/recovery", query: { windowS }, idempotent: true, ...options }),
     },
     uploads: uploadsOf(requester),
     events: { subscribe: (options) => subscribe(deps, options) },

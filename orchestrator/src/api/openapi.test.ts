@@ -39,6 +39,7 @@ const ROUTES = [
   "GET /v1/wallet/entries",
   "POST /v1/wallet/deposits",
   "GET /v1/events",
+  "GET /v1/stats/recovery",
 ];
 
 describe("the OpenAPI document", () => {

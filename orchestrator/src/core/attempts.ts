@@ -15,7 +15,9 @@ import { activeAttempts } from "./mirror.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord, TreeContent } from "./model.ts";
 import { dropMove, finishMove, leaveIfLeaving } from "./moves.ts";
 import { newestCheckpoint } from "./placing.ts";
+import { noteStep, startedAgain } from "./recovery.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
+import { blame } from "./standing.ts";
 import { fetchedSeq, forgetStandbyFailure, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import {
@@ -115,7 +117,8 @@ function markStarted(state: CoreState, { job, attempt }: Current, fromSeq: numbe
   const started = { ...attempt, phase, fromSeq, startedAtMs: state.nowMs };
   put(state, "attempts", attempt.id, started);
   const jobPhase = fire(state, jobTable, job.phase, "started") ?? job.phase;
-  const running = patchJob(state, job, { phase: jobPhase, startedAtMs: job.startedAtMs ?? state.nowMs });
+  const startedAtMs = job.startedAtMs ?? state.nowMs;
+  const running = patchJob(state, job, { phase: jobPhase, startedAtMs, ...startedAgain(state, job) });
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   armDuration(state, running, started);
   if (running.mirror !== undefined) forgetStandbyFailure(state, running);
@@ -142,8 +145,9 @@ export function onExited(state: CoreState, machine: Machine, message: Message<"e
   state.deadlines.clear(deadlineKey.duration(attempt.id));
   state.deadlines.set(deadlineKey.attempt(attempt.id), state.nowMs + state.config.outputTimeoutMs);
   const { epoch } = attempt;
-  emitJob(state, finishing, "exited", { epoch, ...replicaIn(finishing, exited), ranMs: message.ranMs }, exited);
-  dropMove(state, finishing, "finished");
+  const done = noteStep(state, finishing, exited);
+  emitJob(state, done, "exited", { epoch, ...replicaIn(done, exited), ranMs: message.ranMs }, exited);
+  dropMove(state, done, "finished");
 }
 
 /** `content`: of its outputs, where the gateway read them. */
@@ -178,8 +182,9 @@ function follow(
 ): void {
   switch (outcome.kind) {
     case "succeeded": {
-      if (job.mirror !== undefined) return acceptResult(state, job, ended, { outputs: outcome.outputs, sum });
-      const done = patchJob(state, job, { outputs: outcome.outputs });
+      const stepped = noteStep(state, job, ended);
+      if (job.mirror !== undefined) return acceptResult(state, stepped, ended, { outputs: outcome.outputs, sum });
+      const done = patchJob(state, stepped, { outputs: outcome.outputs });
       return endJob(state, done, { event: "completed", reason: "completed", message: null });
     }
     case "failed": {
@@ -190,6 +195,7 @@ function follow(
     }
     case "worker_failed":
       if (outcome.code === "checkpoint_damaged") noteDamage(state, job, ended);
+      blame(state, machineOf(state, ended.workerId), outcome.code);
       if (outcome.code === "owner_reclaimed") return carryOn(state, ended, movedBy(state, job, ended, outcome, ranMs));
       return carryOn(state, ended, { budget: "failovers", why: outcome.code, message: outcome.message });
     case "stopped":
@@ -322,7 +328,8 @@ function commitCheckpoint(
   const shipMs = checkpoint.shipMs ?? null;
   const of = { epoch, ...replicaIn(saved, attempt) };
   emitJob(state, saved, "checkpoint", { seq, ...of, ranMs, progress, bytes, bytesMoved, shipMs }, attempt);
-  const compared = saved.mirror === undefined ? saved : compareCheckpoint(state, saved, attempt, checkpoint);
+  const stepped = noteStep(state, saved, attempt);
+  const compared = stepped.mirror === undefined ? stepped : compareCheckpoint(state, stepped, attempt, checkpoint);
   if (attempt.replica !== 0) return;
   const spaced = noteInterval(state, compared, attempt, checkpoint, message.intervalS);
   sendStandbyCheckpoint(state, spaced);

@@ -1,12 +1,14 @@
 // Places one thing per step: a wanted standby, else the waiting job whose turn it is. What finds no offer is blocked until capacity that could matter is gained.
 import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
+import { isHeld } from "./mass-silence.ts";
 import { refusedByMirror } from "./mirror.ts";
 import type { AttemptRecord, JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { seekProof } from "./proofs.ts";
 import { block, noteServed, offerCandidate, type Signature, turns } from "./queue.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
+import { isUnsteady } from "./standing.ts";
 import { reserveStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { currentAttempt, emitJob, jobOf, liveStandby } from "./tables.ts";
@@ -16,6 +18,8 @@ import type { JobId } from "@qubix/shared/domain";
 
 /** A search through this many offers counts as one try: a dispatch stays short in a large, full fleet too. */
 const OFFERS_PER_TRY = 64;
+/** Of a worker that is silent together with many: it gets work only where there is nobody else, and begins when it is heard again. */
+const HELD_RANK = 16;
 
 export function dispatch(state: CoreState): void {
   const { ix, volatile } = state;
@@ -122,7 +126,7 @@ interface FoundStandby {
   readonly rates: StandbyRates;
 }
 
-/** On another worker than the job's, of another provider where there is one; last of all where it went wrong before. */
+/** On another worker than the job's, of another provider where there is one; then on one that is steady; last of all where it went wrong before. */
 function findStandby(
   state: CoreState,
   job: JobRecord,
@@ -139,7 +143,10 @@ function findStandby(
     {
       refuses: (other) => other.id === primary?.workerId || ratesFor(job, other, request) === undefined,
       rank: (other) =>
-        (other.worker.providerId === primary?.providerId ? 1 : 0) + (job.troubledWorkers.includes(other.id) ? 2 : 0),
+        (other.worker.providerId === primary?.providerId ? 1 : 0) +
+        (isUnsteady(state, other) ? 2 : 0) +
+        (job.troubledWorkers.includes(other.id) ? 4 : 0) +
+        (isHeld(state, other) ? HELD_RANK : 0),
     },
     state.config.preferenceScanMax,
     among,
@@ -169,7 +176,10 @@ export function findMoveTarget(
       request,
       {
         refuses: (other) => other.id === from.workerId || refuses(other),
-        rank: (other) => (job.troubledWorkers.includes(other.id) ? 1 : 0),
+        rank: (other) =>
+          (job.troubledWorkers.includes(other.id) ? 2 : 0) +
+          (isUnsteady(state, other) ? 1 : 0) +
+          (isHeld(state, other) ? HELD_RANK : 0),
       },
       state.config.preferenceScanMax,
       among,
@@ -244,7 +254,10 @@ function findPlace(
     request,
     {
       refuses: (other) => other.id === standby?.workerId || isRefused(other),
-      rank: (other) => (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 1 : 0),
+      rank: (other) =>
+        (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 2 : 0) +
+        (isUnsteady(state, other) ? 1 : 0) +
+        (isHeld(state, other) ? HELD_RANK : 0),
     },
     state.config.preferenceScanMax,
     candidates,

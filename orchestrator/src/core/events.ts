@@ -52,6 +52,8 @@ export type CoreEvent =
   | { readonly kind: "boot"; readonly admin?: { readonly keyId: ApiKeyId; readonly keyHash: string } }
   /** Something in {@link CoreEvent} may be due: the state knows what. */
   | { readonly kind: "timer" }
+  /** The event loop did nothing for so long: nobody was listened to, so it is nobody's silence. Told before what arrived meanwhile. */
+  | { readonly kind: "lagged"; readonly ms: number }
   /** Place one waiting job or one wanted standby. Stepped after the events of a tick until it changes nothing. */
   | { readonly kind: "dispatch" }
   // Requests of people and programs.
@@ -126,7 +128,13 @@ export type CoreEvent =
     }
   // Workers. The gateway has verified signatures and, for trees, that all chunks are durable.
   /** Authenticated; what it has comes with its `hello`. */
-  | { readonly kind: "worker.opened"; readonly workerId: WorkerId; readonly sessionId: SessionId }
+  | {
+      readonly kind: "worker.opened";
+      readonly workerId: WorkerId;
+      readonly sessionId: SessionId;
+      /** Where it comes from: what fails together. Missing where that is not known. */
+      readonly network?: string;
+    }
   | { readonly kind: "worker.closed"; readonly workerId: WorkerId; readonly sessionId: SessionId }
   /** Any frame that is not a message of its own (bulk, pong): a sign of life. */
   | { readonly kind: "worker.heard"; readonly workerId: WorkerId; readonly sessionId: SessionId }

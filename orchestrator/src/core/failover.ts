@@ -9,11 +9,13 @@ import type { Machine } from "./machine.ts";
 import { MS_PER_S } from "./metering.ts";
 import { hasActiveReplica, openRuns, replicaIn, replicaOf, runOf } from "./mirror-state.ts";
 import { activeAttempts, mayReturn, noteReplicaOver, reportReplicaLost } from "./mirror.ts";
-import type { AttemptRecord, JobRecord, MoveReason, StandbyRecord } from "./model.ts";
+import type { AttemptRecord, JobRecord, MoveReason, RecoveryRecord, StandbyRecord } from "./model.ts";
 import { dropMove, noteMoveStopped, placeAsAsked } from "./moves.ts";
 import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
+import { interrupted, placedAgain, undone } from "./recovery.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
+import { blame } from "./standing.ts";
 import { consumeStandby, deferStandby, loseStandby, noteStandbyFailure } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { workAtRiskMs } from "./work-at-risk.ts";
@@ -96,6 +98,10 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
   const next = patchJob(state, job, {
     workLostMs: job.workLostMs + workLostMs,
     troubledWorkers: withTroubled(state, job, gone),
+    // While the other replica works nothing is interrupted.
+    ...(hasActiveReplica(job)
+      ? {}
+      : { recovery: interrupted(state, job, gone, { cause: causeOf(setback), why: setback.why, workLostMs }) }),
     ...used[budget],
   });
   countUp(state, budget);
@@ -125,6 +131,11 @@ export function fenceRest(state: CoreState, job: JobRecord): JobRecord {
   return jobOf(state, job.id);
 }
 
+function causeOf({ budget }: Setback): RecoveryRecord["cause"] {
+  if (budget === "retries") return "retry";
+  return budget === "moves" ? "move" : "failover";
+}
+
 export function canPromote(state: CoreState, standby: StandbyRecord): boolean {
   return standby.phase === "ready" && machineOf(state, standby.workerId).worker.phase === "online";
 }
@@ -145,11 +156,8 @@ export function promote(
 ): Placed {
   const machine = machineOf(state, standby.workerId);
   const freed = consumeStandby(state, job, standby);
-  const placed = newAttempt(state, freed, event, {
-    machine,
-    allocation: standby.allocation,
-    ratePerHour: standby.fullRatePerHour,
-  });
+  const place = { machine, allocation: standby.allocation, ratePerHour: standby.fullRatePerHour };
+  const placed = placedAgain(state, newAttempt(state, freed, event, place), "hot");
   deferStandby(state, placed.job);
   const { epoch, workerId, fromSeq } = placed.attempt;
   countUp(state, "promotions");
@@ -247,6 +255,8 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
   const restored = patchJob(state, jobOf(state, job.id), {
     workLostMs: Math.max(0, job.workLostMs - lost.workLostMs),
     failoversUsed: Math.max(0, job.failoversUsed - 1),
+    // Where the other replica worked meanwhile nothing was interrupted.
+    ...(hasActiveReplica(job) && job.mirror !== undefined ? {} : { recovery: undone(state, job, lost) }),
   });
   const machine = machineOf(state, lost.workerId);
   const { attempt, job: running } = newAttempt(state, restored, "restored", {
@@ -264,6 +274,7 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   if (running.startedAtMs === null) patchJob(state, running, { startedAtMs: started.startedAtMs });
   armDuration(state, running, started);
+  blame(state, machine, "undone");
   countUp(state, "undos");
   noteIncident(state, "undo", refOf(started));
   const { epoch, workerId } = started;

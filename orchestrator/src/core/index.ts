@@ -8,6 +8,7 @@ export type * from "./model.ts";
 export type { ProofState } from "./proofs.ts";
 export * from "./reads.ts";
 export { findSource } from "./sources.ts";
+export { standingOf } from "./standing.ts";
 export type { CoreState } from "./state.ts";
 export { nextDeadlineMs, step } from "./step.ts";
 export { type JobRows, jobView } from "./views.ts";

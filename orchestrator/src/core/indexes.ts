@@ -102,6 +102,7 @@ function indexWorker({ ix, nowMs, config }: CoreState, before?: WorkerRecord, af
   if (before?.offer !== after.offer) indexOffer(ix, machine);
   Object.assign(machine, listingOf(config, after));
   if (before?.offer === after.offer && before.earned !== after.earned) return;
+  if (before?.offer === after.offer && before.phase === after.phase && before.trouble !== after.trouble) return;
   machine.gained = true;
   ix.market.dirty.add(machine);
 }
@@ -126,6 +127,12 @@ function newMachine(worker: WorkerRecord, nowMs: number): Machine {
     gained: false,
     heardMs: nowMs,
     countFromMs: nowMs,
+    heardLagMs: 0,
+    beats: null,
+    network: null,
+    cut: false,
+    blameless: false,
+    suspectAtMs: null,
     greeted: null,
     lostAtMs: null,
     excused: false,

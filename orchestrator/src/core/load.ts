@@ -122,6 +122,8 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       proving: new Set(),
       proofsWaiting: { first: new Set(), again: new Set() },
       proofFailures: new Map(),
+      lagMs: 0,
+      mass: { holds: new Map(), doneUntilMs: -Infinity, returnsMs: [], judgedAtMs: -Infinity },
       dispatchPending: false,
       counters: {
         promotions: 0,
@@ -136,6 +138,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
         jobsFailed: 0,
         jobsCancelled: 0,
         workersLost: 0,
+        massSilences: 0,
         heartbeats: 0,
         challenges: 0,
         proofsPassed: 0,

@@ -8,10 +8,13 @@ import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { onLog } from "./logs.ts";
 import type { Machine } from "./machine.ts";
 import { goOnWhenReady, leave } from "./moves.ts";
-import type { StandbyRecord, TreeContent } from "./model.ts";
+import type { AttemptRecord, StandbyRecord, TreeContent } from "./model.ts";
 import { onCommitted, seekProof } from "./proofs.ts";
 import { onHello } from "./reconcile.ts";
+import { noteStep } from "./recovery.ts";
+import { blame } from "./standing.ts";
 import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
+import { learnBeat } from "./silence.ts";
 import { onSigns } from "./stall-watch.ts";
 import type { CoreState, LiveAttempt } from "./state.ts";
 import { fire, jobOf, patchJob, send } from "./tables.ts";
@@ -66,6 +69,7 @@ type Message<Kind extends WorkerMessage["kind"]> = Extract<WorkerMessage, { kind
 
 /** Nothing durable, unless something has stalled: the leases move with it, and what it says of attempts is for people. */
 function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heartbeat">): void {
+  learnBeat(state, machine);
   ack(state, machine, message);
   if (machine.attempts.size + machine.standbys.size > 0) fire(state, leaseTable, "active", "renewed");
   for (const entry of message.attempts ?? []) {
@@ -82,10 +86,19 @@ function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heart
     live.progress = entry.progress;
     live.phase = entry.phase ?? null;
     live.measures = entry.measures ?? null;
+    noteProgress(state, attempt, entry.progress);
     if (entry.signs !== undefined) onSigns(state, attempt, live, entry.signs);
   }
   // Last: one that throws above is undone, and comes again.
   state.volatile.counters.heartbeats += 1;
+}
+
+/** Progress beyond what the newest checkpoint says is a step. */
+function noteProgress(state: CoreState, attempt: AttemptRecord, progress: number | null): void {
+  if (progress === null || attempt.phase !== "running") return;
+  const job = jobOf(state, attempt.jobId);
+  if (job.recovery === undefined || job.recovery === null || job.epoch !== attempt.epoch) return;
+  if (progress > (job.checkpoints.at(-1)?.progress ?? 0)) noteStep(state, job, attempt);
 }
 
 function unheard(): LiveAttempt {
@@ -107,6 +120,7 @@ function onStandbyFailed(state: CoreState, machine: Machine, message: Message<"s
   ack(state, machine, message);
   const job = jobOf(state, standby.jobId);
   noteStandbyFailure(state, job);
+  blame(state, machine, message.code);
   const without = loseStandby(state, job, standby, "returned", message.code);
   const others = without.troubledWorkers.filter((id) => id !== machine.id);
   patchJob(state, without, {

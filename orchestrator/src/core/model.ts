@@ -64,6 +64,8 @@ export interface WorkerRecord {
   readonly draining: boolean;
   /** …and what runs there is to go elsewhere; missing for no. */
   readonly leaving?: boolean;
+  /** How often it let somebody down, decaying since `atMs`; missing for never. */
+  readonly trouble?: { readonly score: number; readonly atMs: number };
   /** Its shares of settled jobs so far, one entry a currency, in the order in which they were first earned. */
   readonly earned: readonly Money[];
   readonly enrolledAtMs: number;
@@ -219,6 +221,25 @@ export interface MirrorState {
   readonly verified: boolean;
 }
 
+/** A recovery under way: the job's attempt is gone, and no new step was seen yet. Times on the orchestrator's clock. */
+export interface RecoveryRecord {
+  /** failover: its worker's fault. retry: the job's own. move: it was planned. */
+  readonly cause: "failover" | "retry" | "move";
+  readonly why: string;
+  readonly fromWorkerId: WorkerId;
+  /** The last sign of life of the attempt that is gone. */
+  readonly faultAtMs: number;
+  /** When its worker was suspect, or told of the end itself. */
+  readonly detectedAtMs: number;
+  /** hot: its standby took over. cold: another place was found. undo: the old container came back. Null while none of it happened. */
+  readonly how: "hot" | "cold" | "undo" | null;
+  readonly placedAtMs: number | null;
+  readonly startedAtMs: number | null;
+  readonly workLostMs: number;
+  /** Attempts that were lost in it. */
+  readonly interruptions: number;
+}
+
 export interface JobRecord {
   readonly id: JobId;
   readonly accountId: AccountId;
@@ -244,6 +265,8 @@ export interface JobRecord {
   readonly creditedMs: number;
   /** Container time thrown away by failovers. */
   readonly workLostMs: number;
+  /** From an attempt's loss to the first new step; null or missing otherwise. */
+  readonly recovery?: RecoveryRecord | null;
   /** The committed ones that are kept, oldest first. */
   readonly checkpoints: readonly CheckpointRecord[];
   /** How many workers in a row could not restore the newest, because what came for it was not what was stored; missing for none. */

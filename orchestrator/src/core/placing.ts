@@ -7,6 +7,7 @@ import { requestOf } from "./indexes.ts";
 import { checkpointsOf, epochOf, openRuns, replicaIn, replicaOf } from "./mirror-state.ts";
 import { placedMirror } from "./mirror.ts";
 import type { Allocation, AttemptRecord, CheckpointRecord, JobRecord, MirrorRun, StandbyRecord } from "./model.ts";
+import { placedAgain } from "./recovery.ts";
 import { type Needs, pickGpus } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
 import type { CoreState } from "./state.ts";
@@ -120,12 +121,13 @@ export function assignTo(state: CoreState, job: JobRecord, machineId: Machine["i
   const [run] = openRuns(job);
   const allocation = allocate(machine, needs);
   const event = job.phase === "queued" ? "placed" : null;
-  const placed = newAttempt(state, job, event, {
+  const made = newAttempt(state, job, event, {
     machine,
     allocation,
     ratePerHour,
     ...(run === undefined ? {} : { run }),
   });
+  const placed = placedAgain(state, made, "cold");
   reportMatched(state, placed);
   sendAssign(state, placed.job, placed.attempt);
   return placed;

@@ -13,6 +13,7 @@ import { goOnWhenReady, leave, sendSave } from "./moves.ts";
 import { newestCheckpoint, sendAssign, sendPromote } from "./placing.ts";
 import { greetProver } from "./proofs.ts";
 import { loseStandby, sendPrepare, sendStandbyCheckpoint, standbyPrepared } from "./standbys.ts";
+import { blame } from "./standing.ts";
 import type { CoreState } from "./state.ts";
 import { jobOf, refOf, send } from "./tables.ts";
 import { attemptsOn, onGreeted } from "./workers.ts";
@@ -36,6 +37,8 @@ export function onHello(state: CoreState, machine: Machine, sessionId: SessionId
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined && isLiveStandby(standby)) reconcileStandby(state, standby, standbys.get(id));
   }
+  // What it came back to was still part of why it was away.
+  machine.blameless = false;
   leave(state, machine);
   introduceAll(state, machine);
   // Last: what runs on is not to be disturbed.
@@ -106,6 +109,7 @@ function judgeMissing(
     return sendAssign(state, job, attempt);
   }
   loseAttempt(state, attempt, "revoked", GONE);
+  blame(state, machine, GONE.why);
 }
 
 const GONE = {

@@ -58,6 +58,9 @@ function handle(state: CoreState, event: CoreEvent): void {
       return boot(state, event);
     case "timer":
       return onTimer(state);
+    case "lagged":
+      state.volatile.lagMs += Math.max(0, event.ms);
+      return;
     case "dispatch":
       return dispatch(state);
     case "account.create":
@@ -83,7 +86,7 @@ function handle(state: CoreState, event: CoreEvent): void {
     case "worker.drain":
       return drainWorker(state, event);
     case "worker.opened":
-      return onOpened(state, event.workerId, event.sessionId);
+      return onOpened(state, event.workerId, event.sessionId, event.network ?? null);
     case "worker.closed":
     case "worker.heard":
     case "worker.message":

@@ -3,14 +3,17 @@ import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import { armEnrolment } from "./accounts.ts";
 import { armStop, stopAttempt } from "./attempts.ts";
 import { putBack } from "./dispatch.ts";
+import type { AttemptRecord } from "./model.ts";
 import type { Deadline } from "./deadline-heap.ts";
 import { explainOnce } from "./explain.ts";
 import { armQueue, carryOn, endByIntent, fenceAttempt, fenceRest } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
 import { epochOf } from "./mirror-state.ts";
+import { activeAttempts } from "./mirror.ts";
 import { armMove, onMoveDue } from "./moves.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
+import { fleetHeldUntilMs, heldUntilMs, onHoldDue } from "./mass-silence.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { put } from "./tables.ts";
@@ -58,6 +61,8 @@ function handle(state: CoreState, due: Deadline): void {
       const machine = state.ix.machines.get(id as WorkerId);
       return machine === undefined ? undefined : onChallengeDue(state, machine);
     }
+    case "h":
+      return onHoldDue(state, id);
     case "e":
       return removeRow(state, "enrolments", id);
     default:
@@ -68,6 +73,9 @@ function handle(state: CoreState, due: Deadline): void {
 function onQueueDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job?.phase !== "queued") return;
+  // While much of the fleet is silent at once, that there is no offer says nothing.
+  const heldMs = fleetHeldUntilMs(state);
+  if (heldMs !== undefined) return state.deadlines.set(deadlineKey.queue(id), heldMs);
   const alone = job.mirror === undefined || job.mirror.results.length === 0 ? "" : ` ${RESULT_ALONE}`;
   const message = `No offer fitted within queueS (${job.spec.queueS} s).${alone} ${explainOnce(state, job)}`;
   endJob(state, job, { event: "failed", reason: "no_offer", message });
@@ -80,6 +88,7 @@ const RESULT_ALONE =
 function onAttemptDue(state: CoreState, id: AttemptId): void {
   const attempt = state.rows.attempts.get(id);
   if (attempt === undefined || !isActiveAttempt(attempt) || attempt.phase === "running") return;
+  if (waitsForHold(state, attempt, deadlineKey.attempt(id))) return;
   const uploading = attempt.phase === "exited";
   fenceAttempt(state, attempt);
   carryOn(state, attempt, {
@@ -106,7 +115,18 @@ function onDurationDue(state: CoreState, id: AttemptId): void {
 function onStopDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job === undefined || job.intent === null) return;
+  if (activeAttempts(state, job).some((attempt) => waitsForHold(state, attempt, deadlineKey.stop(id)))) return;
   endByIntent(state, fenceRest(state, job));
+}
+
+/** Its worker is silent together with many: what it may have done or said in time is waited for. Moves the deadline then. */
+function waitsForHold(state: CoreState, attempt: AttemptRecord, key: string): boolean {
+  const machine = state.ix.machines.get(attempt.workerId);
+  if (machine === undefined || machine.worker.phase !== "suspect" || machine.cut) return false;
+  const untilMs = heldUntilMs(state, machine);
+  if (untilMs === undefined) return false;
+  state.deadlines.set(key, untilMs);
+  return true;
 }
 
 function onStandbyRetryDue(state: CoreState, id: JobId): void {

@@ -283,6 +283,8 @@ const gpuDetails = gpuSchema.pick({
   powerLimitW: true,
   ecc: true,
 }).shape;
+/** How steady it has been: 1 where nothing is held against it, towards 0 the more often it was lost or let a job down; it recovers within hours. */
+const standing = z.number().min(0).max(1);
 export const offerViewSchema = z.object({
   workerId: text,
   providerId: text,
@@ -300,6 +302,7 @@ export const offerViewSchema = z.object({
   pricePerGpuHour: wireMoneySchema.nullable(),
   pricePerCpuHour: wireMoneySchema,
   standbyPercent: count,
+  standing,
   hardware: hardwareSchema.optional(),
   /** Its cores and memory are proven; `figures` were measured with them. */
   verified: z.boolean(),
@@ -330,12 +333,51 @@ export const workerViewSchema = z.object({
   /** Its shares of settled jobs so far, one entry a currency. */
   earned: z.array(wireMoneySchema).optional(),
   lastSeenMsAgo: nullableCount,
+  standing,
   /** All that it claims is proven. */
   verified: z.boolean(),
   /** Of all that has to be proven; empty where nothing has to be. */
   proofs: z.array(proofViewSchema),
   hardware: hardwareSchema.optional(),
 });
+
+// ── Recoveries ──
+/** hot: a standby took over. cold: it went on elsewhere. undo: a worker that was given up came back. retry: after the job's own failure. move: it was planned. */
+export const RECOVERY_KINDS = ["hot", "cold", "undo", "retry", "move"] as const;
+export type RecoveryKind = (typeof RECOVERY_KINDS)[number];
+/** A week. */
+export const RECOVERY_WINDOW_S_DEFAULT = 7 * 86_400;
+const RECOVERY_WINDOW_S_MAX = 366 * 86_400;
+export const recoveryQuerySchema = z.object({
+  /** How far back to look, in seconds. */
+  windowS: z.coerce.number().int().min(1).max(RECOVERY_WINDOW_S_MAX).default(RECOVERY_WINDOW_S_DEFAULT),
+});
+/** Milliseconds. */
+const distributionSchema = z.object({ p50: count, p90: count, p99: count, max: count });
+export const recoveryStatsSchema = z.object({
+  windowS: count,
+  since: text,
+  /** Recoveries in the window; where there were more than are counted at a time, the newest. */
+  recoveries: count,
+  truncated: z.boolean(),
+  kinds: z.array(
+    z.object({
+      kind: z.enum(RECOVERY_KINDS),
+      recoveries: count,
+      /** From the last sign of life of the attempt that was lost to: its first new step… */
+      recoveryMs: distributionSchema,
+      /** …its worker being suspect… */
+      detectedMs: distributionSchema,
+      /** …another attempt being placed… */
+      promotedMs: distributionSchema,
+      /** …its container having started. */
+      startedMs: distributionSchema,
+      /** Container time since the newest checkpoint that was thrown away. */
+      workLostMs: distributionSchema,
+    }),
+  ),
+});
+export type RecoveryStats = z.output<typeof recoveryStatsSchema>;
 
 // ── Storage ──
 /** Of ciphertext: all checkpoints, outputs and uploads of the account, each piece once. */

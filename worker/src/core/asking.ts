@@ -28,6 +28,12 @@ export function moveReason({ reclaim }: Slot): StopReason {
 export function outcomeOf(state: WorkerState, slot: Slot, outcome: EndOutcome): EndOutcome {
   if (outcome.kind !== "stopped" && outcome.kind !== "worker_failed") return outcome;
   // Where memory is saved the program runs on until it is stopped: what it did meanwhile is lost, and is told.
-  if (slot.run.transparent === true || slot.asked?.saved !== true || slot.pending !== null || liveOf(state, slot).newest !== null) return outcome;
+  if (
+    slot.run.transparent === true ||
+    slot.asked?.saved !== true ||
+    slot.pending !== null ||
+    liveOf(state, slot).newest !== null
+  )
+    return outcome;
   return { ...outcome, saved: true };
 }

@@ -107,6 +107,7 @@ function offersText(items: readonly Offer[], session: Session): string {
       { title: "PER CPU", value: (offer) => formatRate(offer.pricePerCpuHour), align: "right" },
       { title: "VERIFIED", value: verifiedText },
       { title: "STANDBY", value: (offer) => `${offer.standbyPercent}%`, align: "right" },
+      { title: "STANDING", value: (offer) => `${Math.round(offer.standing * 100)}%`, align: "right" },
     ],
     items,
     session.colors,

@@ -35,6 +35,30 @@ const STORY: readonly EventView[] = [
   event(13, 30_100, "settled", { currency: "USD", hold: "600000", gross: "1033", lines: [] }),
 ];
 
+test.each([
+  ["lost", { workerId: "wrk-a", epoch: 1, silentMs: 2_160 }, "primary wrk-a is lost, no sign of life for 2.1 s"],
+  [
+    "held",
+    { workerId: "wrk-a", epoch: 1, why: "mass_silence", forMs: 29_400 },
+    "primary wrk-a is silent, but so is much of the network: nothing is moved for at most 29 s",
+  ],
+  [
+    "resumed",
+    {
+      epoch: 2,
+      kind: "hot",
+      recoveryMs: 2_840,
+      detectedMs: 1_560,
+      promotedMs: 2_160,
+      startedMs: 2_600,
+      workLostMs: 900,
+    },
+    "first new step 2.8 s after the last sign of life (detected after 1.5 s, placed after 2.1 s, started after 2.6 s), work lost 900 ms",
+  ],
+])("%s in plain words", (kind, data, words) => {
+  expect(describeEvent(event(1, 0, kind, data), "USD")).toBe(words);
+});
+
 test("the story of a failed-over job, in plain words", () => {
   const timeline = createTimelineFormatter("USD", plain);
   expect(STORY.map((entry) => timeline.line(entry)).join("\n")).toBe(

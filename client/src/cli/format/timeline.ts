@@ -178,6 +178,10 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     const silence = data.text("why") === "silent" ? data.duration("silentMs", ", no sign of life for ") : "";
     return `primary ${data.worker()} is suspect${data.because("why")}${silence}`;
   },
+  lost: (data) => `primary ${data.worker()} is lost${data.duration("silentMs", ", no sign of life for ")}`,
+  held: (data) =>
+    `primary ${data.worker()} is silent, but so is much of the network: nothing is moved for at most ${formatDuration(data.number("forMs") ?? 0)}`,
+  resumed: resumedText,
   promoted: (data) => `standby promoted on ${data.worker()}${data.epoch()}${data.from()}${data.lost()}`,
   requeued: (data) => `waits for another place${data.because("why")}; goes on${data.from()}${data.lost()}`,
   move_requested: (data) => {
@@ -261,6 +265,16 @@ function intervalText(data: EventData): string {
   return `${every} instead of ${asked} s: the machine's line does not keep up${took}`;
 }
 
+function resumedText(data: EventData): string {
+  const parts = [
+    data.duration("detectedMs", "detected after "),
+    data.duration("promotedMs", "placed after "),
+    data.duration("startedMs", "started after "),
+  ].filter((part) => part !== "");
+  const took = data.duration("recoveryMs", " ");
+  return `first new step${took} after the last sign of life (${parts.join(", ")})${data.lost()}`;
+}
+
 function checkpointText(data: EventData): string {
   const bytes = data.number("bytes");
   const moved = data.number("bytesMoved");
@@ -284,10 +298,19 @@ function textOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-const GOOD: readonly string[] = ["completed", "mirror_agreed", "settled", "started", "standby_ready", "moved"];
-const BAD: readonly string[] = ["failed", "mirror_disagreed", "work_refused", "standby_lost", "stalled"];
+const GOOD: readonly string[] = [
+  "completed",
+  "mirror_agreed",
+  "settled",
+  "started",
+  "standby_ready",
+  "moved",
+  "resumed",
+];
+const BAD: readonly string[] = ["failed", "lost", "mirror_disagreed", "work_refused", "standby_lost", "stalled"];
 const NOTABLE: readonly string[] = [
   "suspect",
+  "held",
   "checkpoint_damaged",
   "checkpoint_interval",
   "promoted",
