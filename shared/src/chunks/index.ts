@@ -2,3 +2,4 @@ export * from "./codec.ts";
 export * from "./entropy.ts";
 export * from "./planes.ts";
 export * from "./steps.ts";
+export * from "./sums.ts";

@@ -8,9 +8,16 @@ const SIGN_16 = 0x8000;
 const MASK_16 = 0xffff;
 const SIGN_32 = 0x8000_0000;
 
-/** Steps from `before` to `now`, as many bytes as they have, small ones of either sign as small numbers; what is no whole number at the end is XORed. */
-export function stepsBetween(before: Uint8Array, now: Uint8Array, width: StepWidth): Uint8Array {
-  const steps = new Uint8Array(now.length);
+/**
+ * Steps from `before` to `now`, as many bytes as they have, in `steps`: small ones of either sign as small numbers; what is no whole number at the end is
+ * XORed. `steps` may be the memory of `before`.
+ */
+export function stepsBetween(
+  before: Uint8Array,
+  now: Uint8Array,
+  width: StepWidth,
+  steps: Uint8Array = new Uint8Array(now.length),
+): Uint8Array {
   if (width === 2) {
     const [from, to, out] = [halves(before), halves(now), halves(steps)];
     for (let n = 0; n < out.length; n += 1) {
