@@ -57,6 +57,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
   const database = openChunkDatabase(root);
   const index = createChunkIndex(database);
   const sealed = createSealedChunks({
+    root,
     files,
     index,
     keys,

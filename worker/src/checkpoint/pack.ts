@@ -4,6 +4,7 @@ import type { BigIntStats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { promisify } from "node:util";
 import { constants as zlib, zstdCompress } from "node:zlib";
+import { cidOf } from "@qubix/shared/chunks";
 import {
   CHUNK_STORED_BYTES_MAX,
   type ChunkRef,
@@ -13,7 +14,6 @@ import {
   type TreeRef,
 } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
-import { cidOf } from "./cid.ts";
 import type { Piece } from "./encode/pieces.ts";
 import { likeSegments, movedSegments, newSegments, type Segment } from "./encode/segments.ts";
 import type { Threads } from "./encode/threads.ts";

@@ -4,7 +4,7 @@ import { type FileHandle, mkdir, open, readdir, rename, chmod, chown } from "nod
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
-import { plainBytes } from "@qubix/shared/chunks";
+import { cidOf, plainBytes } from "@qubix/shared/chunks";
 import type { ChunkCid } from "@qubix/shared/domain";
 import {
   CHUNK_STORED_BYTES_MAX,
@@ -15,7 +15,6 @@ import {
   treeManifestSchema,
 } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
-import { cidOf } from "./cid.ts";
 import type { Threads } from "./encode/threads.ts";
 import { removeTree } from "./remove.ts";
 import { openInside } from "./walk.ts";

@@ -1,9 +1,17 @@
 // One stretch of a file made into a piece: known by the parent, a difference to it, or whole. Reads files; runs in a thread of its own.
 import { readSync } from "node:fs";
-import { type Encoded, encodePiece, encodeSparse, estimate, stepsBetween, sumOf, xorInto } from "@qubix/shared/chunks";
+import {
+  cidOf,
+  type Encoded,
+  encodePiece,
+  encodeSparse,
+  estimate,
+  stepsBetween,
+  sumOf,
+  xorInto,
+} from "@qubix/shared/chunks";
 import { CHUNK_BYTES_MAX, PIECE_LAYERS_MAX } from "@qubix/shared/limits";
 import type { ChunkRef, LayerKind } from "@qubix/shared/protocol";
-import { cidOf } from "../cid.ts";
 import type { Segment } from "./segments.ts";
 
 /** A piece, and the bytes to be stored for it; null where they are stored already. */

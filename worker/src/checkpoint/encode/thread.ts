@@ -2,9 +2,8 @@
 import { createHash } from "node:crypto";
 import { readSync, writeSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
-import { applyLayer, checkSum, decodePiece, partOf } from "@qubix/shared/chunks";
+import { applyLayer, checkSum, cidOf, decodePiece, partOf } from "@qubix/shared/chunks";
 import { CHUNK_BYTES_MAX, CHUNK_STORED_BYTES_MAX } from "@qubix/shared/limits";
-import { cidOf } from "../cid.ts";
 import { align, type OpenFile } from "./align.ts";
 import { makePiece } from "./pieces.ts";
 import type { Answer, Ask, Reply, Request, TaskKind } from "./tasks.ts";
