@@ -1,6 +1,7 @@
 // Chunks under their names on the wire, encrypted on the disk: cipher, files and index put together. A chunk that is told to be here has a durable file
 // of the right size and a durable row of the index; a crash in between leaves a file without a row, which the sweep deletes.
 import type { AccountId, ChunkCid } from "@qubix/shared/domain";
+import { CHUNK_STORED_BYTES_MAX } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import type { ConsumerKeys } from "../vault/index.ts";
 import { type ChunkCipher, createChunkCipher, SEAL_BYTES } from "./chunk-cipher.ts";
@@ -13,8 +14,8 @@ import { createSealer, lengthOf } from "./sealer.ts";
 export interface SealedChunks {
   /** Durable when it resolves. Throws `chunk_mismatch`, `storage_quota`, `storage_full`. */
   write(accountId: AccountId, cid: ChunkCid, parts: readonly Uint8Array[]): Promise<void>;
-  /** Undefined where it is not here nor anywhere else. Throws `chunk_damaged`. */
-  read(accountId: AccountId, cid: ChunkCid): Promise<Buffer | undefined>;
+  /** Undefined where it is not here nor anywhere else. Throws `chunk_damaged`. `into`: memory of CHUNK_STORED_BYTES_MAX that it may lie in. */
+  read(accountId: AccountId, cid: ChunkCid, into?: ArrayBuffer): Promise<Buffer | undefined>;
   /** The file itself, checked against its name. Undefined and throws as `read`. */
   readFile(accountId: AccountId, stored: StoredCid): Promise<Buffer | undefined>;
   /** Of the durable chunk as it came; undefined where it is not here, was cut, or was found to be changed. Synchronous, so that nothing can come in between. */
@@ -40,6 +41,8 @@ export interface SealedParts {
   readonly fetchLost?: FetchLost;
 }
 
+/** Memory that is kept for files to be read into: some MiB. */
+const SPARE_MAX = 4;
 /** Rows that share an fsync when an index is made anew. */
 const ROWS_AT_A_TIME = 256;
 
@@ -55,6 +58,8 @@ export function createSealedChunks({ root, files, index, keys, bytesMax, fetchLo
   const sealing = new Map<AccountId, number>();
   const sealer = createSealer(root);
   const cipherOf = createCiphers(keys);
+  /** What files were read into. */
+  const spare: Buffer[] = [];
 
   const reserve = (accountId: AccountId, bytes: number): (() => void) => {
     const now = reserved.get(accountId) ?? 0;
@@ -140,13 +145,16 @@ export function createSealedChunks({ root, files, index, keys, bytesMax, fetchLo
       pending.set(key, writing);
       return writing;
     },
-    async read(accountId, cid) {
+    async read(accountId, cid, into) {
       const row = index.get(accountId, cid);
       if (row === undefined) return undefined;
-      const open = (file: Buffer | undefined) =>
-        file === undefined ? undefined : cipherOf(accountId).open(file, sumOfCid(cid));
-      const file = await files.read(accountId, row.stored);
-      const plain = open(file) ?? open(await restore(accountId, row.stored));
+      const open = (file: Uint8Array | undefined) =>
+        file === undefined ? undefined : cipherOf(accountId).open(file, sumOfCid(cid), into);
+      const memory = spare.pop() ?? Buffer.allocUnsafeSlow(CHUNK_STORED_BYTES_MAX + SEAL_BYTES);
+      const file = await files.readInto(accountId, row.stored, memory.subarray(0, row.bytes + SEAL_BYTES));
+      const found = open(file);
+      if (spare.length < SPARE_MAX) spare.push(memory);
+      const plain = found ?? open(await restore(accountId, row.stored));
       if (plain !== undefined || file === undefined) return plain;
       spoilt.add(`${accountId}/${cid}`);
       throw damaged(cid);
