@@ -53,8 +53,8 @@ function isAligned(bytes: Uint8Array): boolean {
 }
 
 /** Whole words of the first `length` bytes, in the order of this machine's bytes: little-endian on all that Node runs on. */
-function wordsOf(bytes: Uint8Array, length: number): Uint32Array {
-  return new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(length / WORD_BYTES));
+function wordsOf(bytes: Uint8Array, length: number): Int32Array {
+  return new Int32Array(bytes.buffer, bytes.byteOffset, Math.floor(length / WORD_BYTES));
 }
 
 function splitSlowly(bytes: Uint8Array, out: Uint8Array, width: PlaneWidth): void {
@@ -64,7 +64,7 @@ function splitSlowly(bytes: Uint8Array, out: Uint8Array, width: PlaneWidth): voi
   }
 }
 
-function splitPairs(words: Uint32Array, out: Uint32Array): void {
+function splitPairs(words: Int32Array, out: Int32Array): void {
   const high = out.length / 2;
   for (let n = 0, at = 0; n < high; n += 1, at += 2) {
     const a = words[at] as number;
@@ -74,7 +74,7 @@ function splitPairs(words: Uint32Array, out: Uint32Array): void {
   }
 }
 
-function splitQuads(words: Uint32Array, out: Uint32Array): void {
+function splitQuads(words: Int32Array, out: Int32Array): void {
   const count = out.length / 4;
   const [second, third, fourth] = [count, 2 * count, 3 * count];
   for (let n = 0, at = 0; n < count; n += 1, at += 4) {
@@ -96,7 +96,7 @@ function joinSlowly(planes: Uint8Array, out: Uint8Array, width: PlaneWidth): voi
   }
 }
 
-function joinPairs(planes: Uint32Array, out: Uint32Array): void {
+function joinPairs(planes: Int32Array, out: Int32Array): void {
   const high = planes.length / 2;
   for (let n = 0, at = 0; n < high; n += 1, at += 2) {
     const a = planes[n] as number;
@@ -106,7 +106,7 @@ function joinPairs(planes: Uint32Array, out: Uint32Array): void {
   }
 }
 
-function joinQuads(planes: Uint32Array, out: Uint32Array): void {
+function joinQuads(planes: Int32Array, out: Int32Array): void {
   const count = planes.length / 4;
   const [second, third, fourth] = [count, 2 * count, 3 * count];
   for (let n = 0, at = 0; n < count; n += 1, at += 4) {
