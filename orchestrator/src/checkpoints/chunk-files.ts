@@ -11,8 +11,6 @@ export interface ChunkFiles {
   /** Durable when it resolves; replaces what lies under that name. Throws `storage_full`. */
   write(accountId: AccountId, stored: StoredCid, bytes: Uint8Array): Promise<void>;
   read(accountId: AccountId, stored: StoredCid): Promise<Buffer | undefined>;
-  /** Reads a file that should fill `into` into it, and returns what is there of it; undefined where there is none. */
-  readInto(accountId: AccountId, stored: StoredCid, into: Uint8Array): Promise<Uint8Array | undefined>;
   /** Undefined where there is none. Synchronous, so that nothing can come in between. */
   size(accountId: AccountId, stored: StoredCid): number | undefined;
   remove(accountId: AccountId, stored: StoredCid): void;
@@ -73,20 +71,6 @@ export function createChunkFiles(root: string): ChunkFiles {
         if (isNotFound(error)) return undefined;
         throw error;
       }),
-    async readInto(accountId, stored, into) {
-      try {
-        const file = await open(pathOf(accountId, stored), "r");
-        try {
-          const { bytesRead } = await file.read(into, 0, into.length, 0);
-          return into.subarray(0, bytesRead);
-        } finally {
-          await file.close();
-        }
-      } catch (error) {
-        if (isNotFound(error)) return undefined;
-        throw error;
-      }
-    },
     size: (accountId, stored) => statSync(pathOf(accountId, stored), { throwIfNoEntry: false })?.size,
     remove: (accountId, stored) => {
       try {

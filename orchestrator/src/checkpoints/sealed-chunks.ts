@@ -1,7 +1,6 @@
 // Chunks under their names on the wire, encrypted on the disk: cipher, files and index put together. A chunk that is told to be here has a durable file
 // of the right size and a durable row of the index; a crash in between leaves a file without a row, which the sweep deletes.
 import type { AccountId, ChunkCid } from "@qubix/shared/domain";
-import { CHUNK_STORED_BYTES_MAX } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import type { ConsumerKeys } from "../vault/index.ts";
 import { type ChunkCipher, createChunkCipher, SEAL_BYTES } from "./chunk-cipher.ts";
@@ -14,7 +13,7 @@ import { createSealer, lengthOf } from "./sealer.ts";
 export interface SealedChunks {
   /** Durable when it resolves. Throws `chunk_mismatch`, `storage_quota`, `storage_full`. */
   write(accountId: AccountId, cid: ChunkCid, parts: readonly Uint8Array[]): Promise<void>;
-  /** Undefined where it is not here nor anywhere else. Throws `chunk_damaged`. `into`: memory of CHUNK_STORED_BYTES_MAX that it may lie in. */
+  /** Undefined where it is not here nor anywhere else. Throws `chunk_damaged`. `into`: memory of CHUNK_STORED_BYTES_MAX for it, which goes away from there. */
   read(accountId: AccountId, cid: ChunkCid, into?: ArrayBuffer): Promise<Buffer | undefined>;
   /** The file itself, checked against its name. Undefined and throws as `read`. */
   readFile(accountId: AccountId, stored: StoredCid): Promise<Buffer | undefined>;
@@ -41,8 +40,6 @@ export interface SealedParts {
   readonly fetchLost?: FetchLost;
 }
 
-/** Memory that is kept for files to be read into: some MiB. */
-const SPARE_MAX = 4;
 /** Rows that share an fsync when an index is made anew. */
 const ROWS_AT_A_TIME = 256;
 
@@ -58,8 +55,6 @@ export function createSealedChunks({ root, files, index, keys, bytesMax, fetchLo
   const sealing = new Map<AccountId, number>();
   const sealer = createSealer(root);
   const cipherOf = createCiphers(keys);
-  /** What files were read into. */
-  const spare: Buffer[] = [];
 
   const reserve = (accountId: AccountId, bytes: number): (() => void) => {
     const now = reserved.get(accountId) ?? 0;
@@ -148,14 +143,12 @@ export function createSealedChunks({ root, files, index, keys, bytesMax, fetchLo
     async read(accountId, cid, into) {
       const row = index.get(accountId, cid);
       if (row === undefined) return undefined;
-      const open = (file: Uint8Array | undefined) =>
-        file === undefined ? undefined : cipherOf(accountId).open(file, sumOfCid(cid), into);
-      const memory = spare.pop() ?? Buffer.allocUnsafeSlow(CHUNK_STORED_BYTES_MAX + SEAL_BYTES);
-      const file = await files.readInto(accountId, row.stored, memory.subarray(0, row.bytes + SEAL_BYTES));
-      const found = open(file);
-      if (spare.length < SPARE_MAX) spare.push(memory);
-      const plain = found ?? open(await restore(accountId, row.stored));
-      if (plain !== undefined || file === undefined) return plain;
+      const sum = sumOfCid(cid);
+      const found = await sealer.read({ accountId, ...row }, keys.ofConsumer(accountId), sum, into);
+      if (typeof found !== "string") return found;
+      const restored = await restore(accountId, row.stored);
+      const plain = restored === undefined ? undefined : cipherOf(accountId).open(restored, sum);
+      if (plain !== undefined || found === "none") return plain;
       spoilt.add(`${accountId}/${cid}`);
       throw damaged(cid);
     },

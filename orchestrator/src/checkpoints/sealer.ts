@@ -1,5 +1,5 @@
-// Seals chunks and writes their files in threads: to hash and encrypt one takes some milliseconds, a disk takes as long, and the orchestrator's loop must
-// not stand still for either. Large chunks lie in memory that is shared with the threads and used again and again; small ones go with their question.
+// Seals chunks and writes their files, reads and opens them, all in threads: to hash and encrypt one takes some milliseconds, a disk takes as long, and the
+// orchestrator's loop must not stand still for either. Large chunks lie in memory that is shared with the threads and used again and again; small ones go with their question.
 // What comes while the threads work is asked together next, and shares the syncs of folders.
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
@@ -32,11 +32,35 @@ export interface Sealer {
     key: Uint8Array,
     sum: Uint8Array,
   ): Promise<StoredCid | undefined>;
+  /**
+   * The plain bytes of such a file, in `into` (whose memory goes away from it) where there is one. "damaged": it is, bit for bit, no file of a chunk with
+   * this SHA-256.
+   */
+  read(
+    chunk: { readonly accountId: AccountId; readonly stored: StoredCid; readonly bytes: number },
+    key: Uint8Array,
+    sum: Uint8Array,
+    into?: ArrayBuffer,
+  ): Promise<Buffer<ArrayBuffer> | "none" | "damaged">;
   /** What is under way fails. Callable twice. */
   stop(): Promise<void>;
 }
 
+export type ThreadTask = SealTask | OpenTask;
+
+export interface OpenTask {
+  readonly kind: "open";
+  readonly accountId: AccountId;
+  readonly stored: StoredCid;
+  /** Of the plain bytes. */
+  readonly bytes: number;
+  readonly key: Uint8Array;
+  readonly sum: Uint8Array;
+  readonly into: ArrayBuffer;
+}
+
 export interface SealTask {
+  readonly kind: "seal";
   readonly accountId: AccountId;
   /** The plain bytes begin at {@link BODY_AT}; null where they are `plain`. */
   readonly memory: SharedArrayBuffer | null;
@@ -48,13 +72,16 @@ export interface SealTask {
 }
 
 /** `stored`: the file; undefined: the plain bytes have another sum than was said. */
-export type SealAnswer =
+export type ThreadAnswer =
   | { readonly stored: StoredCid | undefined }
+  | { readonly opened: ArrayBuffer | "none" | "damaged" }
   | { readonly failed: { readonly code: string | undefined; readonly message: string } };
 
+type Done = Exclude<ThreadAnswer, { readonly failed: object }>;
+
 interface Waiting {
-  readonly task: SealTask;
-  resolve(stored: StoredCid | undefined): void;
+  readonly task: ThreadTask;
+  resolve(answer: Done): void;
   reject(error: Error): void;
 }
 
@@ -103,12 +130,12 @@ export function createSealer(root: string): Sealer {
     const execArgv = file.pathname.endsWith(".ts") ? ["--conditions=qubix-source"] : [];
     const thread: Thread = { worker: new Worker(file, { execArgv, workerData: root }), batches: [] };
     thread.worker.unref();
-    thread.worker.on("message", (answers: readonly SealAnswer[]) => {
+    thread.worker.on("message", (answers: readonly ThreadAnswer[]) => {
       const batch = thread.batches.shift() ?? [];
       // An idle thread does not keep the program from ending.
       if (thread.batches.length === 0) thread.worker.unref();
       ask();
-      batch.forEach((waiter, index) => settle(waiter, answers[index] as SealAnswer));
+      batch.forEach((waiter, index) => settle(waiter, answers[index] as ThreadAnswer));
     });
     thread.worker.on("error", (error) => fail(thread, error instanceof Error ? error.message : String(error)));
     threads.push(thread);
@@ -132,11 +159,12 @@ export function createSealer(root: string): Sealer {
       thread.batches.push(batch);
       thread.worker.ref();
       const tasks = batch.map(({ task }) => task);
-      thread.worker.postMessage(tasks, []);
+      const given = tasks.flatMap((task) => (task.kind === "open" ? [task.into] : []));
+      thread.worker.postMessage(tasks, given);
     }
   };
 
-  const written = (task: SealTask): Promise<StoredCid | undefined> => {
+  const done = (task: ThreadTask): Promise<Done> => {
     if (stopped) return Promise.reject(broken("it was stopped"));
     return new Promise((resolve, reject) => {
       waiting.push({ task, resolve, reject });
@@ -148,17 +176,23 @@ export function createSealer(root: string): Sealer {
   return {
     async write(accountId, parts, key, sum) {
       const bytes = lengthOf(parts);
-      const about = { accountId, bytes, key: Uint8Array.from(key), sum: Uint8Array.from(sum) };
+      const about = { kind: "seal", accountId, bytes, key: Uint8Array.from(key), sum: Uint8Array.from(sum) } as const;
       if (bytes <= SMALL_BYTES_MAX) {
-        return await written({ ...about, memory: null, plain: joined(parts, new Uint8Array(bytes), 0) });
+        return storedOf(await done({ ...about, memory: null, plain: joined(parts, new Uint8Array(bytes), 0) }));
       }
       const memory = await take();
       try {
         joined(parts, new Uint8Array(memory), BODY_AT);
-        return await written({ ...about, memory, plain: NOTHING });
+        return storedOf(await done({ ...about, memory, plain: NOTHING }));
       } finally {
         giveBack(memory);
       }
+    },
+    async read({ accountId, stored, bytes }, key, sum, into = new ArrayBuffer(bytes)) {
+      const about = { kind: "open", accountId, stored, bytes } as const;
+      const answer = await done({ ...about, key: Uint8Array.from(key), sum: Uint8Array.from(sum), into });
+      const opened = "opened" in answer ? answer.opened : "none";
+      return typeof opened === "string" ? opened : Buffer.from(opened, 0, bytes);
     },
     async stop() {
       stopped = true;
@@ -174,14 +208,18 @@ export function createSealer(root: string): Sealer {
 function firstBatch(waiting: readonly Waiting[]): readonly Waiting[] {
   let large = 0;
   const end = waiting.findIndex(({ task }, index) => {
-    if (task.memory !== null) large += 1;
+    if (task.kind === "open" || task.memory !== null) large += 1;
     return large > BATCH_LARGE || index >= BATCH_SMALL;
   });
   return end === -1 ? waiting : waiting.slice(0, end);
 }
 
-function settle({ resolve, reject }: Waiting, answer: SealAnswer): void {
-  if ("stored" in answer) return resolve(answer.stored);
+function storedOf(answer: Done): StoredCid | undefined {
+  return "stored" in answer ? answer.stored : undefined;
+}
+
+function settle({ resolve, reject }: Waiting, answer: ThreadAnswer): void {
+  if (!("failed" in answer)) return resolve(answer);
   const { code, message } = answer.failed;
   reject(code === undefined ? broken(message) : Object.assign(new Error(message), { code }));
 }
@@ -200,5 +238,7 @@ export function lengthOf(parts: readonly Uint8Array[]): number {
 }
 
 function broken(why: string): QubixError {
-  return new QubixError("seal_failed", `A piece could not be encrypted: ${why}.`, { category: "internal" });
+  return new QubixError("seal_failed", `A piece could not be encrypted or decrypted: ${why}.`, {
+    category: "internal",
+  });
 }

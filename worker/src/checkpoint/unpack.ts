@@ -32,7 +32,7 @@ const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd];
 
 /** Where chunks come from. Throws a retryable error when the line is down, `chunk_missing` where there is none. */
 export interface ChunkSource {
-  /** The bytes are the caller's from then on. `memory`: of CHUNK_STORED_BYTES_MAX, in which they may lie. */
+  /** The bytes are the caller's from then on. `memory`: of CHUNK_STORED_BYTES_MAX, which may come back with them, or be detached for it. */
   get(cid: ChunkCid, signal: AbortSignal, memory?: ArrayBuffer): Promise<Uint8Array>;
 }
 
@@ -239,11 +239,9 @@ async function fetchPiece(
     }
     const lent = memory.pop() ?? new ArrayBuffer(CHUNK_STORED_BYTES_MAX);
     const bytes = await source.get(cid, signal, lent);
-    if (bytes.buffer === lent) given.push(lent);
-    else {
-      memory.push(lent);
-      given.push(...wholeBuffer(bytes));
-    }
+    const isLent = bytes.buffer === lent || lent.detached;
+    if (!isLent) memory.push(lent);
+    given.push(...(isLent && bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : wholeBuffer(bytes)));
     return bytes;
   };
   const stored = await Promise.all([ref, ...(ref.layers ?? [])].slice(skip).map(fetch));
