@@ -20,7 +20,7 @@ interface Share {
 }
 
 if (isMainThread) await main();
-else parentPort?.once("message", () => parentPort?.postMessage(save(workerData as Share)));
+else parentPort?.once("message", () => parentPort?.postMessage(save(workerData as Share), []));
 
 async function main(): Promise<void> {
   const [folder = "", state = ""] = process.argv.slice(2);

@@ -16,7 +16,7 @@ export function foldersOf(
   accountId: AccountId,
   stored: StoredCid,
 ): { readonly account: string; readonly temp: string; readonly folder: string } {
-  if (!isAccountFolder(accountId)) throw new TypeError(`${accountId} is not an account id`);
+  if (!ACCOUNT_PATTERN.test(accountId)) throw new TypeError(`${accountId} is not an account id`);
   const account = join(root, accountId);
   return { account, temp: join(account, TEMP_FOLDER), folder: join(account, stored.slice(-2)) };
 }

@@ -120,7 +120,7 @@ export function createSealer(root: string): Sealer {
     const at = threads.indexOf(thread);
     if (at !== -1) threads.splice(at, 1);
     void thread.worker.terminate();
-    for (const { reject } of thread.batches.splice(0).flat()) reject(broken(why));
+    for (const waiter of thread.batches.splice(0).flat()) waiter.reject(broken(why));
     ask();
   };
 
@@ -151,7 +151,8 @@ export function createSealer(root: string): Sealer {
   };
 
   const ask = (): void => {
-    while (waiting.length > 0 && !stopped) {
+    if (stopped) return;
+    while (waiting.length > 0) {
       const thread = nextThread();
       if (thread === undefined) return;
       const batch = firstBatch(waiting);
@@ -196,7 +197,7 @@ export function createSealer(root: string): Sealer {
     },
     async stop() {
       stopped = true;
-      for (const { reject } of waiting.splice(0)) reject(broken("it was stopped"));
+      for (const waiter of waiting.splice(0)) waiter.reject(broken("it was stopped"));
       const ending = threads.splice(0);
       for (const thread of ending) fail(thread, "it was stopped");
       await Promise.all(ending.map(({ worker }) => worker.terminate()));
@@ -218,10 +219,10 @@ function storedOf(answer: Done): StoredCid | undefined {
   return "stored" in answer ? answer.stored : undefined;
 }
 
-function settle({ resolve, reject }: Waiting, answer: ThreadAnswer): void {
-  if (!("failed" in answer)) return resolve(answer);
+function settle(waiter: Waiting, answer: ThreadAnswer): void {
+  if (!("failed" in answer)) return waiter.resolve(answer);
   const { code, message } = answer.failed;
-  reject(code === undefined ? broken(message) : Object.assign(new Error(message), { code }));
+  waiter.reject(code === undefined ? broken(message) : Object.assign(new Error(message), { code }));
 }
 
 function joined(parts: readonly Uint8Array[], memory: Uint8Array, from: number): Uint8Array {

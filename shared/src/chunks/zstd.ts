@@ -55,7 +55,7 @@ export function createInflater(): Inflater {
 }
 
 /** What a stream of Node 24 has inside: its handle works on any memory, and goes on with the next frame after the end of one. */
-interface Engine {
+interface Inside {
   readonly _handle: {
     writeSync(
       flush: number,
@@ -69,7 +69,12 @@ interface Engine {
   };
   /** What is left of the room, and of the input. */
   readonly _writeState: Uint32Array;
-  readonly destroyed: boolean;
+}
+
+interface Engine {
+  readonly stream: ZstdCompress | ZstdDecompress;
+  readonly handle: Inside["_handle"];
+  readonly state: Inside["_writeState"];
 }
 
 /** The least that Node takes: the stream's own buffer is not used. */
@@ -79,15 +84,15 @@ const CHUNK_BYTES_MIN = 64;
 function engineOf(stream: ZstdCompress | ZstdDecompress): Engine | null {
   // It tells of damage a second time, as an event; `destroyed` has told it already.
   stream.on("error", () => undefined);
-  const { _handle: handle, _writeState: state } = stream as unknown as Partial<Engine>;
-  const isKnown = typeof handle?.writeSync === "function" && state instanceof Uint32Array && state.length === 2;
-  return isKnown ? (stream as unknown as Engine) : null;
+  const { _handle: handle, _writeState: state } = stream as unknown as Partial<Inside>;
+  if (typeof handle?.writeSync !== "function" || !(state instanceof Uint32Array) || state.length !== 2) return null;
+  return { stream, handle, state };
 }
 
-function write(engine: Engine, input: Uint8Array, out: Uint8Array) {
-  engine._handle.writeSync(constants.ZSTD_e_end, input, 0, input.length, out, 0, out.length);
-  const [restOut = 0, restIn = 0] = engine._writeState;
-  return { isBroken: engine.destroyed, restIn, restOut };
+function write({ stream, handle, state }: Engine, input: Uint8Array, out: Uint8Array) {
+  handle.writeSync(constants.ZSTD_e_end, input, 0, input.length, out, 0, out.length);
+  const [restOut = 0, restIn = 0] = state;
+  return { isBroken: stream.destroyed, restIn, restOut };
 }
 
 function copied(packed: Uint8Array, out: Uint8Array): number {
