@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { parentPort, threadId, workerData } from "node:worker_threads";
-import { cidOfSum } from "@qubix/shared/chunks";
+import { cidOfSum } from "@qubix/shared/names";
 import { BODY_AT, copyInto, createChunkCipher, SEAL_BYTES, sealInPlace } from "./chunk-cipher.ts";
 import { foldersOf } from "./chunk-folders.ts";
 import type { StoredCid } from "./port.ts";
