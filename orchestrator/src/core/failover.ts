@@ -2,8 +2,10 @@
 // an attempt that was given up too early goes on, as long as its successor has committed nothing.
 import { attemptTable, jobTable, standbyId as standbyIdOf } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
-import { isActiveAttempt } from "./indexes.ts";
+import { isExclusive } from "./exclusive.ts";
+import { isActiveAttempt, waitsForPlace } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
+import { leaseWaitOf, waitForLease } from "./lease-wait.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { MS_PER_S } from "./metering.ts";
@@ -87,6 +89,8 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
   if (setback.budget === "retries") countUp(state, "retries");
   else countUp(state, "failovers");
   if (setback.budget === "failovers") noteIncident(state, "failover", refOf(gone));
+  const wait = leaseWaitOf(state, next, gone, setback.why);
+  if (wait !== null) return waitForLease(state, next, gone, wait);
   const standby = liveStandby(state, next);
   if (standby !== undefined && canPromote(state, standby)) {
     return void promote(state, next, standby, "promoted", { why: setback.why, workLostMs, from: gone });
@@ -138,7 +142,7 @@ export function promote(
 /** A job that waits, and whose standby became ready meanwhile, is placed on it. */
 export function placeOnStandby(state: CoreState, job: JobRecord): void {
   const standby = liveStandby(state, job);
-  if (job.phase !== "queued" || standby === undefined || !canPromote(state, standby)) return;
+  if (!waitsForPlace(job) || standby === undefined || !canPromote(state, standby)) return;
   const placed = promote(state, job, standby, "placed", { why: "standby_ready", workLostMs: 0, from: null });
   reportMatched(state, placed);
 }
@@ -195,6 +199,8 @@ export function canUndo(state: CoreState, job: JobRecord, lost: AttemptRecord): 
   if (job.phase !== "queued" && job.phase !== "starting" && job.phase !== "running") return false;
   const successors = attemptsOf(state, job.id).filter((attempt) => attempt.epoch > lost.epoch);
   if (successors.some((attempt) => attempt.committed)) return false;
+  // A successor of an exclusive attempt runs, or is about to: it cannot be taken back in no time.
+  if (isExclusive(job) && successors.length > 0) return false;
   const machine = state.ix.machines.get(lost.workerId);
   return machine !== undefined && allocationFree(machine, lost.allocation);
 }

@@ -122,6 +122,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       proving: new Set(),
       proofsWaiting: { first: new Set(), again: new Set() },
       proofFailures: new Map(),
+      bootedAtMs: 0,
       dispatchPending: false,
       counters: {
         promotions: 0,

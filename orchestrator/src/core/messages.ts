@@ -5,6 +5,7 @@ import { unreachable } from "@qubix/shared/runtime";
 import { ack, onCheckpoint, onEnded, onExited, onStarted } from "./attempts.ts";
 import { placeOnStandby } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
+import { onStopped } from "./lease-over.ts";
 import { onLog } from "./logs.ts";
 import type { Machine } from "./machine.ts";
 import type { StandbyRecord } from "./model.ts";
@@ -34,6 +35,8 @@ export function onMessage(state: CoreState, machine: Machine, sessionId: Session
       return onExited(state, machine, message);
     case "ended":
       return onEnded(state, machine, message);
+    case "stopped":
+      return onStopped(state, machine, message);
     case "checkpoint":
       return onCheckpoint(state, machine, message);
     case "log":
@@ -58,7 +61,6 @@ type Message<Kind extends WorkerMessage["kind"]> = Extract<WorkerMessage, { kind
 /** Nothing durable: the leases move with it, and what it says of attempts is for people. */
 function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heartbeat">): void {
   state.volatile.counters.heartbeats += 1;
-  ack(state, machine, message);
   if (machine.attempts.size + machine.standbys.size > 0) fire(state, leaseTable, "active", "renewed");
   for (const entry of message.attempts ?? []) {
     const id = attemptId(entry.attempt);
@@ -75,6 +77,8 @@ function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heart
     live.phase = entry.phase ?? null;
     live.measures = entry.measures ?? null;
   }
+  // After the fences: what is fenced is off the worker's list when this answer extends the leases of what it listed.
+  ack(state, machine, message);
 }
 
 function unheard(): LiveAttempt {

@@ -147,6 +147,17 @@ export interface Settlement {
   readonly lines: readonly SettlementLine[];
 }
 
+/** What an `exclusive` job waits for before anybody else may run it. */
+export interface LeaseWait {
+  /** Of the attempt that may still be running, and where. */
+  readonly epoch: Epoch;
+  readonly workerId: WorkerId;
+  /** Its lease is over then at the latest; later after a start of ours. */
+  readonly untilMs: number;
+  /** Why the attempt was given up. */
+  readonly why: string;
+}
+
 export interface JobRecord {
   readonly id: JobId;
   readonly accountId: AccountId;
@@ -169,6 +180,8 @@ export interface JobRecord {
   readonly creditedMs: number;
   /** Container time thrown away by failovers. */
   readonly workLostMs: number;
+  /** Set while an `exclusive` job waits, in phase `queued`, for the lease of its last attempt to be over. */
+  readonly leaseWait?: LeaseWait | null;
   /** The committed ones that are kept, oldest first. */
   readonly checkpoints: readonly CheckpointRecord[];
   /** How many workers in a row could not restore the newest, because what came for it was not what was stored; missing for none. */
@@ -220,6 +233,8 @@ export interface AttemptRecord {
   /** A checkpoint or an end of it was accepted: there is no undoing it any more. */
   readonly committed: boolean;
   readonly outcome: EndOutcome | null;
+  /** The worker's signature under its word that the container is over; of `exclusive` jobs alone. */
+  readonly stopped?: string;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */

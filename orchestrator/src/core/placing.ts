@@ -2,6 +2,7 @@
 import { attemptId, attemptTable, jobTable, type JobEvent, nextEpoch } from "@qubix/shared/domain";
 import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
+import { waitsForLease } from "./exclusive.ts";
 import type { Machine } from "./machine.ts";
 import type { Allocation, AttemptRecord, CheckpointRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { type Needs, needsOf, pickGpus } from "./resources.ts";
@@ -65,6 +66,7 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent, pl
     rateMax: place.ratePerHour > job.rateMax ? place.ratePerHour : job.rateMax,
     // Another machine has another line.
     ...(adopts === undefined ? { checkpointIntervalS: null } : {}),
+    ...(waitsForLease(job) ? { leaseWait: null } : {}),
   });
   const { spec } = nextJob;
   assert(
@@ -73,6 +75,7 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent, pl
   );
   put(state, "attempts", attempt.id, attempt);
   state.deadlines.clear(deadlineKey.queue(job.id));
+  state.deadlines.clear(deadlineKey.lease(job.id));
   state.deadlines.set(deadlineKey.attempt(attempt.id), state.nowMs + state.config.startTimeoutMs);
   watch(state, machine);
   return { job: nextJob, attempt };
@@ -142,6 +145,7 @@ export function runSpecOf(job: JobRecord, allocation: Allocation, machine: Machi
     checkpointIntervalS: spec.checkpoint.intervalS,
     ...(spec.isolation === "sandboxed" ? { isolation: spec.isolation } : {}),
     ...(spec.network === "egress" ? { network: spec.network } : {}),
+    ...(spec.failover === "exclusive" ? { failover: spec.failover } : {}),
     ...(imageDigest !== null && machine.features.has("image-digest") ? { imageDigest } : {}),
     ...(imageTree === null ? {} : { imageTree: { manifestCid: imageTree } }),
     ...(Object.keys(spec.secrets).length > 0 ? { secretNames: Object.keys(spec.secrets) } : {}),

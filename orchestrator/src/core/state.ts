@@ -135,6 +135,8 @@ export interface Volatile {
   readonly proofsWaiting: { readonly first: Set<Machine>; readonly again: Set<Machine> };
   /** Failed challenges by code; bounded. */
   readonly proofFailures: Map<string, number>;
+  /** When this life of the orchestrator began. */
+  bootedAtMs: number;
   /** A dispatch met its bound and has more to do. */
   dispatchPending: boolean;
   readonly counters: Counters;

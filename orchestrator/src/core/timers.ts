@@ -8,6 +8,8 @@ import { explainOnce } from "./explain.ts";
 import { armQueue, carryOn, endByIntent, fenceAttempt } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
+import { onLeaseDue } from "./lease-over.ts";
+import { armLeaseWait } from "./lease-wait.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
@@ -40,6 +42,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onDurationDue(state, id as AttemptId);
     case "s":
       return onStopDue(state, id as JobId);
+    case "l":
+      return onLeaseDue(state, id as JobId);
     case "b":
       return onStandbyRetryDue(state, id as JobId);
     case "r":
@@ -112,7 +116,8 @@ export function armAll(state: CoreState): void {
   const { restartGraceMs, closeGraceMs } = state.config;
   const notBeforeMs = state.nowMs + restartGraceMs;
   for (const job of state.rows.jobs.values()) {
-    if (job.phase === "queued") armQueue(state, job, notBeforeMs);
+    if (job.leaseWait !== undefined && job.leaseWait !== null) armLeaseWait(state, job, job.leaseWait);
+    else if (job.phase === "queued") armQueue(state, job, notBeforeMs);
     else if (job.intent !== null) armStop(state, job);
   }
   for (const attempt of state.rows.attempts.values()) {

@@ -148,6 +148,8 @@ export const jobViewSchema = z.object({
   /** Work that would be lost if the worker died now: container time since the moment of the newest committed checkpoint. */
   workAtRiskMs: count,
   standby: standbyViewSchema.nullable(),
+  /** An exclusive job that waits, queued, because its last container may still be running there: nobody else starts before `until`. Null for any other. */
+  leaseWait: z.object({ workerId: text, epoch: count, until: text }).nullable(),
   attempts: z.array(attemptViewSchema),
   outputs: treeViewSchema.nullable(),
   /** Work that failovers threw away: container time after the checkpoint each successor began from. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { CONTROL_FRAME_BYTES_MAX } from "./limits.ts";
-import { jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
+import { featuresOf, isMirrorWithEffects, jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
 
 const least = { image: "qubix/tiny:local", priceMaxPerHour: { amount: "600000", currency: "USD" }, durationMaxS: 60 };
 
@@ -93,12 +93,27 @@ describe("job specification", () => {
     });
     expect(unavailableFeatures(spec)).toEqual([
       "standby: mirror",
-      "failover: exclusive",
       "stallAfterS",
       "isolation: sandboxed with network: egress",
     ]);
     const onGpu = jobSpecSchema.parse({ ...least, isolation: "sandboxed", resources: { gpus: { count: 1 } } });
     expect(unavailableFeatures(onGpu)).toEqual(["isolation: sandboxed with GPUs"]);
     expect(unavailableFeatures(jobSpecSchema.parse({ ...least, isolation: "sandboxed" }))).toEqual([]);
+    expect(
+      unavailableFeatures(jobSpecSchema.parse({ ...least, isolation: "sandboxed", failover: "exclusive" })),
+    ).toEqual(["isolation: sandboxed with failover: exclusive"]);
+  });
+  it("asks for the guard where a job is exclusive, by its own word or because it reaches outside", () => {
+    expect(featuresOf(jobSpecSchema.parse({ ...least, failover: "exclusive" }))).toEqual(["exclusive"]);
+    expect(featuresOf(jobSpecSchema.parse({ ...least, network: "egress" }))).toEqual(["egress", "exclusive"]);
+    const twice = jobSpecSchema.parse({ ...least, network: "egress", failover: "speculative" });
+    expect(featuresOf(twice)).toEqual(["egress"]);
+  });
+  it("knows which jobs can never run twice at once", () => {
+    const isRefused = (more: object) => isMirrorWithEffects(jobSpecSchema.parse({ ...least, ...more }));
+    expect(isRefused({ standby: "mirror" })).toBe(false);
+    expect(isRefused({ standby: "mirror", failover: "exclusive" })).toBe(true);
+    expect(isRefused({ standby: "mirror", network: "egress", failover: "speculative" })).toBe(true);
+    expect(isRefused({ standby: "hot", failover: "exclusive" })).toBe(false);
   });
 });

@@ -200,14 +200,23 @@ function nested(paths: readonly string[]): boolean {
 export function unavailableFeatures(spec: JobSpec): readonly string[] {
   const named: [boolean, string][] = [
     [spec.standby === "mirror", "standby: mirror"],
-    [spec.failover === "exclusive", "failover: exclusive"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
     [spec.stallAfterS !== 300, "stallAfterS"],
     // gVisor with a network needs the machine's own network stack, with a GPU the machine's own driver: neither is the wall that was asked for.
     [spec.isolation === "sandboxed" && spec.network === "egress", "isolation: sandboxed with network: egress"],
     [spec.isolation === "sandboxed" && spec.resources.gpus.count > 0, "isolation: sandboxed with GPUs"],
+    // A paused gVisor is not a frozen one: what is killed in it may still act.
+    [
+      spec.isolation === "sandboxed" && spec.failover === "exclusive" && spec.network !== "egress",
+      "isolation: sandboxed with failover: exclusive",
+    ],
   ];
   return named.filter(([present]) => present).map(([, feature]) => feature);
+}
+
+/** What no job may be, built or not: two replicas run at once, so nothing that acts outside may be one of them. */
+export function isMirrorWithEffects(spec: JobSpec): boolean {
+  return spec.standby === "mirror" && (spec.failover === "exclusive" || spec.network === "egress");
 }
 
 /** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings` and `direct`, which no job needs, are messages. */
@@ -220,6 +229,7 @@ export const WORKER_FEATURES = [
   "earnings",
   "proofs",
   "direct",
+  "exclusive",
 ] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 
@@ -228,6 +238,7 @@ export function featuresOf(spec: JobSpec): readonly WorkerFeature[] {
   const needed: readonly [boolean, WorkerFeature][] = [
     [spec.isolation === "sandboxed", "sandboxed"],
     [spec.network === "egress", "egress"],
+    [spec.failover === "exclusive", "exclusive"],
     [Object.keys(spec.secrets).length > 0 || spec.registryAuth !== undefined, "secrets"],
     [uploadedImage(spec.image) !== undefined, "image-upload"],
   ];

@@ -55,6 +55,7 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
       "At risk",
       job.workAtRiskMs === 0 ? null : `${formatDuration(job.workAtRiskMs)} of work since the newest checkpoint`,
     ],
+    ["Waits", job.leaseWait && leaseText(job.leaseWait)],
     ["Standby", standby && standbyText(standby)],
     ["Outputs", outputs && `${plural(outputs.files, "file")}, ${formatBytes(outputs.bytes)}`],
     ["Created", `${job.createdAt} (${formatAgo(job.createdAt, nowMs)})`],
@@ -65,6 +66,10 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
   if (job.attempts.length > 0) parts.push(formatAttempts(job, colors));
   parts.push(formatSettlement(job, colors));
   return parts.join("\n\n");
+}
+
+function leaseText({ workerId, until }: NonNullable<JobView["leaseWait"]>): string {
+  return `for the lease of ${workerId}, where it may still run: until ${until} at the latest`;
 }
 
 function checkpointText(checkpoint: NonNullable<JobView["checkpoint"]>, nowMs: number): string {

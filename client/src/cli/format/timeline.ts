@@ -146,6 +146,14 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   },
   promoted: (data) => `standby promoted on ${data.worker()}${data.epoch()}${data.from()}${data.lost()}`,
   requeued: (data) => `waits for another place${data.because("why")}; goes on${data.from()}${data.lost()}`,
+  lease_wait: (data) => {
+    const most = data.duration("waitMs", " for at most ");
+    return `waits${most}${data.because("why")}; its container on ${data.worker()} may still run, so nobody else starts before its lease is over${data.lost()}`;
+  },
+  lease_over: (data) =>
+    data.text("by") === "stopped"
+      ? `${data.worker()} confirms that its container is over; the job goes on${data.from()}`
+      : `the lease of ${data.worker()} is over; the job goes on${data.from()}`,
   undone: (data) => `the earlier primary ${data.worker()} is back and goes on${data.epoch()}`,
   standby_reserved: (data) => `standby reserved on ${data.worker()}${data.rate()}`,
   standby_ready: (data) => {
@@ -216,6 +224,7 @@ const NOTABLE: readonly string[] = [
   "checkpoint_interval",
   "promoted",
   "requeued",
+  "lease_wait",
   "undone",
   "cancelled",
   "standby_unavailable",
