@@ -142,7 +142,8 @@ export function createLink(
     const { msg, connection } = session;
     session.sent.set(msg, body);
     const told = lies ? inflate(body) : body;
-    connection.sendUp(told.kind === "checkpoint" ? { ...told, signature: "sig", msg } : { ...told, msg });
+    const isSigned = told.kind === "checkpoint" || told.kind === "stopped";
+    connection.sendUp(isSigned ? { ...told, signature: "sig", msg } : { ...told, msg });
   }
 
   return {

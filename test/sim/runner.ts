@@ -120,6 +120,7 @@ export function createRunner(
         return undefined;
       case "ship":
         return ship(effect);
+      case "lease":
       case "committed":
       case "note":
         return undefined;

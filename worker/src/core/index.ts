@@ -4,3 +4,4 @@ export { helloOf } from "./reports.ts";
 export { attemptSlotId, standbySlotId } from "./slot-ids.ts";
 export { createWorkerState, ranMsOf, type WorkerState } from "./state.ts";
 export { nextDeadlineMs, step } from "./step.ts";
+export { isExclusive } from "./exclusive.ts";

@@ -10,6 +10,7 @@ import { removeTree } from "../checkpoint/remove.ts";
 import { giveTo, type Owner } from "../checkpoint/unpack.ts";
 import type { ContainerFound, EntryKey, Measures, SlotId, WorkerCoreEvent } from "../core/index.ts";
 import type { CheckpointPort } from "../direct/chunk-port.ts";
+import type { Guard } from "../guard/guard.ts";
 import type { GpuUse } from "../gpu/usage.ts";
 import type { BootClock } from "./boot-clock.ts";
 import type { Containers, ContainerView, EndedView } from "./containers.ts";
@@ -23,6 +24,7 @@ import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP
 import { DOES_NOT_FIT, imageOutcome, isJobsOwn, outcomeOfError, problemOutcome, SECRETS_LOST } from "./outcomes.ts";
 import type { SlotSecrets } from "../secrets/secret-store.ts";
 import { readProgress } from "./progress.ts";
+import { createSlotGuard } from "./slot-guard.ts";
 import { createSlotParent } from "./slot-parent.ts";
 import { slotFolders } from "./slot-folders.ts";
 import { execFailureIn, failureOf, wasKilledUnseen } from "./slot-end.ts";
@@ -60,6 +62,8 @@ export interface SlotPorts {
   readonly positions: LogPositions;
   readonly secrets: SlotSecrets;
   readonly networks: JobNetworks;
+  /** Null where exclusive jobs are not taken. */
+  readonly guard: Guard | null;
   chunks(jobId: JobId): ChunkPort;
   /** The same for one tree of a checkpoint, which may take another way, too. `folder`: where what moves may be kept meanwhile. */
   checkpointChunks(jobId: JobId, folder: string): CheckpointPort;
@@ -86,6 +90,8 @@ export interface SlotRunner {
   /** Reads what an ended container still had to say. */
   readRest(attempt: AttemptRef): Promise<void>;
   relabel(attempt: AttemptRef): void;
+  /** An exclusive container may run until then. */
+  lease(untilMs: number): void;
   stop(graceS: number): Promise<void>;
   ship(jobId: JobId, entry: EntryKey, ranMs: number, progress: number | null): Promise<void>;
   committed(entry: EntryKey): Promise<void>;
@@ -119,7 +125,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   const logger = ports.logger.child({ slot: id });
   const folders = slotFolders(config.slotsDir, id);
   const life = new AbortController();
-  const notes = createNoteKeeper({ clock, logger, isOver: () => life.signal.aborted }, folders.own);
+  const guard = createSlotGuard(id, ports);
+  const isOver = () => life.signal.aborted;
+  const notes = createNoteKeeper({ clock, logger, isOver, heldMs: () => guard.heldMs() }, folders.own);
   const use = createUseMeter({ clock, stats: () => containers.stats(id), gpuUse: (uuids) => ports.gpuUse?.(uuids) });
   let pump: LogPump | null = null;
   let follower: LogFollower | null = null;
@@ -192,6 +200,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   }
 
   async function prepare(jobId: JobId, run: RunSpec, checkpoint: CheckpointRef | null): Promise<void> {
+    guard.prepare(run);
     await makeFolders(run);
     const before = await notes.known();
     const registryAuth = run.registryAuth === undefined ? undefined : ports.secrets.registryAuth(id);
@@ -335,6 +344,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     notes.putIfRoom({ ranMs: notes.ranMs() });
     notes.putIfRoom({ ended: true });
     running = false;
+    guard.release();
     ports.secrets.remove(id);
     disk?.stop();
     ports.networks.unwatch(id);
@@ -462,6 +472,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
           // Noted before as well: an agent that dies in between still knows from when on to count.
           notes.put({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
           if (run.network === "egress") await ports.networks.secure(id);
+          await guard.arm(run, life.signal);
           const started = await containers.start(id);
           if (started.kind === "problem") return fail(problemOutcome(started));
           if (life.signal.aborted) return;
@@ -473,6 +484,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         (error) => outcomeOfError("docker_error", error),
       ),
     async follow(attempt, run) {
+      await guard.follow(run);
       await notes.known();
       replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
       const unsafe = run.network === "egress" ? await whyUnsafe() : null;
@@ -489,7 +501,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
       pump?.relabel(attempt);
     },
-    stop: (graceS) => insist("stop a container", () => containers.stop(id, graceS)),
+    lease: (untilMs) => guard.extend(untilMs),
+    stop: (graceS) =>
+      insist("stop a container", () => (guard.isOver() ? containers.kill(id) : containers.stop(id, graceS))),
     async ship(jobId, entry, ranMs, progress) {
       try {
         await tracked(async () => {
@@ -536,6 +550,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       await insist("unmount a slot's disk", () => volumes.release(folders), true);
       await insist("remove a job's network", () => ports.networks.remove(id), true);
       await insist("delete a slot's folders", () => removeTree(folders.root), true);
+      guard.release();
       ports.secrets.remove(id);
       ports.positions.forget(id);
       ports.images.release(id);

@@ -198,6 +198,7 @@ export async function createBench(
     threads,
     containers,
     volumes: createVolumes(bound),
+    guard: null,
     networks: createJobNetworks({ engine, logger }, workerId),
     images: createImages(
       { engine, logger: createLogger("test", "silent"), ledger, threads },
