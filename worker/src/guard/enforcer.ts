@@ -149,10 +149,13 @@ export function createEnforcer(ports: EnforcerPorts, before: Readonly<Record<str
     const { containerId } = ward.entry;
     const begunMs = nowMs();
     const answer = await engine.unpause(containerId);
-    if (answer === "failed") return;
     if (answer === "missing") return held(ward, "gone", begunMs);
-    const cgroup = cgroupOf(containerId, ward.pid);
-    if (answer === "conflict" && cgroup !== undefined && isFrozen(cgroup)) thaw(cgroup);
+    if (answer !== "done") {
+      // It may be frozen without the Engine's knowledge; that is thawed only where the Engine does not count it as paused (it answers 500 to that).
+      if ((await engine.look(containerId))?.state !== "running") return;
+      const cgroup = cgroupOf(containerId, ward.pid);
+      if (cgroup !== undefined && isFrozen(cgroup)) thaw(cgroup);
+    }
     free(ward, "let_go", begunMs);
   }
 
