@@ -150,7 +150,7 @@ describe("the word that a container is over", () => {
     const outcome = { kind: "worker_failed", code: "docker_error", message: "" } as const;
     const said = messages(bench.give({ kind: "failed", slotId: ID, outcome }));
     expect(said.map(({ kind }) => kind)).toEqual(["ended"]);
-    bench.give({ kind: "acknowledged", message: said[0]! });
+    bench.give({ kind: "acknowledged", message: { kind: "ended", attempt: ATTEMPT, ranMs: 0, outcome } });
     expect(messages(bench.give({ kind: "removed", slotId: ID }))).toEqual([stopped]);
     expect(bench.journal.size).toBe(0);
   });

@@ -57,7 +57,8 @@ const OVER: ReadonlySet<Hold | null> = new Set<Hold | null>(["gone", "removed", 
 
 /** `before`: what an earlier guard said of the same containers. */
 export function createEnforcer(ports: EnforcerPorts, before: Readonly<Record<string, WardStatus>> = {}): Enforcer {
-  const { engine, nowMs } = ports;
+  const { engine } = ports;
+  const nowMs = () => ports.nowMs();
   const wards = new Map<string, Ward>();
 
   function wardOf(entry: LeaseEntry): Ward {

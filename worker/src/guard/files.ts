@@ -52,7 +52,7 @@ export function writeLeases(folder: string, leases: Leases): void {
 
 /** Undefined where there is none. */
 export function readLeases(folder: string): Leases | undefined {
-  return readJson(join(folder, LEASES));
+  return readJson(join(folder, LEASES)) as Leases | undefined;
 }
 
 /** Another text for another content; empty where there is none. Cheaper than reading. */
@@ -70,12 +70,12 @@ export function writeStatus(folder: string, status: GuardStatus): void {
 }
 
 export function readStatus(folder: string): GuardStatus | undefined {
-  return readJson(join(folder, STATUS));
+  return readJson(join(folder, STATUS)) as GuardStatus | undefined;
 }
 
-function readJson<T>(path: string): T | undefined {
+function readJson(path: string): unknown {
   try {
-    return JSON.parse(readFileSync(path, "utf8")) as T;
+    return JSON.parse(readFileSync(path, "utf8")) as unknown;
   } catch {
     return undefined;
   }
