@@ -140,6 +140,7 @@ export function createWorkerNode(
   function createLife(): Life {
     const link = createLink(world, monitor, orchestrator, { workerId, path, lies }, (event) => {
       if (event.kind === "message" && event.message.kind === "prove") prove(world, prover, event.message);
+      else if (event.kind === "answered") give(of, { ...event, sentAtMs: event.sentAtMs + clockOffsetMs });
       else give(of, event);
     });
     const prover = {
@@ -152,6 +153,7 @@ export function createWorkerNode(
     };
     const ports = {
       give: (event: WorkerCoreEvent) => give(of, event),
+      worldTime: (bootMs: number) => bootMs - clockOffsetMs,
       isAlive: () => life === of,
       isReachable: () => link.isReachable(),
     };

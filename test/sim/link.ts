@@ -66,6 +66,7 @@ export function createLink(
   let isAlive = true;
   let session: Session | null = null;
   let lastSent: readonly WorkerMessageBody[] = [];
+  const beats = new WeakMap<WorkerMessageBody, number>();
 
   function dial(): void {
     if (!isAlive || session !== null) return;
@@ -121,12 +122,19 @@ export function createLink(
     if (message.kind === "ack" || message.kind === "refused") {
       own.sent.delete(message.re);
       if (re === undefined) return;
+      if (re.kind === "heartbeat") return answered(re);
       if (message.kind === "ack") give({ kind: "acknowledged", message: re });
       else give({ kind: "refused", message: re, code: message.code, reason: message.message });
       return;
     }
     give({ kind: "message", message });
     if (world.strikes(faults.repeats)) give({ kind: "message", message });
+  }
+
+  function answered(heartbeat: WorkerMessageBody & { kind: "heartbeat" }): void {
+    const attempts = (heartbeat.attempts ?? []).map(({ attempt }) => attempt);
+    const sentAtMs = beats.get(heartbeat);
+    if (attempts.length > 0 && sentAtMs !== undefined) give({ kind: "answered", attempts, sentAtMs });
   }
 
   /** What the last session carried up arrives once more, in any order: the sender could not know that it had arrived. */
@@ -141,8 +149,11 @@ export function createLink(
     session.msg += 1;
     const { msg, connection } = session;
     session.sent.set(msg, body);
+    // The world's clock; a repeated one counts from when it was first sent.
+    if (body.kind === "heartbeat" && !beats.has(body)) beats.set(body, world.nowMs());
     const told = lies ? inflate(body) : body;
-    connection.sendUp(told.kind === "checkpoint" ? { ...told, signature: "sig", msg } : { ...told, msg });
+    const isSigned = told.kind === "checkpoint" || told.kind === "stopped";
+    connection.sendUp(isSigned ? { ...told, signature: "sig", msg } : { ...told, msg });
   }
 
   return {

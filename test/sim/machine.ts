@@ -1,7 +1,8 @@
 // A provider's machine: its disk and its containers, which live on when the agent dies.
 import type { FolderEntry, ContainerFound, Slot, SlotId } from "@qubix/worker/core";
-import { attemptId, type AttemptRef, type WorkerId } from "@qubix/shared/domain";
+import { attemptId, type AttemptRef, type JobId, type WorkerId } from "@qubix/shared/domain";
 import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
+import { createSimGuard, type Runs, type SimGuard } from "./exclusive.ts";
 import { check, type ContainerTruth, type Monitor } from "./monitor.ts";
 import { advance, begin, type Program, type ProgramState, type Trees } from "./programs.ts";
 import type { World } from "./world.ts";
@@ -24,6 +25,13 @@ interface Container {
   exitCode: number | null;
   oomKilled: boolean;
   readonly entries: Entry[];
+  readonly isExclusive: boolean;
+  /** Set once it was started. */
+  jobId: JobId | null;
+  /** By its guard. */
+  isHeld: boolean;
+  /** What it was about to do when it was held. */
+  next: (() => void) | null;
 }
 
 /** What a follower of a container is told. */
@@ -35,6 +43,7 @@ export interface Follower {
 export interface Machine {
   readonly workerId: WorkerId;
   readonly journal: Map<SlotId, Slot>;
+  readonly guard: SimGuard;
   follower: Follower | null;
   /** Makes the container and unpacks the checkpoint; the key of the unpacked entry. Called again: only what is missing. */
   prepare(slotId: SlotId, run: RunSpec, checkpoint: CheckpointRef | null): string | null;
@@ -69,7 +78,9 @@ export function createMachine(
   trees: Trees,
   programs: readonly Program[],
   workerId: WorkerId,
+  runs: Runs,
 ): Machine {
+  const guard = createSimGuard(world);
   const containers = new Map<SlotId, Container>();
   const journal = new Map<SlotId, Slot>();
 
@@ -99,6 +110,10 @@ export function createMachine(
       exitCode: null,
       oomKilled: false,
       entries: [],
+      isExclusive: run.failover === "exclusive",
+      jobId: null,
+      isHeld: false,
+      next: null,
     };
     containers.set(slotId, made);
     return made;
@@ -111,13 +126,45 @@ export function createMachine(
     const nextEntry = (Math.floor(at.step / program.stepsPerEntry) + 1) * program.stepsPerEntry;
     const stops = [program.steps, nextEntry, ...(failsAt !== null && failsAt > at.step ? [failsAt] : [])];
     const step = Math.min(...stops);
-    world.after((step - at.step) * program.stepMs, () => {
+    const take = (): void => {
       if (container.state !== "running") return;
+      if (container.isHeld) {
+        container.next = take;
+        return;
+      }
       container.at = advance(program, at, step);
       if (step === failsAt) return exit(container, program.failure?.kind === "oom" ? EXIT_BY_SIGNAL : 3);
       if (step === program.steps) return exit(container, 0);
       addEntry(container);
-      return run(container);
+      run(container);
+    };
+    world.after((step - at.step) * program.stepMs, take);
+  }
+
+  function stands(container: Container): void {
+    if (container.jobId !== null) runs.end(container.jobId, container);
+  }
+
+  function moves(container: Container): void {
+    if (container.isExclusive && container.jobId !== null) runs.begin(container.jobId, container, container.slotId);
+  }
+
+  function guardOver(container: Container): void {
+    guard.watch(container.slotId, {
+      isRunning: () => container.state === "running",
+      hold() {
+        if (container.state !== "running" || container.isHeld) return;
+        container.isHeld = true;
+        stands(container);
+      },
+      letGo() {
+        if (container.state !== "running" || !container.isHeld) return;
+        container.isHeld = false;
+        moves(container);
+        const { next } = container;
+        container.next = null;
+        next?.();
+      },
     });
   }
 
@@ -143,6 +190,7 @@ export function createMachine(
     container.exitCode = exitCode;
     container.oomKilled = exitCode !== 0 && container.program.failure?.kind === "oom";
     container.truth.endedAtMs = world.nowMs();
+    stands(container);
     tellEntry(container);
     machine.follower?.exited(container.slotId, machine.found(container.slotId));
   }
@@ -155,6 +203,7 @@ export function createMachine(
   const machine: Machine = {
     workerId,
     journal,
+    guard,
     follower: null,
     prepare(slotId, spec, checkpoint) {
       const container = containers.get(slotId) ?? makeContainer(slotId, spec);
@@ -167,12 +216,20 @@ export function createMachine(
     start(slotId, attempt) {
       const container = containers.get(slotId);
       if (container === undefined) return false;
+      // Its guard removes what is started too late, and the agent finds nothing to start.
+      if (container.isExclusive && container.state === "created" && !guard.mayRun(slotId)) {
+        this.remove(slotId);
+        return false;
+      }
       this.label(slotId, attempt);
       if (container.state !== "created") return true;
       container.state = "running";
       container.startedFrom = container.at;
       container.truth.startedAtMs = world.nowMs();
       container.program.runs += 1;
+      container.jobId = attempt.jobId;
+      if (container.isExclusive) guardOver(container);
+      moves(container);
       run(container);
       return true;
     },
@@ -206,6 +263,8 @@ export function createMachine(
       if (container === undefined) return;
       if (container.state === "running") container.truth.endedAtMs = world.nowMs();
       container.state = "exited";
+      stands(container);
+      guard.forget(slotId);
       containers.delete(slotId);
     },
     entryState(slotId, key) {

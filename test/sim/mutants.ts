@@ -89,6 +89,16 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "the successor of an exclusive attempt starts at once",
+    patches: [
+      {
+        file: "orchestrator/src/core/failover.ts",
+        find: "if (wait !== null) return waitForLease(state, next, gone, wait);",
+        replace: "",
+      },
+    ],
+  },
+  {
     name: "GPUs are listed before they are proven",
     patches: [
       {

@@ -5,6 +5,7 @@ import type { AccountId, EnrolmentId, WorkerId } from "@qubix/shared/domain";
 import type { Role, WorkerOffer } from "@qubix/shared/protocol";
 import { createWorkerNode, type WorkerNode } from "./agent.ts";
 import { type Client, createClient } from "./client.ts";
+import { Runs } from "./exclusive.ts";
 import { FAULTS_FROM_MS, FAULTS_UNTIL_MS } from "./faults.ts";
 import { createMachine } from "./machine.ts";
 import { BrokenInvariant, createWorld, type World } from "./world.ts";
@@ -118,6 +119,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   const trees = createTrees();
+  const runs = new Runs();
   const liars = new Set<WorkerId>();
   const proofs = proofRng(world.seed);
   const workers = Array.from({ length: world.rng.int(WORKERS_MIN, WORKERS_MAX) }, (_, at) => {
@@ -126,7 +128,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const workerId = enrol(ask, actor, provider, at);
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
-    const machine = createMachine(world, monitor, trees, programs, workerId);
+    const machine = createMachine(world, monitor, trees, programs, workerId, runs);
     const drawn = drawOffer(world, at);
     const offer = world.faults.proofs ? drawClaims(proofs, at, workerId, drawn, monitor.fakes) : drawn;
     const forges = isForger(world.seed, at);
@@ -180,7 +182,7 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     draining: false,
     ...(at % EARNINGS_UNKNOWN_EVERY === EARNINGS_UNKNOWN_EVERY - 1
       ? {}
-      : { features: ["earnings", "direct", "moves"] }),
+      : { features: ["earnings", "direct", "moves", "exclusive"] }),
   };
 }
 

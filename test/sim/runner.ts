@@ -9,6 +9,8 @@ import { BrokenInvariant, type World } from "./world.ts";
 
 export interface RunnerPorts {
   readonly give: (event: WorkerCoreEvent) => void;
+  /** From the machine's boot-time clock to the world's. */
+  readonly worldTime: (bootMs: number) => number;
   /** Whether the process still lives. */
   readonly isAlive: () => boolean;
   /** Whether the orchestrator's store can be reached. */
@@ -77,7 +79,12 @@ export function createRunner(
     // The engine starts it even when the agent dies meanwhile.
     world.after(rng.int(1, START_MS_MAX), () => {
       if (ports.isAlive() && fails(slotId, "docker_error")) return;
-      if (machine.start(slotId, attempt) && ports.isAlive()) give({ kind: "started", slotId });
+      const isStarted = machine.start(slotId, attempt);
+      if (!ports.isAlive()) return;
+      if (isStarted) return give({ kind: "started", slotId });
+      if (machine.journal.get(slotId)?.run.failover !== "exclusive") return;
+      const message = "its lease was over before its start";
+      give({ kind: "failed", slotId, outcome: { kind: "worker_failed", code: "guard_failed", message } });
     });
   }
 
@@ -126,6 +133,9 @@ export function createRunner(
         return undefined;
       case "ship":
         return ship(effect);
+      case "lease":
+        machine.guard.extend(slotId, ports.worldTime(effect.untilMs));
+        return undefined;
       case "committed":
       case "note":
         return undefined;

@@ -261,10 +261,13 @@ function reckonStandby({ monitor }: Reckoning, standby: StandbyRecord, attempts:
     return `invariant 6: ${standby.id} is credited ${standby.creditedMs} ms and was ready for ${untilMs - fromMs} ms`;
   });
   // It stands by for something: time in which no attempt of the job was active is not due.
+  // An exclusive job's does so while the lease of an attempt that is gone is waited for, too: until the next one at the latest.
+  const isExclusive = monitor.jobs.get(standby.jobId)?.spec.failover === "exclusive";
   let neededMs = 0;
-  for (const { id } of attempts) {
+  for (const [index, { id }] of attempts.entries()) {
     const attempt = monitor.attempts.get(id);
-    const endMs = Math.min(untilMs, attempt?.untilMs ?? untilMs);
+    const nextMs = monitor.attempts.get(attempts[index + 1]?.id ?? "")?.fromMs ?? untilMs;
+    const endMs = Math.min(untilMs, isExclusive ? nextMs : (attempt?.untilMs ?? untilMs));
     neededMs += Math.max(0, endMs - Math.max(fromMs, attempt?.fromMs ?? untilMs));
   }
   check(standby.creditedMs <= neededMs, () => {

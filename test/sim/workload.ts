@@ -21,6 +21,8 @@ const JOBS_MAX = 58;
 /** Jobs come over this time, most of it faulty. */
 const SUBMIT_FROM_MS = 800;
 const SUBMIT_UNTIL_MS = 24_000;
+/** Every so many jobs one is exclusive. */
+const EXCLUSIVE_EVERY = 6;
 /** More than any worker has. */
 const UNFIT_MEMORY_MIB = 1_000_000;
 
@@ -84,6 +86,8 @@ function drawSpec(rng: Rng, kind: Intent["kind"], program: Program, isHot: boole
     },
     checkpoint: { intervalS: rng.int(1, 3), keep: rng.int(1, 3) },
     standby: isHot ? "hot" : "cold",
+    // By its number: a job more or less of this kind leaves every draw as it was.
+    failover: program.index % EXCLUSIVE_EVERY === 0 ? "exclusive" : "speculative",
     stopGraceS: rng.int(0, 2),
     priceMaxPerHour: { amount: String(rng.int(4_000_000, 9_000_000)), currency: "USD" },
     durationMaxS: kind === "endless" ? rng.int(2, 8) : 60,

@@ -305,8 +305,11 @@ function withSpecFlags(command: Command): Command {
       "--standby <kind>",
       "cold; hot: another machine takes over within a second; mirror: two run at once, results compared",
     )
-    .option("--network <kind>", "none, or egress: the internet, and nothing else; needs --failover speculative [none]")
-    .option("--failover <kind>", "speculative: another machine goes on while a silent one may still be acting")
+    .option("--network <kind>", "none, or egress: the internet, and nothing else [none]")
+    .option(
+      "--failover <kind>",
+      "exclusive: nobody goes on while a silent machine may still be acting, 17 s later [with egress]; speculative: at once",
+    )
     .option("--checkpoint-interval <time>", "how often a checkpoint is taken [30s]")
     .option("--checkpoint-keep <n>", "how many are kept [3]")
     .option("--from-checkpoint <JOB[@SEQ]>", "begin from a checkpoint of another job of yours, its newest without SEQ")

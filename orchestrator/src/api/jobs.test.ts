@@ -172,6 +172,7 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
       422,
       "not_available",
     ],
+    ["a mirror of what acts outside", { standby: "mirror", network: "egress" }, 422, "mirror_with_effects"],
     ["a registry that is not allowed", { image: "127.0.0.1:5000/a/b:1" }, 422, "image_not_allowed"],
     ["a local image that nobody has", { image: "mine:local" }, 422, "image_unknown"],
     ["an upload that is not there", { inputs: [{ upload: "upl-0", to: "/in" }] }, 422, "upload_unknown"],

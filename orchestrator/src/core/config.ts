@@ -1,5 +1,11 @@
 // Every time and bound of the core, with its reason. The shell may override any of them; tests and the simulator use the defaults.
-import { IDEMPOTENCY_TTL_MS, LOG_BYTES_PER_JOB_MAX, REGISTRIES_ALLOWED_DEFAULT } from "@qubix/shared/protocol";
+import {
+  EXCLUSIVE_LEASE_MS,
+  EXCLUSIVE_MARGIN_MS,
+  IDEMPOTENCY_TTL_MS,
+  LOG_BYTES_PER_JOB_MAX,
+  REGISTRIES_ALLOWED_DEFAULT,
+} from "@qubix/shared/protocol";
 
 /** How long a worker may be silent before it is suspect, and before it is lost. */
 export interface SilenceLimits {
@@ -44,6 +50,10 @@ export interface CoreConfig {
   readonly closeGraceMs: number;
   /** A whole lease after a start of the orchestrator: workers reconnect with jitter within a few seconds. */
   readonly restartGraceMs: number;
+  /** After the last answered heartbeat the worker of an `exclusive` attempt pauses its container within this… */
+  readonly exclusiveLeaseMs: number;
+  /** …and nobody else starts before this is over as well. */
+  readonly exclusiveMarginMs: number;
   /** A deadline that is handled this late says that we were stalled ourselves, not that workers were silent. */
   readonly stallLateMs: number;
   /** Then silence is judged again after this time, when what waited in the sockets has been read. */
@@ -134,6 +144,8 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   massSilenceReturnMs: 5_000,
   closeGraceMs: 1_500,
   restartGraceMs: 10_000,
+  exclusiveLeaseMs: EXCLUSIVE_LEASE_MS,
+  exclusiveMarginMs: EXCLUSIVE_MARGIN_MS,
   stallLateMs: 300,
   stallGraceMs: 250,
   startTimeoutMs: 15 * 60_000,

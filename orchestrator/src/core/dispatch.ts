@@ -12,7 +12,7 @@ import { isUnsteady } from "./standing.ts";
 import { reserveStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { currentAttempt, emitJob, jobOf, liveStandby } from "./tables.ts";
-import { addToQueue, requestOf, takeFromQueue } from "./indexes.ts";
+import { addToQueue, requestOf, takeFromQueue, waitsForPlace } from "./indexes.ts";
 import { deadlineKey } from "./silence.ts";
 import type { JobId } from "@qubix/shared/domain";
 
@@ -316,7 +316,7 @@ function setJobAside(state: CoreState, jobId: JobId, atMs: number): void {
 /** A job that was set aside waits again. */
 export function putBack(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
-  if (!state.volatile.setAside.delete(id) || job?.phase !== "queued") return;
+  if (!state.volatile.setAside.delete(id) || job === undefined || !waitsForPlace(job)) return;
   addToQueue(state.ix.queue, job);
   state.volatile.dispatchPending = true;
 }

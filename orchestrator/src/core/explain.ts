@@ -39,6 +39,7 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   // What a worker understands; no job asks for it.
   earnings: "word of their earnings",
   proofs: "proofs of hardware",
+  exclusive: "failover: exclusive",
   direct: "checkpoints straight from another worker",
   transparent: "transparent checkpoints",
   moves: "requests to save before a move",

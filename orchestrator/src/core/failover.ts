@@ -2,8 +2,10 @@
 // an attempt that was given up too early goes on, as long as its successor has committed nothing.
 import { attemptTable, jobTable, standbyId as standbyIdOf } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
-import { isActiveAttempt } from "./indexes.ts";
+import { isExclusive } from "./exclusive.ts";
+import { isActiveAttempt, waitsForPlace } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
+import { leaseWaitOf, waitForLease } from "./lease-wait.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { MS_PER_S } from "./metering.ts";
@@ -119,6 +121,8 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
     move === undefined
       ? dropMove(state, next, setback.why, takesOver)
       : noteMoveStopped(state, next, gone, { ...move, workLostMs });
+  const wait = leaseWaitOf(state, going, gone, setback.why);
+  if (wait !== null) return waitForLease(state, going, gone, wait);
   const what = { why: setback.why, workLostMs, from: gone };
   if (takesOver) return void promote(state, going, standby, "promoted", what);
   requeue(state, going, liveStandby(state, going), what);
@@ -177,7 +181,7 @@ export function promote(
 /** A job that waits, and whose standby became ready meanwhile, is placed on it. */
 export function placeOnStandby(state: CoreState, job: JobRecord): void {
   const standby = liveStandby(state, job);
-  if (job.phase !== "queued" || standby === undefined || !canPromote(state, standby)) return;
+  if (!waitsForPlace(job) || standby === undefined || !canPromote(state, standby)) return;
   const placed = promote(state, job, standby, "placed", { why: "standby_ready", workLostMs: 0, from: null });
   reportMatched(state, placed);
 }
@@ -243,6 +247,8 @@ export function canUndo(state: CoreState, job: JobRecord, lost: AttemptRecord): 
     ({ replica, epoch }) => replica === lost.replica && epoch > lost.epoch,
   );
   if (!mayReturn(state, job, lost) || successors.some((attempt) => attempt.committed)) return false;
+  // A successor of an exclusive attempt runs, or is about to: it cannot be taken back in no time.
+  if (isExclusive(job) && successors.length > 0) return false;
   const machine = state.ix.machines.get(lost.workerId);
   return machine !== undefined && allocationFree(machine, lost.allocation);
 }

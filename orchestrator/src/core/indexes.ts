@@ -2,6 +2,7 @@
 import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
 import { featuresOf, imageKey, parseImageRef, transparentFeature } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
+import { waitsForLease } from "./exclusive.ts";
 import type { Machine, Usage } from "./machine.ts";
 import { createMarket, type OfferRequest } from "./market.ts";
 import type {
@@ -192,8 +193,8 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
   }
   const id = (after ?? before)?.id as JobId;
   const queues = !state.volatile.setAside.has(id);
-  const waitedBefore = queues && before?.phase === "queued";
-  const waitsAfter = queues && after?.phase === "queued";
+  const waitedBefore = queues && before !== undefined && waitsForPlace(before);
+  const waitsAfter = queues && after !== undefined && waitsForPlace(after);
   if (waitedBefore !== waitsAfter || (waitsAfter && before !== undefined && queueKeysDiffer(before, after))) {
     if (waitedBefore) takeFromQueue(ix.queue, before);
     if (waitsAfter) addToQueue(ix.queue, after);
@@ -208,6 +209,11 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
     state.volatile.openStandbys.delete(id);
     state.volatile.blockedStandbys.delete(id);
   }
+}
+
+/** It is in the queue, unless it is set aside. */
+export function waitsForPlace(job: JobRecord): boolean {
+  return job.phase === "queued" && !waitsForLease(job);
 }
 
 export function addToQueue(queue: JobQueue, job: JobRecord): void {

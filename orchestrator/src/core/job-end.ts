@@ -31,6 +31,7 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   countUp(state, COUNTERS[end.event]);
   state.deadlines.clear(deadlineKey.queue(job.id));
   state.deadlines.clear(deadlineKey.stop(job.id));
+  state.deadlines.clear(deadlineKey.lease(job.id));
   state.deadlines.clear(deadlineKey.standbyRetry(job.id));
   state.deadlines.clear(deadlineKey.move(job.id));
   state.step.ended.push(job.id);

@@ -6,6 +6,7 @@ import {
   type ImageRef,
   type JobSpec,
   parseImageRef,
+  isMirrorWithEffects,
   unavailableFeatures,
   uploadedImage,
 } from "@qubix/shared/protocol";
@@ -67,24 +68,20 @@ export function refusalOf(state: CoreState, actor: Actor, spec: JobSpec): Refusa
       "Only consumers may submit jobs, and this key is a provider's. Use a consumer's API key.",
     );
   }
+  if (isMirrorWithEffects(spec)) return refusal(422, "mirror_with_effects", MIRROR_WITH_EFFECTS);
   const missing = unavailableFeatures(spec);
   if (missing.length > 0) {
     const what = missing.join(", ");
-    return refusal(422, "not_available", `This network does not offer yet: ${what}. ${adviceOn(spec)}`, {
+    return refusal(422, "not_available", `This network does not offer yet: ${what}. Leave it out.`, {
       features: missing,
     });
   }
   return imageRefusal(state, actor, spec.image) ?? fundsRefusal(state, actor, spec);
 }
 
-/** `exclusive` is the default of jobs with a network: they have not asked for it, so they are told what to ask for. */
-function adviceOn(spec: JobSpec): string {
-  if (spec.network !== "egress" || spec.failover !== "exclusive") return "Leave it out.";
-  return (
-    "A job with network: egress has to say failover: speculative: should its worker fall silent, another one starts it again" +
-    " while the old container may still act outside for a while, so what it does there must bear being done twice."
-  );
-}
+const MIRROR_WITH_EFFECTS =
+  "standby: mirror runs the job on two machines at once, and a job with network: egress or failover: exclusive may act outside: it would do so twice." +
+  " Choose standby: hot, or a job without a network and with failover: speculative.";
 
 function imageRefusal(state: CoreState, actor: Actor, image: string): Refusal | undefined {
   const uploadId = uploadedImage(image);

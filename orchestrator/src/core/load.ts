@@ -124,6 +124,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       proofFailures: new Map(),
       lagMs: 0,
       mass: { holds: new Map(), doneUntilMs: -Infinity, returnsMs: [], judgedAtMs: -Infinity },
+      bootedAtMs: 0,
       dispatchPending: false,
       counters: {
         promotions: 0,

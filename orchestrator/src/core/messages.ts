@@ -5,6 +5,7 @@ import { unreachable } from "@qubix/shared/runtime";
 import { ack, onCheckpoint, onEnded, onExited, onStarted } from "./attempts.ts";
 import { placeOnStandby } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
+import { onStopped } from "./lease-over.ts";
 import { onLog } from "./logs.ts";
 import type { Machine } from "./machine.ts";
 import { goOnWhenReady, leave } from "./moves.ts";
@@ -46,6 +47,8 @@ export function onMessage(
       return onExited(state, machine, message);
     case "ended":
       return onEnded(state, machine, message, content);
+    case "stopped":
+      return onStopped(state, machine, message);
     case "checkpoint":
       return onCheckpoint(state, machine, message, content);
     case "log":
@@ -70,7 +73,6 @@ type Message<Kind extends WorkerMessage["kind"]> = Extract<WorkerMessage, { kind
 /** Nothing durable, unless something has stalled: the leases move with it, and what it says of attempts is for people. */
 function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heartbeat">): void {
   learnBeat(state, machine);
-  ack(state, machine, message);
   if (machine.attempts.size + machine.standbys.size > 0) fire(state, leaseTable, "active", "renewed");
   for (const entry of message.attempts ?? []) {
     const id = attemptId(entry.attempt);
@@ -89,6 +91,8 @@ function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heart
     noteProgress(state, attempt, entry.progress);
     if (entry.signs !== undefined) onSigns(state, attempt, live, entry.signs);
   }
+  // After the fences: what is fenced is off the worker's list when this answer extends the leases of what it listed.
+  ack(state, machine, message);
   // Last: one that throws above is undone, and comes again.
   state.volatile.counters.heartbeats += 1;
 }

@@ -240,6 +240,17 @@ export interface RecoveryRecord {
   readonly interruptions: number;
 }
 
+/** What an `exclusive` job waits for before anybody else may run it. */
+export interface LeaseWait {
+  /** Of the attempt that may still be running, and where. */
+  readonly epoch: Epoch;
+  readonly workerId: WorkerId;
+  /** Its lease is over then at the latest; later after a start of ours. */
+  readonly untilMs: number;
+  /** Why the attempt was given up. */
+  readonly why: string;
+}
+
 export interface JobRecord {
   readonly id: JobId;
   readonly accountId: AccountId;
@@ -267,6 +278,8 @@ export interface JobRecord {
   readonly workLostMs: number;
   /** From an attempt's loss to the first new step; null or missing otherwise. */
   readonly recovery?: RecoveryRecord | null;
+  /** Set while an `exclusive` job waits, in phase `queued`, for the lease of its last attempt to be over. */
+  readonly leaseWait?: LeaseWait | null;
   /** The committed ones that are kept, oldest first. */
   readonly checkpoints: readonly CheckpointRecord[];
   /** How many workers in a row could not restore the newest, because what came for it was not what was stored; missing for none. */
@@ -326,6 +339,8 @@ export interface AttemptRecord {
   readonly isRefused?: true;
   /** It was given up because it no longer got on; missing for no. */
   readonly stalled?: true;
+  /** The worker's signature under its word that the container is over; of `exclusive` jobs alone. */
+  readonly stopped?: string;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */

@@ -2,6 +2,7 @@
 import { attemptId, attemptTable, jobTable, type JobEvent, nextEpoch } from "@qubix/shared/domain";
 import { type CheckpointRef, type RunSpec, transparentClassOf } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
+import { waitsForLease } from "./exclusive.ts";
 import type { Machine } from "./machine.ts";
 import { requestOf } from "./indexes.ts";
 import { checkpointsOf, epochOf, openRuns, replicaIn, replicaOf } from "./mirror-state.ts";
@@ -74,6 +75,7 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent | n
     ...(adopts === undefined && replica === 0 ? { checkpointIntervalS: null } : {}),
     ...pinnedClass(job, machine),
     ...(job.mirror === undefined ? {} : { mirror: placedMirror(job, run, epoch, place) }),
+    ...(waitsForLease(job) ? { leaseWait: null } : {}),
   });
   const { spec } = nextJob;
   assert(
@@ -82,6 +84,7 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent | n
   );
   put(state, "attempts", attempt.id, attempt);
   state.deadlines.clear(deadlineKey.queue(job.id));
+  state.deadlines.clear(deadlineKey.lease(job.id));
   state.deadlines.set(deadlineKey.attempt(attempt.id), state.nowMs + state.config.startTimeoutMs);
   watch(state, machine);
   return { job: nextJob, attempt };
@@ -169,6 +172,7 @@ export function runSpecOf(job: JobRecord, allocation: Allocation, machine: Machi
     ...(spec.isolation === "sandboxed" ? { isolation: spec.isolation } : {}),
     ...(spec.network === "egress" ? { network: spec.network } : {}),
     ...(spec.checkpoint.transparent === true ? { transparent: true as const } : {}),
+    ...(spec.failover === "exclusive" ? { failover: spec.failover } : {}),
     ...(imageDigest !== null && machine.features.has("image-digest") ? { imageDigest } : {}),
     ...(spec.stallAfterS > 0 && machine.features.has("stalls") ? { stallAfterS: spec.stallAfterS } : {}),
     ...(imageTree === null ? {} : { imageTree: { manifestCid: imageTree } }),

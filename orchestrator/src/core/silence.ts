@@ -15,6 +15,7 @@ export const deadlineKey = {
   attempt: (id: AttemptId) => `a:${id}`,
   duration: (id: AttemptId) => `d:${id}`,
   stop: (id: JobId) => `s:${id}`,
+  lease: (id: JobId) => `l:${id}`,
   standbyRetry: (id: JobId) => `b:${id}`,
   requeue: (id: JobId) => `r:${id}`,
   move: (id: JobId) => `m:${id}`,

@@ -170,6 +170,8 @@ export interface Volatile {
   /** How long we did not listen, in all, since this process started. */
   lagMs: number;
   readonly mass: MassSilence;
+  /** When this life of the orchestrator began. */
+  bootedAtMs: number;
   /** A dispatch met its bound and has more to do. */
   dispatchPending: boolean;
   readonly counters: Counters;

@@ -120,6 +120,7 @@ function handleWorker(state: CoreState, event: SessionEvent): void {
 
 function boot(state: CoreState, event: Extract<CoreEvent, { kind: "boot" }>): void {
   if (event.admin !== undefined) createAdmin(state, event.admin);
+  state.volatile.bootedAtMs = state.nowMs;
   armAll(state);
   // Bears the clock's and, once committed, the wall's time: by it moments of this life are told to people later.
   emit(state, { channel: "system", kind: "orchestrator_started", data: {} });

@@ -12,6 +12,8 @@ import { endJob } from "./job-end.ts";
 import { epochOf } from "./mirror-state.ts";
 import { activeAttempts } from "./mirror.ts";
 import { armMove, onMoveDue } from "./moves.ts";
+import { onLeaseDue } from "./lease-over.ts";
+import { armLeaseWait } from "./lease-wait.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
 import { fleetHeldUntilMs, heldUntilMs, onHoldDue } from "./mass-silence.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
@@ -45,6 +47,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onDurationDue(state, id as AttemptId);
     case "s":
       return onStopDue(state, id as JobId);
+    case "l":
+      return onLeaseDue(state, id as JobId);
     case "b":
       return onStandbyRetryDue(state, id as JobId);
     case "m":
@@ -144,7 +148,8 @@ export function armAll(state: CoreState): void {
   const { restartGraceMs, closeGraceMs } = state.config;
   const notBeforeMs = state.nowMs + restartGraceMs;
   for (const job of state.rows.jobs.values()) {
-    if (job.phase === "queued") armQueue(state, job, notBeforeMs);
+    if (job.leaseWait !== undefined && job.leaseWait !== null) armLeaseWait(state, job, job.leaseWait);
+    else if (job.phase === "queued") armQueue(state, job, notBeforeMs);
     else if (job.intent !== null) armStop(state, job);
     armMove(state, job, notBeforeMs);
   }

@@ -5,6 +5,7 @@ import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { bothWork, leadingAttempt } from "./mirror.ts";
 import { mirrorView } from "./mirror-views.ts";
+import { leaseOverAtMs } from "./lease-wait.ts";
 import { behind } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { workAtRiskMs } from "./work-at-risk.ts";
@@ -61,6 +62,7 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
         : workAtRiskMs(state, job, current),
     standby: standby === undefined ? null : standbyView(job, standby, state?.nowMs ?? standby.reservedAtMs),
     ...(mirror === undefined ? {} : { mirror }),
+    leaseWait: leaseWaitView(state, job, wallOf),
     attempts: attempts.map((attempt) => attemptView(attempt, currency)),
     outputs: job.outputs === null ? null : { files: job.outputs.files, bytes: job.outputs.bytes },
     workLostMs: job.workLostMs,
@@ -112,6 +114,16 @@ function standbyView(job: JobRecord, standby: StandbyRecord, nowMs: number): Non
   const ratePerHour = toWireMoney(standby.ratePerHour, job.currency);
   const lag = behind(job, standby, nowMs);
   return { id, workerId, providerId, phase, ratePerHour, creditedMs, checkpointSeq, ...lag };
+}
+
+function leaseWaitView(
+  state: CoreState | null,
+  { leaseWait: wait = null }: JobRecord,
+  wallOf: (clockMs: number) => string,
+): JobView["leaseWait"] {
+  if (wait === null) return null;
+  const untilMs = state === null ? wait.untilMs : leaseOverAtMs(state, wait);
+  return { workerId: wait.workerId, epoch: wait.epoch, until: wallOf(untilMs) };
 }
 
 function settlementView({ settlement, currency }: JobRecord): JobView["settlement"] {

@@ -1,6 +1,7 @@
 // Worker sessions: opened, heard, closed, silent, lost; and what each means for what runs there.
 import { type SessionId, type WorkerEvent, type WorkerId, workerSessionTable } from "@qubix/shared/domain";
 import type { WorkerOffer } from "@qubix/shared/protocol";
+import { isExclusive } from "./exclusive.ts";
 import { canPromote, loseAttempt, placeOnStandby } from "./failover.ts";
 import type { Machine } from "./machine.ts";
 import { loseStandby } from "./standbys.ts";
@@ -212,6 +213,8 @@ function expire(state: CoreState, machine: Machine): void {
 /** On a mere suspicion only what costs little to undo: a standby that is ready takes over. */
 function promoteEarly(state: CoreState, attempt: AttemptRecord): boolean {
   const job = jobOf(state, attempt.jobId);
+  // Nobody may start before the lease is over: given up later, the attempt may still come back and simply go on.
+  if (isExclusive(job)) return false;
   if (job.intent !== null || job.failoversUsed >= job.spec.failoversMax) return false;
   const standby = liveStandby(state, job);
   if (standby === undefined || !canPromote(state, standby)) return false;

@@ -2,7 +2,7 @@
 import type { Duplex } from "node:stream";
 import type { RawData, WebSocket } from "ws";
 import type { SessionId, WorkerId } from "@qubix/shared/domain";
-import { type OrchestratorMessage, toWireMoney, type WorkerMessage } from "@qubix/shared/protocol";
+import { type OrchestratorMessage, stoppedText, toWireMoney, type WorkerMessage } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import type { TreeContent } from "../core/index.ts";
 import { closeSocket } from "./closing.ts";
@@ -17,6 +17,7 @@ import {
 } from "./limits.ts";
 import type { SessionPorts } from "./port.ts";
 import { checkSealingKey } from "./sealing-keys.ts";
+import { verifySignature } from "./signatures.ts";
 import { proveTree, treeOf } from "./trees.ts";
 
 export interface ControlSession {
@@ -119,6 +120,9 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
       writer.submitVolatile({ kind: "worker.message", workerId, sessionId, message });
       return;
     }
+    if (message.kind === "stopped" && !verifySignature(publicKey, stoppedText(message.attempt), message.signature)) {
+      return answer({ kind: "refused", re: message.msg, code: "signature_invalid", message: STOPPED_UNSIGNED });
+    }
     if (message.kind === "proof.commit" || message.kind === "proof.failed") proofs.heard(workerId, message);
     if (!busy && treeOf(message) === null) return pass(message, () => {});
     waiting.push(message);
@@ -196,6 +200,8 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
     },
   };
 }
+
+const STOPPED_UNSIGNED = "The word that a container is over is not signed by this worker: its lease is waited for.";
 
 /** Most frames are acknowledgements; their text needs no serialiser. Amounts are decimal strings on the wire. */
 function encode(message: OrchestratorMessage): string {

@@ -2,7 +2,13 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect as connectTcp } from "node:net";
 import { WebSocket } from "ws";
-import { BULK_FRAME_BYTES_MAX, checkpointText, CONTROL_FRAME_BYTES_MAX, sealingKeyText } from "@qubix/shared/protocol";
+import {
+  BULK_FRAME_BYTES_MAX,
+  checkpointText,
+  CONTROL_FRAME_BYTES_MAX,
+  sealingKeyText,
+  stoppedText,
+} from "@qubix/shared/protocol";
 import type { Epoch, JobId } from "@qubix/shared/domain";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { cidOf } from "../checkpoints/index.ts";
@@ -433,6 +439,18 @@ describe("the worker gateway", () => {
       expect(job()?.checkpoints).toEqual([]);
       checkpoint(tree);
       expect(await control.next("ack")).toMatchObject({ re: 2 });
+    });
+
+    it("takes the word that a container is over only where this worker signed it, for that very attempt", async () => {
+      const text = stoppedText(attempt());
+      const say = (msg: number, signature: string) =>
+        control.send({ kind: "stopped", msg, attempt: attempt(), signature });
+      say(2, ann.sign("something else"));
+      expect(await control.next("refused")).toMatchObject({ re: 2, code: "signature_invalid" });
+      say(3, ann.sign(stoppedText({ ...attempt(), epoch: 2 })));
+      expect(await control.next("refused")).toMatchObject({ re: 3, code: "signature_invalid" });
+      say(4, ann.sign(text));
+      expect(await control.next("ack")).toMatchObject({ re: 4 });
     });
 
     it("passes an end on after the checkpoint that was sent before it", async () => {

@@ -181,6 +181,8 @@ export const jobViewSchema = z.object({
   standby: standbyViewSchema.nullable(),
   /** Of a job with `standby: mirror` alone. */
   mirror: mirrorViewSchema.optional(),
+  /** An exclusive job that waits, queued, because its last container may still be running there: nobody else starts before `until`. Null for any other. */
+  leaseWait: z.object({ workerId: text, epoch: count, until: text }).nullable(),
   attempts: z.array(attemptViewSchema),
   outputs: treeViewSchema.nullable(),
   /** Work that failovers threw away: container time after the checkpoint each successor began from. */

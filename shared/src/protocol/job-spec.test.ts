@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { CONTROL_FRAME_BYTES_MAX } from "./limits.ts";
-import { featuresOf, jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
+import { featuresOf, isMirrorWithEffects, jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
 
 const least = { image: "qubix/tiny:local", priceMaxPerHour: { amount: "600000", currency: "USD" }, durationMaxS: 60 };
 
@@ -82,14 +82,7 @@ describe("job specification", () => {
     expect(JSON.stringify(spec.env).length).toBeLessThan(CONTROL_FRAME_BYTES_MAX / 2);
     expect(jobSpecSchema.safeParse({ ...least, env: env(4) }).error?.issues[0]?.message).toContain("input");
   });
-  it.each([{ network: "egress" }, { network: "egress", failover: "speculative" }, { failover: "exclusive" }])(
-    "refuses a mirror with %j: what it does outside would be done twice",
-    (over) => {
-      const refused = jobSpecSchema.safeParse({ ...least, standby: "mirror", ...over });
-      expect(refused.error?.issues).toMatchObject([{ path: ["standby"] }]);
-      expect(jobSpecSchema.safeParse({ ...least, standby: "mirror" }).success).toBe(true);
-    },
-  );
+
   it("does not begin both replicas of a mirror from another job's checkpoint", () => {
     const fromCheckpoint = { job: "job-1" };
     const spec = jobSpecSchema.parse({ ...least, standby: "mirror", fromCheckpoint });
@@ -102,7 +95,7 @@ describe("job specification", () => {
       isolation: "sandboxed",
       secrets: { A: "b" },
     });
-    expect(unavailableFeatures(spec)).toEqual(["failover: exclusive", "isolation: sandboxed with network: egress"]);
+    expect(unavailableFeatures(spec)).toEqual(["isolation: sandboxed with network: egress"]);
     const onGpu = jobSpecSchema.parse({ ...least, isolation: "sandboxed", resources: { gpus: { count: 1 } } });
     expect(unavailableFeatures(onGpu)).toEqual(["isolation: sandboxed with GPUs"]);
     expect(unavailableFeatures(jobSpecSchema.parse({ ...least, isolation: "sandboxed" }))).toEqual([]);
@@ -120,5 +113,21 @@ describe("job specification", () => {
       ]),
     );
     expect(of({ standby: "mirror" })).toContain("checkpoint: transparent with standby: mirror");
+    expect(
+      unavailableFeatures(jobSpecSchema.parse({ ...least, isolation: "sandboxed", failover: "exclusive" })),
+    ).toEqual(["isolation: sandboxed with failover: exclusive"]);
+  });
+  it("asks for the guard where a job is exclusive, by its own word or because it reaches outside", () => {
+    expect(featuresOf(jobSpecSchema.parse({ ...least, failover: "exclusive" }))).toEqual(["exclusive"]);
+    expect(featuresOf(jobSpecSchema.parse({ ...least, network: "egress" }))).toEqual(["egress", "exclusive"]);
+    const twice = jobSpecSchema.parse({ ...least, network: "egress", failover: "speculative" });
+    expect(featuresOf(twice)).toEqual(["egress"]);
+  });
+  it("knows which jobs can never run twice at once", () => {
+    const isRefused = (more: object) => isMirrorWithEffects(jobSpecSchema.parse({ ...least, ...more }));
+    expect(isRefused({ standby: "mirror" })).toBe(false);
+    expect(isRefused({ standby: "mirror", failover: "exclusive" })).toBe(true);
+    expect(isRefused({ standby: "mirror", network: "egress", failover: "speculative" })).toBe(true);
+    expect(isRefused({ standby: "hot", failover: "exclusive" })).toBe(false);
   });
 });

@@ -169,11 +169,6 @@ export const jobSpecSchema = z
     (spec) => textLength(spec) <= TEXT_LENGTH_MAX,
     `command, env, inputs and outputs are at most ${TEXT_LENGTH_MAX} characters together; larger data is an input (qubix run --input)`,
   )
-  .refine((spec) => spec.standby !== "mirror" || (spec.network === "none" && spec.failover !== "exclusive"), {
-    path: ["standby"],
-    message:
-      "mirror runs the job twice at once: what it does outside would be done twice, so it goes with network: none and failover: speculative alone",
-  })
   .transform((spec) => ({
     ...spec,
     failover: spec.failover ?? (spec.network === "egress" ? ("exclusive" as const) : ("speculative" as const)),
@@ -209,12 +204,16 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
   const named: [boolean, string][] = [
     // Both replicas would trust the one checkpoint.
     [spec.standby === "mirror" && spec.fromCheckpoint !== undefined, "standby: mirror with fromCheckpoint"],
-    [spec.failover === "exclusive", "failover: exclusive"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
     // gVisor with a network needs the machine's own network stack, with a GPU the machine's own driver: neither is the wall that was asked for.
     [spec.isolation === "sandboxed" && spec.network === "egress", "isolation: sandboxed with network: egress"],
     [spec.isolation === "sandboxed" && spec.resources.gpus.count > 0, "isolation: sandboxed with GPUs"],
     ...unavailableTransparent(spec),
+    // A paused gVisor is not a frozen one: what is killed in it may still act.
+    [
+      spec.isolation === "sandboxed" && spec.failover === "exclusive" && spec.network !== "egress",
+      "isolation: sandboxed with failover: exclusive",
+    ],
   ];
   return named.filter(([present]) => present).map(([, feature]) => feature);
 }
@@ -231,6 +230,11 @@ function unavailableTransparent(spec: JobSpec): readonly [boolean, string][] {
   ];
 }
 
+/** What no job may be, built or not: two replicas run at once, so nothing that acts outside may be one of them. */
+export function isMirrorWithEffects(spec: JobSpec): boolean {
+  return spec.standby === "mirror" && (spec.failover === "exclusive" || spec.network === "egress");
+}
+
 /** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, `direct` and `moves`, which no job needs, are messages. */
 export const WORKER_FEATURES = [
   "sandboxed",
@@ -244,6 +248,7 @@ export const WORKER_FEATURES = [
   "transparent",
   "moves",
   "stalls",
+  "exclusive",
 ] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 
@@ -252,6 +257,7 @@ export function featuresOf(spec: JobSpec): readonly WorkerFeature[] {
   const needed: readonly [boolean, WorkerFeature][] = [
     [spec.isolation === "sandboxed", "sandboxed"],
     [spec.network === "egress", "egress"],
+    [spec.failover === "exclusive", "exclusive"],
     [Object.keys(spec.secrets).length > 0 || spec.registryAuth !== undefined, "secrets"],
     [uploadedImage(spec.image) !== undefined, "image-upload"],
     [spec.checkpoint.transparent === true, "transparent"],

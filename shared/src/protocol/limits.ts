@@ -39,6 +39,14 @@ export const HEARTBEAT_IDLE_MS = 5_000;
 /** Heartbeats are spread by up to this share of their interval, so that a fleet does not speak at once. */
 export const HEARTBEAT_JITTER = 0.1;
 
+/**
+ * The lease of an `exclusive` attempt: its worker pauses the container this long (boot-time clock) after it sent the last heartbeat that was answered.
+ * Long enough for a home router to start anew, short enough that a job is not long without a machine.
+ */
+export const EXCLUSIVE_LEASE_MS = 15_000;
+/** What the orchestrator waits beyond that lease before another worker may start: the time in which a pause must have taken effect. */
+export const EXCLUSIVE_MARGIN_MS = 2_000;
+
 /** Log text of one frame. */
 export const LOG_FRAME_BYTES_MAX = 32 * 1024;
 /** Log text kept of one job, over all attempts; what comes after is counted and dropped with a marker. */

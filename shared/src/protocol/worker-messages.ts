@@ -117,6 +117,8 @@ export const runSpecSchema = z.strictObject({
   network: z.literal("egress").optional(),
   /** The worker saves the sandbox's memory at every checkpoint interval; the job is told nothing of checkpoints. */
   transparent: z.literal(true).optional(),
+  /** The container is paused when the lease runs out, and starts only under one. */
+  failover: z.literal("exclusive").optional(),
   /** Names of files under /run/secrets; their content comes sealed, beside the run. */
   secretNames: z.array(z.string()).optional(),
   /** Registry credentials come sealed, beside the run. */
@@ -202,6 +204,8 @@ const endOutcome = z.discriminatedUnion("kind", [
       "secrets_lost",
       /** Its owner takes the GPU back. */
       "owner_reclaimed",
+      /** The process that pauses an `exclusive` container when its lease runs out does not run. */
+      "guard_failed",
       "gpu_lost",
     ]),
     message: z.string().max(2000),
@@ -281,6 +285,16 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
   /** The container ended by itself with success and its outputs are being uploaded. */
   z.strictObject({ ...envelope, kind: z.literal("exited"), attempt: attemptRefSchema, ranMs: ms }),
   z.strictObject({ ...envelope, kind: z.literal("ended"), attempt: attemptRefSchema, ranMs: ms, outcome: endOutcome }),
+  /**
+   * The container of this `exclusive` attempt does not run and will not: it has ended, was removed, or was never started. `signature`: Ed25519 over
+   * {@link stoppedText}. It alone shortens the wait for the attempt's lease.
+   */
+  z.strictObject({
+    ...envelope,
+    kind: z.literal("stopped"),
+    attempt: attemptRefSchema,
+    signature: base64urlSchema,
+  }),
   /** All chunks and the manifest are in the store (over the bulk socket). `ranMs`: when the checkpoint was complete on disk. `signature`: Ed25519 over {@link checkpointText}. */
   z.strictObject({
     ...envelope,
@@ -476,6 +490,15 @@ export function authText(purpose: "control" | "bulk", orchestratorId: string, no
 /** What a worker signs of the key that secrets are sealed to, so that nobody between can put his own in its place. */
 export function sealingKeyText(workerId: string, publicKey: string): string {
   return ["qubix-sealing-key-v1", workerId, publicKey].join("\n");
+}
+
+/** What a worker signs to say that the container of an attempt is over. */
+export function stoppedText(attempt: {
+  readonly jobId: string;
+  readonly replica: number;
+  readonly epoch: number;
+}): string {
+  return ["qubix-stopped-v1", attempt.jobId, attempt.replica, attempt.epoch].join("\n");
 }
 
 /** What a worker signs of a checkpoint. */

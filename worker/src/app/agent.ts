@@ -9,6 +9,7 @@ import {
   createWorkerState,
   DEFAULT_WORKER_CONFIG,
   heartbeatEveryMs,
+  isExclusive,
   type WorkerEffect,
   type WorkerState,
 } from "../core/index.ts";
@@ -16,6 +17,9 @@ import { createCheckpointPort, NO_PEER } from "../direct/chunk-port.ts";
 import { createDirect, type Direct } from "../direct/direct.ts";
 import { detectMachine } from "../machine/machine.ts";
 import type { GpuDetection } from "../gpu/nvidia-smi.ts";
+import type { Guard } from "../guard/guard.ts";
+import { offerExclusive } from "../guard/offer.ts";
+import { openGuard } from "../guard/open.ts";
 import { type Journal, openJournal } from "../journal/journal.ts";
 import { type BulkLink, createBulkLink } from "../link/bulk.ts";
 import { type ControlLink, createControlLink } from "../link/control.ts";
@@ -90,6 +94,7 @@ interface Parts {
 
 export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
   let parts: Parts | null = null;
+  const life = new AbortController();
 
   async function start(): Promise<void> {
     if (parts !== null) return;
@@ -135,10 +140,14 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const pacer = createUplinkPacer(() => owner.live.uplinkMbpsMax ?? null);
     const bulk = createBulkLink({ identity: link, logger: ports.logger, random: Math.random, pacer });
     const direct = makeDirect(pacer, clock, keeper);
+    const { workerId } = ports.identity;
+    const { dataDir, dockerSocket } = config;
+    const guard = openGuard({ workerId, dataDir, dockerSocket, clock, logger: ports.logger });
     const egress = createEgressOffer({ engine, logger: ports.logger, keeper }, ports.identity.workerId, config.egress);
     const runner = makeRunner({
       engine,
       volumes,
+      guard,
       egress,
       clock,
       journal,
@@ -158,10 +167,16 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       logger: ports.logger,
       perform(effect) {
         owner.performing(effect);
-        perform(effect, state, runner, control);
+        perform(effect, state, runner, control, beat);
       },
       broken: (cause) => ports.fatal(journalBroken(cause)),
     });
+    function beat(heartbeat: Parameters<ControlLink["sendHeartbeat"]>[0]): void {
+      const attempts = (heartbeat.attempts ?? []).map(({ attempt }) => attempt);
+      // Before it leaves: a lease counts from then, and is never longer than the orchestrator believes.
+      const sentAtMs = clock.nowMs();
+      control.sendHeartbeat(heartbeat, () => loop.dispatch({ kind: "answered", attempts, sentAtMs }));
+    }
     gpus.attach({ keeper, state, dispatch: (event) => loop.dispatch(event) });
     const containers = await runner.reconcile([...state.slots.values()]);
     await owner.attach({ state, control, keeper, gpus, direct, dispatch: (event) => loop.dispatch(event) });
@@ -174,6 +189,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     );
     keeper.update({ features: new Set([...keeper.parts().features, "proofs"]) });
     const checks = { engine, journal, keeper, logger: ports.logger };
+    void offerExclusive({ guard, keeper, logger: ports.logger }, life.signal);
     void offerSandbox(checks, config.sandboxRuntime);
     // Images of memory lie on the job's disk: only a volume keeps them from counting as more than it asked for.
     if (volumes.bound().kind === "volumes") {
@@ -218,6 +234,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
   function makeRunner(given: {
     readonly engine: Engine;
     readonly volumes: Volumes;
+    readonly guard: Guard | null;
     readonly egress: EgressOffer;
     readonly clock: BootClock;
     readonly journal: Journal;
@@ -231,7 +248,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     readonly owner: Owner;
     readonly images: ImagesConfig;
   }): Runner {
-    const { engine, egress, volumes, clock, journal, control, bulk, direct } = given;
+    const { engine, egress, volumes, guard, clock, journal, control, bulk, direct } = given;
     const { secrets, slotsDir, hostCpus, gpus, owner, images } = given;
     const { live } = owner;
     const threads = createThreads();
@@ -241,6 +258,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
         containers: createContainers(engine, ports.identity.workerId, config.sandboxRuntime, config.memoryRuntime),
         memoryProgram: () => runtimeProgram(engine, config.memoryRuntime),
         volumes,
+        guard,
         networks: createJobNetworks(
           { engine, logger: ports.logger, failed: () => egress.doubt() },
           ports.identity.workerId,
@@ -294,6 +312,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       const stopping = parts;
       parts = null;
       if (stopping === null) return;
+      life.abort();
       stopping.loop.stop();
       stopping.server.close();
       stopping.gpus.stop();
@@ -312,11 +331,18 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
   };
 }
 
-function perform(effect: WorkerEffect, state: WorkerState, runner: Runner, control: ControlLink): void {
+function perform(
+  effect: WorkerEffect,
+  state: WorkerState,
+  runner: Runner,
+  control: ControlLink,
+  beat: (heartbeat: Parameters<ControlLink["sendHeartbeat"]>[0]) => void,
+): void {
   if (effect.kind !== "send") return runner.perform(effect, state.slots.get(effect.slotId));
   const { message } = effect;
   // An attempt's output comes before its end: afterwards nothing more is taken of it.
   if (message.kind === "exited" || message.kind === "ended") runner.flushLogs(message.attempt, state.slots.values());
+  if (message.kind === "heartbeat" && [...state.slots.values()].some(isExclusive)) return beat(message);
   control.send(message);
   // Hello comes first in a session; then what was held back may follow.
   if (message.kind === "hello") runner.opened();

@@ -4,7 +4,8 @@ import type { CheckpointRef, EndOutcome, RunSpec } from "@qubix/shared/protocol"
 import { assert } from "@qubix/shared/runtime";
 import type { Slot, SlotId, StopReason, WorkerCoreEvent } from "./model.ts";
 import { leftAsAsked, moveReason, sendRequest } from "./asking.ts";
-import { hasten, send, tell } from "./reports.ts";
+import { isExclusive, mayStart, noteOver } from "./exclusive.ts";
+import { hasten, send, tell, tellStopped } from "./reports.ts";
 import { pursue } from "./shipping.ts";
 import { type Draft, emit, insert, liveOf, ranMsOf, update } from "./state.ts";
 
@@ -88,6 +89,7 @@ export const IMAGE_MOVED: EndOutcome = {
 
 export function start(draft: Draft, slot: Slot): void {
   assert(slot.attempt !== null, `slot ${slot.id} has nothing to start for`);
+  if (!mayStart(draft, slot)) return void update(draft, slot, { phase: "preparing" });
   update(draft, slot, { phase: "starting" });
   emit(draft, { kind: "start", slotId: slot.id, attempt: slot.attempt });
 }
@@ -123,8 +125,8 @@ export function stop(draft: Draft, slot: Slot, reason: StopReason): void {
 export function stopContainer(draft: Draft, slot: Slot): void {
   const { stopGraceS, network } = slot.run;
   emit(draft, { kind: "stop", slotId: slot.id, graceS: stopGraceS });
-  // Processes that hang in a driver whose card is gone cannot be killed, and the job must not wait for them. One that reaches the network may have effects outside: it does.
-  if (slot.reclaim?.code !== "gpu_lost" || network === "egress") return;
+  // Processes that hang in a driver whose card is gone cannot be killed, and the job must not wait for them. One that may have effects outside does.
+  if (slot.reclaim?.code !== "gpu_lost" || network === "egress" || isExclusive(slot)) return;
   liveOf(draft.state, slot).giveUpAtMs = draft.nowMs + stopGraceS * 1000 + draft.state.config.unkillableMs;
 }
 
@@ -135,8 +137,9 @@ export function giveUp(draft: Draft, slot: Slot): void {
 }
 
 /** The container is over: by its own success its outputs are collected, else its newest checkpoint is shipped and the end told. */
-export function noteExited(draft: Draft, slot: Slot, exit: Exited): void {
-  if (slot.phase !== "starting" && slot.phase !== "running") return;
+export function noteExited(draft: Draft, before: Slot, exit: Exited): void {
+  if (before.phase !== "starting" && before.phase !== "running") return;
+  const slot = noteOver(draft, before);
   const ranMs = Math.max(slot.ranMs, exit.ranMs);
   const live = liveOf(draft.state, slot);
   live.runningSinceMs = null;
@@ -154,7 +157,9 @@ export function noteExited(draft: Draft, slot: Slot, exit: Exited): void {
     collect(draft, next);
   } else {
     const outcome = stopping === null ? failureOf(exit) : stoppedOutcome(slot);
-    pursue(draft, update(draft, slot, { phase: "collecting", ranMs, end: { ranMs, outcome } }));
+    const next = update(draft, slot, { phase: "collecting", ranMs, end: { ranMs, outcome } });
+    tellStopped(draft, next);
+    pursue(draft, next);
   }
 }
 
@@ -187,7 +192,8 @@ function failureOf(exit: Exited): EndOutcome {
 }
 
 /** The attempt is over with this outcome; it is told until it is acknowledged. */
-export function end(draft: Draft, slot: Slot, outcome: EndOutcome): void {
+export function end(draft: Draft, before: Slot, outcome: EndOutcome): void {
+  const slot = before.phase === "preparing" || before.phase === "ready" ? noteOver(draft, before) : before;
   const ranMs = ranMsOf(draft.state, slot, draft.nowMs);
   liveOf(draft.state, slot).runningSinceMs = null;
   tell(draft, update(draft, slot, { phase: "ended", ranMs, end: { ranMs, outcome } }));

@@ -106,6 +106,8 @@ export interface Slot {
   readonly pending: PendingCheckpoint | null;
   /** Stop was asked for: the container's end is not the job's own. */
   readonly stopping: StopReason | null;
+  /** Of an exclusive slot: its container has ended, or was never started, and will not be. */
+  readonly over?: true;
   /** Why the worker itself takes the slot back; there while `stopping` is `reclaimed`, or about to be. */
   readonly reclaim?: WorkerFailure;
   readonly asked?: SaveAsked;
@@ -123,6 +125,8 @@ export type WorkerCoreEvent =
   | { readonly kind: "message"; readonly message: OrchestratorMessage }
   /** The orchestrator has made this message of ours durable. */
   | { readonly kind: "acknowledged"; readonly message: WorkerMessageBody }
+  /** A heartbeat that listed these was answered; `sentAtMs`: the clock's time before it was sent. */
+  | { readonly kind: "answered"; readonly attempts: readonly AttemptRef[]; readonly sentAtMs: number }
   /** The orchestrator does not accept this message of ours and never will. */
   | {
       readonly kind: "refused";
@@ -205,6 +209,8 @@ export type WorkerEffect =
   | { readonly kind: "restore"; readonly slotId: SlotId; readonly jobId: JobId; readonly checkpoint: CheckpointRef }
   /** Write the epoch file, start the container; answer `started` or `failed`, later `exited`. */
   | { readonly kind: "start"; readonly slotId: SlotId; readonly attempt: AttemptRef }
+  /** The container of an exclusive slot may run until then. */
+  | { readonly kind: "lease"; readonly slotId: SlotId; readonly untilMs: number }
   /** The container goes on under another epoch: rewrite the epoch file, label logs with it from here. */
   | { readonly kind: "relabel"; readonly slotId: SlotId; readonly epoch: Epoch }
   /** After a crash of the agent: follow logs, folders and the end of a container that still runs. */
@@ -232,7 +238,7 @@ export type WorkerEffect =
   | { readonly kind: "remove"; readonly slotId: SlotId };
 
 type Unnumbered<M> = M extends unknown ? Omit<M, "msg"> : never;
-type Unsigned<M> = M extends { readonly kind: "checkpoint" } ? Omit<M, "signature"> : M;
+type Unsigned<M> = M extends { readonly kind: "checkpoint" | "stopped" } ? Omit<M, "signature"> : M;
 /** A message before the link signs it and gives it its number. The link keeps which number belongs to which message and answers `acknowledged` or `refused`. */
 export type WorkerMessageBody = Unsigned<Unnumbered<WorkerMessage>>;
 

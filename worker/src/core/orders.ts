@@ -3,6 +3,7 @@ import type { AttemptRef } from "@qubix/shared/domain";
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import { IMAGE_MOVED, isOtherImage, noteFailed, openSlot, remove, restore, start, stop } from "./attempts.ts";
+import { askForLease, isExclusive } from "./exclusive.ts";
 import type { Slot } from "./model.ts";
 import { askToSave } from "./moving.ts";
 import { hasten, send, tell } from "./reports.ts";
@@ -82,6 +83,8 @@ function adopt(draft: Draft, { attempt, from }: Order<"adopt">): void {
   const next = update(draft, slot, { attempt });
   emit(draft, { kind: "relabel", slotId: slot.id, epoch: attempt.epoch });
   tell(draft, next);
+  // Paused, perhaps: it goes on with the first answer under the new epoch.
+  if (isExclusive(next)) askForLease(draft);
 }
 
 function onAttempt(draft: Draft, ref: AttemptRef, act: (slot: Slot) => void): void {

@@ -208,6 +208,7 @@ function answer(bench: Bench, effect: ReturnType<Bench["give"]>[number]): Return
       return bench.give({ kind: "outputs", slotId: effect.slotId, tree: null });
     case "remove":
       return bench.give({ kind: "removed", slotId: effect.slotId });
+    case "lease":
     case "relabel":
     case "follow":
     case "stop":

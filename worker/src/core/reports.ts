@@ -100,11 +100,17 @@ export function tell(draft: Draft, slot: Slot): void {
     }
     tellPending(draft, slot);
   }
+  if (slot.phase === "collecting" || slot.phase === "ended") tellStopped(draft, slot);
   if (isExited) send(draft, { kind: "exited", attempt, ranMs: slot.ranMs });
   if (slot.phase === "ended" && end !== null) {
     tellPending(draft, slot);
     send(draft, { kind: "ended", attempt, ranMs: end.ranMs, outcome: end.outcome });
   }
+}
+
+/** Before its end is told: what may start elsewhere then need not wait for the lease. The link signs it. */
+export function tellStopped(draft: Draft, { attempt, over }: Slot): void {
+  if (attempt !== null && over === true) send(draft, { kind: "stopped", attempt });
 }
 
 export function tellPending(draft: Draft, slot: Slot): void {

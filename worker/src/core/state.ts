@@ -28,6 +28,10 @@ export interface Live {
   shipFailures: number;
   /** The checkpoint that is being unpacked. */
   restoringSeq: number | null;
+  /** Until when the container of an exclusive slot may run, as far as this life of the agent knows. */
+  leaseUntilMs: number | null;
+  /** All is in place, and the start waits for a lease. */
+  startWaits: boolean;
   /** When a container that is being stopped is taken for ended though it is not; null for never. */
   giveUpAtMs: number | null;
   /** What the container shows of getting on; null before the first look. */
@@ -78,6 +82,8 @@ export function newLive(): Live {
     shipAgainMs: 0,
     shipFailures: 0,
     restoringSeq: null,
+    leaseUntilMs: null,
+    startWaits: false,
     giveUpAtMs: null,
     signs: null,
   };

@@ -1,7 +1,8 @@
 // The worker's core: one event in, rows to journal and effects out. No clock, no I/O; the caller gives the time.
 import { unreachable } from "@qubix/shared/runtime";
-import { end, giveUp, noteExited, noteFailed, notePrepared, noteStarted, remove, stop } from "./attempts.ts";
+import { end, giveUp, noteExited, noteFailed, notePrepared, noteStarted, remove, start, stop } from "./attempts.ts";
 import { boot } from "./boot.ts";
+import { noteAnswered, tellRemoved } from "./exclusive.ts";
 import type { Slot, SlotId, WorkerCoreEvent, WorkerMessageBody, WorkerStep } from "./model.ts";
 import { answerDueAtMs } from "./asking.ts";
 import { askToSave, noteSaved, noteUnanswered, reclaim } from "./moving.ts";
@@ -61,6 +62,9 @@ function apply(draft: Draft, event: WorkerCoreEvent): void {
       return noteAnswer(draft, event.message, true);
     case "refused":
       return noteAnswer(draft, event.message, false);
+    case "answered":
+      for (const slot of noteAnswered(draft, event)) start(draft, slot);
+      return;
     case "offer":
       state.offer = event.offer;
       return send(draft, { kind: "offer", offer: event.offer });
@@ -89,8 +93,9 @@ function applyToSlot(draft: Draft, slot: Slot, event: SlotEvent): void {
       if (slot.attempt !== null) askToSave(draft, slot, { answerMs: event.answerMs, force: true });
       return;
     case "removed":
-      if (slot.phase === "removing") forget(draft, slot);
-      return;
+      if (slot.phase !== "removing") return;
+      tellRemoved(draft, slot);
+      return forget(draft, slot);
     case "entry":
       return noteSaved(draft, slot, event);
     case "shipped":

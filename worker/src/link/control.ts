@@ -1,7 +1,7 @@
 // The control socket: one session at a time, opened again whenever it breaks. Numbers our messages, and matches answers to what they answer.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RawData, WebSocket } from "ws";
-import { checkpointText, type OrchestratorMessage } from "@qubix/shared/protocol";
+import { checkpointText, type OrchestratorMessage, stoppedText } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "../core/index.ts";
 import { createBackoff } from "./backoff.ts";
@@ -30,6 +30,9 @@ const REPLACED_PAUSE_MS = 5_000;
 const OUTBOX_BYTES_MAX = 16 * 1024 * 1024;
 /** Messages whose answer is awaited; the oldest is forgotten beyond this, and said again at the next session if it matters. */
 const UNANSWERED_MAX = 10_000;
+
+/** Heartbeats whose answer is awaited: more than fit into the time after which a silent session ends. */
+const BEATS_MAX = 64;
 
 /** The code of a refusal for an attempt that is not its job's current one. */
 const STALE = "stale_epoch";
@@ -63,6 +66,8 @@ export interface ControlLink {
   isOpen(): boolean;
   /** False when there is no session: nothing is kept, the core says it again at the next one. */
   send(body: WorkerMessageBody): boolean;
+  /** `answered` is called when it was, unless the session ends before. */
+  sendHeartbeat(body: Extract<WorkerMessageBody, { kind: "heartbeat" }>, answered: () => void): void;
   /**
    * For output, which gets no answer of its own: `durable` is called when a later message is answered. The orchestrator answers after its commit,
    * and takes a session's messages in order; only heartbeats overtake what waits behind a tree that is being verified. It is called with false
@@ -74,6 +79,8 @@ export interface ControlLink {
 interface Session {
   readonly socket: WebSocket;
   readonly unanswered: Map<number, WorkerMessageBody>;
+  /** By message number, oldest first; those behind an answered one are not waited for. */
+  readonly beats: Map<number, () => void>;
   /** Output by message number, oldest first. */
   readonly logs: { readonly msg: number; readonly durable: (taken: boolean) => void }[];
   nextMsg: number;
@@ -109,7 +116,14 @@ export function createControlLink(ports: ControlPorts): ControlLink {
   function hold(socket: WebSocket, welcome: Welcome, events: ControlEvents, signal: AbortSignal): Promise<number> {
     const begunMs = performance.now();
     return new Promise((resolve, reject) => {
-      const own: Session = { socket, unanswered: new Map(), logs: [], nextMsg: 1, heardAtMs: performance.now() };
+      const own: Session = {
+        socket,
+        unanswered: new Map(),
+        beats: new Map(),
+        logs: [],
+        nextMsg: 1,
+        heardAtMs: performance.now(),
+      };
       const watch = watchdog(own, ports);
       const end = () => socket.close(1001, "the agent stops");
       signal.addEventListener("abort", end, { once: true });
@@ -151,6 +165,7 @@ export function createControlLink(ports: ControlPorts): ControlLink {
     own.unanswered.delete(message.re);
     if (message.kind === "refused" && message.code === STALE) refuseLog(own, message.re);
     settleLogs(own, message.re);
+    if (message.kind === "ack") settleBeat(own, message.re);
     if (sent === undefined) return;
     if (message.kind === "ack") return events.acknowledged(sent);
     logger.info({ event: "message_refused", kind: sent.kind, code: message.code }, message.message);
@@ -190,6 +205,12 @@ export function createControlLink(ports: ControlPorts): ControlLink {
       if (body.kind !== "heartbeat" && session !== null) remember(session, msg, body);
       return true;
     },
+    sendHeartbeat(body, answered) {
+      const msg = post(body);
+      if (msg === undefined || session === null) return;
+      session.beats.set(msg, answered);
+      if (session.beats.size > BEATS_MAX) session.beats.delete(session.beats.keys().next().value ?? msg);
+    },
     sendLog(body, durable) {
       const msg = post(body);
       if (msg === undefined) return false;
@@ -206,6 +227,13 @@ function remember(own: Session, msg: number, body: WorkerMessageBody): void {
     own.unanswered.delete(oldest);
     return;
   }
+}
+
+function settleBeat(own: Session, answered: number): void {
+  const tell = own.beats.get(answered);
+  if (tell === undefined) return;
+  own.beats.delete(answered);
+  tell();
 }
 
 /** Everything before the answered message has been taken, but for what may wait behind a tree that is not answered itself. */
@@ -247,11 +275,17 @@ function watchdog(own: Session, ports: ControlPorts): { stop(): void } {
 }
 
 function encode(body: WorkerMessageBody, msg: number, identity: LinkIdentity): string {
-  const signed = body.kind === "checkpoint" ? { ...body, signature: identity.key.sign(checkpointText(body)) } : body;
+  const text = textToSign(body);
+  const signed = text === null ? body : { ...body, signature: identity.key.sign(text) };
   // Amounts are decimal strings on the wire.
   return JSON.stringify({ ...signed, msg }, (_key, value: unknown) =>
     typeof value === "bigint" ? value.toString() : value,
   );
+}
+
+function textToSign(body: WorkerMessageBody): string | null {
+  if (body.kind === "checkpoint") return checkpointText(body);
+  return body.kind === "stopped" ? stoppedText(body.attempt) : null;
 }
 
 function toProblem(error: unknown): QubixError {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ChunkCid, JobId } from "@qubix/shared/domain";
-import { checkpointText } from "@qubix/shared/protocol";
+import { checkpointText, stoppedText } from "@qubix/shared/protocol";
 import { createLogger } from "@qubix/shared/runtime";
 import { attemptOf } from "../runner/testing.ts";
 import { createBackoff } from "./backoff.ts";
@@ -82,6 +82,40 @@ describe("the control socket", () => {
     expect(orchestrator.messages.map((message) => message.msg)).toEqual([1, 2, 3]);
     orchestrator.send({ kind: "fence", attempt: ATTEMPT });
     await expect.poll(() => told.at(-1)).toBe("order fence");
+  });
+
+  it("tells of each heartbeat that was answered, and of no other; what was sent in an older session says nothing", async () => {
+    let answering = false;
+    orchestrator.onMessage = (message, send) => {
+      if (answering) send({ kind: "ack", re: message.msg });
+    };
+    const { link, told } = connect();
+    await expect.poll(() => told).toEqual(["opened ses-1"]);
+    const answered: string[] = [];
+    link.sendHeartbeat({ kind: "heartbeat" }, () => answered.push("first"));
+    await expect.poll(() => orchestrator.messages).toHaveLength(1);
+    answering = true;
+    link.sendHeartbeat({ kind: "heartbeat" }, () => answered.push("second"));
+    await expect.poll(() => answered).toEqual(["second"]);
+    answering = false;
+    link.sendHeartbeat({ kind: "heartbeat" }, () => answered.push("third"));
+    await expect.poll(() => orchestrator.messages).toHaveLength(3);
+    orchestrator.cut();
+    await expect.poll(() => told.at(-1)).toBe("opened ses-2");
+    orchestrator.send({ kind: "ack", re: 3 });
+    orchestrator.send({ kind: "ack", re: 1 });
+    orchestrator.send({ kind: "fence", attempt: ATTEMPT });
+    await expect.poll(() => told.at(-1)).toBe("order fence");
+    expect(answered).toEqual(["second"]);
+  });
+
+  it("signs the word that a container is over", async () => {
+    const { link, told } = connect();
+    await expect.poll(() => told).toHaveLength(1);
+    link.send({ kind: "stopped", attempt: ATTEMPT });
+    await expect.poll(() => orchestrator.messages).toHaveLength(1);
+    const [stopped] = orchestrator.messages;
+    expect(stopped).toMatchObject({ attempt: ATTEMPT, signature: key.sign(stoppedText(ATTEMPT)) });
   });
 
   it("signs checkpoints, and writes amounts as decimals", async () => {

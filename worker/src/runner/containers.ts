@@ -4,6 +4,7 @@ import { mkdir } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type Docker from "dockerode";
 import type { SlotId } from "../core/index.ts";
+import { cgroupOf, isFrozen, killAll, thaw } from "../guard/freezer.ts";
 import type { ContainerProblem } from "./container-problem.ts";
 import { CHANGE_TIMEOUT_MS, type Engine, EngineError, isNotFound, LOOK_TIMEOUT_MS } from "./engine.ts";
 import {
@@ -52,7 +53,7 @@ export interface Containers {
   ended(slotId: SlotId, signal: AbortSignal): Promise<EndedView | undefined>;
   /** The multiplexed log stream with time stamps; ends with the container. */
   logs(slotId: SlotId, since: string | undefined, signal: AbortSignal): Promise<Readable>;
-  /** SIGTERM, then SIGKILL after `graceS`. */
+  /** SIGTERM, then SIGKILL after `graceS`; one that is held by the guard is killed at once. */
   stop(slotId: SlotId, graceS: number): Promise<void>;
   kill(slotId: SlotId): Promise<void>;
   /** Sends a signal that a program which does not know it ignores. Nothing happens where none runs. */
@@ -88,24 +89,45 @@ export function createContainers(
   const containerOf = (slotId: SlotId) => docker.getContainer(nameOf(slotId));
 
   async function inspect(slotId: SlotId): Promise<ContainerView | undefined> {
+    const info = await inspectRaw(slotId);
+    return info === undefined ? undefined : toView(info);
+  }
+
+  /**
+   * All of a container that stands still dies where it stands: thawed to be stopped, as the Engine would have it, it would run on for a moment.
+   * True when it did stand still.
+   */
+  async function killHeld(slotId: SlotId): Promise<boolean> {
+    const view = await inspectRaw(slotId);
+    const cgroup = view?.State.Running === true ? cgroupOf(view.Id, view.State.Pid) : undefined;
+    if (view === undefined || cgroup === undefined || !isFrozen(cgroup)) return false;
+    killAll(cgroup);
+    // Frozen without the Engine's knowledge, it would wait for ever for the end of what it kills.
+    if (!view.State.Paused) thaw(cgroup);
+    return true;
+  }
+
+  async function inspectRaw(slotId: SlotId): Promise<Docker.ContainerInspectInfo | undefined> {
     try {
-      return toView(await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect()));
+      return await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect());
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
     }
   }
 
+  async function kill(slotId: SlotId): Promise<void> {
+    await killHeld(slotId);
+    await ignoring([404, 409], () =>
+      engine.call("kill the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).kill({ signal: "SIGKILL" })),
+    );
+  }
+
   /** The Engine's name for the container, where it is a sandboxed one. */
   async function sandboxedId(slotId: SlotId): Promise<string | undefined> {
-    try {
-      const info = await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect());
-      const runtime = info.HostConfig.Runtime;
-      return runtime === sandboxRuntime || runtime === memoryRuntime ? info.Id : undefined;
-    } catch (error) {
-      if (isNotFound(error)) return undefined;
-      throw error;
-    }
+    const info = await inspectRaw(slotId);
+    const runtime = info?.HostConfig.Runtime;
+    return runtime === sandboxRuntime || runtime === memoryRuntime ? info?.Id : undefined;
   }
 
   return {
@@ -172,23 +194,21 @@ export function createContainers(
       return stream as unknown as Readable;
     },
     async stop(slotId, graceS) {
+      if (await killHeld(slotId)) return kill(slotId);
       await ignoring([304, 404, 409], () =>
         engine.call("stop the container", CHANGE_TIMEOUT_MS + graceS * 1000, () =>
           containerOf(slotId).stop({ t: graceS }),
         ),
       );
     },
-    async kill(slotId) {
-      await ignoring([404, 409], () =>
-        engine.call("kill the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).kill({ signal: "SIGKILL" })),
-      );
-    },
+    kill,
     async signal(slotId, signal) {
       await ignoring([404, 409], () =>
         engine.call("signal the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).kill({ signal })),
       );
     },
     async remove(slotId) {
+      await killHeld(slotId);
       const sandboxed = await sandboxedId(slotId);
       // 409: its removal is already under way.
       await ignoring([404, 409], () =>

@@ -31,7 +31,7 @@ export function problemOutcome(problem: ContainerProblem): EndOutcome {
 }
 
 /** Errors that are told as what they are, wherever they came up. */
-const OWN_CODES = ["isolation_failed", "checkpoint_damaged"] as const satisfies readonly WorkerFault[];
+const OWN_CODES = ["isolation_failed", "checkpoint_damaged", "guard_failed"] as const satisfies readonly WorkerFault[];
 
 export function outcomeOfError(fallback: WorkerFault, error: unknown): EndOutcome {
   const code = error instanceof QubixError ? (OWN_CODES.find((own) => own === error.code) ?? fallback) : fallback;

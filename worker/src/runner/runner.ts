@@ -65,6 +65,7 @@ export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): 
   return {
     async reconcile(slots) {
       await reap(new Set(slots.map(({ id }) => id)), config.slotsDir, ports);
+      ports.guard?.keepOnly(new Set(slots.map(({ id }) => id)));
       await ports.images.clear();
       const found = new Map<SlotId, ContainerFound>();
       for (const slot of slots) {
@@ -88,6 +89,8 @@ export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): 
         case "follow":
           if (slot !== undefined) carryOut("follow", runner.follow(effect.attempt, slot.run));
           return;
+        case "lease":
+          return runner.lease(effect.untilMs);
         case "relabel":
           return relabel(runner, effect, slot);
         case "stop":
@@ -135,6 +138,7 @@ export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): 
       unwatch();
       for (const runner of runners.values()) runner.detach();
       ports.networks.stop();
+      ports.guard?.stop();
     },
   };
 }

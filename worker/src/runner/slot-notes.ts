@@ -43,6 +43,8 @@ const FILE = "notes.json";
 export interface NoteKeeperPorts {
   readonly clock: BootClock;
   readonly logger: Logger;
+  /** How long the container was held in all, which is no time of its own. */
+  readonly heldMs?: () => number;
   /** The slot is given up: nothing is written any more. */
   readonly isOver: () => boolean;
 }
@@ -60,7 +62,7 @@ export interface NoteKeeper {
   ranMs(): number;
 }
 
-export function createNoteKeeper({ clock, logger, isOver }: NoteKeeperPorts, ownFolder: string): NoteKeeper {
+export function createNoteKeeper({ clock, logger, isOver, heldMs }: NoteKeeperPorts, ownFolder: string): NoteKeeper {
   let notes: SlotNotes | null = null;
 
   function put(patch: Partial<SlotNotes>): void {
@@ -87,7 +89,7 @@ export function createNoteKeeper({ clock, logger, isOver }: NoteKeeperPorts, own
       if (notes === null) return 0;
       const { started, ended, ranMs } = notes;
       if (started === null || ended || started.bootId !== clock.bootId) return ranMs;
-      return Math.max(ranMs, clock.nowMs() - started.atMs);
+      return Math.max(ranMs, clock.nowMs() - started.atMs - (heldMs?.() ?? 0));
     },
   };
 }

@@ -10,6 +10,7 @@ import { removeTree } from "../checkpoint/remove.ts";
 import { giveTo, type Owner } from "../checkpoint/unpack.ts";
 import type { ContainerFound, EntryKey, Measures, SlotId, WorkerCoreEvent } from "../core/index.ts";
 import type { CheckpointPort } from "../direct/chunk-port.ts";
+import type { Guard } from "../guard/guard.ts";
 import type { GpuUse } from "../gpu/usage.ts";
 import type { BootClock } from "./boot-clock.ts";
 import type { Containers, ContainerView, EndedView } from "./containers.ts";
@@ -24,6 +25,7 @@ import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP
 import { DOES_NOT_FIT, imageOutcome, isJobsOwn, outcomeOfError, problemOutcome, SECRETS_LOST } from "./outcomes.ts";
 import type { SlotSecrets } from "../secrets/secret-store.ts";
 import { readProgress, readProgressFile } from "./progress.ts";
+import { createSlotGuard } from "./slot-guard.ts";
 import { createSlotParent } from "./slot-parent.ts";
 import { slotFolders } from "./slot-folders.ts";
 import { execFailureIn, failureOf, wasKilledUnseen } from "./slot-end.ts";
@@ -61,6 +63,8 @@ export interface SlotPorts {
   readonly positions: LogPositions;
   readonly secrets: SlotSecrets;
   readonly networks: JobNetworks;
+  /** Null where exclusive jobs are not taken. */
+  readonly guard: Guard | null;
   chunks(jobId: JobId): ChunkPort;
   /** The same for one tree of a checkpoint, which may take another way, too. `folder`: where what moves may be kept meanwhile. */
   checkpointChunks(jobId: JobId, folder: string): CheckpointPort;
@@ -89,6 +93,8 @@ export interface SlotRunner {
   /** Reads what an ended container still had to say. */
   readRest(attempt: AttemptRef): Promise<void>;
   relabel(attempt: AttemptRef): void;
+  /** An exclusive container may run until then. */
+  lease(untilMs: number): void;
   stop(graceS: number): Promise<void>;
   /** Asks the job to save, by the request file and a signal; null withdraws the wish. */
   request(number: number | null): Promise<void>;
@@ -124,7 +130,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   const logger = ports.logger.child({ slot: id });
   const folders = slotFolders(config.slotsDir, id);
   const life = new AbortController();
-  const notes = createNoteKeeper({ clock, logger, isOver: () => life.signal.aborted }, folders.own);
+  const guard = createSlotGuard(id, ports);
+  const isOver = () => life.signal.aborted;
+  const notes = createNoteKeeper({ clock, logger, isOver, heldMs: () => guard.heldMs() }, folders.own);
   const use = createUseMeter({ clock, stats: () => containers.stats(id), gpuUse: (uuids) => ports.gpuUse?.(uuids) });
   let pump: LogPump | null = null;
   let follower: LogFollower | null = null;
@@ -201,6 +209,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   }
 
   async function prepare(jobId: JobId, run: RunSpec, checkpoint: CheckpointRef | null): Promise<void> {
+    guard.prepare(run);
     await makeFolders(run);
     const before = await notes.known();
     const registryAuth = run.registryAuth === undefined ? undefined : ports.secrets.registryAuth(id);
@@ -346,6 +355,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     notes.putIfRoom({ ranMs: notes.ranMs() });
     notes.putIfRoom({ ended: true });
     running = false;
+    guard.release();
     ports.secrets.remove(id);
     disk?.stop();
     ports.networks.unwatch(id);
@@ -477,6 +487,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
           notes.put({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
           if (run.network === "egress") await ports.networks.secure(id);
           await memory.place(run);
+          await guard.arm(run, life.signal);
           const started = await containers.start(id);
           if (started.kind === "problem") return fail(problemOutcome(started));
           if (life.signal.aborted) return;
@@ -488,6 +499,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         (error) => outcomeOfError("docker_error", error),
       ),
     async follow(attempt, run) {
+      await guard.follow(run);
       await notes.known();
       replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
       const unsafe = run.network === "egress" ? await whyUnsafe() : null;
@@ -504,9 +516,10 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
       pump?.relabel(attempt);
     },
+    lease: (untilMs) => guard.extend(untilMs),
     async stop(graceS) {
       await memory.halt();
-      await insist("stop a container", () => containers.stop(id, graceS));
+      await insist("stop a container", () => (guard.isOver() ? containers.kill(id) : containers.stop(id, graceS)));
     },
     async request(number) {
       if (number !== null && memory.saveNow()) return;
@@ -564,6 +577,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       await insist("unmount a slot's disk", () => volumes.release(folders), true);
       await insist("remove a job's network", () => ports.networks.remove(id), true);
       await insist("delete a slot's folders", () => removeTree(folders.root), true);
+      guard.release();
       ports.secrets.remove(id);
       ports.positions.forget(id);
       ports.images.release(id);

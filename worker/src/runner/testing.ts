@@ -201,6 +201,7 @@ export async function createBench(
     containers,
     memoryProgram: () => runtimeProgram(engine, MEMORY_RUNTIME_DEFAULT),
     volumes: createVolumes(bound),
+    guard: null,
     networks: createJobNetworks({ engine, logger }, workerId),
     images: createImages(
       { engine, logger: createLogger("test", "silent"), ledger, threads },

@@ -1,6 +1,6 @@
 // `qubix quote`, `why`, `offers`.
 import { collect } from "../../sdk/paging.ts";
-import { hasEnded, type JobSpec, type Offer, type Quote } from "../../sdk/types.ts";
+import { hasEnded, type JobSpec, type JobView, type Offer, type Quote } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
 import { formatFields, formatTable } from "../format/table.ts";
 import { formatDuration, formatMiB, formatMoney, formatRate, plural } from "../format/units.ts";
@@ -70,6 +70,7 @@ export const why: Handler<object> = async (session, [id = ""]) => {
   }
   const waited = formatDuration(Math.max(0, Date.now() - Date.parse(job.createdAt)));
   const { matching, total } = answer.offers;
+  if (job.leaseWait !== null) return explainLease(job.id, job.leaseWait, session);
   session.print(
     matching > 0
       ? `Job ${job.id} was submitted ${waited} ago and is queued. ${matching} of ${total} offers match: it starts when its turn comes.`
@@ -78,6 +79,13 @@ export const why: Handler<object> = async (session, [id = ""]) => {
   session.print(filtersText(answer, session).trim());
   return EXIT_OK;
 };
+
+function explainLease(id: string, { workerId, until }: NonNullable<JobView["leaseWait"]>, session: Session): number {
+  session.print(
+    `Job ${id} is exclusive and may still run on ${workerId}, which was lost: nobody else starts it before the lease there is over, at ${until} at the latest.`,
+  );
+  return EXIT_OK;
+}
 
 export const offers: Handler<object> = async (session) => {
   const items = await collect(session.client.offers.listAll());

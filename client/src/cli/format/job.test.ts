@@ -29,6 +29,7 @@ const QUEUED: JobView = {
   checkpointIntervalS: 30,
   workAtRiskMs: 0,
   standby: null,
+  leaseWait: null,
   attempts: [],
   outputs: null,
   workLostMs: 0,
@@ -133,6 +134,7 @@ test("a running job's page says what would be lost now, and how far its standby 
     },
     checkpointIntervalS: 60,
     workAtRiskMs: 13_000,
+    leaseWait: { workerId: "wrk-a", epoch: 1, until: "2026-01-01T00:01:10.000Z" },
     standby: {
       id: "job-000001-abcd/s1",
       workerId: "wrk-b",
@@ -148,6 +150,9 @@ test("a running job's page says what would be lost now, and how far its standby 
   const text = formatJob(running, NOW, plain);
   expect(text).toContain("Checkpoint  4 (1 MiB, 0 B moved, 12 s ago)");
   expect(text).toContain("Interval    every 60 s, because the machine's line is too slow for every 30 s");
+  expect(text).toContain(
+    "for the lease of wrk-a, where it may still run: until 2026-01-01T00:01:10.000Z at the latest",
+  );
   expect(text).toContain("At risk     13 s of work since the newest checkpoint");
   expect(text).toContain("Standby     ready on wrk-b at 0.03 USD/h, checkpoint 3, 1 behind for 12 s");
   const asked = formatJob({ ...running, checkpointIntervalS: 30 }, NOW, plain);

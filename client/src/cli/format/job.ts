@@ -58,6 +58,7 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
       "At risk",
       job.workAtRiskMs === 0 ? null : `${formatDuration(job.workAtRiskMs)} of work since the newest checkpoint`,
     ],
+    ["Waits", job.leaseWait && leaseText(job.leaseWait)],
     ["Standby", standby && standbyText(standby)],
     ["Mirror", job.mirror === undefined ? null : mirrorText(job.mirror)],
     ["Outputs", outputs && `${plural(outputs.files, "file")}, ${formatBytes(outputs.bytes)}`],
@@ -74,6 +75,10 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
 
 function moveText({ move }: JobView): string | null {
   return move === null ? null : `from ${move.fromWorkerId} to ${move.toWorkerId ?? "another worker"} (${move.phase})`;
+}
+
+function leaseText({ workerId, until }: NonNullable<JobView["leaseWait"]>): string {
+  return `for the lease of ${workerId}, where it may still run: until ${until} at the latest`;
 }
 
 function checkpointText(checkpoint: NonNullable<JobView["checkpoint"]>, nowMs: number): string {

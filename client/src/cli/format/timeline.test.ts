@@ -92,6 +92,18 @@ test.each([
     "waits for another place: the primary's machine was lost; goes on from the beginning, work lost 900 ms",
   ],
   [event(1, 0, "undone", { workerId: "w", epoch: 3 }), "the earlier primary w is back and goes on (epoch 3)"],
+  [
+    event(1, 0, "lease_wait", { workerId: "w", why: "worker_lost", waitMs: 12_000, workLostMs: 900, fromSeq: 0 }),
+    "waits for at most 12 s: the primary's machine was lost; its container on w may still run, so nobody else starts before its lease is over, work lost 900 ms",
+  ],
+  [
+    event(1, 0, "lease_over", { workerId: "w", by: "time", fromSeq: 2 }),
+    "the lease of w is over; the job goes on from checkpoint 2",
+  ],
+  [
+    event(1, 0, "lease_over", { workerId: "w", by: "stopped", fromSeq: 0 }),
+    "w confirms that its container is over; the job goes on from the beginning",
+  ],
   [event(1, 0, "stopping", { reason: "deadline" }), "stopping: its duration is used up"],
   [event(1, 0, "failed", { reason: "exit_code", message: "Exit code 3." }), "failed: Exit code 3."],
   [event(1, 0, "checkpoint", {}), "checkpoint ?"],

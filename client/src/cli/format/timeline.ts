@@ -197,6 +197,14 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   move_dropped: (data) => `the move is off${data.because("why")}`,
   stall_suspected: (data) => `perhaps stalled on ${data.worker()}${signalsOf(data)}; it goes on`,
   stalled: (data) => `stalled on ${data.worker()}${data.epoch()}${signalsOf(data)}: it is taken off`,
+  lease_wait: (data) => {
+    const most = data.duration("waitMs", " for at most ");
+    return `waits${most}${data.because("why")}; its container on ${data.worker()} may still run, so nobody else starts before its lease is over${data.lost()}`;
+  },
+  lease_over: (data) =>
+    data.text("by") === "stopped"
+      ? `${data.worker()} confirms that its container is over; the job goes on${data.from()}`
+      : `the lease of ${data.worker()} is over; the job goes on${data.from()}`,
   undone: (data) => `the earlier primary ${data.worker()} is back and goes on${data.epoch()}`,
   standby_reserved: (data) => `standby reserved on ${data.worker()}${data.rate()}`,
   standby_ready: (data) => {
@@ -315,6 +323,7 @@ const NOTABLE: readonly string[] = [
   "checkpoint_interval",
   "promoted",
   "requeued",
+  "lease_wait",
   "undone",
   "cancelled",
   "standby_unavailable",

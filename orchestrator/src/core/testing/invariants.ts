@@ -1,6 +1,7 @@
 // What must hold between any two steps. For tests: it goes through everything.
 import { assert } from "@qubix/shared/runtime";
-import { isActiveAttempt, isLiveStandby } from "../indexes.ts";
+import { waitsForLease } from "../exclusive.ts";
+import { isActiveAttempt, isLiveStandby, waitsForPlace } from "../indexes.ts";
 import { machineLoad } from "../market.ts";
 import { deadlineKey } from "../silence.ts";
 import { epochOf, openRuns, runOf } from "../mirror-state.ts";
@@ -97,7 +98,8 @@ function checkQueue({ ix: { queue } }: CoreState): void {
 /** Invariant 7: whatever a job waits for, a deadline bounds it. */
 function checkDeadlines(state: CoreState, job: JobRecord): void {
   const has = (key: string): boolean => state.deadlines.atMs(key) !== undefined;
-  if (job.phase === "queued") assert(has(deadlineKey.queue(job.id)), `${job.id} waits for ever`);
+  if (waitsForLease(job)) assert(has(deadlineKey.lease(job.id)), `${job.id} waits for a lease for ever`);
+  else if (job.phase === "queued") assert(has(deadlineKey.queue(job.id)), `${job.id} waits for ever`);
   else if (job.intent !== null) assert(has(deadlineKey.stop(job.id)), `${job.id} stops for ever`);
   if (job.move?.phase === "preparing" || job.move?.phase === "saving") {
     assert(has(deadlineKey.move(job.id)) || job.intent !== null, `${job.id} moves for ever`);
@@ -163,7 +165,8 @@ function checkJobs(state: CoreState): void {
     );
     checkDeadlines(state, job);
     checkCheckpoints(job);
-    if (job.phase === "queued" && !setAside) queued += 1;
+    assert(!waitsForLease(job) || job.phase === "queued", `${job.id} is ${job.phase} and waits for a lease`);
+    if (waitsForPlace(job) && !setAside) queued += 1;
     const attempts = [...state.rows.attempts.values()].filter((attempt) => attempt.jobId === job.id);
     const active = attempts.filter(isActiveAttempt);
     const most = job.phase === "queued" ? 0 : job.mirror === undefined ? 1 : 2;

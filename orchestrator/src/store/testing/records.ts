@@ -87,6 +87,7 @@ export function aJob(
     troubledWorkers: ["wrk-1" as WorkerId],
     creditedMs: 0,
     workLostMs: 0,
+    leaseWait: { epoch: 1 as Epoch, workerId: "wrk-1" as WorkerId, untilMs: 17_000.5, why: "worker_lost" },
     checkpoints: [
       {
         jobId: id,
@@ -170,6 +171,7 @@ export function anAttempt(jobId: JobId, epoch: number): AttemptRecord {
     creditedMs: 0,
     committed: false,
     outcome: { kind: "failed", code: "exit_code", exitCode: 1, message: "no" },
+    stopped: "c2ln",
     workLostMs: 0,
     assignedAtMs: 1,
     startedAtMs: 2,

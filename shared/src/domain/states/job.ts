@@ -49,7 +49,11 @@ export const jobTable: StateTable<JobPhase, JobEvent> = {
     starting: {
       placed: "illegal",
       started: { next: "running", effects: "deadline set" },
-      interrupted: { next: "queued", guard: "retries or failovers left, no standby ready", effects: "capacity freed" },
+      interrupted: {
+        next: "queued",
+        guard: "retries or failovers left; no standby ready, or the lease of an exclusive attempt not over",
+        effects: "capacity freed",
+      },
       promoted: { next: "starting", guard: "failovers left, standby ready", effects: "epoch + 1, promote sent" },
       restored: {
         next: "running",
@@ -64,7 +68,11 @@ export const jobTable: StateTable<JobPhase, JobEvent> = {
     running: {
       placed: "illegal",
       started: "ignore",
-      interrupted: { next: "queued", guard: "retries or failovers left, no standby ready", effects: "capacity freed" },
+      interrupted: {
+        next: "queued",
+        guard: "retries or failovers left; no standby ready, or the lease of an exclusive attempt not over",
+        effects: "capacity freed",
+      },
       promoted: { next: "starting", guard: "failovers left, standby ready", effects: "epoch + 1, promote sent" },
       restored: {
         next: "running",

@@ -1,5 +1,6 @@
 // All checks of the doctor, in the order in which they are told. To add one: export a CheckRun beside the code it belongs to, and name it here.
 import { checkIsolation } from "../../isolation/doctor.ts";
+import { checkGuard } from "../../guard/doctor.ts";
 import { checkProofs } from "../../proof/doctor.ts";
 import { checkSecrets } from "../../secrets/doctor.ts";
 import type { CheckArea } from "./check.ts";
@@ -22,4 +23,5 @@ export const CHECK_AREAS: readonly CheckArea[] = [
   { name: "Secrets", run: checkSecrets },
   { name: "Proofs", run: checkProofs },
   { name: "Jobs with egress", run: checkJobEgress },
+  { name: "Exclusive jobs", run: checkGuard },
 ];
