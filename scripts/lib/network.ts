@@ -197,7 +197,7 @@ async function removeContainers(workerId: string): Promise<void> {
 }
 
 /** The disks of jobs that nobody ended are mounted still. */
-async function unmountBelow(folder: string): Promise<void> {
+export async function unmountBelow(folder: string): Promise<void> {
   const table = await readFile("/proc/self/mounts", "utf8").catch(() => "");
   const mounted = table.split("\n").map((line) => line.split(" ")[1] ?? "");
   for (const path of mounted.filter((one) => one.startsWith(`${folder}/`))) await run("umount", ["--lazy", path]);

@@ -61,10 +61,10 @@ export interface TestEngine {
   /** Stops the Engine's own process in good order and waits until it is gone. It takes its containers with it, unless `live-restore` is on. */
   halt(): Promise<void>;
   /**
-   * Loses power: SIGKILL to everything in the namespace and below it, programs of others there included. Resolves when nothing of it runs any more;
-   * what a reboot would forget is gone, what is on its disk stays.
+   * Loses power: SIGKILL to everything in the namespace and below it, programs of others there included. Resolves when nothing of it runs any more, to
+   * the moment before the first kill (ms, monotonic); what a reboot would forget is gone, what is on its disk stays.
    */
-  crash(): Promise<void>;
+  crash(): Promise<number>;
   /** Starts it again after {@link TestEngine.halt} or {@link TestEngine.crash}; resolves when it answers. */
   resume(): Promise<void>;
   /** Ends the Engine, its containers and whatever else runs in the namespace, and removes all that it had. Can be called twice. */
@@ -133,9 +133,10 @@ async function start(name: string, folder: string, options: TestEngineOptions): 
       }
     },
     crash: async () => {
-      await killAll(name);
+      const at = await killAll(name);
       for (const left of ["exec", "dockerd.pid", "holder.pid", "docker.sock"])
         rmSync(join(folder, left), { recursive: true, force: true });
+      return at;
     },
     resume: async () => {
       pid = await startDaemon(name, folder, enter, options, logFile);
@@ -244,13 +245,17 @@ export async function tearDown(name: string): Promise<void> {
   for (const hierarchy of ["", ...namesIn(CGROUPS)]) removeControlGroups(join(CGROUPS, hierarchy, name));
 }
 
-async function killAll(name: string): Promise<void> {
+/** Resolves to the moment before the first kill. */
+async function killAll(name: string): Promise<number> {
+  let at: number | undefined;
   for (let round = 0; round < 50; round += 1) {
     const pids = await processesOf(name);
-    if (pids.length === 0) return;
+    if (pids.length === 0) break;
+    at ??= performance.now();
     for (const pid of pids) kill(pid, "SIGKILL");
     await sleep(READY_POLL_MS);
   }
+  return at ?? performance.now();
 }
 
 /** All processes in the namespace, and the containers of its shims, whose namespaces are their own. */
