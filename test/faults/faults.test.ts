@@ -1,9 +1,12 @@
 // Faults on real processes, containers, disks and networks: what each costs, and what must hold whatever happens (lab.ts, `checkJob`). The table is printed at the end.
 import { afterAll, afterEach, beforeAll, describe, it } from "vitest";
+import { checkpointFaults } from "./checkpoint-faults.ts";
 import { clockFaults } from "./clock-faults.ts";
 import { diskFaults } from "./disk-faults.ts";
 import { type FaultLab, startFaultLab, whyNoMachines } from "./lab.ts";
+import { laterFaults } from "./later-faults.ts";
 import { lineFaults } from "./line-faults.ts";
+import { messageFaults } from "./message-faults.ts";
 import { processFaults } from "./process-faults.ts";
 
 /** The longest take half a minute on an idle machine; a busy one is many times slower. */
@@ -32,6 +35,9 @@ describe.skipIf(why !== undefined)("faults on real processes", { timeout: TIMEOU
   lineFaults(lab);
   diskFaults(lab);
   clockFaults(lab);
+  checkpointFaults(lab);
+  messageFaults(lab);
+  laterFaults(lab);
 
   it("the money adds up over all of them", async () => {
     await lab().checkMoney();

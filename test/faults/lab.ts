@@ -14,7 +14,7 @@ import { type Followed, followTicks } from "./follow.ts";
 import { createFaultTable, type FaultTable } from "./table.ts";
 
 const NAMES = ["anna", "bruno", "chiara"];
-const WORKER_DISK_MIB = 2048;
+const WORKER_DISK_MIB = 1024;
 const ORCHESTRATOR_DISK_MIB = 256;
 const ONLINE_TIMEOUT_MS = 60_000;
 const QUIET_TIMEOUT_MS = 30_000;
@@ -56,7 +56,9 @@ export interface Run {
   readonly followed: Followed;
   until(reached: (job: JobView) => boolean): Promise<JobView>;
   /** Waits for the end, checks what must hold whatever happened, and puts the fault into the table. `atMs`: when it struck. */
-  end(fault: string, atMs: number | null, options: EndOptions): Promise<JobView>;
+  end(fault: string, atMs: number, options: EndOptions): Promise<JobView>;
+  /** The same for a job that is there beside the one that the fault is about: it has no row of its own. */
+  endBeside(result: string): Promise<JobView>;
 }
 
 export interface EndOptions {
@@ -109,7 +111,7 @@ async function start(
     undo.push(() => network.stop());
     const worker = await network.addWorker({
       name,
-      args: [...SMALL_WORKER.map((arg) => (arg === "4096" ? "1024" : arg)), "--no-direct"],
+      args: [...SMALL_WORKER.map((arg) => (arg === "4096" ? "512" : arg)), "--no-direct"],
       enter: machine.enter,
       env: clockEnv(clockOf(name)),
     });
@@ -139,24 +141,29 @@ async function start(
     submit: async (spec) => {
       const { id } = await client.jobs.create(spec);
       const followed = followTicks(client, id);
+      const conclude = async (result: string) => {
+        const job = await client.jobs.wait(id);
+        ended.push(id);
+        await checkJob(client, job, result);
+        followed.close();
+        return job;
+      };
       return {
         id,
         followed,
         until: (reached) => until(client, id, reached),
-        end: async (fault, atMs, options) => {
-          const job = await client.jobs.wait(id);
-          ended.push(id);
-          await checkJob(client, job, options.result);
-          const recoveryMs = atMs === null ? null : recovery(followed, atMs);
-          followed.close();
-          const { workLostMs, failoversUsed } = job;
-          const note = options.note ?? "";
+        endBeside: conclude,
+        end: async (fault, atMs, { result, note = "" }) => {
+          const job = await conclude(result);
+          const { workLostMs, failoversUsed, retriesUsed } = job;
+          const recoveryMs = recovery(followed, atMs);
           table.add({
             fault,
             recoveryMs,
             lostMs: workLostMs,
             repeated: repeats(followed),
             failovers: failoversUsed,
+            retries: retriesUsed,
             note,
           });
           return job;

@@ -4,6 +4,7 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type RawData, WebSocket, WebSocketServer } from "ws";
+import { createRng, type Rng } from "../sim/random.ts";
 
 const DUPLICATE_SHARE = 0.2;
 const REPLAY_SHARE = 0.1;
@@ -41,7 +42,7 @@ type Counts = { -readonly [Name in keyof ProxyCounts]: number };
 
 /** `target`: the orchestrator's address. */
 export async function startUnfaithfulProxy(target: string, seed: number): Promise<UnfaithfulProxy> {
-  const random = generator(seed);
+  const random = createRng(seed);
   const counts: Counts = { duplicated: 0, replayed: 0, swapped: 0 };
   const server = createServer();
   const sockets = new WebSocketServer({ server, perMessageDeflate: false });
@@ -58,7 +59,7 @@ export async function startUnfaithfulProxy(target: string, seed: number): Promis
   };
 }
 
-function join(worker: WebSocket, request: IncomingMessage, target: string, random: () => number, counts: Counts): void {
+function join(worker: WebSocket, request: IncomingMessage, target: string, random: Rng, counts: Counts): void {
   const path = request.url ?? "/";
   const orchestrator = new WebSocket(new URL(path, target.replace(/^http/, "ws")), { perMessageDeflate: false });
   const isControl = new URL(path, target).pathname === "/v1/worker";
@@ -87,7 +88,7 @@ function join(worker: WebSocket, request: IncomingMessage, target: string, rando
 }
 
 /** One direction of one control socket. */
-function distort(send: (data: RawData) => void, random: () => number, counts: Counts): (data: RawData) => void {
+function distort(send: (data: RawData) => void, random: Rng, counts: Counts): (data: RawData) => void {
   const remembered: RawData[] = [];
   let held: RawData | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -107,7 +108,7 @@ function distort(send: (data: RawData) => void, random: () => number, counts: Co
       remembered.push(data);
       if (remembered.length > REMEMBERED_MAX) remembered.shift();
     }
-    if (held === undefined && random() < SWAP_SHARE) {
+    if (held === undefined && random.next() < SWAP_SHARE) {
       held = data;
       timer = setTimeout(release, SWAP_WAIT_MS);
       return;
@@ -117,12 +118,12 @@ function distort(send: (data: RawData) => void, random: () => number, counts: Co
       counts.swapped += 1;
       release();
     }
-    if (random() < DUPLICATE_SHARE) {
+    if (random.next() < DUPLICATE_SHARE) {
       counts.duplicated += 1;
       send(data);
     }
-    const old = remembered[Math.floor(random() * remembered.length)];
-    if (old !== undefined && random() < REPLAY_SHARE) {
+    const old = remembered[Math.floor(random.next() * remembered.length)];
+    if (old !== undefined && random.next() < REPLAY_SHARE) {
       counts.replayed += 1;
       send(old);
     }
@@ -134,16 +135,4 @@ function listen(server: Server): Promise<void> {
     server.once("error", reject);
     server.listen(0, "127.0.0.1", resolve);
   });
-}
-
-/** Mulberry32. */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }

@@ -1,0 +1,128 @@
+// Faults whose handling is not there yet: each waits here, whole, for its part. Its switch in FEATURES is turned when the part is in.
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { expect, it, type TestContext } from "vitest";
+import { createApi, enrolWorkers } from "../../bench/harness/network.ts";
+import { createNullWorker } from "../../bench/harness/null-worker.ts";
+import { sleep } from "../../scripts/lib/processes.ts";
+import { counterJob, counterResult, shellJob } from "../system/fixture.ts";
+import type { Followed } from "./follow.ts";
+import type { FaultLab } from "./lab.ts";
+import { isReadyHot, RESULT, TICK_S, TICKS } from "./process-faults.ts";
+
+const FEATURES = {
+  /** Design §6, stalls: `stallAfterS` is taken, and an attempt that heartbeats and does not progress is failed over. */
+  stalls: false,
+  /** Design §6, mass silence: promotions are held while much of the fleet is silent. */
+  massSilence: false,
+  /** Design §4 and §6: `failover: "exclusive"` with its guard. */
+  exclusive: false,
+};
+const NOT_YET = "not built yet";
+
+const run = promisify(execFile);
+const DOCKER_TIMEOUT_MS = 30_000;
+const LONG_TICKS = TICKS * 3;
+const LONG_RESULT = counterResult(LONG_TICKS);
+const STALL_AFTER_S = 5;
+/** With the three of the lab more than five, three of them silent: over 30% of the fleet. */
+const MORE_WORKERS = 5;
+/** Longer than a worker with a hot standby may be silent, shorter than promotions are held for. */
+const SILENCE_MS = 8_000;
+/** Ticks are a quarter of a second apart: it stands still. */
+const QUIET_MS = 2_000;
+/** How long the old container is watched beside the new one. */
+const WATCH_MS = 3_000;
+
+export function laterFaults(lab: () => FaultLab): void {
+  it("stalled job: failed over although its worker is heard", async (context) => {
+    if (!FEATURES.stalls) return leaveOut(lab(), "stalled job", context);
+    // The first attempt counts for a while and then does nothing at all.
+    const script = `
+      /opt/counter/counter.sh & counter=$!
+      if [ "$(cat "$QUBIX_EPOCH_FILE")" = 1 ]; then sleep 3; kill -STOP $counter; echo stalled; sleep 600; fi
+      wait $counter`;
+    const env = { TICKS: String(TICKS), TICK_S: String(TICK_S) };
+    const run = await lab().submit(shellJob(script, { env, standby: "hot", stallAfterS: STALL_AFTER_S }));
+    const before = await run.until(isReadyHot);
+    const stalledAt = await lastTick(run.followed);
+    const job = await run.end("stalled job", stalledAt, { result: RESULT });
+    expect([job.failoversUsed, job.workerId]).toEqual([1, before.standby?.workerId]);
+  });
+
+  it("mass silence: nobody is promoted, and everybody goes on where he was", async (context) => {
+    if (!FEATURES.massSilence) return leaveOut(lab(), "mass silence", context);
+    const { network } = lab();
+    const url = new URL(network.url);
+    const provider = await network.admin.accounts.create({ name: "many", role: "provider" });
+    const api = createApi(url, network.adminKey);
+    const enrolled = await enrolWorkers(api, provider.id, MORE_WORKERS);
+    api.close();
+    const others = enrolled.map((worker) =>
+      createNullWorker({ url, worker, cpus: 1, pricePerCpuHour: 1_000_000n, onStart: () => undefined }),
+    );
+    try {
+      await Promise.all(others.map(({ online }) => online));
+      const run = await lab().submit(counterJob(LONG_TICKS, TICK_S, { standby: "hot" }));
+      const before = await run.until(isReadyHot);
+      const machines = lab().nodes();
+      const cut = await Promise.all(machines.map(({ machine }) => machine.cut()));
+      await sleep(SILENCE_MS);
+      await run.until(({ epoch }) => epoch === 1);
+      for (const { machine } of machines) await machine.heal();
+      const job = await run.end("mass silence", Math.min(...cut), { result: LONG_RESULT });
+      expect([job.failoversUsed, job.epoch, job.workerId]).toEqual([0, 1, before.workerId]);
+    } finally {
+      for (const other of others) other.stop();
+    }
+  });
+
+  for (const also of ["", ", its agent killed", ", its agent stopped"] as const) {
+    const fault = `exclusive, cable pulled${also}`;
+    it(`${fault}: the old container writes nothing after the new one's first line`, async (context) => {
+      if (!FEATURES.exclusive) return leaveOut(lab(), fault, context);
+      const run = await lab().submit(counterJob(LONG_TICKS, TICK_S, { standby: "hot", failover: "exclusive" }));
+      const before = await run.until(isReadyHot);
+      const { machine, worker } = lab().node(before.workerId);
+      const [old = ""] = await worker.containers();
+      const at = await machine.cut();
+      if (also === ", its agent killed") await worker.program().kill();
+      if (also === ", its agent stopped") process.kill(worker.program().pid, "SIGSTOP");
+      try {
+        const after = await run.until(({ epoch, phase }) => epoch === 2 && phase === "running");
+        const [successor = ""] = await lab().node(after.workerId).worker.containers();
+        await sleep(WATCH_MS);
+        const first = Math.min(...(await tickTimes(successor)));
+        expect((await tickTimes(old)).filter((time) => time > first)).toEqual([]);
+      } finally {
+        if (also === ", its agent stopped") process.kill(worker.program().pid, "SIGCONT");
+      }
+      const job = await run.end(fault, at, { result: LONG_RESULT });
+      expect(job.failoversUsed).toBe(1);
+    });
+  }
+}
+
+/** Waits until no tick has come for a while; resolves to the moment after the last. */
+async function lastTick({ ticks }: Followed): Promise<number> {
+  await expect
+    .poll(() => performance.now() - (ticks.at(-1)?.atMs ?? performance.now()), { timeout: 30_000, interval: 100 })
+    .toBeGreaterThan(QUIET_MS);
+  return (ticks.at(-1)?.atMs ?? 0) + 1;
+}
+
+function leaveOut(lab: FaultLab, fault: string, context: TestContext): void {
+  lab.table.leaveOut(fault, NOT_YET);
+  context.skip(NOT_YET);
+}
+
+/** When a container wrote each of its ticks, by the wall clock of the Engine, which is one for all of them here. */
+async function tickTimes(container: string): Promise<readonly number[]> {
+  const { stdout } = await run("docker", ["logs", "--timestamps", container], { timeout: DOCKER_TIMEOUT_MS });
+  const times = stdout.split("\n").flatMap((line) => {
+    const time = /^(\S+) tick \d+\//.exec(line)?.[1];
+    return time === undefined ? [] : [Date.parse(time)];
+  });
+  expect(times).not.toEqual([]);
+  return times;
+}
