@@ -23,6 +23,7 @@ export function messageFaults(lab: () => FaultLab): void {
       const [first, second] = before.workerId === primary.id ? [primary, standby] : [standby, primary];
       const at = performance.now();
       await first.die();
+      await run.until(({ checkpoint }) => checkpoint?.epoch === 2);
       const { duplicated, replayed, swapped } = proxy.counts();
       const note = `${duplicated} duplicated, ${replayed} replayed, ${swapped} swapped (seed ${SEED})`;
       const job = await run.end("duplicated, replayed, reordered messages", at, { result: RESULT, note });

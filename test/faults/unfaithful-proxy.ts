@@ -6,12 +6,12 @@ import type { AddressInfo } from "node:net";
 import { type RawData, WebSocket, WebSocketServer } from "ws";
 import { createRng, type Rng } from "../sim/random.ts";
 
-const DUPLICATE_SHARE = 0.2;
-const REPLAY_SHARE = 0.1;
-const SWAP_SHARE = 0.1;
+const DUPLICATE_SHARE = 0.4;
+const REPLAY_SHARE = 0.3;
+const SWAP_SHARE = 0.3;
 const REMEMBERED_MAX = 100;
 /** A message that waits for a neighbour to pass it waits no longer than this. */
-const SWAP_WAIT_MS = 100;
+const SWAP_WAIT_MS = 500;
 /** By these a session begins: they are not idempotent, and each belongs to one connection. */
 const GREETINGS: ReadonlySet<string> = new Set(["challenge", "auth", "welcome", "hello"]);
 /** What a worker says again in earnest after a cut line, and so may come late: the same list as in the simulator, and its output. */
@@ -25,6 +25,9 @@ const REPEATABLE: ReadonlySet<string> = new Set([
   "log",
   "heartbeat",
 ]);
+
+/** A stream, whose pieces are numbered by where they begin: one that another has passed is taken for a repetition. */
+const STREAMED = "log";
 
 export interface ProxyCounts {
   readonly duplicated: number;
@@ -108,7 +111,7 @@ function distort(send: (data: RawData) => void, random: Rng, counts: Counts): (d
       remembered.push(data);
       if (remembered.length > REMEMBERED_MAX) remembered.shift();
     }
-    if (held === undefined && random.next() < SWAP_SHARE) {
+    if (held === undefined && kind !== STREAMED && random.next() < SWAP_SHARE) {
       held = data;
       timer = setTimeout(release, SWAP_WAIT_MS);
       return;
