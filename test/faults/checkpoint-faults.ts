@@ -1,15 +1,16 @@
 // Faults of checkpoints: one of which only a part has arrived when its machine dies, one that rots on the orchestrator's disk.
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { JobView } from "@qubix/client/sdk";
+import type { JobSpec, JobView } from "@qubix/client/sdk";
 import { expect, it } from "vitest";
 import { askAgent } from "../../worker/src/app/agent-socket.ts";
-import { counterJob, eventsOf, logOf, shellJob } from "../system/fixture.ts";
+import { eventsOf, logOf, shellJob } from "../system/fixture.ts";
 import type { FaultLab } from "./lab.ts";
 import { RESULT, TICK_S, TICKS } from "./process-faults.ts";
 
-/** Each checkpoint has so much that no other has. */
+/** Each checkpoint has so much that no other has: what another job has stored already would not be sent again. */
 const BALLAST_BYTES = 2_000_000;
+const LITTLE_BALLAST_BYTES = 1_000;
 /** A checkpoint takes about four seconds of this line. */
 const UPLINK_MBPS = "4";
 
@@ -29,15 +30,14 @@ const HEAVY_COUNTER = `
     name=$(printf 'tick-%06d' "$tick")
     mkdir "$QUBIX_CHECKPOINT_DIR/.$name"
     echo "$tick $hash" >"$QUBIX_CHECKPOINT_DIR/.$name/count"
-    head -c ${BALLAST_BYTES} /dev/urandom >"$QUBIX_CHECKPOINT_DIR/.$name/ballast"
+    head -c "$BALLAST" /dev/urandom >"$QUBIX_CHECKPOINT_DIR/.$name/ballast"
     mv "$QUBIX_CHECKPOINT_DIR/.$name" "$QUBIX_CHECKPOINT_DIR/$name"
   done
   echo "ticks $TICKS hash $hash" >/out/result.txt`;
 
 export function checkpointFaults(lab: () => FaultLab): void {
   it("half-uploaded checkpoint: never begun from", async () => {
-    const env = { TICKS: String(TICKS), TICK_S: String(TICK_S) };
-    const run = await lab().submit(shellJob(HEAVY_COUNTER, { env }));
+    const run = await lab().submit(heavyCounterJob(BALLAST_BYTES));
     const first = await run.until(({ checkpoint }) => checkpoint !== null);
     const node = lab().node(first.workerId);
     await askAgent(node.worker.dataDir, { command: "set", values: { uplinkMbpsMax: UPLINK_MBPS }, reset: [] });
@@ -57,8 +57,8 @@ export function checkpointFaults(lab: () => FaultLab): void {
 
   it("corrupt chunk: given up for its parent, and the timeline says so", async () => {
     const { client, network } = lab();
-    const run = await lab().submit(counterJob(TICKS, TICK_S, { checkpoint: { intervalS: 1, keep: 3 } }));
-    const before = await run.until(({ checkpoint }) => (checkpoint?.seq ?? 0) >= 3);
+    const run = await lab().submit(heavyCounterJob(LITTLE_BALLAST_BYTES));
+    const before = await run.until(({ checkpoint }) => (checkpoint?.seq ?? 0) >= 2);
     // Gone with its container, so that nobody has the checkpoint but the orchestrator.
     const at = await lab().node(before.workerId).powerOff();
     const [parent, newest] = (await client.jobs.checkpoints(run.id)).slice(-2);
@@ -71,6 +71,11 @@ export function checkpointFaults(lab: () => FaultLab): void {
     expect(job.attempts.at(-1)?.fromCheckpointSeq).toBe(parent.seq);
     expect((await logOf(client, run.id)).map((line) => line.text).join("")).toMatch(/resume: from tick-/);
   });
+}
+
+function heavyCounterJob(ballastBytes: number): JobSpec {
+  const env = { TICKS: String(TICKS), TICK_S: String(TICK_S), BALLAST: String(ballastBytes) };
+  return shellJob(HEAVY_COUNTER, { env });
 }
 
 /** Some of the newest checkpoint's pieces are with the orchestrator, and it is not committed. */

@@ -69,8 +69,8 @@ export interface EndOptions {
 export { whyNoMachines };
 
 export async function startFaultLab(): Promise<FaultLab> {
-  const folder = mkdtempSync(join(tmpdir(), "qubix-faults-"));
   const lan = await createLan();
+  const folder = mkdtempSync(join(tmpdir(), "qubix-faults-"));
   const undo: (() => Promise<void>)[] = [];
   const stop = async () => {
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
@@ -124,7 +124,7 @@ async function start(
   }
   const { client, apiKey } = await network.addConsumer("consumer", CREDIT.toString());
   const table = createFaultTable();
-  const ended: string[] = [];
+  const submitted: string[] = [];
   const lab: FaultLab = {
     network,
     client,
@@ -140,10 +140,10 @@ async function start(
     },
     submit: async (spec) => {
       const { id } = await client.jobs.create(spec);
+      submitted.push(id);
       const followed = followTicks(client, id);
       const conclude = async (result: string) => {
         const job = await client.jobs.wait(id);
-        ended.push(id);
         await checkJob(client, job, result);
         followed.close();
         return job;
@@ -173,8 +173,8 @@ async function start(
     setClock: (whose, offsetS) =>
       setClock(clockOf(whose === "orchestrator" ? "orchestrator" : whose.worker.name), offsetS),
     restore: () => restore(network, nodes),
-    note: (ids) => void ended.push(...ids),
-    checkMoney: () => checkMoney(client, ended),
+    note: (ids) => void submitted.push(...ids),
+    checkMoney: () => checkMoney(client, submitted),
     stop,
   };
   return lab;
@@ -231,7 +231,7 @@ export async function checkNothingLeft(worker: RunningWorker): Promise<void> {
 }
 
 async function checkMoney(client: Client, ids: readonly string[]): Promise<void> {
-  const jobs = await Promise.all(ids.map((id) => client.jobs.get(id)));
+  const jobs = await Promise.all(ids.map((id) => client.jobs.wait(id)));
   const refund = (job: JobView) =>
     BigInt(job.settlement.lines.find(({ role }) => role === "refund")?.amount.amount ?? "0");
   const cost = jobs.reduce((sum, job) => sum + settled(job).hold - refund(job), 0n);
