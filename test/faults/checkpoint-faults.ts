@@ -68,6 +68,7 @@ export function checkpointFaults(lab: () => FaultLab): void {
     const job = await run.end("corrupt chunk", at, { result: RESULT });
     const damaged = (await eventsOf(client, run.id)).filter(({ kind }) => kind === "checkpoint_damaged");
     expect(damaged.map(({ data }) => data)).toMatchObject([{ seq: newest.seq, parentSeq: parent.seq }]);
+    expect(Number(damaged[0]?.data["workLostMs"])).toBeGreaterThan(0);
     expect(job.attempts.at(-1)?.fromCheckpointSeq).toBe(parent.seq);
     expect((await logOf(client, run.id)).map((line) => line.text).join("")).toMatch(/resume: from tick-/);
   });

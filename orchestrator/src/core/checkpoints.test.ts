@@ -125,6 +125,18 @@ describe("a checkpoint that cannot be restored", () => {
     expect(net.job(id).phase).toBe("running");
   });
 
+  test("costs the work between its parent and itself, which the job tells", () => {
+    const { net, id, fail } = failing(3);
+    const ranMs = net.job(id).checkpoints.map((checkpoint) => checkpoint.ranMs);
+    const [, parentMs = 0, newestMs = 0] = ranMs;
+    expect(newestMs).toBeGreaterThan(parentMs);
+    fail();
+    const before = net.job(id).workLostMs;
+    fail();
+    expect(net.job(id).workLostMs - before).toBe(newestMs - parentMs);
+    expect(net.event(id, "checkpoint_damaged")).toMatchObject({ workLostMs: newestMs - parentMs });
+  });
+
   test("takes its parents with it where they are damaged too, and the job begins anew", () => {
     const { net, id, fail, seqs } = failing(2);
     for (let n = 0; n < 4; n += 1) fail();

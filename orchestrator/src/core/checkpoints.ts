@@ -5,6 +5,7 @@ import type { CoreEvent } from "./events.ts";
 import type { AttemptRecord, JobRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { effect, emitJob, patchJob, refuse } from "./tables.ts";
+import { workLostWithMs } from "./work-at-risk.ts";
 
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 
@@ -61,13 +62,14 @@ export function noteDamage(state: CoreState, job: JobRecord, by: AttemptRecord):
   const isHeld = job.standbyId !== null && state.rows.standbys.get(job.standbyId)?.checkpointSeq === seq;
   if (reports < DAMAGE_REPORTS || isHeld) return void patchJob(state, job, { damage: { seq, reports } });
   const checkpoints = job.checkpoints.slice(0, -1);
-  const saved = patchJob(state, job, { checkpoints });
+  const lostMs = workLostWithMs(state, job, newest, checkpoints.at(-1));
+  const saved = patchJob(state, job, { checkpoints, workLostMs: job.workLostMs + lostMs });
   effect(state, { kind: "collect", accountId: job.accountId, jobId: job.id, trees: [tree] });
   emitJob(
     state,
     saved,
     "checkpoint_damaged",
-    { seq, parentSeq: checkpoints.at(-1)?.seq ?? 0, ranMs: newest.ranMs },
+    { seq, parentSeq: checkpoints.at(-1)?.seq ?? 0, ranMs: newest.ranMs, workLostMs: lostMs },
     by,
   );
 }
