@@ -73,7 +73,7 @@ export async function startFleet(
     if (ids !== "") await node.docker(["rm", "--force", ...ids.split("\n")]);
   };
   const stop = async () => {
-    await Promise.all([...agents.values()].map(({ program }) => program.running() && program.stop()));
+    await Promise.all([...agents.values()].map(({ program }) => program.stop()));
     // Agents leave their containers running when they stop; nobody will come back for these.
     for (const [workerId, { node }] of agents) await removeContainers(workerId, node).catch(() => undefined);
     agents.clear();

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { sleep } from "../../scripts/lib/processes.ts";
 import { counterJob } from "../system/fixture.ts";
 import { whyNoClock } from "./clocks.ts";
-import type { FaultLab } from "./lab.ts";
+import { type FaultLab, leaveOut } from "./lab.ts";
 import { isReadyHot, isSavedTwice, RESULT, TICK_S, TICKS } from "./process-faults.ts";
 
 const HOUR_S = 3600;
@@ -17,10 +17,7 @@ export function clockFaults(lab: () => FaultLab): void {
   for (const whose of ["orchestrator", "worker"] as const) {
     it(`wall clock of the ${whose} an hour on, an hour back, and right again: nobody minds`, async (context) => {
       const fault = `wall clock ±1 h, ${whose}`;
-      if (why !== undefined) {
-        lab().table.leaveOut(fault, why);
-        return context.skip(why);
-      }
+      if (why !== undefined) return leaveOut(lab(), fault, why, context);
       const run = await lab().submit(counterJob(TICKS, TICK_S, { standby: "hot" }));
       const before = await run.until(isReadyHot);
       const target = whose === "orchestrator" ? whose : lab().node(before.workerId);

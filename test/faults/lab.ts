@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Client, JobSpec, JobView } from "@qubix/client/sdk";
-import { expect } from "vitest";
+import { expect, type TestContext } from "vitest";
 import { type Network, type RunningWorker, startNetwork } from "../../scripts/lib/network.ts";
 import { createLan, type Lan, type Machine, whyNoMachines } from "../lib/machines.ts";
 import { CREDIT, eventsOf, logOf, NO_PROOFS, outputOf, settled, SMALL_WORKER, until } from "../system/fixture.ts";
@@ -203,9 +203,9 @@ async function checkJob(client: Client, job: JobView, result: string): Promise<v
 /** How far a test may set the wall clock that both moments are told by. */
 const CLOCK_STEP_MS_MAX = 3_600_000;
 
-function recovery({ ticks, newest }: Followed, atMs: number): number | null {
-  const before = newest(atMs);
-  const first = ticks.find((tick) => tick.atMs >= atMs && tick.tick > before);
+function recovery(followed: Followed, atMs: number): number | null {
+  const before = followed.newest(atMs);
+  const first = followed.ticks.find((tick) => tick.atMs >= atMs && tick.tick > before);
   return first === undefined ? null : first.atMs - atMs;
 }
 
@@ -221,6 +221,12 @@ async function restore(network: Network, nodes: readonly Node[]): Promise<void> 
     Promise.all(nodes.map(async ({ worker }) => (await network.admin.workers.get(worker.id)).phase));
   await expect.poll(phases, { timeout: ONLINE_TIMEOUT_MS }).toEqual(nodes.map(() => "online"));
   for (const { worker } of nodes) await checkNothingLeft(worker);
+}
+
+/** For a fault that cannot be made here: its test is skipped, and the table says why. */
+export function leaveOut(lab: FaultLab, fault: string, why: string, context: TestContext): void {
+  lab.table.leaveOut(fault, why);
+  context.skip(why);
 }
 
 /** No container, and nothing on its disk. */

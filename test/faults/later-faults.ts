@@ -1,13 +1,13 @@
 // Faults whose handling is not there yet: each waits here, whole, for its part. Its switch in FEATURES is turned when the part is in.
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { expect, it, type TestContext } from "vitest";
+import { expect, it } from "vitest";
 import { createApi, enrolWorkers } from "../../bench/harness/network.ts";
 import { createNullWorker } from "../../bench/harness/null-worker.ts";
 import { sleep } from "../../scripts/lib/processes.ts";
 import { counterJob, counterResult, shellJob } from "../system/fixture.ts";
 import type { Followed } from "./follow.ts";
-import type { FaultLab } from "./lab.ts";
+import { type FaultLab, leaveOut } from "./lab.ts";
 import { isReadyHot, RESULT, TICK_S, TICKS } from "./process-faults.ts";
 
 const FEATURES = {
@@ -36,7 +36,7 @@ const WATCH_MS = 3_000;
 
 export function laterFaults(lab: () => FaultLab): void {
   it("stalled job: failed over although its worker is heard", async (context) => {
-    if (!FEATURES.stalls) return leaveOut(lab(), "stalled job", context);
+    if (!FEATURES.stalls) return leaveOut(lab(), "stalled job", NOT_YET, context);
     // The first attempt counts for a while and then does nothing at all.
     const script = `
       /opt/counter/counter.sh & counter=$!
@@ -51,7 +51,7 @@ export function laterFaults(lab: () => FaultLab): void {
   });
 
   it("mass silence: nobody is promoted, and everybody goes on where he was", async (context) => {
-    if (!FEATURES.massSilence) return leaveOut(lab(), "mass silence", context);
+    if (!FEATURES.massSilence) return leaveOut(lab(), "mass silence", NOT_YET, context);
     const { network } = lab();
     const url = new URL(network.url);
     const provider = await network.admin.accounts.create({ name: "many", role: "provider" });
@@ -80,7 +80,7 @@ export function laterFaults(lab: () => FaultLab): void {
   for (const also of ["", ", its agent killed", ", its agent stopped"] as const) {
     const fault = `exclusive, cable pulled${also}`;
     it(`${fault}: the old container writes nothing after the new one's first line`, async (context) => {
-      if (!FEATURES.exclusive) return leaveOut(lab(), fault, context);
+      if (!FEATURES.exclusive) return leaveOut(lab(), fault, NOT_YET, context);
       const run = await lab().submit(counterJob(LONG_TICKS, TICK_S, { standby: "hot", failover: "exclusive" }));
       const before = await run.until(isReadyHot);
       const { machine, worker } = lab().node(before.workerId);
@@ -109,11 +109,6 @@ async function lastTick({ ticks }: Followed): Promise<number> {
     .poll(() => performance.now() - (ticks.at(-1)?.atMs ?? performance.now()), { timeout: 30_000, interval: 100 })
     .toBeGreaterThan(QUIET_MS);
   return (ticks.at(-1)?.atMs ?? 0) + 1;
-}
-
-function leaveOut(lab: FaultLab, fault: string, context: TestContext): void {
-  lab.table.leaveOut(fault, NOT_YET);
-  context.skip(NOT_YET);
 }
 
 /** When a container wrote each of its ticks, by the wall clock of the Engine, which is one for all of them here. */

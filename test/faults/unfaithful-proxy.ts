@@ -102,7 +102,7 @@ function distort(send: (data: RawData) => void, random: Rng, counts: Counts): (d
     if (late !== undefined) send(late);
   };
   return (data) => {
-    const { kind } = JSON.parse(String(data)) as { readonly kind: string };
+    const { kind } = JSON.parse((data as Buffer).toString("utf8")) as { readonly kind: string };
     if (GREETINGS.has(kind)) {
       release();
       return send(data);
