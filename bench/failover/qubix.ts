@@ -80,7 +80,7 @@ export async function failOnce(report: Report, consumer: Consumer, fleet: Fleet,
     const [oldSteps, newSteps] = [await stepTimes(old.node, old.id), await stepTimes(successor.node, successor.id)];
     const firstWallMs = newSteps[0] ?? Number.NaN;
     checkResumed(report, before, after, logs.lines, what);
-    const events = await timelineAfter(api, id);
+    const events = await timelineAfter(api, id, struck);
     await api.call("POST", `/v1/jobs/${id}/cancel`);
     await waitFor("the job to end", END_TIMEOUT_MS, async () => ((await jobNow()).endedAt === null ? undefined : true));
     await fleet.mend(workerId, what.fault);
@@ -164,17 +164,18 @@ interface Timeline {
   readonly started: EventView;
 }
 
-async function timelineAfter(api: Api, jobId: string): Promise<Timeline> {
+/** A busy machine may have been suspected before as well: what counts is what led to the loss. */
+async function timelineAfter(api: Api, jobId: string, struck: Moment): Promise<Timeline> {
   const { items } = await api.call<{ items: readonly EventView[] }>("GET", `/v1/jobs/${jobId}/events?limit=500`);
-  const find = (kinds: readonly string[], from = 0) => {
-    const event = items.find((item) => kinds.includes(item.kind) && item.seq >= from);
+  const find = (kinds: readonly string[], holds: (event: EventView) => boolean, from = items) => {
+    const event = from.find((item) => kinds.includes(item.kind) && holds(item));
     if (event === undefined) throw new Error(`${jobId}: no ${kinds.join(" or ")} in its timeline`);
     return event;
   };
-  const suspect = find(["suspect"]);
-  const lost = find(["promoted", "requeued"], suspect.seq);
-  const placed = find(["promoted", "matched"], lost.seq);
-  return { suspect, lost, placed, started: find(["started"], placed.seq) };
+  const lost = find(["promoted", "requeued"], ({ time }) => Date.parse(time) >= struck.wallMs);
+  const suspect = find(["suspect"], ({ seq }) => seq < lost.seq, items.toReversed());
+  const placed = find(["promoted", "matched"], ({ seq }) => seq >= lost.seq);
+  return { suspect, lost, placed, started: find(["started"], ({ seq }) => seq >= placed.seq) };
 }
 
 function partsOf({ suspect, lost, placed, started }: Timeline, struck: Moment, stepAtMs: number) {
