@@ -13,6 +13,7 @@ import { createCleanup } from "./harness/processes.ts";
 import { createReport } from "./harness/report.ts";
 import { runHeartbeats } from "./heartbeats/heartbeats.ts";
 import { runProof } from "./proof/proof.ts";
+import { runReconnect } from "./reconnect/reconnect.ts";
 import { runWorkerIdle } from "./worker-idle/worker-idle.ts";
 
 const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
@@ -25,6 +26,7 @@ const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   direct       a standby fetching straight from its primary, bare libp2p beside  --mib 256 --runs 5
   proof        a proof of hardware: its work, and a verdict on it                --runs 5
   enrol        a provider's first command to the first job that succeeded         --runs 3
+  reconnect    a large fleet after kill -9 of its orchestrator: time and memory   --workers 10000
   worker-idle  a connected agent with nothing to do: memory and CPU              --seconds 60
   --cpu-prof DIR   leave a CPU profile of the orchestrator there`;
 
@@ -84,6 +86,7 @@ async function main(): Promise<number> {
       runFailover(report, cleanup, { runs: count(values.runs, 3), peers: !values["no-peers"], profileDir }),
     "gpu-watch": () => runGpuWatch(report, cleanup, { runs: count(values.runs, 5) }),
     direct: () => runDirect(report, cleanup, { mib: count(values.mib, 256), runs: count(values.runs, 5) }),
+    reconnect: () => runReconnect(report, cleanup, { workers: count(values.workers, 10_000), profileDir }),
     proof: () => runProof(report, cleanup, { runs: count(values.runs, 5) }),
   };
   const bench = name === undefined ? undefined : benches[name];

@@ -156,7 +156,7 @@ test_shell_helper() {
   prepare shell
   helper shell qubix/tiny:local sh -eu test-qubix-checkpoint.sh >"$scratch/shell.log" 2>&1 || status=$?
   expect "the shell helper keeps its word" "$status $([[ $status == 0 ]] || cat "$scratch/shell.log")" "0 "
-  expect "progress is told" "$(cat "$scratch/shell/progress")" "$(printf '%-39s' 7/10)"
+  expect "progress is told" "$(cat "$scratch/shell/progress")" "$(printf '%-59s' 7/10)"
 }
 
 test_shell_helper_killed_while_saving() {

@@ -4,6 +4,7 @@ import {
   attemptTable,
   jobTable,
   leaseTable,
+  moveTable,
   settlementTable,
   standbyTable,
   type StateTable,
@@ -18,6 +19,7 @@ const TABLES: readonly StateTable<string, string>[] = [
   leaseTable,
   workerSessionTable,
   settlementTable,
+  moveTable,
 ];
 
 const text = `# State machines

@@ -12,6 +12,7 @@ import { type Cost, createPeers, type Peer, type Saved } from "./peers.ts";
 import { changeState, type Format, makeState, type Pattern, PATTERNS } from "./states.ts";
 
 const OURS = fileURLToPath(new URL("ours.ts", import.meta.url));
+const LIMIT = fileURLToPath(new URL("limit.ts", import.meta.url));
 const SAVE_MBPS_MIN = 400;
 const PEER_SPEED = 2;
 const MEMORY_MB_MAX = 300;
@@ -64,6 +65,8 @@ async function patterns(
     speed(report, peer.name, `${format} restore`, peer.restore(join(tmpdir(), "qubix-bench-restored")), size);
     rmSync(join(tmpdir(), "qubix-bench-restored"), { force: true });
   }
+  const [limit] = runNode(LIMIT, join(await scratchFolder(cleanup, "checkpoint-limit"), "pieces"), [base]);
+  row(report, "limit", `${format} first save`, limit as Saved, size, true);
   const encrypting = [...firsts].filter(([peer]) => peer.encrypts).map(([, saved]) => saved.seconds);
   for (const { pattern, path, changed } of changes) {
     report.progress(`${format}: qubix, ${pattern}`);
@@ -112,16 +115,16 @@ async function moved(
 /** Each in a process of its own, as the others are: all saves, and the restore of the last. */
 async function ours(cleanup: Cleanup, states: readonly string[], restore: boolean): Promise<readonly (Saved | Cost)[]> {
   const folder = await scratchFolder(cleanup, "checkpoint-ours");
-  const saves = runOurs(folder, ["save", ...states]) as readonly (Saved & { readonly manifestCid: string })[];
-  const restores = restore ? runOurs(folder, ["restore", saves.at(-1)?.manifestCid ?? ""]) : [];
+  const saves = runNode(OURS, folder, ["save", ...states]) as readonly (Saved & { readonly manifestCid: string })[];
+  const restores = restore ? runNode(OURS, folder, ["restore", saves.at(-1)?.manifestCid ?? ""]) : [];
   for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
   return [...saves, ...restores];
 }
 
-/** With the settings of worker/bin/qubix-worker.js. */
-function runOurs(folder: string, args: readonly string[]): readonly (Saved | Cost)[] {
-  const flags = ["--optimize-for-size", "--semi-space-growth-factor=1", "--conditions=qubix-source"];
-  const lines = execFileSync(process.execPath, [...flags, OURS, folder, ...args], {
+/** With the settings of worker/bin/qubix-worker.js, and what was built, as users run it. */
+function runNode(program: string, folder: string, args: readonly string[]): readonly (Saved | Cost)[] {
+  const flags = ["--optimize-for-size", "--semi-space-growth-factor=1"];
+  const lines = execFileSync(process.execPath, [...flags, program, folder, ...args], {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, MALLOC_MMAP_THRESHOLD_: "32768" },

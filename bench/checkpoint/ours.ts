@@ -5,13 +5,13 @@ import { copyFileSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { AccountId, ChunkCid } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
-import { createChunkStore } from "../../orchestrator/src/checkpoints/index.ts";
-import { openKeyRing, openMasterKey } from "../../orchestrator/src/vault/index.ts";
-import { createThreads } from "../../worker/src/checkpoint/encode/threads.ts";
-import { type ShippedTree, shipTree } from "../../worker/src/checkpoint/pack.ts";
-import { createParent, type Parent } from "../../worker/src/checkpoint/parent.ts";
-import { fetchManifest, unpackTree } from "../../worker/src/checkpoint/unpack.ts";
-import { walkTree } from "../../worker/src/checkpoint/walk.ts";
+import { createChunkStore } from "../../orchestrator/dist/checkpoints/index.js";
+import { openKeyRing, openMasterKey } from "../../orchestrator/dist/vault/index.js";
+import { createThreads } from "../../worker/dist/checkpoint/encode/threads.js";
+import { type ShippedTree, shipTree } from "../../worker/dist/checkpoint/pack.js";
+import { createParent, type Parent } from "../../worker/dist/checkpoint/parent.js";
+import { fetchManifest, unpackTree } from "../../worker/dist/checkpoint/unpack.js";
+import { walkTree } from "../../worker/dist/checkpoint/walk.js";
 
 const ACCOUNT = "acc-bench" as AccountId;
 const HOLDER = "job-bench";
@@ -32,8 +32,8 @@ const sink = {
   put: (cid: Parameters<typeof store.put>[2], stored: Uint8Array) => store.put(ACCOUNT, HOLDER, cid, stored),
 };
 const source = {
-  async get(cid: Parameters<typeof store.get>[1]) {
-    const bytes = await store.get(ACCOUNT, cid);
+  async get(cid: Parameters<typeof store.get>[1], _signal: AbortSignal, memory?: ArrayBuffer) {
+    const bytes = await store.get(ACCOUNT, cid, memory);
     if (bytes === undefined) throw new Error(`no chunk ${cid}`);
     return bytes;
   },

@@ -9,7 +9,7 @@ import { multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p } from "libp2p";
 import type { ChunkCid, JobId } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
-import { cidOf } from "../../worker/src/checkpoint/cid.ts";
+import { cidOf } from "@qubix/shared/chunks";
 import { createDirect, type Direct } from "../../worker/src/direct/direct.ts";
 import { createBulkLink } from "../../worker/src/link/bulk.ts";
 import { createKey, type WorkerKey } from "../../worker/src/link/keys.ts";

@@ -3,7 +3,7 @@
 import { randomBytes } from "node:crypto";
 import type { ChunkCid } from "@qubix/shared/domain";
 import { BULK_FRAME_BYTES_MAX } from "@qubix/shared/protocol";
-import { cidOf } from "../../worker/src/checkpoint/cid.ts";
+import { cidOf } from "@qubix/shared/chunks";
 import { ORCHESTRATOR_ID, startTestOrchestrator } from "../../worker/src/link/testing.ts";
 import { serveRole } from "../harness/roles.ts";
 

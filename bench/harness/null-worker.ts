@@ -76,9 +76,10 @@ export function createNullWorker(options: NullWorkerOptions): NullWorker {
         return;
       case "assign":
         return run(message.attempt);
-      // Nothing runs here, so there is nothing to adopt, stop, fence, prepare or prove.
+      // Nothing runs here, so there is nothing to adopt, stop, save, fence, prepare or prove.
       case "adopt":
       case "stop":
+      case "save":
       case "fence":
       case "prepare":
       case "standby.checkpoint":

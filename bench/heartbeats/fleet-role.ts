@@ -5,6 +5,7 @@ import { monotonicMs } from "../harness/clock.ts";
 import { createApi, type EnrolledWorker, enrolWorkers } from "../harness/network.ts";
 import { authOf } from "../harness/null-worker.ts";
 import { serveRole } from "../harness/roles.ts";
+import { HELLO } from "./hello.ts";
 
 /** Connections being opened at a time: enough to be quick, few enough not to overrun the listen queue. */
 const OPENING_MAX = 100;
@@ -111,20 +112,5 @@ function open(url: string, worker: EnrolledWorker | undefined): Promise<Line> {
     });
   });
 }
-
-const HELLO = JSON.stringify({
-  msg: 0,
-  kind: "hello",
-  offer: {
-    gpus: [],
-    cpus: 4,
-    memoryMiB: 8192,
-    diskMiB: 65_536,
-    region: "bench",
-    pricePerCpuHour: { amount: "100000", currency: "USD" },
-  },
-  attempts: [],
-  standbys: [],
-});
 
 serveRole(handlers);

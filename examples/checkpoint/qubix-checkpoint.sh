@@ -6,6 +6,7 @@
 #   qubix_commit "$folder"                        # from here on it is the newest checkpoint
 #   echo "$step" | qubix_save_file "step-$step"   # the same for a checkpoint that is one file
 #   qubix_progress "$step" "$steps"
+#   if qubix_stop_requested; then …save…; exit 143; fi   # the job moves to another machine
 #
 # Where several processes work on one job, only one of them saves. Needs a `sync` that takes names (coreutils, busybox); another one syncs all disks.
 
@@ -48,9 +49,15 @@ qubix_save_file() {
   cat >"$_qubix_new" && _qubix_sync "$_qubix_new" && _qubix_rename_in "$_qubix_new" "$1"
 }
 
-# qubix_progress DONE TOTAL: for progress bars, and as a sign that the job has not stalled.
+# qubix_progress DONE TOTAL [DEADLINE]: for progress bars, and as a sign that the job has not stalled. DEADLINE: a promise to tell again within so many
+# seconds. A job that breaks it is taken for stalled, and one that keeps it never is.
 qubix_progress() {
-  [ -z "${QUBIX_PROGRESS_FILE:-}" ] || printf '%-39s\n' "$1/$2" 1<>"$QUBIX_PROGRESS_FILE"
+  [ -z "${QUBIX_PROGRESS_FILE:-}" ] || printf '%-59s\n' "$1/$2${3:+ deadline=$3}" 1<>"$QUBIX_PROGRESS_FILE"
+}
+
+# True while the job is asked to save and go, because it moves to another machine. SIGTERM is another such request: trap it, where there is time for it.
+qubix_stop_requested() {
+  [ -n "${QUBIX_REQUEST_FILE:-}" ] && [ -e "$QUBIX_REQUEST_FILE" ]
 }
 
 _qubix_check() {

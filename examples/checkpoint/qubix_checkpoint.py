@@ -29,7 +29,7 @@ import sys
 import time
 
 _MARK = ".qubix-"  # names that begin with a dot are no checkpoints: the agent does not look at them
-_PROGRESS_WIDTH = 40  # always the same length, so that no reader sees the end of an older text
+_PROGRESS_WIDTH = 60  # always the same length, so that no reader sees the end of an older text
 _stop = False
 
 
@@ -102,14 +102,18 @@ class Pace:
         self._done_at = time.monotonic()
 
 
-def report_progress(done, total):
-    """Tells how far the job is: for progress bars, and as a sign that it has not stalled."""
+def report_progress(done, total, deadline_s=None):
+    """Tells how far the job is: for progress bars, and as a sign that it has not stalled.
+
+    `deadline_s`: a promise to tell again within so many seconds. A job that breaks it is taken for stalled, and one that keeps it never is.
+    """
     path = os.environ.get("QUBIX_PROGRESS_FILE")
     if not path:
         return
     file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        os.pwrite(file, f"{done}/{total}".ljust(_PROGRESS_WIDTH - 1).encode() + b"\n", 0)
+        deadline = "" if deadline_s is None else f" deadline={deadline_s}"
+        os.pwrite(file, f"{done}/{total}{deadline}".ljust(_PROGRESS_WIDTH - 1).encode() + b"\n", 0)
     finally:
         os.close(file)
 
@@ -134,7 +138,9 @@ def watch_sigterm():
 
 
 def stop_requested():
-    return _stop
+    """True after SIGTERM (see `watch_sigterm`), and while the job is asked to save and go because it moves to another machine."""
+    path = os.environ.get("QUBIX_REQUEST_FILE")
+    return _stop or bool(path and os.path.exists(path))
 
 
 # ── PyTorch, where it is ──

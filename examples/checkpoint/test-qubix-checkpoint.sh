@@ -37,7 +37,14 @@ for name in "" .hidden a/b a.tmp "a b"; do
   if qubix_begin "$name" 2>/dev/null; then fail "the name '$name' was taken"; fi
 done
 
-qubix_progress 10 10
+QUBIX_REQUEST_FILE=$QUBIX_CHECKPOINT_DIR/.request
+if qubix_stop_requested; then fail "a stop is requested before anybody asks"; fi
+echo 1 >"$QUBIX_REQUEST_FILE"
+qubix_stop_requested || fail "a request to stop is not seen"
+rm "$QUBIX_REQUEST_FILE"
+
+qubix_progress 10 10 600
+same "a deadline is told" "$(cat "$QUBIX_PROGRESS_FILE")" "$(printf '%-59s' '10/10 deadline=600')"
 qubix_progress 7 10
 
 (unset QUBIX_CHECKPOINT_DIR && same "outside Qubix" "$(qubix_newest)" "" && ! qubix_begin step 2>/dev/null) || fail "outside Qubix"

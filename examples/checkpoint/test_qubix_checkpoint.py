@@ -88,7 +88,23 @@ class Checkpoints(unittest.TestCase):
             qubix.report_progress(done, 100)
             with open(path) as file:
                 text = file.read()
-            self.assertEqual((text.strip(), len(text)), (f"{done}/100", 40))
+            self.assertEqual((text.strip(), len(text)), (f"{done}/100", 60))
+
+    def test_progress_may_promise_more(self):
+        path = os.environ["QUBIX_PROGRESS_FILE"] = os.path.join(self.scratch.name, "progress")
+        qubix.report_progress(1, 4, deadline_s=600)
+        with open(path) as file:
+            self.assertEqual(file.read().strip(), "1/4 deadline=600")
+
+    def test_a_request_to_save_and_go_is_seen_and_can_be_withdrawn(self):
+        path = os.environ["QUBIX_REQUEST_FILE"] = os.path.join(self.scratch.name, "request")
+        self.assertFalse(qubix.stop_requested())
+        with open(path, "w") as file:
+            file.write("1\n")
+        self.assertTrue(qubix.stop_requested())
+        os.unlink(path)
+        self.assertFalse(qubix.stop_requested())
+        del os.environ["QUBIX_REQUEST_FILE"]
 
     def test_the_epoch_is_read(self):
         path = os.environ["QUBIX_EPOCH_FILE"] = os.path.join(self.scratch.name, "epoch")

@@ -13,7 +13,7 @@ const FEATURES = {
   /** Design §6, stalls: `stallAfterS` is taken, and an attempt that heartbeats and does not progress is failed over. */
   stalls: false,
   /** Design §6, mass silence: promotions are held while much of the fleet is silent. */
-  massSilence: false,
+  massSilence: true,
   /** Design §4 and §6: `failover: "exclusive"` with its guard. */
   exclusive: false,
 };

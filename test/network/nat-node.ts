@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import type { ChunkCid, JobId } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
 import { startRelay } from "../../orchestrator/src/relay/relay.ts";
-import { cidOf } from "../../worker/src/checkpoint/cid.ts";
+import { cidOf } from "@qubix/shared/chunks";
 import { createDirect } from "../../worker/src/direct/direct.ts";
 import { createKey } from "../../worker/src/link/keys.ts";
 import { createUplinkPacer } from "../../worker/src/link/pacer.ts";

@@ -35,6 +35,8 @@ export interface WorkerNode {
   offer(patch: Partial<WorkerOffer>): void;
   /** Offers this share of what the machine has; what runs goes on. */
   resize(share: number): void;
+  /** What runs here is to go elsewhere, or may stay. */
+  leave(is: boolean): void;
   /** Slots its journal still holds, and containers nobody knows. */
   leftovers(): readonly string[];
 }
@@ -44,6 +46,8 @@ export interface WorkerSetup {
   readonly path: Path;
   readonly offer: WorkerOffer;
   readonly lies: boolean;
+  /** Hands over another result of mirror jobs than it computed. */
+  readonly forges: boolean;
   readonly fakes: Fakes;
 }
 
@@ -152,7 +156,7 @@ export function createWorkerNode(
       isReachable: () => link.isReachable(),
     };
     const core = createWorkerState({ slots: [...journal.values()], offer, config: DEFAULT_WORKER_CONFIG });
-    const of: Life = { core, link, run: createRunner(world, machine, trees, ports), timerAtMs: null };
+    const of: Life = { core, link, run: createRunner(world, machine, trees, ports, setup.forges), timerAtMs: null };
     return of;
   }
 
@@ -209,6 +213,12 @@ export function createWorkerNode(
       const { cpus, memoryMiB, gpus } = setup.offer;
       const kept = gpus.slice(0, Math.floor(gpus.length * share));
       changeOffer({ cpus: cpus * share, memoryMiB: Math.floor(memoryMiB * share), gpus: kept });
+    },
+    leave(is) {
+      if (is === (offer.leaving !== undefined)) return;
+      const { leaving: _, ...stays } = offer;
+      offer = is ? { ...offer, draining: true, leaving: "drain" } : { ...stays, draining: false };
+      if (life !== null) give(life, { kind: "offer", offer });
     },
     leftovers: () => [...journal.keys(), ...machine.containers().filter((slotId) => !journal.has(slotId))],
   };

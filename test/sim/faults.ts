@@ -45,11 +45,17 @@ export interface FaultOptions {
   readonly contactLossS: number;
   /** Whether one provider's worker claims three times the container time it had. */
   readonly liar: boolean;
+  /** A job's owner, or an admin, has it moved. */
+  readonly moves: number;
   /** Workers must prove their hardware, and some cannot. */
   readonly proofs: boolean;
 }
 
 const PROOFS_EVERY = 3;
+const MOVES_EVERY = 2;
+const MOVES = 12;
+/** Patience that fits into the faulty time. */
+const MOVE_TIMES = { moveAnswerMs: 800, moveAnswerMsMax: 800, moveLookMs: 400 };
 
 export function drawFaults(seed: number, rng: Rng): FaultOptions {
   const count = (max: number) => (rng.chance(0.5) ? rng.int(1, max) : 0);
@@ -76,9 +82,14 @@ export function drawFaults(seed: number, rng: Rng): FaultOptions {
     repeats: share(0.5),
     runnerFailure: share(0.03),
     shipFailure: share(0.1),
-    bounds: rng.chance(0.5) ? { dispatchTriesMax: 2, deadlinesPerStepMax: 2, preferenceScanMax: 1 } : {},
+    bounds: {
+      ...(rng.chance(0.5) ? { dispatchTriesMax: 2, deadlinesPerStepMax: 2, preferenceScanMax: 1 } : {}),
+      ...MOVE_TIMES,
+    },
     contactLossS: rng.pick([2, 6, 3_600]),
     liar: rng.chance(0.2),
+    // From numbers of their own: what happens in the seeds without them stays what it was.
+    moves: seed % MOVES_EVERY === 0 ? MOVES : 0,
     // Not drawn: what happens in the seeds without proofs stays what it was.
     proofs: seed % PROOFS_EVERY === 0,
   };

@@ -17,8 +17,9 @@ interface Container {
   readonly program: Program;
   readonly truth: ContainerTruth;
   state: "created" | "running" | "exited";
-  /** What was unpacked for it, or its last milestone. */
+  /** What was unpacked for it, or its last milestone, and when that was. */
   at: ProgramState;
+  atMs: number;
   startedFrom: ProgramState;
   exitCode: number | null;
   oomKilled: boolean;
@@ -42,6 +43,8 @@ export interface Machine {
   start(slotId: SlotId, attempt: AttemptRef): boolean;
   /** The container's work counts for this attempt from now on. */
   label(slotId: SlotId, attempt: AttemptRef): void;
+  /** Asks the program to save and go: it does at its next step, or saves and goes on, or takes no notice. */
+  ask(slotId: SlotId): void;
   /** Ends it as a signal does. */
   kill(slotId: SlotId): void;
   remove(slotId: SlotId): void;
@@ -54,6 +57,11 @@ export interface Machine {
 }
 
 const EXIT_BY_SIGNAL = 137;
+const EXIT_BY_REQUEST = 143;
+/** What programs do when they are asked to save, by their index: save and end, save and go on, nothing. */
+const MANNERS = 3;
+const GOES = 0;
+const DEAF = 2;
 
 export function createMachine(
   world: World,
@@ -86,6 +94,7 @@ export function createMachine(
       truth,
       state: "created",
       at,
+      atMs: 0,
       startedFrom: at,
       exitCode: null,
       oomKilled: false,
@@ -97,6 +106,7 @@ export function createMachine(
 
   function run(container: Container): void {
     const { program, at } = container;
+    container.atMs = world.nowMs();
     const failsAt = program.failure !== null && program.runs <= program.failure.runs ? program.failure.atStep : null;
     const nextEntry = (Math.floor(at.step / program.stepsPerEntry) + 1) * program.stepsPerEntry;
     const stops = [program.steps, nextEntry, ...(failsAt !== null && failsAt > at.step ? [failsAt] : [])];
@@ -114,6 +124,12 @@ export function createMachine(
   function addEntry(container: Container): void {
     const entry = { key: keyOf(container, container.at), state: container.at, ranMs: ranMs(container) };
     container.entries.push(entry);
+    tellEntry(container);
+  }
+
+  /** Beside its milestones, which it goes on to. */
+  function saveNow(container: Container, state: ProgramState): void {
+    container.entries.push({ key: keyOf(container, state), state, ranMs: ranMs(container) });
     tellEntry(container);
   }
 
@@ -164,6 +180,22 @@ export function createMachine(
       const attempts = containers.get(slotId)?.truth.attempts;
       const id = attemptId(attempt);
       if (attempts !== undefined && !attempts.includes(id)) attempts.push(id);
+    },
+    ask(slotId) {
+      const container = containers.get(slotId);
+      if (container?.state !== "running") return;
+      const { program, at, atMs } = container;
+      const manner = program.index % MANNERS;
+      if (manner === DEAF) return;
+      const steps = Math.floor((world.nowMs() - atMs) / program.stepMs) + 1;
+      world.after(atMs + steps * program.stepMs - world.nowMs(), () => {
+        if (container.state !== "running") return;
+        // Where this step is a milestone, that has saved already.
+        if (container.at === at) saveNow(container, advance(program, at, at.step + steps));
+        if (manner !== GOES) return;
+        container.truth.leftAtStep = at.step + steps;
+        exit(container, EXIT_BY_REQUEST);
+      });
     },
     kill(slotId) {
       const container = containers.get(slotId);

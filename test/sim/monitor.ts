@@ -1,16 +1,18 @@
 // Watches everything that is committed, and everything that leaves the orchestrator, and breaks the run when an invariant does not hold.
 // It knows the truth that the orchestrator cannot know: when each simulated container really ran.
-import type {
-  Allocation,
-  AttemptRecord,
-  Changes,
-  CoreEvent,
-  JobRecord,
-  Put,
-  StandbyRecord,
-  StepResult,
-  TransferRecord,
-  WorkerRecord,
+import {
+  type Allocation,
+  type AttemptRecord,
+  type Changes,
+  checkpointsOf,
+  type CoreEvent,
+  epochOf,
+  type JobRecord,
+  type Put,
+  type StandbyRecord,
+  type StepResult,
+  type TransferRecord,
+  type WorkerRecord,
 } from "@qubix/orchestrator/core";
 import type { Store } from "@qubix/orchestrator/store";
 import {
@@ -24,6 +26,7 @@ import {
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "@qubix/worker/core";
+import { stepOf } from "./programs.ts";
 import { fakeKey, type Fakes } from "./proofs.ts";
 import { BrokenInvariant, type World } from "./world.ts";
 
@@ -35,7 +38,12 @@ export interface Counts {
   promotions: number;
   undos: number;
   staleRefused: number;
+  /** Planned moves after which the successor began at the very step at which the program had left. */
+  movesWithoutLoss: number;
   failovers: number;
+  disagreements: number;
+  /** Mirror jobs whose end two runs agreed on. */
+  verified: number;
   retries: number;
   orchestratorRestarts: number;
   agentRestarts: number;
@@ -55,7 +63,10 @@ export function createCounts(): Counts {
     promotions: 0,
     undos: 0,
     staleRefused: 0,
+    movesWithoutLoss: 0,
     failovers: 0,
+    disagreements: 0,
+    verified: 0,
     retries: 0,
     orchestratorRestarts: 0,
     agentRestarts: 0,
@@ -73,6 +84,8 @@ export interface ContainerTruth {
   endedAtMs: number | null;
   /** The attempts it ran for. */
   readonly attempts: AttemptId[];
+  /** The step at which its program saved and left, because it was asked to; null where it did not. */
+  leftAtStep: number | null;
 }
 
 /** What was seen of an attempt or a standby: when its lease was committed, and when its end was. */
@@ -169,11 +182,14 @@ export function createMonitor(world: World, store: Store): Monitor {
     if (before !== undefined) {
       check(!JOB_ENDS.has(before.phase), () => `invariant 4: ${job.id} changed after its end as ${before.phase}`);
       check(job.epoch >= before.epoch, () => `invariant 2: the epoch of ${job.id} fell`);
-      check(job.creditedMs >= before.creditedMs, () => `invariant 6: the credit of ${job.id} fell`);
+      const mayFall = JOB_ENDS.has(job.phase) && job.mirror !== undefined && job.mirror.thirdAfter !== null;
+      check(mayFall || job.creditedMs >= before.creditedMs, () => `invariant 6: the credit of ${job.id} fell`);
+      check(epochOf(job, 1) >= epochOf(before, 1), () => `invariant 2: the epoch of ${job.id}'s replica 1 fell`);
     }
     jobs.set(job.id, job);
     if (!JOB_ENDS.has(job.phase)) return;
     check(job.settlement.phase === "settled", () => `invariant 5: ${job.id} ended without its settlement`);
+    if (job.mirror?.verified === true) counts.verified += 1;
     if (job.phase === "succeeded") counts.succeeded += 1;
     else if (job.phase === "failed") counts.failed += 1;
     else counts.cancelled += 1;
@@ -192,7 +208,8 @@ export function createMonitor(world: World, store: Store): Monitor {
       attempts.set(row.id, seen);
       return;
     }
-    check(row.creditedMs >= before.row.creditedMs, () => `invariant 6: the credit of ${row.id} fell`);
+    const fell = row.creditedMs < before.row.creditedMs;
+    check(!fell || row.isRefused === true, () => `invariant 6: the credit of ${row.id} fell`);
     if (row.creditedMs > before.row.creditedMs) {
       check(before.untilMs === null, () => `invariant 2: ${row.id} is credited after it was ${before.row.phase}`);
       before.creditedAtMs = nowMs;
@@ -232,7 +249,8 @@ export function createMonitor(world: World, store: Store): Monitor {
   /** Nothing can be committed between the assignment and the start, so it begins from the newest checkpoint there is. */
   function checkBeginning(row: AttemptRecord): void {
     if (row.adoptedEpoch !== 0) return;
-    const newest = jobs.get(row.jobId)?.checkpoints.at(-1)?.seq ?? 0;
+    const job = jobs.get(row.jobId);
+    const newest = (job === undefined ? undefined : checkpointsOf(job, row.replica).at(-1)?.seq) ?? 0;
     check(row.fromSeq === newest, () => `${row.id} began from checkpoint ${row.fromSeq}, the newest is ${newest}`);
   }
 
@@ -299,10 +317,12 @@ export function createMonitor(world: World, store: Store): Monitor {
     const job = jobs.get(jobId);
     const of = active.get(jobId);
     if (job === undefined || of === undefined) return;
-    check(of.size <= 1, () => `invariant 2: ${jobId} has ${of.size} active attempts: ${[...of].join(", ")}`);
+    const most = job.mirror === undefined ? 1 : 2;
+    check(of.size <= most, () => `invariant 2: ${jobId} has ${of.size} active attempts: ${[...of].join(", ")}`);
     for (const id of of) {
-      const epoch = attempts.get(id)?.row.epoch;
-      check(epoch === job.epoch, () => `invariant 2: ${id} is active while ${jobId} is at epoch ${job.epoch}`);
+      const { epoch, replica = 0 } = attempts.get(id)?.row ?? {};
+      const current = epochOf(job, replica);
+      check(epoch === current, () => `invariant 2: ${id} is active while ${jobId} is at epoch ${current}`);
       check(!JOB_ENDS.has(job.phase), () => `invariant 7: ${id} is active though ${jobId} has ended`);
     }
   }
@@ -343,6 +363,20 @@ export function createMonitor(world: World, store: Store): Monitor {
     return store.job(ref.jobId)?.attempts.find((row) => row.id === attemptId(ref));
   }
 
+  /** Work lost on a planned move is none: where a program saved and left as it was asked to, its successor begins at that very step. */
+  function checkMove(jobId: JobId, { epoch, fromSeq, workLostMs }: Readonly<Record<string, unknown>>): void {
+    const id = attemptId({ jobId, replica: 0, epoch: (Number(epoch) - 1) as AttemptRecord["epoch"] });
+    const outcome = attempts.get(id)?.row.outcome;
+    if (outcome?.kind !== "stopped" || outcome.saved !== true) return;
+    check(workLostMs === 0, () => `${id} had saved, and its move tells of ${String(workLostMs)} ms that were lost`);
+    const leftAtStep = containers.findLast((container) => container.attempts.includes(id))?.leftAtStep ?? null;
+    if (leftAtStep === null) return;
+    counts.movesWithoutLoss += 1;
+    const began = jobs.get(jobId)?.checkpoints.find(({ seq }) => seq === fromSeq);
+    const step = began === undefined ? null : stepOf(began.tree);
+    check(step === leftAtStep, () => `${id} left at step ${leftAtStep}, and its successor begins at step ${step}`);
+  }
+
   return {
     counts,
     fired,
@@ -364,6 +398,7 @@ export function createMonitor(world: World, store: Store): Monitor {
         if (kind === "promotion") counts.promotions += 1;
         else if (kind === "failover") counts.failovers += 1;
         else if (kind === "undo") counts.undos += 1;
+        else if (kind === "disagreement") counts.disagreements += 1;
         else counts.staleRefused += 1;
       }
     },
@@ -374,12 +409,15 @@ export function createMonitor(world: World, store: Store): Monitor {
         for (const change of changes.puts) put(change, nowMs, touched);
         changes.transfers.forEach(transferred);
         for (const log of changes.logs) {
-          check(log.stream === "marker" || log.epoch === jobs.get(log.jobId)?.epoch, () => {
-            return `invariant 2: a log line of ${log.jobId} epoch ${log.epoch} was taken at epoch ${jobs.get(log.jobId)?.epoch}`;
+          const job = jobs.get(log.jobId);
+          const epoch = job === undefined ? undefined : epochOf(job, log.replica);
+          check(log.stream === "marker" || log.epoch === epoch, () => {
+            return `invariant 2: a log line of ${log.jobId} epoch ${log.epoch} was taken at epoch ${epoch}`;
           });
         }
-        for (const { kind, jobId } of changes.events) {
+        for (const { kind, jobId, data } of changes.events) {
           if (jobId !== null) world.note(`${jobId} ${kind}`);
+          if (jobId !== null && kind === "moved") checkMove(jobId, data);
         }
       }
       touched.workers.forEach(checkWorker);
@@ -401,12 +439,18 @@ export function createMonitor(world: World, store: Store): Monitor {
           return `the end of ${attemptId(re.attempt)} is acknowledged and not durable`;
         });
       } else if (re.kind === "checkpoint") {
-        const newest = store.job(re.attempt.jobId)?.job.checkpoints.at(-1)?.seq ?? 0;
-        check(newest >= re.seq, () => `checkpoint ${re.seq} of ${re.attempt.jobId} is acknowledged and not durable`);
+        const job = store.job(re.attempt.jobId)?.job;
+        const newest = (job === undefined ? undefined : checkpointsOf(job, re.attempt.replica).at(-1)?.seq) ?? 0;
+        // A comparison, or the end, may have thrown the whole chain away meanwhile.
+        const isThrown = job?.mirror !== undefined && (JOB_ENDS.has(job.phase) || job.mirror.results.length > 1);
+        check(
+          isThrown || newest >= re.seq,
+          () => `checkpoint ${re.seq} of ${re.attempt.jobId} is acknowledged and not durable`,
+        );
       }
     },
     container(workerId) {
-      const truth: ContainerTruth = { workerId, startedAtMs: null, endedAtMs: null, attempts: [] };
+      const truth: ContainerTruth = { workerId, startedAtMs: null, endedAtMs: null, attempts: [], leftAtStep: null };
       containers.push(truth);
       return truth;
     },

@@ -31,8 +31,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: "orchestrator/src/core/attempts.ts",
-        find: "return attempt.epoch === job.epoch && isActiveAttempt(attempt);",
-        replace: "return attempt.epoch <= job.epoch;",
+        find: "return attempt.epoch === epochOf(job, attempt.replica) && isActiveAttempt(attempt);",
+        replace: "return attempt.epoch <= epochOf(job, attempt.replica);",
       },
     ],
   },
@@ -95,6 +95,36 @@ export const MUTANTS: readonly Mutant[] = [
         file: "orchestrator/src/core/proof-claims.ts",
         find: "const gpus = proven.flatMap(",
         replace: "const gpus = claims.flatMap(",
+      },
+    ],
+  },
+  {
+    name: "a mirror job's first result is accepted alone",
+    patches: [
+      {
+        file: "orchestrator/src/core/mirror-results.ts",
+        find: "if (agreeing.length > 1)",
+        replace: "if (!hasActiveReplica(noted) || agreeing.length > 1)",
+      },
+    ],
+  },
+  {
+    name: "two runs of a mirror job may come to one provider",
+    patches: [
+      {
+        file: "orchestrator/src/core/mirror.ts",
+        find: "if (others.has(machine.worker.providerId)) return true;",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "an outvoted run is paid",
+    patches: [
+      {
+        file: "orchestrator/src/core/mirror-results.ts",
+        find: "{ ...attempt, creditedMs: 0, isRefused: true }",
+        replace: "{ ...attempt, isRefused: true }",
       },
     ],
   },

@@ -15,6 +15,7 @@ import {
 import type { Store } from "@qubix/orchestrator/store";
 import type { ApiKeyId, SessionId, WorkerId } from "@qubix/shared/domain";
 import type { OrchestratorMessage, WorkerMessage } from "@qubix/shared/protocol";
+import { contentIn } from "./mirrors.ts";
 import type { Monitor } from "./monitor.ts";
 import type { Connection, End } from "./network.ts";
 import { orderOf, PROOF_CONFIG, proofRng, verdictOn } from "./proofs.ts";
@@ -233,7 +234,7 @@ export function createOrchestrator(world: World, store: Store, monitor: Monitor)
     const connection = open({
       receive(message) {
         if (!isCurrent()) return;
-        submit({ kind: "worker.message", workerId, sessionId: id, message });
+        submit({ kind: "worker.message", workerId, sessionId: id, message, ...contentIn(message) });
         if (message.kind === "proof.commit" || message.kind === "proof.failed") {
           // A verdict is lost with the process that makes it.
           verdictOn(world, rng, workerId, message, (event) => life === of && submit(event));

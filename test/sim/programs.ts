@@ -19,6 +19,8 @@ export interface Program {
   readonly failure: { readonly atStep: number; readonly runs: number; readonly kind: "exit_code" | "oom" } | null;
   /** Containers started for it so far. */
   runs: number;
+  /** Of a mirror job: whether it gives the same on every machine. */
+  mirrored?: "alike" | "unlike";
 }
 
 export function begin(program: Program): ProgramState {
@@ -40,6 +42,8 @@ export function resultOf(program: Program): ProgramState {
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
 const CID_PREFIX = "bafkrei";
 const CID_DIGITS = 52;
+/** A checkpoint is so large, and larger by one for each step. */
+const TREE_BYTES = 1_000;
 
 /** The tree that holds this state. Equal contents have equal names, as in a content-addressed store. */
 export function treeOf(program: Program, kind: "checkpoint" | "outputs", state: ProgramState): TreeRef {
@@ -49,8 +53,13 @@ export function treeOf(program: Program, kind: "checkpoint" | "outputs", state: 
     hash = mix(hash, digits.length);
     digits += BASE32[(hash >>> 7) & 31];
   }
-  const bytes = 1_000 + state.step;
+  const bytes = TREE_BYTES + state.step;
   return { manifestCid: `${CID_PREFIX}${digits}` as ChunkCid, files: 1, bytes, bytesMoved: bytes };
+}
+
+/** The step at which this checkpoint was saved. */
+export function stepOf({ bytes }: TreeRef): number {
+  return bytes - TREE_BYTES;
 }
 
 /** The chunk store as the simulation needs it: which trees are wholly there, and what they hold. */

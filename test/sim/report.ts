@@ -3,6 +3,7 @@ import {
   attemptTable,
   jobTable,
   leaseTable,
+  moveTable,
   legalRows,
   settlementTable,
   type StateTable,
@@ -29,7 +30,10 @@ const MUST_HAPPEN = [
   "promotions",
   "undos",
   "staleRefused",
+  "movesWithoutLoss",
   "failovers",
+  "disagreements",
+  "verified",
   "retries",
   "orchestratorRestarts",
   "agentRestarts",
@@ -45,6 +49,7 @@ const TABLES: readonly StateTable<string, string>[] = [
   standbyTable,
   settlementTable,
   workerSessionTable,
+  moveTable,
 ];
 
 export function createTotals(): Totals {

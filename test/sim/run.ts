@@ -9,10 +9,12 @@ import { FAULTS_FROM_MS, FAULTS_UNTIL_MS } from "./faults.ts";
 import { createMachine } from "./machine.ts";
 import { BrokenInvariant, createWorld, type World } from "./world.ts";
 import { type Counts, createMonitor } from "./monitor.ts";
+import { isForger, withMirrors } from "./mirrors.ts";
 import { createPath } from "./network.ts";
 import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
 import { createTrees, type Program } from "./programs.ts";
+import { createRng } from "./random.ts";
 import { reckon } from "./verify.ts";
 import { drawWorkload, type Intent } from "./workload.ts";
 
@@ -38,6 +40,8 @@ const CONVERGE_MS = 15 * 60_000;
 /** Then workers have this long to be told of what they may forget. */
 const TIDY_MS = 60_000;
 const DEPOSIT = 1_000_000_000n;
+/** So that what a seed draws is the same with moves and without. */
+const MOVE_SEED = 0x6d6f7665;
 
 /** Runs a seed. Never throws for a broken invariant; `print` gets the trace. */
 export function runSeed(seed: number, print?: (line: string) => void): SeedResult {
@@ -84,6 +88,7 @@ function describe(error: unknown): string {
 // ── Building ──
 
 interface Cluster {
+  readonly jobs: Monitor["jobs"];
   readonly workers: readonly WorkerNode[];
   readonly intents: readonly Intent[];
   readonly liars: ReadonlySet<WorkerId>;
@@ -109,7 +114,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   for (const accountId of rich) {
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
-  const intents = drawWorkload(world.rng, { rich, poor });
+  const intents = withMirrors(world.seed, drawWorkload(world.rng, { rich, poor }));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   const trees = createTrees();
@@ -124,11 +129,12 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const machine = createMachine(world, monitor, trees, programs, workerId);
     const drawn = drawOffer(world, at);
     const offer = world.faults.proofs ? drawClaims(proofs, at, workerId, drawn, monitor.fakes) : drawn;
-    const setup = { at, path: createPath(), offer, lies, fakes: monitor.fakes };
+    const forges = isForger(world.seed, at);
+    const setup = { at, path: createPath(), offer, lies, forges, fakes: monitor.fakes };
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
-  return { workers, intents, liars, admin };
+  return { workers, intents, liars, admin, jobs: monitor.jobs };
 }
 
 function enrol(
@@ -172,7 +178,9 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     standbyPercent: rng.int(10, 50),
     localImages: [],
     draining: false,
-    ...(at % EARNINGS_UNKNOWN_EVERY === EARNINGS_UNKNOWN_EVERY - 1 ? {} : { features: ["earnings", "direct"] }),
+    ...(at % EARNINGS_UNKNOWN_EVERY === EARNINGS_UNKNOWN_EVERY - 1
+      ? {}
+      : { features: ["earnings", "direct", "moves"] }),
   };
 }
 
@@ -212,6 +220,7 @@ function scheduleFaults(world: World, orchestrator: OrchestratorNode, cluster: C
   often(faults.orchestratorStalls, () => orchestrator.stall(rng.int(200, 4_000)));
   often(faults.offerChanges, () => someone().resize(rng.pick([0.25, 0.5, 1])));
   often(faults.drains, () => drain(world, orchestrator, cluster, someone()));
+  scheduleMoves(world, orchestrator, cluster);
   world.after(FAULTS_FROM_MS - world.nowMs(), () => {
     world.calm = false;
   });
@@ -237,6 +246,32 @@ function drain(world: World, orchestrator: OrchestratorNode, { admin }: Cluster,
   world.after(world.rng.int(1_000, 10_000), () => set(false));
 }
 
+/** Jobs are moved: by their owner, to any worker or to one; and away from a machine that is to be left. */
+function scheduleMoves(world: World, orchestrator: OrchestratorNode, { admin, workers, jobs }: Cluster): void {
+  const rng = createRng(world.seed * 2 ** 32 + MOVE_SEED);
+  const actor = { accountId: admin, role: "admin" } as const;
+  for (let n = 0; n < world.faults.moves; n += 1) {
+    world.after(rng.int(FAULTS_FROM_MS, FAULTS_UNTIL_MS - 1) - world.nowMs(), () => {
+      const running = [...jobs.values()].filter(({ phase }) => phase === "running");
+      const worker = rng.pick(workers);
+      const { workerId } = worker.machine;
+      const what = rng.next();
+      if (what < 0.15) {
+        orchestrator.submit({ kind: "worker.drain", actor, workerId, draining: true, move: true });
+        world.after(rng.int(1_000, 10_000), () =>
+          orchestrator.submit({ kind: "worker.drain", actor, workerId, draining: false }),
+        );
+      } else if (what < 0.3) {
+        worker.leave(true);
+        world.after(rng.int(1_000, 10_000), () => worker.leave(false));
+      } else if (running.length > 0) {
+        const to = rng.chance(0.5) ? workerId : null;
+        orchestrator.submit({ kind: "job.move", actor, jobId: rng.pick(running).id, to, force: rng.chance(0.5) });
+      }
+    });
+  }
+}
+
 function calmDown(world: World, orchestrator: OrchestratorNode, workers: readonly WorkerNode[]): void {
   world.note("faults stop");
   world.calm = true;
@@ -245,6 +280,7 @@ function calmDown(world: World, orchestrator: OrchestratorNode, workers: readonl
     worker.path.upBlockedUntilMs = 0;
     worker.path.downBlockedUntilMs = 0;
     worker.resize(1);
+    worker.leave(false);
     worker.start();
   }
 }

@@ -3,6 +3,7 @@ import type { EndOutcome } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import type { SlotId, WorkerCoreEvent, WorkerEffect } from "@qubix/worker/core";
 import type { Machine } from "./machine.ts";
+import { handedOver } from "./mirrors.ts";
 import type { Trees } from "./programs.ts";
 import { BrokenInvariant, type World } from "./world.ts";
 
@@ -33,6 +34,7 @@ export function createRunner(
   machine: Machine,
   trees: Trees,
   ports: RunnerPorts,
+  forges: boolean,
 ): (effect: RunnerEffect) => void {
   const { rng, faults } = world;
   const { give } = ports;
@@ -83,7 +85,8 @@ export function createRunner(
     if (fails(slotId, "upload_failed")) return;
     const done = machine.result(slotId);
     if (done === undefined) throw new BrokenInvariant(`${slotId} has no container to collect from`);
-    give({ kind: "outputs", slotId, tree: trees.put(done.program, "outputs", done.state) });
+    const state = handedOver(done.program, done.state, machine.workerId, forges);
+    give({ kind: "outputs", slotId, tree: trees.put(done.program, "outputs", state) });
   }
 
   return (effect) => {
@@ -117,6 +120,9 @@ export function createRunner(
         });
       case "stop":
         world.after(rng.int(1, Math.max(1, effect.graceS * 1000)), () => machine.kill(slotId));
+        return undefined;
+      case "request":
+        if (effect.number !== null) world.after(rng.int(1, NOTICE_MS_MAX), () => machine.ask(slotId));
         return undefined;
       case "ship":
         return ship(effect);

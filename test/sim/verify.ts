@@ -6,6 +6,7 @@ import type { WorkerNode } from "./agent.ts";
 import type { Client } from "./client.ts";
 import { check, type ContainerTruth, type Monitor } from "./monitor.ts";
 import { resultOf, treeOf } from "./programs.ts";
+import { reckonMirror, runsOf } from "./mirrors.ts";
 import type { Intent } from "./workload.ts";
 
 export interface Reckoning {
@@ -48,9 +49,14 @@ export function reckon(of: Reckoning): void {
     const stored = store.job(jobId);
     check(stored !== undefined, () => `invariant 1: accepted job ${jobId} is lost`);
     reckonResult(of, intent, stored.job);
+    reckonMirror(stored.job, stored.attempts);
     reckonRows(stored.job, stored.attempts, stored.standbys);
     reckonMoney(of, stored.job, stored.attempts, stored.standbys);
-    reckonTime(of, stored.job, stored.attempts, containers.get(jobId) ?? []);
+    for (const attempts of runsOf(stored.job, stored.attempts)) {
+      const ids = new Set<string>(attempts.map(({ id }) => id));
+      const own = (containers.get(jobId) ?? []).filter((container) => container.attempts.some((id) => ids.has(id)));
+      reckonTime(of, stored.job, attempts, own);
+    }
     for (const standby of stored.standbys) reckonStandby(of, standby, stored.attempts);
   }
   reckonEarnings(store, monitor);
@@ -82,7 +88,12 @@ function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): vo
     intent.program.failure?.kind,
     intent.kind === "endless" ? "deadline" : undefined,
     // Every machine is back long before queueS is over, but not every seed has a GPU.
-    intent.kind === "unfit" || job.spec.resources.gpus.count > 0 ? "no_offer" : undefined,
+    // A mirror job needs up to three providers, of which one that was lost cannot come back to another run.
+    intent.kind === "unfit" || job.spec.resources.gpus.count > 0 || job.mirror !== undefined ? "no_offer" : undefined,
+    // One forger alone is always outvoted.
+    intent.program.mirrored === "unlike" || (job.mirror !== undefined && intent.program.failure !== null)
+      ? "mirror_disagreement"
+      : undefined,
   ]);
   check(job.reason !== null && (OTHER_REASONS.has(job.reason) || own.has(job.reason)), () => {
     return `${job.id} (${intent.kind}) failed with ${job.reason}: ${job.message}`;
@@ -90,6 +101,8 @@ function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): vo
 }
 
 function reckonRows(job: JobRecord, attempts: readonly AttemptRecord[], standbys: readonly StandbyRecord[]): void {
+  const credited = attempts.reduce((sum, { creditedMs }) => sum + creditedMs, 0);
+  check(credited === job.creditedMs, () => `${job.id} is credited ${job.creditedMs} ms, its attempts ${credited} ms`);
   for (const { id, phase, lease } of attempts) {
     check(["ended", "lost", "fenced"].includes(phase), () => `${id} of ended ${job.id} is ${phase}`);
     check(lease !== "active", () => `the lease of ${id} is active after the end of its job`);
@@ -121,7 +134,9 @@ function reckonMoney(
     () => `invariant 5: ${job.id} has a negative line`,
   );
   const charges = [...attempts, ...standbys].map((row) => (row.ratePerHour * BigInt(row.creditedMs)) / MS_PER_HOUR);
-  const gross = charges.reduce((all, charge) => all + charge, 0n);
+  const sumOfCharges = charges.reduce((all, charge) => all + charge, 0n);
+  // Three runs of which none was shown to be wrong share the hold.
+  const gross = job.mirror !== undefined && sumOfCharges > hold ? hold : sumOfCharges;
   check(settlement.gross === gross, () => `invariant 5: the gross of ${job.id} is ${settlement.gross}, not ${gross}`);
   const fee = (gross * 500n) / 10_000n;
   const byRole = (role: SettlementLine["role"]) => total(settlement.lines.filter((line) => line.role === role));
@@ -186,7 +201,6 @@ function reckonTime(
   containers: readonly ContainerTruth[],
 ): void {
   const credited = attempts.reduce((sum, { creditedMs }) => sum + creditedMs, 0);
-  check(credited === job.creditedMs, () => `${job.id} is credited ${job.creditedMs} ms, its attempts ${credited} ms`);
   check(credited <= job.spec.durationMaxS * 1000, () => `invariant 6: ${job.id} is credited ${credited} ms`);
   for (const attempt of attempts) {
     const seen = monitor.attempts.get(attempt.id);

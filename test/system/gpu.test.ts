@@ -98,7 +98,7 @@ describe.skipIf(why !== undefined)("a job on a GPU", () => {
     await expect.poll(() => offeredBy(client, before.workerId), { timeout: 60_000 }).toBe(1);
   }, 180_000);
 
-  it("moves when the owner uses the card, and loses nothing that it had saved", async () => {
+  it("moves when the owner uses the card, and loses nothing", async () => {
     if (network === undefined) throw new Error("no network");
     const { client } = await network.addConsumer("consumer", "100000000");
     const before = await running(client);
@@ -111,7 +111,8 @@ describe.skipIf(why !== undefined)("a job on a GPU", () => {
       .replace("<used>4 MiB", "<used>6004 MiB");
     await smi.set({ report, pulse: pulseOf(uuid, "6004, 99, 70") });
     const job = await client.jobs.wait(before.id);
-    expect([job.phase, job.failoversUsed, job.retriesUsed]).toEqual(["succeeded", 1, 0]);
+    expect([job.phase, job.movesUsed, job.failoversUsed, job.retriesUsed]).toEqual(["succeeded", 1, 0, 0]);
+    expect(job.workLostMs).toBe(0);
     expect(job.workerId).not.toBe(before.workerId);
     expect(await outputOf(client, job.id, "result.txt")).toBe(counterResult(TICKS));
     expect(JSON.stringify(await eventsOf(client, job.id))).toContain("owner_reclaimed");

@@ -20,6 +20,16 @@ vi.setConfig({ testTimeout: 120_000 });
 const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
 const SPEC = ["--image", "docker.io/library/busybox:1", "--price-max", "0.10/h", "--duration", "1h"];
 const CREDIT = 100_000_000n;
+const RESUMED = {
+  kind: "hot",
+  recoveryMs: 2_840,
+  detectedMs: 1_560,
+  promotedMs: 2_160,
+  startedMs: 2_600,
+  workLostMs: 900,
+};
+const EMPTY_EVENT = { atMs: 1, channel: "jobs", providerId: null, jobId: null, workerId: null } as const;
+const NO_CHANGES = { puts: [], transfers: [], logs: [] };
 
 let api: TestApi;
 let consumer: TestAccount;
@@ -138,6 +148,11 @@ describe("a job", () => {
     expect(JSON.parse((await qubix("why", id, "--json")).stdout)).toMatchObject({
       jobId: id,
       quote: { offers: { matching: 0 } },
+    });
+    expect(await qubix("move", id, "--to", worker.id)).toMatchObject({
+      code: expect.any(Number),
+      stdout: "",
+      stderr: expect.stringContaining("has no running container to move"),
     });
     expect((await qubix("cancel", id)).stdout).toBe(`Job ${id} is cancelled.\n`);
     expect((await qubix("cancel", id)).stdout).toContain("already ended: it was cancelled");
@@ -316,6 +331,25 @@ describe("a job", () => {
 });
 
 describe("the market", () => {
+  test("recoveries, as text and as JSON", async () => {
+    const none = await qubix("stats", "recovery", "--window", "2h");
+    expect(none).toMatchObject({ code: 0, stderr: expect.stringContaining("Nothing had to recover in the last 2") });
+    const recovery = { ...EMPTY_EVENT, accountId: consumer.id, kind: "resumed" as const, data: RESUMED };
+    const { meta } = api.writer.state();
+    const seq = meta.eventSeq + 1;
+    api.writer.store.commit(
+      [{ ...NO_CHANGES, events: [{ ...recovery, seq }], meta: { ...meta, eventSeq: seq } }],
+      Date.now(),
+    );
+    meta.eventSeq = seq;
+    const shown = await qubix("stats", "recovery");
+    expect(shown.stdout).toMatch(/KIND +COUNT/);
+    expect(shown.stdout).toMatch(/hot +1 +1\.5 s +2\.8 s/);
+    const [kind] = (JSON.parse((await qubix("stats", "recovery", "--json")).stdout) as { kinds: object[] }).kinds;
+    expect(kind).toMatchObject({ kind: "hot", recoveries: 1, recoveryMs: { p50: 2_840, max: 2_840 } });
+    expect((await qubix("stats", "recovery", "--window", "soon")).stderr).toContain("is not a duration");
+  });
+
   test("offers and workers", async () => {
     expect((await qubix("offers")).stdout).toMatch(new RegExp(`${worker.id} +anna +acc-.* 8/8 `));
     expect(await qubix("workers")).toMatchObject({
@@ -326,6 +360,7 @@ describe("the market", () => {
     expect((await asAdmin("workers")).stdout).toMatch(/anna +online/);
     expect((await asAdmin("workers", worker.id)).stdout).toMatch(/Phase +online/);
     expect((await asAdmin("workers", "drain", worker.id)).stdout).toContain("gets no new jobs");
+    expect((await asAdmin("workers", "drain", worker.id, "--move")).stdout).toContain("It is idle and can be stopped");
     expect((await asAdmin("workers", "drain", worker.id, "--off")).stdout).toContain("gets jobs again");
   });
 });
@@ -346,7 +381,13 @@ describe("what goes wrong is said in a line or two, with its exit code", () => {
     ],
     ["a command where none belongs", ["jobs", "--", "x"], 2, /Only `run` and `quote`/],
     ["too little money", ["run", ...SPEC, "--price-max", "1000000", "--", "x"], 1, /^error: [\s\S]*wallet/],
-    ["not available yet", ["run", ...SPEC, "--standby", "mirror"], 1, /mirror/],
+    [
+      "a mirror with a network",
+      ["run", ...SPEC, "--standby", "mirror", "--network", "egress"],
+      2,
+      /standby: mirror runs/,
+    ],
+    ["a replica that cannot be", ["logs", "job-none", "--replica", "2"], 2, /^error: --replica: "2"/],
     ["egress without failover", ["run", ...SPEC, "--network", "egress"], 1, /failover: exclusive[\s\S]*speculative/],
   ])("%s", async (_name, args, code, message) => {
     const ended = await qubix(...args);

@@ -34,6 +34,7 @@ export function createProgram(version: string, run: Runner): Command {
     .addHelpText("after", EXAMPLES);
   addJobCommands(program, run);
   addMarketCommands(program, run);
+  addStatsCommands(program, run);
   const wallet = addWalletCommands(program, run);
   program.commandsGroup(GROUP_ADMIN);
   addAccountCommands(program, run);
@@ -81,6 +82,7 @@ function addJobCommands(program: Command, run: Runner): void {
   one("logs", "print a job's log")
     .option("-f, --follow", "go on until the job has ended")
     .option("--after <cursor>", "only what comes after this cursor (see --json)")
+    .option("--replica <n>", "of a mirror job: 0 or 1 [0]")
     .action((id: string, options: object) =>
       run(async () => (await import("./commands/streams.ts")).logs, [id], options, false),
     );
@@ -104,6 +106,12 @@ function addJobCommands(program: Command, run: Runner): void {
   one("cancel", "cancel a job; where it runs, it is stopped first").action((id: string, options: object) =>
     run(async () => (await import("./commands/jobs.ts")).cancel, [id], options, false),
   );
+  one("move", "move a running job to another worker; it saves first and loses nothing")
+    .option("--to <worker>", "to this one (any that fits)")
+    .option("--force", "also where it does not save when it is asked to; what was not saved is lost")
+    .action((id: string, options: object) =>
+      run(async () => (await import("./commands/jobs.ts")).move, [id], options, false),
+    );
   one("why", "say why a job waits, and what would help").action((id: string, options: object) =>
     run(async () => (await import("./commands/market.ts")).why, [id], options, false),
   );
@@ -179,12 +187,23 @@ function addMarketCommands(program: Command, run: Runner): void {
     );
   workers
     .command("drain")
-    .description("give a worker no new jobs; what runs goes on")
+    .description("give a worker no new jobs; what runs goes on, or moves")
     .argument("<id>")
+    .option("--move", "move what runs there to other workers")
     .option("--off", "give it jobs again")
     .action((id: string, options: object) =>
       run(async () => (await import("./commands/workers.ts")).drain, [id], options, false),
     );
+}
+
+function addStatsCommands(program: Command, run: Runner): void {
+  program
+    .command("stats")
+    .description("what the promises came to")
+    .command("recovery")
+    .description("how long your jobs took to go on after a fault, and what work that lost")
+    .option("--window <duration>", "how far back to look [7d]")
+    .action((options: object) => run(async () => (await import("./commands/stats.ts")).recovery, [], options, false));
 }
 
 function addWalletCommands(program: Command, run: Runner): Command {
@@ -282,7 +301,10 @@ function withSpecFlags(command: Command): Command {
     .option("--gpu-memory <size>", "memory of each GPU, at least")
     .option("--price-max <price>", "highest price for the whole job, standby and fee included, e.g. 0.60/h")
     .option("--duration <time>", "longest paid time, e.g. 1h30m")
-    .option("--standby <kind>", "cold, or hot: another machine takes over within a second")
+    .option(
+      "--standby <kind>",
+      "cold; hot: another machine takes over within a second; mirror: two run at once, results compared",
+    )
     .option("--network <kind>", "none, or egress: the internet, and nothing else; needs --failover speculative [none]")
     .option("--failover <kind>", "speculative: another machine goes on while a silent one may still be acting")
     .option("--checkpoint-interval <time>", "how often a checkpoint is taken [30s]")

@@ -133,6 +133,7 @@ describe.each([
     await expect(client.accounts.create({ name: "x", role: "admin" })).rejects.toMatchObject({ status: 403 });
     const owner = make({ url: api.url, apiKey: provider.key });
     expect(await owner.workers.drain(worker.id)).toMatchObject({ draining: true });
+    expect(await owner.workers.drain(worker.id, { move: true })).toMatchObject({ draining: true });
     expect(await owner.workers.drain(worker.id, { draining: false })).toMatchObject({ draining: false });
   });
 

@@ -16,6 +16,7 @@ import type {
   Offer,
   Page,
   Quote,
+  RecoveryStats,
   Role,
   StorageUse,
   TreeManifest,
@@ -57,8 +58,11 @@ export interface Client {
   readonly offers: Listed<Offer>;
   readonly workers: Listed<Worker> & {
     get(id: string, options?: CallOptions): Promise<Worker>;
-    /** No new jobs for this worker; what runs goes on. `draining: false` takes it back. */
-    drain(id: string, options?: CallOptions & { readonly draining?: boolean }): Promise<Worker>;
+    /** No new jobs for this worker; what runs goes on, or with `move` goes to other workers. `draining: false` takes it back. */
+    drain(
+      id: string,
+      options?: CallOptions & { readonly draining?: boolean; readonly move?: boolean },
+    ): Promise<Worker>;
   };
   readonly enrolments: {
     create(input?: { readonly accountId?: string; readonly ttlS?: number }, options?: CallOptions): Promise<Enrolment>;
@@ -83,6 +87,10 @@ export interface Client {
   readonly storage: {
     /** What checkpoints, outputs and uploads of the key's account take up, and may. */
     get(options?: CallOptions): Promise<StorageUse>;
+  };
+  readonly stats: {
+    /** How long recoveries took and what they lost, of the key's own jobs; for an admin of all. `windowS`: how far back, in seconds [a week]. */
+    recovery(options?: CallOptions & { readonly windowS?: number | undefined }): Promise<RecoveryStats>;
   };
   readonly uploads: {
     /** Which of these chunks the store does not have yet (at most 4096 at a time). */
@@ -133,8 +141,13 @@ export function createClient(config: ClientConfig): Client {
       ...listed<Worker>(requester, "/v1/workers"),
       get: (id, options) =>
         requester.json({ method: "GET", path: `/v1/workers/${encodeURIComponent(id)}`, idempotent: true, ...options }),
-      drain: (id, { draining = true, ...options } = {}) =>
-        post(requester, `/v1/workers/${encodeURIComponent(id)}/drain`, { draining }, options),
+      drain: (id, { draining = true, move = false, ...options } = {}) =>
+        post(
+          requester,
+          `/v1/workers/${encodeURIComponent(id)}/drain`,
+          { draining, ...(move ? { move } : {}) },
+          options,
+        ),
     },
     enrolments: { create: (input = {}, options) => postOnce(requester, "/v1/enrolments", input, options) },
     accounts: {
@@ -145,6 +158,10 @@ export function createClient(config: ClientConfig): Client {
     wallet: walletOf(requester),
     storage: {
       get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
+    },
+    stats: {
+      recovery: ({ windowS, ...options } = {}) =>
+        requester.json({ method: "GET", path: "/v1/stats/recovery", query: { windowS }, idempotent: true, ...options }),
     },
     uploads: uploadsOf(requester),
     events: { subscribe: (options) => subscribe(deps, options) },

@@ -50,6 +50,13 @@ export interface LogsOptions extends CallOptions {
   readonly follow?: boolean | undefined;
   /** The `cursor` of the last line that was seen. */
   readonly after?: string | undefined;
+  /** Only this replica's lines, of a mirror job. */
+  readonly replica?: number | undefined;
+}
+
+export interface MoveOptions extends CallOptions {
+  readonly to?: string | undefined;
+  readonly force?: boolean | undefined;
 }
 
 export interface CarOptions extends CallOptions {
@@ -72,6 +79,11 @@ export interface Jobs {
   list(options?: ListJobsOptions): Promise<Page<JobView>>;
   listAll(options?: Omit<ListJobsOptions, "cursor">): AsyncIterable<JobView>;
   cancel(id: string, options?: CallOptions): Promise<JobView>;
+  /**
+   * Moves a running job to another worker, to `to` or to any; it saves first and loses nothing. Returns once the move has begun: its events tell the rest.
+   * `force`: also where it does not save when it is asked to. Errors: `job_not_running`, `move_not_possible`, `worker_not_found`.
+   */
+  move(id: string, options?: MoveOptions): Promise<JobView>;
   /** Resolves with the job once it has ended, however that was. A lost connection or a restarting orchestrator is waited out for about two minutes. */
   wait(id: string, options?: WaitOptions): Promise<JobView>;
   /** The timeline so far; `after` is the `seq` of the last event that is known. */
@@ -135,6 +147,10 @@ export function createJobs(deps: EventsDeps): Jobs {
     listAll: (options = {}) => allItems((cursor) => jobs.list({ ...options, cursor })),
     cancel: (id, options = {}) =>
       requester.json({ method: "POST", path: at(id, "/cancel"), body: {}, idempotent: true, ...options }),
+    move: (id, { to, force = false, ...options } = {}) => {
+      const body = { ...(to === undefined ? {} : { to }), force };
+      return requester.json({ method: "POST", path: at(id, "/move"), body, idempotent: false, ...options });
+    },
     wait: (id, options = {}) => waitForEnd(deps, jobs, id, options),
     events: (id, { cursor, limit, after, ...options } = {}) =>
       get(at(id, "/events"), { cursor, limit, after }, options),
@@ -229,7 +245,7 @@ async function* logLines(
   jobs: Jobs,
   id: string,
   path: string,
-  { follow = false, after, ...options }: LogsOptions,
+  { follow = false, after, replica, ...options }: LogsOptions,
 ): AsyncGenerator<LogLine, void, undefined> {
   let cursor = after;
   for (let failures = 0; ; ) {
@@ -237,7 +253,7 @@ async function* logLines(
       const response = await deps.requester.stream({
         method: "GET",
         path,
-        query: { follow: follow ? true : undefined, after: cursor },
+        query: { follow: follow ? true : undefined, after: cursor, replica },
         idempotent: true,
         ...options,
       });

@@ -21,7 +21,16 @@ import type {
   workerViewSchema,
 } from "@qubix/shared/protocol";
 
-export type { EventView, JobView, LogLine, Page, Role, TreeManifest, WireMoney } from "@qubix/shared/protocol";
+export type {
+  EventView,
+  JobView,
+  LogLine,
+  Page,
+  RecoveryStats,
+  Role,
+  TreeManifest,
+  WireMoney,
+} from "@qubix/shared/protocol";
 
 /** One frame of the live events; the first comes at once and may be empty. `seq` is where to resume from. */
 export interface EventsFrame {

@@ -24,3 +24,4 @@ export interface EscrowDriver {
   /** Takes note of a posted transfer. Called at least once for each, after it is durable; the same id again must change nothing. */
   submit(transfer: PostedTransfer): Promise<void>;
 }
+export * from "./intents.ts";

@@ -84,6 +84,26 @@ describe("enrolment", () => {
 });
 
 describe("workers and offers", () => {
+  test("show the standing of a worker, which falls when it fails a job", async () => {
+    await using api = await startTestApi();
+    const provider = await api.account("provider");
+    const consumer = await api.account("consumer", 10_000_000n);
+    const worker = await api.worker(provider, "anna");
+    const standings = async () => [
+      (await provider.call(`GET /v1/workers/${worker.id}`)).body["standing"],
+      ...((await consumer.call("GET /v1/offers")).body.items ?? []).map(
+        (offer) => (offer as { standing: number }).standing,
+      ),
+    ];
+    expect(await standings()).toEqual([1, 1]);
+    await consumer.call("POST /v1/jobs", jobSpec({ failoversMax: 0 }));
+    const attempt = await worker.nextAssign();
+    await worker.start(attempt);
+    const outcome = { kind: "worker_failed", code: "docker_error", message: "" } as const;
+    await worker.say({ kind: "ended", attempt, ranMs: 1, outcome });
+    expect(await standings()).toEqual([0.5, 0.5]);
+  });
+
   test("a provider sees his own workers, everybody the offers; draining takes a worker off the market", async () => {
     await using api = await startTestApi();
     const provider = await api.account("provider");

@@ -102,6 +102,16 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     expect((await call(`GET /v1/jobs/${id}`)).body).toMatchObject({ phase: "queued" });
   });
 
+  test("one that does not run cannot be moved, and says so before and after its end", async () => {
+    const { call } = await api.account("consumer", 10_000_000n);
+    const id = String((await call("POST /v1/jobs", jobSpec({ placement: { workers: ["wrk-none"] } }))).body["id"]);
+    expect((await call(`POST /v1/jobs/${id}/move`)).body).toMatchObject({ status: 409, code: "job_not_running" });
+    expect((await call(`POST /v1/jobs/${id}/move`, { where: "x" })).status).toBe(422);
+    await call(`POST /v1/jobs/${id}/cancel`);
+    expect((await call(`POST /v1/jobs/${id}/move`)).body).toMatchObject({ status: 409, code: "job_not_running" });
+    expect((await call("POST /v1/jobs/job-none/move")).body).toMatchObject({ status: 404, code: "job_not_found" });
+  });
+
   test("an idempotency key gives the first job again, and refuses another body", async () => {
     const { call } = await api.account("consumer", 10_000_000n);
     const spec = jobSpec({ placement: { workers: ["wrk-none"] } });
@@ -119,7 +129,13 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
   test("in a batch each job is judged alone, and a repeated batch makes nothing new", async () => {
     const { call } = await api.account("consumer", 250_000n);
     const good = jobSpec({ placement: { workers: ["wrk-none"] } });
-    const jobs = [good, { ...good, image: "NO" }, good, good, { ...good, standby: "mirror" }];
+    const jobs = [
+      good,
+      { ...good, image: "NO" },
+      good,
+      good,
+      { ...good, inputs: [{ url: "https://example.org/a", to: "/in" }] },
+    ];
     const headers = { "idempotency-key": "batch-1" };
     const { status, body } = await call("POST /v1/jobs/batch", { jobs }, { headers });
     expect(status).toBe(200);
@@ -150,7 +166,12 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
 
   test.each([
     ["no money", {}, 402, "insufficient_funds"],
-    ["a feature that is not there yet", { standby: "mirror" }, 422, "not_available"],
+    [
+      "a feature that is not there yet",
+      { inputs: [{ url: "https://example.org/a", to: "/in" }] },
+      422,
+      "not_available",
+    ],
     ["a registry that is not allowed", { image: "127.0.0.1:5000/a/b:1" }, 422, "image_not_allowed"],
     ["a local image that nobody has", { image: "mine:local" }, 422, "image_unknown"],
     ["an upload that is not there", { inputs: [{ upload: "upl-0", to: "/in" }] }, 422, "upload_unknown"],

@@ -10,6 +10,7 @@ const ROUTES = [
   "GET /v1/jobs",
   "GET /v1/jobs/{id}",
   "POST /v1/jobs/{id}/cancel",
+  "POST /v1/jobs/{id}/move",
   "POST /v1/jobs/batch",
   "GET /v1/jobs/{id}/events",
   "GET /v1/jobs/{id}/logs",
@@ -38,6 +39,7 @@ const ROUTES = [
   "GET /v1/wallet/entries",
   "POST /v1/wallet/deposits",
   "GET /v1/events",
+  "GET /v1/stats/recovery",
 ];
 
 describe("the OpenAPI document", () => {

@@ -34,6 +34,7 @@ import { jobRoutes } from "./routes/jobs.ts";
 import { logRoutes } from "./routes/logs.ts";
 import { marketRoutes } from "./routes/market.ts";
 import { outputRoutes } from "./routes/outputs.ts";
+import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { walletRoutes } from "./routes/wallet.ts";
@@ -109,6 +110,7 @@ export async function createApiServer(
   marketRoutes(app, ctx);
   accountRoutes(app, ctx);
   walletRoutes(app, ctx);
+  statsRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {
     if (!opened) socket.destroy();

@@ -36,8 +36,11 @@ test("its tree is held from the moment it is accepted until it is no longer kept
     status: 422,
     code: "checkpoint_none",
   });
+  const quote = () => call("POST /v1/quotes", { spec: jobSpec({ fromCheckpoint: { job: id } }) });
+  expect((await quote()).body).toMatchObject({ status: 422, code: "checkpoint_none" });
   const tree = await store(id);
   await commit(1, tree);
+  expect((await quote()).body).toMatchObject({ hold: { currency: "USD" } });
   const made = await call("POST /v1/jobs", jobSpec({ fromCheckpoint: { job: id }, checkpoint: { keep: 1 } }));
   expect(made.status).toBe(201);
   expect(made.body).toMatchObject({ fromCheckpoint: { jobId: id, seq: 1 }, checkpoint: { seq: 1 } });

@@ -36,6 +36,7 @@ import {
 import { createOrchestratorClock } from "./clock.ts";
 import type { OrchestratorConfig } from "./config.ts";
 import { createIpfs } from "./ipfs.ts";
+import { createLoopLag } from "./loop-lag.ts";
 import { createWallTimes } from "./wall-times.ts";
 import { createWriter, type CorePort } from "./writer.ts";
 import type { EffectSink } from "./writer-port.ts";
@@ -90,7 +91,8 @@ async function startWith(
   const driver = createLedgerDriver();
   const relay = await openRelay(config, () => writer.state(), logger);
   const core = createCore(config, orchestratorId, relay?.addresses ?? []);
-  const writer = createWriter({ store, clock, logger, core });
+  const lag = createLoopLag();
+  const writer = createWriter({ store, clock, logger, core, lag });
   const owners = createTreeOwners(store);
   const bytesPerAccountMax = config.storageMax;
   const root = join(config.dataDir, "chunks");
@@ -131,6 +133,7 @@ async function startWith(
   let stopping: Promise<void> | undefined;
   const stop = () => {
     stopping ??= (async () => {
+      lag.stop();
       await Promise.all([api.stop(), gateway.stop()]);
       await writer.stop();
       await proofs.stop();
@@ -147,6 +150,7 @@ async function startWith(
     // The address comes first: a first start that cannot have it makes no admin key that nobody would ever see.
     const url = await api.listen(config.listen);
     const admin = createApiKey(random);
+    lag.start();
     const { firstStart } = writer.start({ keyId: admin.id, keyHash: admin.hash });
     vault.sweep(vaultIds(writer.state()));
     await chunks.start();

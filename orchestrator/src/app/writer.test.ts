@@ -13,6 +13,7 @@ describe("the writer", () => {
   let failures: number;
   let commits: number;
   let nowMs: number;
+  let lagMs: number;
   let sent: (Effect["kind"] | "flush" | "reset")[];
   let writer: Writer;
 
@@ -42,6 +43,7 @@ describe("the writer", () => {
     const next = createWriter({
       store: faulty(store),
       clock: { nowMs: () => nowMs },
+      lag: { takeMs: () => lagMs },
       wallMs: () => 5_000,
       logger: createLogger("test", "silent"),
       core: {
@@ -76,7 +78,7 @@ describe("the writer", () => {
 
   beforeEach(() => {
     store = createMemoryStore();
-    [failures, commits, nowMs] = [0, 0, 1_000];
+    [failures, commits, nowMs, lagMs] = [0, 0, 1_000, 0];
     sent = [];
     writer = create();
     expect(writer.start(ADMIN_KEY)).toEqual({ firstStart: true });
@@ -104,6 +106,16 @@ describe("the writer", () => {
     expect(commits).toBe(before + 1);
     expect(replies.map((reply) => reply.kind === "account" && reply.account.name)).toEqual(["a1", "a2", "a3"]);
     expect(names()).toEqual(["a1", "a2", "a3"]);
+  });
+
+  it("tells the core of its own lag before what arrived meanwhile, without a transaction", async () => {
+    const before = commits;
+    lagMs = 700;
+    await writer.submit({ kind: "timer" });
+    lagMs = 0;
+    await writer.submit({ kind: "timer" });
+    expect(writer.state().volatile.lagMs).toBe(700);
+    expect(commits).toBe(before);
   });
 
   it("makes no transaction where nothing changed, and answers all the same", async () => {

@@ -36,6 +36,12 @@ export interface CorePort {
   nextDeadlineMs(state: CoreState): number | null;
 }
 
+/** Measures for how long the event loop did nothing. */
+export interface LagMeter {
+  /** Milliseconds since the last call in which nobody was listened to; 0 as a rule. */
+  takeMs(): number;
+}
+
 export interface WriterPorts {
   readonly store: Store;
   readonly clock: MonotonicClock;
@@ -43,6 +49,8 @@ export interface WriterPorts {
   readonly logger: Logger;
   /** Stamps events and transfers for people; milliseconds since 1970. */
   readonly wallMs?: () => number;
+  /** Without one our own lag counts as the workers' silence. */
+  readonly lag?: LagMeter;
 }
 
 interface Pending {
@@ -159,6 +167,8 @@ export function createWriter(ports: WriterPorts): Writer {
   const tick = (): void => {
     const nowMs = clock.nowMs();
     const batch: Batch = { changes: [], effects: [], answers: [], dispatch: dispatchLeft };
+    const lagMs = ports.lag?.takeMs() ?? 0;
+    if (lagMs > 0) stepOne(batch, nowMs, { kind: "lagged", ms: lagMs });
     stepQueued(batch, nowMs);
     stepTimer(batch, nowMs);
     stepDispatches(batch, nowMs);

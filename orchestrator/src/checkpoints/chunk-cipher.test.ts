@@ -1,7 +1,12 @@
 import { createHash, randomBytes } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { AccountId } from "@qubix/shared/domain";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BODY_AT, createChunkCipher, SEAL_BYTES, sealInPlace } from "./chunk-cipher.ts";
+import { cidOf } from "./cid.ts";
 import { createSealer } from "./sealer.ts";
 
 const KEY = Buffer.alloc(32, 7);
@@ -71,21 +76,27 @@ describe("a sealed chunk", () => {
 
 describe("the sealer", () => {
   it("makes the same files in its threads as in place, many at a time, and refuses other bytes than were said", async () => {
-    const sealer = createSealer();
+    const root = mkdtempSync(join(tmpdir(), "qubix-sealer-"));
+    const account = "acc-test" as AccountId;
+    const sealer = createSealer(root);
     const chunks = Array.from({ length: 40 }, (_, n) => randomBytes(n % 2 === 0 ? 1024 : 300_000));
-    const files = await Promise.all(
-      chunks.map((plain) =>
-        sealer.seal([plain.subarray(0, 500), plain.subarray(500)], KEY, sumOf(plain), async (sealed) =>
-          Buffer.from(sealed?.file ?? []),
-        ),
-      ),
+    const names = await Promise.all(
+      chunks.map((plain) => sealer.write(account, [plain.subarray(0, 500), plain.subarray(500)], KEY, sumOf(plain))),
     );
-    chunks.forEach((plain, n) => expect(files[n]?.equals(seal(plain))).toBe(true));
+    chunks.forEach((plain, n) => {
+      const name = names[n] ?? "";
+      expect(readFileSync(join(root, account, name.slice(-2), name)).equals(seal(plain))).toBe(true);
+      expect(name).toBe(cidOf(seal(plain)));
+    });
+    expect(readdirSync(join(root, account, ".tmp"))).toEqual([]);
     const [plain = Buffer.alloc(0)] = chunks.slice(-1);
-    const sealed = await sealer.seal([plain], KEY, sumOf(Buffer.from("other")), async (file) => file);
-    expect(sealed).toBeUndefined();
+    expect(await sealer.write(account, [plain], KEY, sumOf(Buffer.from("other")))).toBeUndefined();
+    // A folder that cannot be made: this one fails, the next is stored.
+    await expect(sealer.write("acc-\0" as AccountId, [plain], KEY, sumOf(plain))).rejects.toThrow(/account/);
+    expect(await sealer.write(account, [plain], KEY, sumOf(plain))).toBe(names.at(-1));
     await sealer.stop();
     await sealer.stop();
-    await expect(sealer.seal([plain], KEY, sumOf(plain), async () => 0)).rejects.toThrow(/stopped/);
+    await expect(sealer.write(account, [plain], KEY, sumOf(plain))).rejects.toThrow(/stopped/);
+    rmSync(root, { recursive: true });
   });
 });

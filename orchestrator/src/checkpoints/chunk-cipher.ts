@@ -9,8 +9,8 @@
 import { createCipheriv, createDecipheriv, createHash, createHmac, createSecretKey } from "node:crypto";
 
 export interface ChunkCipher {
-  /** The plain bytes; undefined unless the file is, bit for bit, the one of a chunk with this SHA-256. */
-  open(file: Uint8Array, sum: Uint8Array): Buffer | undefined;
+  /** The plain bytes, in `into` where there is one; undefined unless the file is, bit for bit, the one of a chunk with this SHA-256. */
+  open(file: Uint8Array, sum: Uint8Array, into?: ArrayBuffer): Buffer | undefined;
   /** The plain bytes of whatever chunk the file is of; undefined unless it is whole. They are to be hashed: only that tells which chunk it is. */
   openAny(file: Uint8Array): Buffer | undefined;
 }
@@ -62,11 +62,15 @@ export function copyInto(memory: Uint8Array, at: number, bytes: Uint8Array): voi
 export function createChunkCipher(consumerKey: Uint8Array): ChunkCipher {
   const mac = createMac(consumerKey);
 
-  const decrypt = (file: Uint8Array, id: Uint8Array): Buffer | undefined => {
+  const decrypt = (file: Uint8Array, id: Uint8Array, into?: ArrayBuffer): Buffer | undefined => {
     const { key, nonce } = keysOf(mac, id);
     const decipher = createDecipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES });
     decipher.setAuthTag(file.subarray(-TAG_BYTES));
-    const plain = decipher.update(file.subarray(BODY_AT, -TAG_BYTES));
+    const body = file.subarray(BODY_AT, -TAG_BYTES);
+    const plain = into === undefined ? Buffer.allocUnsafeSlow(body.length) : Buffer.from(into, 0, body.length);
+    for (let at = 0; at < body.length; at += STEP_BYTES) {
+      plain.set(decipher.update(body.subarray(at, at + STEP_BYTES)), at);
+    }
     try {
       decipher.final();
       return plain;
@@ -76,9 +80,9 @@ export function createChunkCipher(consumerKey: Uint8Array): ChunkCipher {
   };
 
   return {
-    open(file, sum) {
+    open(file, sum, into) {
       const id = mac("id", sum);
-      return isSealed(file) && id.equals(file.subarray(ID_AT, BODY_AT)) ? decrypt(file, id) : undefined;
+      return isSealed(file) && id.equals(file.subarray(ID_AT, BODY_AT)) ? decrypt(file, id, into) : undefined;
     },
     openAny: (file) => (isSealed(file) ? decrypt(file, file.subarray(ID_AT, BODY_AT)) : undefined),
   };

@@ -4,11 +4,8 @@ import { mkdirSync, readdirSync, rmSync, statSync, unlinkSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { AccountId } from "@qubix/shared/domain";
-import { assert } from "@qubix/shared/runtime";
+import { foldersOf, isAccountFolder, TEMP_FOLDER } from "./chunk-folders.ts";
 import type { StoredCid } from "./port.ts";
-
-const TEMP_FOLDER = ".tmp";
-const ACCOUNT_PATTERN = /^acc-[a-z0-9-]{1,64}$/;
 
 export interface ChunkFiles {
   /** Durable when it resolves; replaces what lies under that name. Throws `storage_full`. */
@@ -36,11 +33,8 @@ export function createChunkFiles(root: string): ChunkFiles {
   const syncFolder = createFolderSync();
   let tempCount = 0;
 
-  const folderOf = (accountId: AccountId, stored: StoredCid): string => {
-    assert(ACCOUNT_PATTERN.test(accountId), `${accountId} is not an account id`);
-    return join(root, accountId, stored.slice(-2));
-  };
-  const pathOf = (accountId: AccountId, stored: StoredCid): string => join(folderOf(accountId, stored), stored);
+  const pathOf = (accountId: AccountId, stored: StoredCid): string =>
+    join(foldersOf(root, accountId, stored).folder, stored);
 
   const makeFolder = async (accountId: AccountId, folder: string): Promise<void> => {
     if (folders.has(folder)) return;
@@ -53,9 +47,9 @@ export function createChunkFiles(root: string): ChunkFiles {
 
   return {
     async write(accountId, stored, bytes) {
-      const folder = folderOf(accountId, stored);
+      const { folder, temp: tempFolder } = foldersOf(root, accountId, stored);
       tempCount += 1;
-      const temp = join(root, accountId, TEMP_FOLDER, `${stored}.${process.pid}.${tempCount}`);
+      const temp = join(tempFolder, `${stored}.${process.pid}.${tempCount}`);
       try {
         await makeFolder(accountId, folder);
         const file = await open(temp, "wx", 0o600);
@@ -96,7 +90,7 @@ export function createChunkFiles(root: string): ChunkFiles {
 }
 
 function accountsIn(root: string): readonly AccountId[] {
-  return readdirSync(root).filter((name): name is AccountId => ACCOUNT_PATTERN.test(name));
+  return readdirSync(root).filter(isAccountFolder);
 }
 
 function hasFile(folder: string): boolean {

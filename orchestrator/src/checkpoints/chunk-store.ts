@@ -57,6 +57,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
   const database = openChunkDatabase(root);
   const index = createChunkIndex(database);
   const sealed = createSealedChunks({
+    root,
     files,
     index,
     keys,
@@ -292,7 +293,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       return missing;
     },
     put,
-    get: (accountId, cid) => sealed.read(accountId, cid),
+    get: (accountId, cid, into) => sealed.read(accountId, cid, into),
     readManifest,
     async putManifest(accountId, holder, manifest) {
       const stored = await encodeManifest(manifest);

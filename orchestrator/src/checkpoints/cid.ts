@@ -1,21 +1,8 @@
 // Names of chunks: CIDv1, raw codec, sha2-256, base32. The name is a function of the bytes.
-import { createHash } from "node:crypto";
 import { CID } from "multiformats/cid";
-import * as digest from "multiformats/hashes/digest";
 import type { ChunkCid } from "@qubix/shared/domain";
 
-const RAW_CODEC = 0x55;
-const SHA2_256 = 0x12;
-
-/** The CID of these bytes. */
-export function cidOf(bytes: Uint8Array): ChunkCid {
-  return cidOfSum(createHash("sha256").update(bytes).digest());
-}
-
-/** The CID of bytes with this SHA-256. */
-export function cidOfSum(sum: Uint8Array): ChunkCid {
-  return CID.createV1(RAW_CODEC, digest.create(SHA2_256, sum)).toString() as ChunkCid;
-}
+export { cidOf, cidOfSum } from "@qubix/shared/chunks";
 
 /** The SHA-256 in a CID. */
 export function sumOfCid(cid: ChunkCid): Uint8Array {

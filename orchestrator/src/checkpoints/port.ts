@@ -65,8 +65,8 @@ export interface ChunkStore {
    * `storage_quota` and `storage_full` (507).
    */
   put(accountId: AccountId, holder: TreeHolder, cid: ChunkCid, bytes: ChunkBytes): Promise<void>;
-  /** The bytes as they were put; undefined where it is not here. Rejects with `chunk_damaged`. */
-  get(accountId: AccountId, cid: ChunkCid): Promise<Buffer | undefined>;
+  /** The bytes as they were put; undefined where it is not here. Rejects with `chunk_damaged`. `into`: memory of CHUNK_STORED_BYTES_MAX for them, which goes away from there. */
+  get(accountId: AccountId, cid: ChunkCid, into?: ArrayBuffer): Promise<Buffer | undefined>;
   /** Rejects with `tree_invalid`, `chunks_missing` or `chunk_damaged`. */
   readManifest(accountId: AccountId, manifestCid: ChunkCid): Promise<TreeManifest>;
   /** Stores a manifest and says what a control message would say of the tree; `bytesMoved` is the manifest's own size. For uploads. */

@@ -13,8 +13,8 @@ import { createSealer, lengthOf } from "./sealer.ts";
 export interface SealedChunks {
   /** Durable when it resolves. Throws `chunk_mismatch`, `storage_quota`, `storage_full`. */
   write(accountId: AccountId, cid: ChunkCid, parts: readonly Uint8Array[]): Promise<void>;
-  /** Undefined where it is not here nor anywhere else. Throws `chunk_damaged`. */
-  read(accountId: AccountId, cid: ChunkCid): Promise<Buffer | undefined>;
+  /** Undefined where it is not here nor anywhere else. Throws `chunk_damaged`. `into`: memory of CHUNK_STORED_BYTES_MAX for it, which goes away from there. */
+  read(accountId: AccountId, cid: ChunkCid, into?: ArrayBuffer): Promise<Buffer | undefined>;
   /** The file itself, checked against its name. Undefined and throws as `read`. */
   readFile(accountId: AccountId, stored: StoredCid): Promise<Buffer | undefined>;
   /** Of the durable chunk as it came; undefined where it is not here, was cut, or was found to be changed. Synchronous, so that nothing can come in between. */
@@ -22,7 +22,7 @@ export interface SealedChunks {
   /** Resolves when no write of this chunk is under way. */
   settled(accountId: AccountId, cid: ChunkCid): Promise<void> | undefined;
   remove(accountId: AccountId, cid: ChunkCid): void;
-  /** Deletes a file to which no row leads, unless it is being written. */
+  /** Deletes a file to which no row leads, unless one of the account is being written: then a later sweep does. */
   removeStray(accountId: AccountId, stored: StoredCid): void;
   usage(accountId: AccountId): StoredUsage;
   /** What is being written fails, unless its file is there. */
@@ -30,6 +30,8 @@ export interface SealedChunks {
 }
 
 export interface SealedParts {
+  /** The folder of the chunks. */
+  readonly root: string;
   readonly files: ChunkFiles;
   readonly index: ChunkIndex;
   readonly keys: ConsumerKeys;
@@ -41,15 +43,17 @@ export interface SealedParts {
 /** Rows that share an fsync when an index is made anew. */
 const ROWS_AT_A_TIME = 256;
 
-export function createSealedChunks({ files, index, keys, bytesMax, fetchLost }: SealedParts): SealedChunks {
+export function createSealedChunks({ root, files, index, keys, bytesMax, fetchLost }: SealedParts): SealedChunks {
   const pending = new Map<string, Promise<void>>();
-  /** Files between their name and their row. */
+  /** Files that are put back. */
   const naming = new Set<string>();
   /** Of each account: bytes that are being written. */
   const reserved = new Map<AccountId, number>();
   /** Files that were found to be changed: to be sent again, if somebody still has them. */
   const spoilt = new Set<string>();
-  const sealer = createSealer();
+  /** Of each account: chunks whose files are being made. */
+  const sealing = new Map<AccountId, number>();
+  const sealer = createSealer(root);
   const cipherOf = createCiphers(keys);
 
   const reserve = (accountId: AccountId, bytes: number): (() => void) => {
@@ -73,22 +77,18 @@ export function createSealedChunks({ files, index, keys, bytesMax, fetchLost }: 
     parts: readonly Uint8Array[],
     release: () => void,
   ): Promise<void> => {
-    let name = "";
+    sealing.set(accountId, (sealing.get(accountId) ?? 0) + 1);
     try {
-      const stored = await sealer.seal(parts, keys.ofConsumer(accountId), sumOfCid(cid), async (sealed) => {
-        if (sealed === undefined) throw mismatch(cid);
-        const own = cidOfSum(sealed.sum) as string as StoredCid;
-        name = `${accountId} ${own}`;
-        naming.add(name);
-        await files.write(accountId, own, sealed.file);
-        return own;
-      });
+      const stored = await sealer.write(accountId, parts, keys.ofConsumer(accountId), sumOfCid(cid));
+      if (stored === undefined) throw mismatch(cid);
       await index.add({ accountId, cid, stored, bytes: lengthOf(parts) }, release);
       spoilt.delete(`${accountId}/${cid}`);
     } catch (error) {
       throw storageError(error);
     } finally {
-      naming.delete(name);
+      const left = (sealing.get(accountId) ?? 0) - 1;
+      if (left === 0) sealing.delete(accountId);
+      else sealing.set(accountId, left);
       release();
     }
   };
@@ -140,14 +140,15 @@ export function createSealedChunks({ files, index, keys, bytesMax, fetchLost }: 
       pending.set(key, writing);
       return writing;
     },
-    async read(accountId, cid) {
+    async read(accountId, cid, into) {
       const row = index.get(accountId, cid);
       if (row === undefined) return undefined;
-      const open = (file: Buffer | undefined) =>
-        file === undefined ? undefined : cipherOf(accountId).open(file, sumOfCid(cid));
-      const file = await files.read(accountId, row.stored);
-      const plain = open(file) ?? open(await restore(accountId, row.stored));
-      if (plain !== undefined || file === undefined) return plain;
+      const sum = sumOfCid(cid);
+      const found = await sealer.read({ accountId, ...row }, keys.ofConsumer(accountId), sum, into);
+      if (typeof found !== "string") return found;
+      const restored = await restore(accountId, row.stored);
+      const plain = restored === undefined ? undefined : cipherOf(accountId).open(restored, sum);
+      if (plain !== undefined || found === "none") return plain;
       spoilt.add(`${accountId}/${cid}`);
       throw damaged(cid);
     },
@@ -168,7 +169,13 @@ export function createSealedChunks({ files, index, keys, bytesMax, fetchLost }: 
       spoilt.delete(`${accountId}/${cid}`);
     },
     removeStray(accountId, stored) {
-      if (naming.has(`${accountId} ${stored}`) || index.nameOf(accountId, stored) !== undefined) return;
+      // Which file a chunk becomes is known once it is there: while some are being made, none of the account is taken for a stray.
+      if (
+        sealing.has(accountId) ||
+        naming.has(`${accountId} ${stored}`) ||
+        index.nameOf(accountId, stored) !== undefined
+      )
+        return;
       files.remove(accountId, stored);
     },
     stop: () => sealer.stop(),

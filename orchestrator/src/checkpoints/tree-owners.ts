@@ -6,7 +6,7 @@ import { UPLOAD_HOLDER, type TreeOwners } from "./port.ts";
 
 const PAGE = 500;
 
-/** Jobs name their kept checkpoints and their outputs; uploads name their tree. */
+/** Jobs name their kept checkpoints (of both replicas), their outputs, and results that are still to be compared; uploads name their tree. */
 export function createTreeOwners(store: Store): TreeOwners {
   let uploads: Set<string> | undefined;
   /** As of the first question: those made later are known to the chunk store itself. */
@@ -38,6 +38,11 @@ export function createTreeOwners(store: Store): TreeOwners {
 }
 
 function treesOf(job: JobRecord): readonly ChunkCid[] {
-  const checkpoints = job.checkpoints.map((checkpoint) => checkpoint.tree.manifestCid);
-  return job.outputs === null ? checkpoints : [...checkpoints, job.outputs.manifestCid];
+  const checkpoints = [...job.checkpoints, ...(job.mirror?.checkpoints ?? [])].map(({ tree }) => tree.manifestCid);
+  // What is to be compared, until the job has ended.
+  const results = job.endedAtMs === null ? (job.mirror?.results ?? []) : [];
+  return [
+    ...checkpoints,
+    ...[job.outputs, ...results.map(({ outputs }) => outputs)].flatMap((o) => o?.manifestCid ?? []),
+  ];
 }

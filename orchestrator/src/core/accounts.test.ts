@@ -161,9 +161,13 @@ describe("a specification", () => {
   }
 
   test("that names what is not built is refused by name", () => {
-    const refused = refusal(new Network(), { standby: "mirror", stallAfterS: 7 });
+    const refused = refusal(new Network(), {
+      inputs: [{ url: "https://example.org/a", to: "/in" }],
+      isolation: "sandboxed",
+      resources: { gpus: { count: 1 } },
+    });
     expect(refused).toMatchObject({ status: 422, code: "not_available" });
-    expect(refused?.message).toContain("standby: mirror, stallAfterS");
+    expect(refused?.message).toContain("inputs by url, isolation: sandboxed with GPUs");
   });
 
   test("is refused for providers, foreign registries and uploads of others", () => {

@@ -3,24 +3,30 @@ import { noteDamage } from "./checkpoints.ts";
 import { attemptId, type AttemptRef, attemptTable, jobTable } from "@qubix/shared/domain";
 import { type EndOutcome, parseImageRef, type WorkerMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
-import { carryOn, closeAttempt, endByIntent, type Setback } from "./failover.ts";
+import { carryOn, closeAttempt, endByIntent, fenceAttempt, type Setback } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
 import { leaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { credit } from "./metering.ts";
-import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
+import { acceptResult, compareCheckpoint } from "./mirror-results.ts";
+import { checkpointsOf, epochOf, hasActiveReplica, replicaIn, withCheckpoints } from "./mirror-state.ts";
+import { activeAttempts } from "./mirror.ts";
+import type { AttemptRecord, CheckpointRecord, JobRecord, TreeContent } from "./model.ts";
+import { dropMove, finishMove, leaveIfLeaving } from "./moves.ts";
 import { newestCheckpoint } from "./placing.ts";
+import { noteStep, startedAgain } from "./recovery.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
-import { fetchedSeq, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
+import { blame } from "./standing.ts";
+import { fetchedSeq, forgetStandbyFailure, sendPrepare, sendStandbyCheckpoint } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import {
   attemptsOf,
   countUp,
-  currentAttempt,
   effect,
   emitJob,
   fire,
+  jobOf,
   liveStandby,
   machineOf,
   noteIncident,
@@ -46,9 +52,9 @@ export function currentOf(state: CoreState, machine: Machine, ref: AttemptRef): 
   return { job, attempt };
 }
 
-/** Fencing: only the newest epoch of a job, while it is active, may commit anything. */
+/** Fencing: only the newest epoch of a job (of each replica), while it is active, may commit anything. */
 function isCurrent(job: JobRecord, attempt: AttemptRecord): boolean {
-  return attempt.epoch === job.epoch && isActiveAttempt(attempt);
+  return attempt.epoch === epochOf(job, attempt.replica) && isActiveAttempt(attempt);
 }
 
 /** Durable: the worker may forget it. */
@@ -72,9 +78,21 @@ export function refuseStale(state: CoreState, machine: Machine, message: WorkerM
 export function onStarted(state: CoreState, machine: Machine, message: Message<"started">): void {
   const current = currentOf(state, machine, message.attempt);
   if (current === undefined) return refuseStale(state, machine, message, message.attempt);
-  const { job } = markStarted(state, current, message.fromSeq);
-  pinImage(state, job, message.imageDigest);
   ack(state, machine, message);
+  const { job, attempt } = markStarted(state, current, message.fromSeq);
+  if (isOtherImage(job, message.imageDigest)) return loseToOtherImage(state, attempt);
+  pinImage(state, job, message.imageDigest);
+}
+
+/** Both replicas may have asked the registry before either had started: then the first to start decides. */
+function isOtherImage({ mirror, imageDigest }: JobRecord, digest: string | undefined): boolean {
+  return mirror !== undefined && imageDigest !== null && digest !== undefined && digest !== imageDigest;
+}
+
+function loseToOtherImage(state: CoreState, attempt: AttemptRecord): void {
+  fenceAttempt(state, attempt);
+  const message = "the image's tag was moved while it was prepared there: that is another image than the job's.";
+  carryOn(state, attempt, { budget: "failovers", why: "image_moved", message });
 }
 
 /** The first attempt that starts decides which image the job's reference stands for; a tag that moves later changes nothing for it. */
@@ -99,12 +117,16 @@ function markStarted(state: CoreState, { job, attempt }: Current, fromSeq: numbe
   const started = { ...attempt, phase, fromSeq, startedAtMs: state.nowMs };
   put(state, "attempts", attempt.id, started);
   const jobPhase = fire(state, jobTable, job.phase, "started") ?? job.phase;
-  const running = patchJob(state, job, { phase: jobPhase, startedAtMs: job.startedAtMs ?? state.nowMs });
+  const startedAtMs = job.startedAtMs ?? state.nowMs;
+  const running = patchJob(state, job, { phase: jobPhase, startedAtMs, ...startedAgain(state, job) });
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   armDuration(state, running, started);
+  if (running.mirror !== undefined) forgetStandbyFailure(state, running);
   const { epoch, workerId } = started;
-  emitJob(state, running, "started", { epoch, workerId, fromSeq }, started);
-  return { job: running, attempt: started };
+  emitJob(state, running, "started", { epoch, ...replicaIn(running, started), workerId, fromSeq }, started);
+  finishMove(state, running, started);
+  leaveIfLeaving(state, started);
+  return { job: state.rows.jobs.get(job.id) ?? running, attempt: started };
 }
 
 /** The container ended with success; its outputs are on their way. */
@@ -117,14 +139,19 @@ export function onExited(state: CoreState, machine: Machine, message: Message<"e
   if (phase === undefined) return;
   const exited = { ...attempt, phase, committed: true, startedAtMs: attempt.startedAtMs ?? state.nowMs };
   put(state, "attempts", attempt.id, exited);
-  const jobPhase = fire(state, jobTable, job.phase, "stopping") ?? job.phase;
+  // A job whose other replica may still run, and which has its result only when both have ended, runs on.
+  const jobPhase = fire(state, jobTable, job.phase, job.mirror === undefined ? "stopping" : "started") ?? job.phase;
   const finishing = patchJob(state, job, { phase: jobPhase, startedAtMs: job.startedAtMs ?? state.nowMs });
   state.deadlines.clear(deadlineKey.duration(attempt.id));
   state.deadlines.set(deadlineKey.attempt(attempt.id), state.nowMs + state.config.outputTimeoutMs);
-  emitJob(state, finishing, "exited", { epoch: attempt.epoch, ranMs: message.ranMs }, exited);
+  const { epoch } = attempt;
+  const done = noteStep(state, finishing, exited);
+  emitJob(state, done, "exited", { epoch, ...replicaIn(done, exited), ranMs: message.ranMs }, exited);
+  dropMove(state, done, "finished");
 }
 
-export function onEnded(state: CoreState, machine: Machine, message: Message<"ended">): void {
+/** `content`: of its outputs, where the gateway read them. */
+export function onEnded(state: CoreState, machine: Machine, message: Message<"ended">, content?: TreeContent): void {
   const current = currentOf(state, machine, message.attempt);
   if (current === undefined) {
     if (endedBefore(state, machine, message.attempt)) return ack(state, machine, message);
@@ -133,12 +160,12 @@ export function onEnded(state: CoreState, machine: Machine, message: Message<"en
   ack(state, machine, message);
   const { outcome } = message;
   // Work that its worker spoiled is paid up to the newest checkpoint only.
-  const { job, attempt } =
+  const { attempt } =
     outcome.kind === "worker_failed" ? current : credit(state, current.job, current.attempt, message.ranMs);
   const phase = fire(state, attemptTable, attempt.phase, "ended") ?? attempt.phase;
   const lease = leaseEnd(state, attempt.lease, "returned");
   const ended = closeAttempt(state, attempt, { phase, lease, outcome, committed: true });
-  follow(state, job, ended, outcome);
+  follow(state, jobOf(state, attempt.jobId), ended, outcome, { ranMs: message.ranMs, sum: content?.sum ?? null });
 }
 
 function endedBefore(state: CoreState, machine: Machine, ref: AttemptRef): boolean {
@@ -146,24 +173,61 @@ function endedBefore(state: CoreState, machine: Machine, ref: AttemptRef): boole
   return attempt?.phase === "ended" && attempt.workerId === machine.id;
 }
 
-function follow(state: CoreState, job: JobRecord, ended: AttemptRecord, outcome: EndOutcome): void {
+function follow(
+  state: CoreState,
+  job: JobRecord,
+  ended: AttemptRecord,
+  outcome: EndOutcome,
+  { ranMs, sum }: { readonly ranMs: number; readonly sum: string | null },
+): void {
   switch (outcome.kind) {
     case "succeeded": {
-      const done = patchJob(state, job, { outputs: outcome.outputs });
+      const stepped = noteStep(state, job, ended);
+      if (job.mirror !== undefined) return acceptResult(state, stepped, ended, { outputs: outcome.outputs, sum });
+      const done = patchJob(state, stepped, { outputs: outcome.outputs });
       return endJob(state, done, { event: "completed", reason: "completed", message: null });
     }
-    case "failed":
-      return carryOn(state, ended, ownFailure(state, job, ended, outcome));
+    case "failed": {
+      const setback = ownFailure(state, job, ended, outcome);
+      if (job.mirror === undefined || hasRetry(job, setback)) return carryOn(state, ended, setback);
+      const { code, exitCode } = outcome;
+      return acceptResult(state, job, ended, { failure: { code, exitCode, message: setback.message } });
+    }
     case "worker_failed":
       if (outcome.code === "checkpoint_damaged") noteDamage(state, job, ended);
+      blame(state, machineOf(state, ended.workerId), outcome.code);
+      if (outcome.code === "owner_reclaimed") return carryOn(state, ended, movedBy(state, job, ended, outcome, ranMs));
       return carryOn(state, ended, { budget: "failovers", why: outcome.code, message: outcome.message });
     case "stopped":
-      if (job.intent !== null) return endByIntent(state, job);
-      // A move that was not its fault; it counts as a failover only so that moves are bounded.
-      return carryOn(state, ended, { budget: "failovers", why: "stopped", message: "its worker stopped it." });
+      if (job.intent !== null) return hasActiveReplica(job) ? undefined : endByIntent(state, job);
+      return carryOn(state, ended, movedBy(state, job, ended, outcome, ranMs));
     default:
       unreachable(outcome);
   }
+}
+
+function hasRetry({ spec, retriesUsed }: JobRecord, { final }: Setback): boolean {
+  return final !== true && retriesUsed < spec.retries;
+}
+
+/** It left in good order: a planned move, its own or its worker's. */
+function movedBy(
+  state: CoreState,
+  job: JobRecord,
+  ended: AttemptRecord,
+  outcome: Extract<EndOutcome, { kind: "stopped" | "worker_failed" }>,
+  ranMs: number,
+): Setback {
+  const why = outcome.kind === "stopped" ? "stopped" : "owner_reclaimed";
+  const message = outcome.kind === "stopped" ? "its worker stopped it." : outcome.message;
+  // When the container ended, not when its last checkpoint had been shipped.
+  const stoppedAtMs = ended.startedAtMs === null ? state.nowMs : Math.min(state.nowMs, ended.startedAtMs + ranMs);
+  return {
+    budget: "moves",
+    why: job.move === undefined ? why : "moved",
+    message,
+    move: { why, stoppedAtMs, saved: outcome.saved === true },
+  };
 }
 
 function ownFailure(
@@ -201,17 +265,23 @@ const FAILURE_TEXT: {
 
 // ── Checkpoints ──
 
-export function onCheckpoint(state: CoreState, machine: Machine, message: Message<"checkpoint">): void {
+/** `content`: of its tree, where the gateway read it. */
+export function onCheckpoint(
+  state: CoreState,
+  machine: Machine,
+  message: Message<"checkpoint">,
+  content?: TreeContent,
+): void {
   if (committedBefore(state, machine, message)) return ack(state, machine, message);
   const current = currentOf(state, machine, message.attempt);
   if (current === undefined) return refuseStale(state, machine, message, message.attempt);
-  const newest = newestCheckpoint(current.job)?.seq ?? 0;
+  const newest = newestCheckpoint(current.job, message.attempt.replica)?.seq ?? 0;
   if (message.seq <= newest || (message.parentSeq !== newest && message.parentSeq !== 0)) {
     return refuseOrder(state, machine, message, newest);
   }
   ack(state, machine, message);
   const credited = credit(state, ...creditArgs(markStarted(state, current, current.attempt.fromSeq), message.ranMs));
-  commitCheckpoint(state, machine, credited, message);
+  commitCheckpoint(state, machine, credited, message, content);
 }
 
 function creditArgs({ job, attempt }: Current, ranMs: number): [JobRecord, AttemptRecord, number] {
@@ -223,6 +293,7 @@ function commitCheckpoint(
   machine: Machine,
   { job, attempt }: Current,
   message: Message<"checkpoint">,
+  content?: TreeContent,
 ): void {
   const checkpoint: CheckpointRecord = {
     jobId: job.id,
@@ -235,16 +306,17 @@ function commitCheckpoint(
     progress: message.progress,
     signature: message.signature,
     ...(message.shipMs === undefined ? {} : { shipMs: message.shipMs }),
+    ...(content === undefined || job.mirror === undefined ? {} : { content }),
     committedAtMs: state.nowMs,
   };
-  const all = [...job.checkpoints, checkpoint];
+  const all = [...checkpointsOf(job, attempt.replica), checkpoint];
   const standby = liveStandby(state, job);
   const fetched = standby === undefined ? undefined : fetchedSeq(standby, all);
   const from = all.length - job.spec.checkpoint.keep;
   const isKept = ({ seq }: CheckpointRecord, index: number) => index >= from || seq === fetched;
   const kept = all.filter(isKept);
   const dropped = all.filter((old, index) => !isKept(old, index));
-  const saved = patchJob(state, job, { checkpoints: kept });
+  const saved = patchJob(state, job, withCheckpoints(job, attempt.replica, kept));
   state.volatile.storageNoted.delete(job.id);
   if (!attempt.committed) put(state, "attempts", attempt.id, { ...attempt, committed: true });
   if (dropped.length > 0) {
@@ -254,8 +326,12 @@ function commitCheckpoint(
   const { seq, epoch, ranMs, progress, tree } = checkpoint;
   const { bytes, bytesMoved } = tree;
   const shipMs = checkpoint.shipMs ?? null;
-  emitJob(state, saved, "checkpoint", { seq, epoch, ranMs, progress, bytes, bytesMoved, shipMs }, attempt);
-  const spaced = noteInterval(state, saved, attempt, checkpoint, message.intervalS);
+  const of = { epoch, ...replicaIn(saved, attempt) };
+  emitJob(state, saved, "checkpoint", { seq, ...of, ranMs, progress, bytes, bytesMoved, shipMs }, attempt);
+  const stepped = noteStep(state, saved, attempt);
+  const compared = stepped.mirror === undefined ? stepped : compareCheckpoint(state, stepped, attempt, checkpoint);
+  if (attempt.replica !== 0) return;
+  const spaced = noteInterval(state, compared, attempt, checkpoint, message.intervalS);
   sendStandbyCheckpoint(state, spaced);
 }
 
@@ -286,11 +362,10 @@ function noteInterval(
 /** The same checkpoint came again: its acknowledgement was lost. */
 function committedBefore(state: CoreState, machine: Machine, message: Message<"checkpoint">): boolean {
   const job = state.rows.jobs.get(message.attempt.jobId);
-  return (
-    job?.checkpoints.some(
-      ({ seq, workerId, tree }) =>
-        seq === message.seq && workerId === machine.id && tree.manifestCid === message.tree.manifestCid,
-    ) ?? false
+  if (job === undefined) return false;
+  return checkpointsOf(job, message.attempt.replica).some(
+    ({ seq, workerId, tree }) =>
+      seq === message.seq && workerId === machine.id && tree.manifestCid === message.tree.manifestCid,
   );
 }
 
@@ -318,9 +393,11 @@ export function armStop(state: CoreState, job: JobRecord): void {
   state.deadlines.set(deadlineKey.stop(job.id), state.nowMs + job.spec.stopGraceS * 1_000 + state.config.stopMarginMs);
 }
 
-/** Tells the job's worker to stop, again if need be. */
+/** Tells the job's worker (of each replica) to stop, again if need be. */
 export function sendStop(state: CoreState, job: JobRecord): void {
-  const attempt = currentAttempt(state, job);
-  if (attempt === undefined || job.intent === null || !isActiveAttempt(attempt)) return;
-  send(state, attempt.workerId, { kind: "stop", attempt: refOf(attempt), reason: job.intent });
+  const { intent } = job;
+  if (intent === null) return;
+  for (const attempt of activeAttempts(state, job)) {
+    send(state, attempt.workerId, { kind: "stop", attempt: refOf(attempt), reason: intent });
+  }
 }

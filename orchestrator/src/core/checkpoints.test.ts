@@ -3,11 +3,11 @@ import type { JobId } from "@qubix/shared/domain";
 import type { Actor } from "./events.ts";
 import { ADMIN, Network, refOf, treeOf } from "./testing/kit.ts";
 
-function running(checkpoints: number) {
+function running(checkpoints: number, spec: Parameters<Network["submit"]>[1] = {}) {
   const net = new Network();
   const worker = net.worker(net.account("provider"), "alpha");
   const consumer = net.account("consumer", 100n);
-  const id = net.submit(consumer, { checkpoint: { keep: 3 } });
+  const id = net.submit(consumer, { checkpoint: { keep: 3 }, ...spec });
   const attempt = refOf(net.attempt(id));
   net.say(worker, { kind: "started", attempt, fromSeq: 0 });
   const save = (seq: number) =>
@@ -101,8 +101,8 @@ describe("what is not stored", () => {
 describe("a checkpoint that cannot be restored", () => {
   const DAMAGED = { kind: "worker_failed", code: "checkpoint_damaged", message: "A piece is damaged." } as const;
 
-  function failing(checkpoints: number) {
-    const { net, id, ...rest } = running(checkpoints);
+  function failing(checkpoints: number, spec: Parameters<Network["submit"]>[1] = {}) {
+    const { net, id, ...rest } = running(checkpoints, spec);
     for (const name of ["beta", "gamma"]) net.worker(net.account("provider"), name);
     /** The attempt that is under way cannot begin. */
     const fail = (outcome: typeof DAMAGED = DAMAGED) => {
@@ -135,6 +135,18 @@ describe("a checkpoint that cannot be restored", () => {
     fail();
     expect(net.job(id).workLostMs - before).toBe(newestMs - parentMs);
     expect(net.event(id, "checkpoint_damaged")).toMatchObject({ workLostMs: newestMs - parentMs });
+  });
+
+  test("takes a standby with it that fetches it: its number is given again to another", () => {
+    const { net, id, fail } = failing(1, { standby: "hot" });
+    fail();
+    const standby = net.standby(id);
+    expect(standby?.phase).toBe("preparing");
+    fail();
+    expect(net.timeline(id)).toContain("checkpoint_damaged");
+    expect(net.timeline(id)).toContain("standby_lost");
+    const released = net.effects.flatMap((effect) => (effect.kind === "send" ? [effect.message] : []));
+    expect(released).toContainEqual(expect.objectContaining({ kind: "release", standbyId: standby?.id }));
   });
 
   test("takes its parents with it where they are damaged too, and the job begins anew", () => {

@@ -2,9 +2,11 @@
 import { jobTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { CoreEvent } from "./events.ts";
+import { checkpointsOf, replicaIn, withCheckpoints } from "./mirror-state.ts";
 import type { AttemptRecord, JobRecord } from "./model.ts";
+import { loseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
-import { effect, emitJob, patchJob, refuse } from "./tables.ts";
+import { effect, emitJob, liveStandby, patchJob, refuse } from "./tables.ts";
 import { workLostWithMs } from "./work-at-risk.ts";
 
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
@@ -55,23 +57,40 @@ export function removeCheckpoint(state: CoreState, event: Event<"checkpoint.remo
  * given up, and the job goes on from its parent. A standby that has it on its disk needs nobody to restore it.
  */
 export function noteDamage(state: CoreState, job: JobRecord, by: AttemptRecord): void {
-  const newest = job.checkpoints.at(-1);
+  const { replica } = by;
+  const newest = checkpointsOf(job, replica).at(-1);
   if (newest === undefined) return;
   const { seq, tree } = newest;
-  const reports = (job.damage?.seq === seq ? job.damage.reports : 0) + 1;
-  const isHeld = job.standbyId !== null && state.rows.standbys.get(job.standbyId)?.checkpointSeq === seq;
-  if (reports < DAMAGE_REPORTS || isHeld) return void patchJob(state, job, { damage: { seq, reports } });
-  const checkpoints = job.checkpoints.slice(0, -1);
-  const lostMs = workLostWithMs(state, job, newest, checkpoints.at(-1));
-  const saved = patchJob(state, job, { checkpoints, workLostMs: job.workLostMs + lostMs });
+  const isNoted = job.damage?.seq === seq && (job.damage.replica ?? 0) === replica;
+  const reports = (isNoted ? (job.damage?.reports ?? 0) : 0) + 1;
+  const standby = liveStandby(state, job);
+  const isHeld = standby?.checkpointSeq === seq;
+  if (reports < DAMAGE_REPORTS || isHeld) {
+    const damage = { seq, reports, ...(replica === 0 ? {} : { replica }) };
+    return void patchJob(state, job, { damage });
+  }
+  const checkpoints = checkpointsOf(job, replica).slice(0, -1);
+  const lostMs = workLostWithMs(state, job, replica, newest, checkpoints.at(-1));
+  const saved = patchJob(state, job, {
+    ...withCheckpoints(job, replica, checkpoints),
+    workLostMs: job.workLostMs + lostMs,
+  });
   effect(state, { kind: "collect", accountId: job.accountId, jobId: job.id, trees: [tree] });
   emitJob(
     state,
     saved,
     "checkpoint_damaged",
-    { seq, parentSeq: checkpoints.at(-1)?.seq ?? 0, ranMs: newest.ranMs, workLostMs: lostMs },
+    {
+      seq,
+      ...replicaIn(job, by),
+      parentSeq: checkpoints.at(-1)?.seq ?? 0,
+      ranMs: newest.ranMs,
+      workLostMs: lostMs,
+    },
     by,
   );
+  // Its number is given again: what a standby fetched under it must not pass for that one.
+  if (standby !== undefined) loseStandby(state, saved, standby, "revoked", "checkpoint_damaged");
 }
 
 /** Said once until the next checkpoint is committed: the worker tries again and again. */

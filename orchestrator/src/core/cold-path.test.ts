@@ -81,9 +81,9 @@ describe("a plain job", () => {
     net.pass(10_000);
     net.silence(worker);
     const other = net.worker(provider, "beta");
-    net.pass(5_400);
+    net.pass(4_000);
     expect(net.job(id).phase).toBe("running");
-    net.pass(700);
+    net.pass(2_000);
     expect(net.job(id)).toMatchObject({ phase: "starting", epoch: 2, failoversUsed: 1 });
     expect(net.last(other, "assign")).toMatchObject({ checkpoint: { seq: 1, epoch: 1, tree } });
     const second = refOf(net.attempt(id));

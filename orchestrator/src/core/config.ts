@@ -7,17 +7,39 @@ export interface SilenceLimits {
   readonly lostMs: number;
 }
 
+/** The fixed limits hold for a worker without a history, and `lostMs` for every one; with a history, and where this is set, its own heartbeats decide between the two. */
+export interface SilenceBounds extends SilenceLimits {
+  readonly accrual?: {
+    readonly suspectMsMin: number;
+    readonly suspectMsMax: number;
+    /** From suspect to lost. */
+    readonly confirmMs: number;
+  };
+}
+
 /** What workers must prove before the market counts it: cores, memory and GPUs; only GPUs; or nothing. */
 export const WORKER_PROOFS = ["required", "gpus", "off"] as const;
 export type WorkerProofs = (typeof WORKER_PROOFS)[number];
 
 export interface CoreConfig {
   /** Holds an attempt that has, or wants, a hot standby: silent loss is noticed within 3 s. */
-  readonly silenceHot: SilenceLimits;
-  /** Holds any other attempt or standby: noticed within 6 s, three missed heartbeats make it suspect. */
-  readonly silenceBusy: SilenceLimits;
+  readonly silenceHot: SilenceBounds;
+  /** Holds any other attempt or standby: noticed within 6 s, three missed heartbeats make it suspect. Later than it could be: going on elsewhere costs more here. */
+  readonly silenceBusy: SilenceBounds;
   /** Holds nothing: heartbeats come every 5 s, two may be missed. */
-  readonly silenceIdle: SilenceLimits;
+  readonly silenceIdle: SilenceBounds;
+  /** Of the time in which we did not listen, at most this much is taken off one silence: an orchestrator that is always late must notice losses too. */
+  readonly lagForgivenMsMax: number;
+  /** Silences that began within this time of one another belong together… */
+  readonly massSilenceWindowMs: number;
+  /** …and where at least so many workers… */
+  readonly massSilenceWorkersMin: number;
+  /** …and more than this share of the fleet, or of one network, are silent without a close, we suspect ourselves: losses and promotions are held. */
+  readonly massSilenceShare: number;
+  /** Held for no longer than this. */
+  readonly massSilenceHoldMs: number;
+  /** When most are back, the others have this long: workers reconnect with jitter within a few seconds. */
+  readonly massSilenceReturnMs: number;
   /** After its socket closed, a worker may come back within this time before it is lost: an agent restarts in about a second. */
   readonly closeGraceMs: number;
   /** A whole lease after a start of the orchestrator: workers reconnect with jitter within a few seconds. */
@@ -39,6 +61,17 @@ export interface CoreConfig {
   readonly standbyAfterPromotionMs: number;
   /** Bounds the standbys one job reserves in its life. */
   readonly standbysPerJobMax: number;
+  /** How long a job that is to move has to save: at least, or two of its checkpoint intervals up to the other. */
+  readonly moveAnswerMs: number;
+  readonly moveAnswerMsMax: number;
+  /** A move that waits for a target is looked after this often. */
+  readonly moveLookMs: number;
+  /** A move that may be given up waits no longer for its target to be ready: large images over home links. */
+  readonly movePrepareMsMax: number;
+  /** …and tries no more targets. */
+  readonly moveTargetsMax: number;
+  /** Planned moves use no failovers; this bounds them instead. Beyond it they count as failovers. */
+  readonly movesPerJobMax: number;
   /** The newest of the workers on which a job went wrong, chosen last. */
   readonly troubledWorkersMax: number;
   readonly idempotencyTtlMs: number;
@@ -82,9 +115,23 @@ export interface CoreConfig {
 }
 
 export const DEFAULT_CORE_CONFIG: CoreConfig = {
-  silenceHot: { suspectMs: 2_000, lostMs: 2_800 },
-  silenceBusy: { suspectMs: 3_500, lostMs: 5_500 },
+  silenceHot: {
+    suspectMs: 2_000,
+    lostMs: 2_800,
+    accrual: { suspectMsMin: 1_500, suspectMsMax: 2_300, confirmMs: 600 },
+  },
+  silenceBusy: {
+    suspectMs: 3_500,
+    lostMs: 5_500,
+    accrual: { suspectMsMin: 2_500, suspectMsMax: 3_800, confirmMs: 1_700 },
+  },
   silenceIdle: { suspectMs: 12_000, lostMs: 17_000 },
+  lagForgivenMsMax: 30_000,
+  massSilenceWindowMs: 2_000,
+  massSilenceWorkersMin: 5,
+  massSilenceShare: 0.3,
+  massSilenceHoldMs: 30_000,
+  massSilenceReturnMs: 5_000,
   closeGraceMs: 1_500,
   restartGraceMs: 10_000,
   stallLateMs: 300,
@@ -96,6 +143,12 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   standbyRetryMsMax: 300_000,
   standbyAfterPromotionMs: 2_000,
   standbysPerJobMax: 1_000,
+  moveAnswerMs: 30_000,
+  moveAnswerMsMax: 600_000,
+  moveLookMs: 5_000,
+  movePrepareMsMax: 15 * 60_000,
+  moveTargetsMax: 3,
+  movesPerJobMax: 100,
   troubledWorkersMax: 10,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
   enrolmentKeptMs: 24 * 3_600_000,

@@ -1,3 +1,5 @@
+import type { JobId, WorkerId } from "@qubix/shared/domain";
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { nextDeadlineMs } from "./step.ts";
 import { attemptLive, counts, freeCapacity, holdsJob, lastHeardMs, liveJobIdsOf } from "./reads.ts";
@@ -82,6 +84,69 @@ describe("silence", () => {
   });
 });
 
+describe("a machine that is gone without a word", () => {
+  /** Heartbeats of a busy agent: every 0.9 to 1 s, each late by up to `lateMs` on the way. Returns when the last one arrived, and the fault a moment later. */
+  function beatFor(net: Network, worker: WorkerId, beats: readonly { readonly gap: number; readonly late: number }[]) {
+    const sessionId = net.sessionOf(worker);
+    net.silence(worker);
+    let sentMs = net.nowMs;
+    for (const { gap, late } of beats) {
+      sentMs += gap;
+      net.pass(Math.max(0, sentMs + late - net.nowMs));
+      net.step({ kind: "worker.message", workerId: worker, sessionId, message: { kind: "heartbeat", msg: 1 } });
+    }
+    return net.nowMs;
+  }
+  const heartbeats = (lateMsMax: number) =>
+    fc.array(fc.record({ gap: fc.integer({ min: 900, max: 1_000 }), late: fc.nat(lateMsMax) }), {
+      minLength: 12,
+      maxLength: 60,
+    });
+  /** Milliseconds until the job is taken from it; the fault came right after its last heartbeat, which is the worst moment. */
+  function untilMoved(net: Network, id: JobId): number {
+    const faultMs = net.nowMs;
+    while (net.job(id).epoch === 1 && net.job(id).phase !== "queued") {
+      net.pass(50);
+      expect(net.nowMs - faultMs).toBeLessThan(10_000);
+    }
+    return net.nowMs - faultMs;
+  }
+
+  test.each([
+    ["hot", 3_000],
+    ["cold", 6_000],
+  ] as const)("is noticed in time on lines of any kind (%s)", (standby, barMs) => {
+    fc.assert(
+      fc.property(heartbeats(1_500), (beats) => {
+        const { net, consumer } = one();
+        net.worker(net.account("provider"), "second");
+        const id = net.submit(consumer, { standby });
+        const { workerId } = net.attempt(id);
+        net.say(workerId, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+        const reserved = net.standby(id);
+        if (reserved) net.say(reserved.workerId, { kind: "standby.ready", standbyId: reserved.id, checkpointSeq: 0 });
+        beatFor(net, workerId, beats);
+        expect(net.job(id).epoch).toBe(1);
+        expect(untilMoved(net, id)).toBeLessThanOrEqual(barMs);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test("is not seen in one that is late by a third of a second", () => {
+    fc.assert(
+      fc.property(heartbeats(300), (beats) => {
+        const { net, worker, consumer } = one();
+        const id = net.submit(consumer);
+        net.say(worker, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+        beatFor(net, worker, beats);
+        expect(net.timeline(id)).not.toContain("suspect");
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
+
 describe("a start", () => {
   test("gives whoever was there ten seconds, and then gives up on it", () => {
     const { net, worker, consumer } = one();
@@ -94,6 +159,25 @@ describe("a start", () => {
     net.pass(200);
     expect(net.job(id)).toMatchObject({ phase: "queued", failoversUsed: 1 });
     expect(phaseOf(net, worker)).toBe("offline");
+  });
+
+  test("leaves a worker its ten seconds though its first connection broke before it said hello", () => {
+    const { net, worker, consumer } = one();
+    const id = net.submit(consumer);
+    net.say(worker, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+    net.restart(1_000);
+    net.pass(3_000);
+    const sessionId = "ses-first-try" as ReturnType<Network["sessionOf"]>;
+    net.do({ kind: "worker.opened", workerId: worker, sessionId });
+    net.do({ kind: "worker.closed", workerId: worker, sessionId });
+    net.pass(6_500);
+    expect(net.job(id)).toMatchObject({ phase: "running", epoch: 1 });
+    net.connect(worker, offerOf(), {
+      attempts: [{ attempt: refOf(net.attempt(id)), phase: "running", ranMs: 1, checkpointSeq: 0, progress: null }],
+      standbys: [],
+    });
+    net.pass(20_000);
+    expect(net.job(id)).toMatchObject({ phase: "running", epoch: 1, failoversUsed: 0 });
   });
 
   test("does not fail waiting jobs for the time it was down", () => {

@@ -1,11 +1,14 @@
 // Places one thing per step: a wanted standby, else the waiting job whose turn it is. What finds no offer is blocked until capacity that could matter is gained.
 import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
-import type { JobRecord } from "./model.ts";
+import { isHeld } from "./mass-silence.ts";
+import { refusedByMirror } from "./mirror.ts";
+import type { AttemptRecord, JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { seekProof } from "./proofs.ts";
 import { block, noteServed, offerCandidate, type Signature, turns } from "./queue.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
+import { isUnsteady } from "./standing.ts";
 import { reserveStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { currentAttempt, emitJob, jobOf, liveStandby } from "./tables.ts";
@@ -15,6 +18,8 @@ import type { JobId } from "@qubix/shared/domain";
 
 /** A search through this many offers counts as one try: a dispatch stays short in a large, full fleet too. */
 const OFFERS_PER_TRY = 64;
+/** Of a worker that is silent together with many: it gets work only where there is nobody else, and begins when it is heard again. */
+const HELD_RANK = 16;
 
 export function dispatch(state: CoreState): void {
   const { ix, volatile } = state;
@@ -69,7 +74,15 @@ function placeStandby(state: CoreState, budget: { left: number }): boolean {
     budget.left -= 1;
     state.step.handling = standbyPlacing(jobId);
     const job = jobOf(state, jobId);
-    if (standbyMayBeSought(state, job)) {
+    if (job.mirror !== undefined && standbyMayBeSought(state, job)) {
+      const request = requestOf(job);
+      const found = findPlace(state, job, { request, candidates: among }, budget);
+      if (found !== undefined) {
+        standbyNoted.delete(jobId);
+        assignTo(state, job, found.machine.id, found.ratePerHour);
+        return true;
+      }
+    } else if (standbyMayBeSought(state, job)) {
       const found = findStandby(state, job, among, budget);
       if (found !== undefined) {
         standbyNoted.delete(jobId);
@@ -78,7 +91,7 @@ function placeStandby(state: CoreState, budget: { left: number }): boolean {
       }
     }
     const quiet = standbyNoted.has(jobId) || standbyIsDeferred(state, jobId);
-    if (!quiet) emitJob(state, job, "standby_unavailable", { message: STANDBY_UNAVAILABLE });
+    if (!quiet) reportUnavailable(state, job);
     openStandbys.delete(jobId);
     blockedStandbys.set(jobId, standbyRequest(job));
     if (quiet) continue;
@@ -88,6 +101,13 @@ function placeStandby(state: CoreState, budget: { left: number }): boolean {
   return false;
 }
 
+function reportUnavailable(state: CoreState, job: JobRecord): void {
+  if (job.mirror === undefined) emitJob(state, job, "standby_unavailable", { message: STANDBY_UNAVAILABLE });
+  else emitJob(state, job, "mirror_unavailable", { message: MIRROR_UNAVAILABLE });
+}
+
+const MIRROR_UNAVAILABLE =
+  "No worker of another provider fits and keeps both replicas within priceMaxPerHour: the job runs once until one does.";
 const STANDBY_UNAVAILABLE =
   "No other worker fits and keeps the job within priceMaxPerHour: it runs without a standby until one does.";
 
@@ -106,7 +126,7 @@ interface FoundStandby {
   readonly rates: StandbyRates;
 }
 
-/** On another worker than the job's, of another provider where there is one; last of all where it went wrong before. */
+/** On another worker than the job's, of another provider where there is one; then on one that is steady; last of all where it went wrong before. */
 function findStandby(
   state: CoreState,
   job: JobRecord,
@@ -123,7 +143,10 @@ function findStandby(
     {
       refuses: (other) => other.id === primary?.workerId || ratesFor(job, other, request) === undefined,
       rank: (other) =>
-        (other.worker.providerId === primary?.providerId ? 1 : 0) + (job.troubledWorkers.includes(other.id) ? 2 : 0),
+        (other.worker.providerId === primary?.providerId ? 1 : 0) +
+        (isUnsteady(state, other) ? 2 : 0) +
+        (job.troubledWorkers.includes(other.id) ? 4 : 0) +
+        (isHeld(state, other) ? HELD_RANK : 0),
     },
     state.config.preferenceScanMax,
     among,
@@ -133,7 +156,45 @@ function findStandby(
   return machine === undefined || rates === undefined ? undefined : { machine, rates };
 }
 
+/** Where a job can be moved to: reserved as a standby, or, where its price cap does not allow that, without. */
+export type MoveTarget =
+  | { readonly kind: "reserve"; readonly machine: Machine; readonly rates: StandbyRates }
+  | { readonly kind: "plain" };
+
+/** `among`: no other machine will do; null for any. */
+export function findMoveTarget(
+  state: CoreState,
+  job: JobRecord,
+  from: AttemptRecord,
+  among: Iterable<Machine> | null,
+): MoveTarget | undefined {
+  const find = (request: OfferRequest, refuses: (machine: Machine) => boolean) =>
+    findOffer(
+      state.ix.market,
+      state.ix.machines,
+      state.ix.workersByImage,
+      request,
+      {
+        refuses: (other) => other.id === from.workerId || refuses(other),
+        rank: (other) =>
+          (job.troubledWorkers.includes(other.id) ? 2 : 0) +
+          (isUnsteady(state, other) ? 1 : 0) +
+          (isHeld(state, other) ? HELD_RANK : 0),
+      },
+      state.config.preferenceScanMax,
+      among,
+    ).machine;
+  const request = standbyRequest(job);
+  if (job.standbysMade < state.config.standbysPerJobMax) {
+    const machine = find(request, (other) => ratesFor(job, other, request) === undefined);
+    const rates = machine === undefined ? undefined : ratesFor(job, machine, request);
+    if (machine !== undefined && rates !== undefined) return { kind: "reserve", machine, rates };
+  }
+  return find(requestOf(job), () => false) === undefined ? undefined : { kind: "plain" };
+}
+
 function standbyRequest(job: JobRecord): OfferRequest {
+  if (job.mirror !== undefined) return requestOf(job);
   // Promoted it may cost what the cap allows beside the dearest standby; that is checked per offer.
   return { ...requestOf(job), rateMax: job.spec.priceMaxPerHour.amount };
 }
@@ -148,7 +209,8 @@ function offerStandbyCandidate(state: CoreState, machine: Machine): void {
   for (const [jobId, request] of blockedStandbys) {
     if (!admits(machine, request)) continue;
     const job = jobOf(state, jobId);
-    if (!standbyMayBeSought(state, job) || currentAttempt(state, job)?.workerId === machine.id) continue;
+    const isPrimary = job.mirror === undefined && currentAttempt(state, job)?.workerId === machine.id;
+    if (!standbyMayBeSought(state, job) || isPrimary) continue;
     blockedStandbys.delete(jobId);
     openStandbys.set(jobId, new Set([machine]));
   }
@@ -179,19 +241,23 @@ function placeJob(state: CoreState, budget: { left: number }): boolean {
 function findPlace(
   state: CoreState,
   job: JobRecord,
-  { request, candidates }: Signature,
+  { request, candidates }: Pick<Signature, "request" | "candidates">,
   budget: { left: number },
 ): { readonly machine: Machine; readonly ratePerHour: bigint } | undefined {
   const standby = liveStandby(state, job);
   const { troubledWorkers } = job;
+  const isRefused = refusedByMirror(state, job);
   const { machine, looked } = findOffer(
     state.ix.market,
     state.ix.machines,
     state.ix.workersByImage,
     request,
     {
-      refuses: (other) => other.id === standby?.workerId,
-      rank: (other) => (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 1 : 0),
+      refuses: (other) => other.id === standby?.workerId || isRefused(other),
+      rank: (other) =>
+        (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 2 : 0) +
+        (isUnsteady(state, other) ? 1 : 0) +
+        (isHeld(state, other) ? HELD_RANK : 0),
     },
     state.config.preferenceScanMax,
     candidates,

@@ -28,6 +28,7 @@ import type {
   EnrolmentRecord,
   JobRecord,
   TransferRecord,
+  TreeContent,
   UploadRecord,
   WorkerRecord,
 } from "./model.ts";
@@ -51,6 +52,8 @@ export type CoreEvent =
   | { readonly kind: "boot"; readonly admin?: { readonly keyId: ApiKeyId; readonly keyHash: string } }
   /** Something in {@link CoreEvent} may be due: the state knows what. */
   | { readonly kind: "timer" }
+  /** The event loop did nothing for so long: nobody was listened to, so it is nobody's silence. Told before what arrived meanwhile. */
+  | { readonly kind: "lagged"; readonly ms: number }
   /** Place one waiting job or one wanted standby. Stepped after the events of a tick until it changes nothing. */
   | { readonly kind: "dispatch" }
   // Requests of people and programs.
@@ -99,6 +102,14 @@ export type CoreEvent =
       readonly idempotency?: Idempotency;
     }
   | { readonly kind: "job.cancel"; readonly actor: Actor; readonly jobId: JobId }
+  /** `to`: null for any other worker. `force`: also where it does not save when it is asked to. */
+  | {
+      readonly kind: "job.move";
+      readonly actor: Actor;
+      readonly jobId: JobId;
+      readonly to: WorkerId | null;
+      readonly force: boolean;
+    }
   | {
       readonly kind: "checkpoint.remove";
       readonly actor: Actor;
@@ -107,10 +118,23 @@ export type CoreEvent =
       /** The record of a job that has ended, as the store has it: it is not in memory. Nothing else changes it meanwhile. */
       readonly ended: JobRecord | null;
     }
-  | { readonly kind: "worker.drain"; readonly actor: Actor; readonly workerId: WorkerId; readonly draining: boolean }
+  /** `move`: what runs there goes elsewhere, too. */
+  | {
+      readonly kind: "worker.drain";
+      readonly actor: Actor;
+      readonly workerId: WorkerId;
+      readonly draining: boolean;
+      readonly move?: boolean;
+    }
   // Workers. The gateway has verified signatures and, for trees, that all chunks are durable.
   /** Authenticated; what it has comes with its `hello`. */
-  | { readonly kind: "worker.opened"; readonly workerId: WorkerId; readonly sessionId: SessionId }
+  | {
+      readonly kind: "worker.opened";
+      readonly workerId: WorkerId;
+      readonly sessionId: SessionId;
+      /** Where it comes from: what fails together. Missing where that is not known. */
+      readonly network?: string;
+    }
   | { readonly kind: "worker.closed"; readonly workerId: WorkerId; readonly sessionId: SessionId }
   /** Any frame that is not a message of its own (bulk, pong): a sign of life. */
   | { readonly kind: "worker.heard"; readonly workerId: WorkerId; readonly sessionId: SessionId }
@@ -119,6 +143,8 @@ export type CoreEvent =
       readonly workerId: WorkerId;
       readonly sessionId: SessionId;
       readonly message: WorkerMessage;
+      /** Of the tree that it brings, where the gateway read it. */
+      readonly content?: TreeContent;
     }
   /** Something of this job was not stored, as its worker is told too: the account's bytes or the disk are used up. */
   | {
@@ -213,6 +239,6 @@ export interface StepResult {
 
 /** What the simulator and metrics count: things that should happen and be rare, or never be zero in a test. */
 export type Incident = {
-  readonly kind: "promotion" | "failover" | "undo" | "stale_refused";
+  readonly kind: "promotion" | "failover" | "undo" | "stale_refused" | "disagreement";
   readonly attempt: AttemptRef;
 };

@@ -2,10 +2,10 @@
 // For quotes and for jobs that found nothing; never on the way of a placement.
 import { type AccountId, chargeFor, formatUnits, holdFor } from "@qubix/shared/domain";
 import { featuresOf, type JobSpec, type WorkerFeature } from "@qubix/shared/protocol";
-import { localImageKey, signatureKey } from "./indexes.ts";
+import { featuresOfJob, localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
-import { type OfferRequest, isOpen, takesWork } from "./market.ts";
+import { admits, type OfferRequest, isOpen, takesWork } from "./market.ts";
 import { gpuFits, needsOf, pickGpus, rateOf, standbyRatesAt } from "./resources.ts";
 import type { CoreState } from "./state.ts";
 
@@ -18,7 +18,7 @@ export interface Explanation {
   readonly costMax: bigint | null;
   readonly total: number;
   readonly matching: number;
-  /** Offers that could stand by for the cheapest match. */
+  /** Offers that could stand by for the cheapest match, or be its mirror. */
   readonly standbys: number;
   readonly filters: readonly FilterResult[];
 }
@@ -40,7 +40,15 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   earnings: "word of their earnings",
   proofs: "proofs of hardware",
   direct: "checkpoints straight from another worker",
+  transparent: "transparent checkpoints",
+  moves: "requests to save before a move",
+  stalls: "signs of progress",
 };
+
+function wordsOf(feature: string): string {
+  const known: Readonly<Record<string, string>> = FEATURE_WORDS;
+  return known[feature] ?? `${feature}, which this job's checkpoints need`;
+}
 
 interface Filter {
   readonly name: string;
@@ -109,7 +117,7 @@ const FILTERS: readonly Filter[] = [
     name: "features",
     keeps: (machine, { features }) => features.every((feature) => machine.features.has(feature)),
     hint: ({ features }) =>
-      `They do not offer ${features.map((feature) => FEATURE_WORDS[feature]).join(" and ")}. Leave that out, or wait for workers whose \`qubix-worker doctor\` shows it.`,
+      `They do not offer ${features.map(wordsOf).join(" and ")}. Leave that out, or wait for workers whose \`qubix-worker doctor\` shows it.`,
   },
   {
     name: "regions",
@@ -160,7 +168,10 @@ export function explainPlacement(
   spec: JobSpec,
   _asker?: { readonly accountId: AccountId },
 ): Explanation {
-  const request = requestFor(spec);
+  return explainRequest(state, spec, requestFor(spec));
+}
+
+function explainRequest(state: CoreState, spec: JobSpec, request: OfferRequest): Explanation {
   const machines = [...state.ix.machines.values()];
   const removed = new Map<string, number>();
   const matching = machines.filter((machine) => {
@@ -169,7 +180,7 @@ export function explainPlacement(
     return failed === undefined;
   });
   const best = cheapest(matching, request);
-  const standbys = spec.standby === "hot" && best !== undefined ? standbysFor(matching, best, request) : [];
+  const standbys = best === undefined ? [] : besideRates(machines, matching, best, spec, request);
   const standbyRate = standbys.reduce<bigint | null>(
     (least, rate) => (least === null || rate < least ? rate : least),
     null,
@@ -195,8 +206,8 @@ export function explainPlacement(
 }
 
 /** One sentence or two: what stood in the way of most offers. */
-export function explainShort(state: CoreState, spec: JobSpec): string {
-  const { total, filters, matching } = explainPlacement(state, spec);
+export function explainShort(state: CoreState, spec: JobSpec, request = requestFor(spec)): string {
+  const { total, filters, matching } = explainRequest(state, spec, request);
   if (total === 0) return "No worker is enrolled in this network yet.";
   if (matching > 0) return `${matching} of ${total} offers fit now: submit it again.`;
   const telling = filters.filter(({ removed }) => removed > 0).toSorted((a, b) => b.removed - a.removed);
@@ -222,13 +233,36 @@ export function explainOnce(state: CoreState, job: JobRecord): string {
   if (known !== undefined) return known;
   if (explained.looked > EXPLAINED_OFFERS_MAX) return "A quote for it says which filters stood in the way.";
   explained.looked += state.ix.machines.size;
-  const text = explainShort(state, job.spec);
+  const text = explainShort(state, job.spec, { ...requestFor(job.spec), features: featuresOfJob(job) });
   explained.texts.set(key, text);
   return text;
 }
 
+/** What a standby, or a second replica, would cost an hour at each offer that could be it beside the cheapest match. */
+function besideRates(
+  machines: readonly Machine[],
+  matching: readonly Machine[],
+  best: Priced,
+  spec: JobSpec,
+  request: OfferRequest,
+): readonly bigint[] {
+  if (spec.standby === "hot") return standbysFor(matching, best, request);
+  if (spec.standby !== "mirror") return [];
+  const [uuid] = pickGpus(best.machine, request.needs) ?? [];
+  const gpuModel = best.machine.worker.offer?.gpus.find((gpu) => gpu.uuid === uuid)?.model ?? null;
+  const rateMax = spec.priceMaxPerHour.amount - best.rate;
+  const second = { ...request, rateMax, needs: { ...request.needs, gpuModel } };
+  return machines.flatMap((machine) => {
+    if (machine.worker.providerId === best.machine.worker.providerId || !admits(machine, second)) return [];
+    const { offer } = machine.worker;
+    return (offer === null ? null : rateOf(offer, second.needs, second.currency)) ?? [];
+  });
+}
+
 function requestFor(spec: JobSpec): OfferRequest {
-  const { amount, currency } = spec.priceMaxPerHour;
+  const { currency } = spec.priceMaxPerHour;
+  // Where the cheaper of two takes more than half, they do not fit together.
+  const amount = spec.standby === "mirror" ? spec.priceMaxPerHour.amount / 2n : spec.priceMaxPerHour.amount;
   return {
     needs: needsOf(spec),
     currency,

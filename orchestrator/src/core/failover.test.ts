@@ -99,16 +99,16 @@ describe("a hot standby", () => {
     expect(net.job(id).workLostMs).toBeLessThanOrEqual(5_500);
   });
 
-  test("is promoted within 2.8 s of silence, and not before 2 s", () => {
+  test("is promoted within 2.8 s of silence, and not before 1.5 s", () => {
     const { net, id, primary } = hot();
     net.pass(10_000);
     net.silence(primary);
-    net.pass(1_900);
+    net.pass(1_400);
     expect(net.timeline(id)).not.toContain("suspect");
-    net.pass(700);
+    net.pass(200);
     expect(net.timeline(id)).toContain("suspect");
     expect(net.job(id).epoch).toBe(1);
-    net.pass(300);
+    net.pass(1_200);
     expect(net.job(id)).toMatchObject({ epoch: 2, phase: "starting" });
     expect(net.effects.some((effect) => effect.kind === "disconnect" && effect.workerId === primary)).toBe(true);
   });

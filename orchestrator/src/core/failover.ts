@@ -7,19 +7,24 @@ import { endJob } from "./job-end.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { MS_PER_S } from "./metering.ts";
-import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
+import { hasActiveReplica, openRuns, replicaIn, replicaOf, runOf } from "./mirror-state.ts";
+import { activeAttempts, mayReturn, noteReplicaOver, reportReplicaLost } from "./mirror.ts";
+import type { AttemptRecord, JobRecord, MoveReason, RecoveryRecord, StandbyRecord } from "./model.ts";
+import { dropMove, noteMoveStopped, placeAsAsked } from "./moves.ts";
 import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
+import { interrupted, placedAgain, undone } from "./recovery.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
-import { consumeStandby, deferStandby, loseStandby } from "./standbys.ts";
+import { blame } from "./standing.ts";
+import { consumeStandby, deferStandby, loseStandby, noteStandbyFailure } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { workAtRiskMs } from "./work-at-risk.ts";
 import {
   attemptsOf,
   countUp,
-  currentAttempt,
   emitJob,
   fire,
+  jobOf,
   liveStandby,
   machineOf,
   markLog,
@@ -32,13 +37,15 @@ import {
 
 /** What went wrong, and which budget it uses. */
 export interface Setback {
-  readonly budget: "retries" | "failovers";
+  readonly budget: "retries" | "failovers" | "moves";
   /** For the timeline, and the job's reason when its budget is used up. */
   readonly why: string;
   /** For people. */
   readonly message: string;
   /** Over at once, whatever the budget says. */
   readonly final?: boolean;
+  /** Of a move: when its container ended, and whether what it saved last is all that it did. */
+  readonly move?: { readonly why: MoveReason; readonly stoppedAtMs: number; readonly saved: boolean };
 }
 
 /** Gives an attempt up because its worker is gone, and carries on without it. Until a successor commits something it may be undone. */
@@ -65,6 +72,7 @@ export function closeAttempt(state: CoreState, attempt: AttemptRecord, patch: Pa
   put(state, "attempts", attempt.id, closed);
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   state.deadlines.clear(deadlineKey.duration(attempt.id));
+  noteReplicaOver(state, attempt);
   return closed;
 }
 
@@ -72,33 +80,67 @@ export function closeAttempt(state: CoreState, attempt: AttemptRecord, patch: Pa
 export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback): void {
   const job = state.rows.jobs.get(gone.jobId);
   assert(job !== undefined, `job ${gone.jobId} is not in memory`);
-  if (job.intent !== null) return endByIntent(state, job);
-  const { retriesUsed, failoversUsed, spec } = job;
-  const left = setback.budget === "retries" ? spec.retries - retriesUsed : spec.failoversMax - failoversUsed;
-  if (setback.final === true || left <= 0) return endJob(state, job, exhausted(job, setback));
-  const workLostMs = workAtRiskMs(state, job, gone);
+  if (job.intent !== null) return hasActiveReplica(job) ? undefined : endByIntent(state, job);
+  const { retriesUsed, failoversUsed, movesUsed = 0, spec } = job;
+  const movesLeft = state.config.movesPerJobMax - movesUsed;
+  // Who moves a job for ever does it no favour.
+  const budget = setback.budget === "moves" && movesLeft <= 0 ? "failovers" : setback.budget;
+  const left = { retries: spec.retries - retriesUsed, failovers: spec.failoversMax - failoversUsed, moves: movesLeft };
+  if (setback.final === true || left[budget] <= 0) return endJob(state, fenceRest(state, job), exhausted(job, setback));
+  const workLostMs = setback.move?.saved === true ? 0 : workAtRiskMs(state, job, gone);
   const row = state.rows.attempts.get(gone.id);
   if (row !== undefined && workLostMs > 0) put(state, "attempts", gone.id, { ...row, workLostMs });
+  const used = {
+    retries: { retriesUsed: retriesUsed + 1 },
+    failovers: { failoversUsed: failoversUsed + 1 },
+    moves: { movesUsed: movesUsed + 1 },
+  };
   const next = patchJob(state, job, {
     workLostMs: job.workLostMs + workLostMs,
     troubledWorkers: withTroubled(state, job, gone),
-    ...(setback.budget === "retries" ? { retriesUsed: retriesUsed + 1 } : { failoversUsed: failoversUsed + 1 }),
+    // While the other replica works nothing is interrupted.
+    ...(hasActiveReplica(job)
+      ? {}
+      : { recovery: interrupted(state, job, gone, { cause: causeOf(setback), why: setback.why, workLostMs }) }),
+    ...used[budget],
   });
-  if (setback.budget === "retries") countUp(state, "retries");
-  else countUp(state, "failovers");
-  if (setback.budget === "failovers") noteIncident(state, "failover", refOf(gone));
-  const standby = liveStandby(state, next);
-  if (standby !== undefined && canPromote(state, standby)) {
-    return void promote(state, next, standby, "promoted", { why: setback.why, workLostMs, from: gone });
+  countUp(state, budget);
+  if (budget === "failovers") noteIncident(state, "failover", refOf(gone));
+  if (hasActiveReplica(next)) {
+    // Where it went wrong before it goes again only after a while: what fails at once must not use up the job while its other replica works.
+    if (job.troubledWorkers.includes(gone.workerId)) noteStandbyFailure(state, next);
+    const fromSeq = newestCheckpoint(next, gone.replica)?.seq ?? 0;
+    return reportReplicaLost(state, next, gone, { why: setback.why, workLostMs, fromSeq });
   }
-  requeue(state, next, standby, { why: setback.why, workLostMs, from: gone });
+  const standby = liveStandby(state, next);
+  const takesOver = standby !== undefined && canPromote(state, standby);
+  const { move } = setback;
+  const going =
+    move === undefined
+      ? dropMove(state, next, setback.why, takesOver)
+      : noteMoveStopped(state, next, gone, { ...move, workLostMs });
+  const what = { why: setback.why, workLostMs, from: gone };
+  if (takesOver) return void promote(state, going, standby, "promoted", what);
+  requeue(state, going, liveStandby(state, going), what);
+  placeAsAsked(state, going.id);
+}
+
+/** A job that ends takes the replica that still works with it. */
+export function fenceRest(state: CoreState, job: JobRecord): JobRecord {
+  for (const attempt of activeAttempts(state, job)) fenceAttempt(state, attempt);
+  return jobOf(state, job.id);
+}
+
+function causeOf({ budget }: Setback): RecoveryRecord["cause"] {
+  if (budget === "retries") return "retry";
+  return budget === "moves" ? "move" : "failover";
 }
 
 export function canPromote(state: CoreState, standby: StandbyRecord): boolean {
   return standby.phase === "ready" && machineOf(state, standby.workerId).worker.phase === "online";
 }
 
-interface Interruption {
+export interface Interruption {
   readonly why: string;
   readonly workLostMs: number;
   readonly from: AttemptRecord | null;
@@ -114,11 +156,8 @@ export function promote(
 ): Placed {
   const machine = machineOf(state, standby.workerId);
   const freed = consumeStandby(state, job, standby);
-  const placed = newAttempt(state, freed, event, {
-    machine,
-    allocation: standby.allocation,
-    ratePerHour: standby.fullRatePerHour,
-  });
+  const place = { machine, allocation: standby.allocation, ratePerHour: standby.fullRatePerHour };
+  const placed = placedAgain(state, newAttempt(state, freed, event, place), "hot");
   deferStandby(state, placed.job);
   const { epoch, workerId, fromSeq } = placed.attempt;
   countUp(state, "promotions");
@@ -143,14 +182,21 @@ export function placeOnStandby(state: CoreState, job: JobRecord): void {
   reportMatched(state, placed);
 }
 
-function requeue(state: CoreState, job: JobRecord, standby: StandbyRecord | undefined, what: Interruption): void {
+/** The job waits for another place. */
+export function requeue(
+  state: CoreState,
+  job: JobRecord,
+  standby: StandbyRecord | undefined,
+  what: Interruption,
+): void {
   // A standby that is ready on a worker we do not hear is no help, and is not paid while nothing runs.
   const kept =
     standby !== undefined && standby.phase === "ready" ? loseStandby(state, job, standby, "revoked", "not_heard") : job;
   const phase = fire(state, jobTable, kept.phase, "interrupted");
   assert(phase !== undefined, `job ${job.id} cannot wait again in phase ${kept.phase}`);
   const waiting = patchJob(state, kept, { phase, queuedAtMs: state.nowMs });
-  const fromSeq = newestCheckpoint(waiting)?.seq ?? 0;
+  const [run = 0] = openRuns(waiting);
+  const fromSeq = newestCheckpoint(waiting, replicaOf(run))?.seq ?? 0;
   armQueue(state, waiting);
   const { why, workLostMs, from } = what;
   emitJob(
@@ -193,20 +239,24 @@ function exhausted(job: JobRecord, setback: Setback): { event: "failed"; reason:
 export function canUndo(state: CoreState, job: JobRecord, lost: AttemptRecord): boolean {
   if (lost.phase !== "lost" || job.intent !== null) return false;
   if (job.phase !== "queued" && job.phase !== "starting" && job.phase !== "running") return false;
-  const successors = attemptsOf(state, job.id).filter((attempt) => attempt.epoch > lost.epoch);
-  if (successors.some((attempt) => attempt.committed)) return false;
+  const successors = attemptsOf(state, job.id).filter(
+    ({ replica, epoch }) => replica === lost.replica && epoch > lost.epoch,
+  );
+  if (!mayReturn(state, job, lost) || successors.some((attempt) => attempt.committed)) return false;
   const machine = state.ix.machines.get(lost.workerId);
   return machine !== undefined && allocationFree(machine, lost.allocation);
 }
 
 /** The returning container gets the next epoch and the one that replaced it is fenced, unpaid, in one step. The caller sends `adopt`. */
 export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): void {
-  const successor = currentAttempt(state, job);
+  const successor = attemptsOf(state, job.id).findLast(({ replica }) => replica === lost.replica);
   if (successor !== undefined && isActiveAttempt(successor)) fenceAttempt(state, successor);
   // A false alarm costs nothing: neither the work nor the failover counts.
-  const restored = patchJob(state, job, {
+  const restored = patchJob(state, jobOf(state, job.id), {
     workLostMs: Math.max(0, job.workLostMs - lost.workLostMs),
     failoversUsed: Math.max(0, job.failoversUsed - 1),
+    // Where the other replica worked meanwhile nothing was interrupted.
+    ...(hasActiveReplica(job) && job.mirror !== undefined ? {} : { recovery: undone(state, job, lost) }),
   });
   const machine = machineOf(state, lost.workerId);
   const { attempt, job: running } = newAttempt(state, restored, "restored", {
@@ -214,6 +264,7 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
     allocation: lost.allocation,
     ratePerHour: lost.ratePerHour,
     adopts: lost,
+    run: runOf(job, lost),
   });
   put(state, "attempts", lost.id, { ...lost, workLostMs: 0 });
   const phase = fire(state, attemptTable, attempt.phase, "started");
@@ -223,11 +274,13 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   if (running.startedAtMs === null) patchJob(state, running, { startedAtMs: started.startedAtMs });
   armDuration(state, running, started);
+  blame(state, machine, "undone");
   countUp(state, "undos");
   noteIncident(state, "undo", refOf(started));
   const { epoch, workerId } = started;
   const fencedEpoch = successor !== undefined && successor.id !== lost.id ? successor.epoch : null;
-  emitJob(state, running, "undone", { epoch, workerId, adoptedEpoch: lost.epoch, fencedEpoch }, started);
+  const of = { epoch, ...replicaIn(running, started), workerId };
+  emitJob(state, running, "undone", { ...of, adoptedEpoch: lost.epoch, fencedEpoch }, started);
   markLog(state, running, `-- attempt ${lost.epoch} is back on ${workerId} and goes on as attempt ${epoch} --`);
 }
 

@@ -1,6 +1,6 @@
 // Keeps the indexes true to the tables: each put of a row takes the old row's part out and puts the new row's part in.
 import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
-import { featuresOf, imageKey, parseImageRef } from "@qubix/shared/protocol";
+import { featuresOf, imageKey, parseImageRef, transparentFeature } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import type { Machine, Usage } from "./machine.ts";
 import { createMarket, type OfferRequest } from "./market.ts";
@@ -15,6 +15,7 @@ import type {
   Tables,
   WorkerRecord,
 } from "./model.ts";
+import { openRuns, runRateMax } from "./mirror-state.ts";
 import { listingOf } from "./proof-claims.ts";
 import { createJobQueue, dequeue, enqueue, type JobQueue, waitingOf } from "./queue.ts";
 import { needsOf } from "./resources.ts";
@@ -101,6 +102,7 @@ function indexWorker({ ix, nowMs, config }: CoreState, before?: WorkerRecord, af
   if (before?.offer !== after.offer) indexOffer(ix, machine);
   Object.assign(machine, listingOf(config, after));
   if (before?.offer === after.offer && before.earned !== after.earned) return;
+  if (before?.offer === after.offer && before.phase === after.phase && before.trouble !== after.trouble) return;
   machine.gained = true;
   ix.market.dirty.add(machine);
 }
@@ -125,6 +127,12 @@ function newMachine(worker: WorkerRecord, nowMs: number): Machine {
     gained: false,
     heardMs: nowMs,
     countFromMs: nowMs,
+    heardLagMs: 0,
+    beats: null,
+    network: null,
+    cut: false,
+    blameless: false,
+    suspectAtMs: null,
     greeted: null,
     lostAtMs: null,
     excused: false,
@@ -210,8 +218,11 @@ export function takeFromQueue(queue: JobQueue, job: JobRecord): void {
   dequeue(queue, job.accountId, signatureKey(job), waitingOf(job.id, job.epoch > 0));
 }
 
-/** A hot job that runs, or is about to, and has nobody behind it. */
+/** A hot job that runs, or is about to, and has nobody behind it; a mirror job of which one replica is missing. */
 function wantsStandby(job: JobRecord): boolean {
+  if (job.mirror !== undefined && job.intent === null) {
+    return (job.phase === "starting" || job.phase === "running") && openRuns(job).length > 0;
+  }
   if (job.spec.standby !== "hot" || job.standbyId !== null || job.intent !== null) return false;
   return job.phase === "starting" || job.phase === "running";
 }
@@ -220,21 +231,29 @@ function queueKeysDiffer(before: JobRecord, after: JobRecord): boolean {
   return (
     before.epoch > 0 !== after.epoch > 0 ||
     before.standbyRateMax !== after.standbyRateMax ||
-    before.standbyId !== after.standbyId
+    before.standbyId !== after.standbyId ||
+    (before.mirror !== after.mirror && signatureKey(before) !== signatureKey(after))
   );
 }
 
 /** What a first or next attempt of the job may be matched with. The price cap covers the dearest standby it had. */
 export function requestOf(job: JobRecord): OfferRequest {
-  const { spec } = job;
+  const { spec, mirror } = job;
+  const needs = needsOf(spec);
+  const [run = 0] = openRuns(job);
   return {
-    needs: needsOf(spec),
+    needs: mirror === undefined ? needs : { ...needs, gpuModel: mirror.gpuModel ?? needs.gpuModel },
     currency: job.currency,
-    rateMax: spec.priceMaxPerHour.amount - job.standbyRateMax,
+    rateMax: mirror === undefined ? spec.priceMaxPerHour.amount - job.standbyRateMax : runRateMax(job, run),
     image: localImageKey(spec.image),
-    features: featuresOf(spec),
+    features: featuresOfJob(job),
     placement: spec.placement,
   };
+}
+
+/** What its specification needs, and what its checkpoints do. */
+export function featuresOfJob({ spec, memoryClass }: JobRecord): readonly string[] {
+  return memoryClass === undefined ? featuresOf(spec) : [...featuresOf(spec), transparentFeature(memoryClass)];
 }
 
 /** The key of an image with the tag `local`; `null` for one that is pulled. */
@@ -245,9 +264,13 @@ export function localImageKey(image: string): string | null {
 
 const signatures = new WeakMap<JobRecord["spec"], string>();
 
-/** Equal for jobs that ask the market for the same thing. A job with a standby keeps off its machine and so asks for something of its own. */
+/**
+ * Equal for jobs that ask the market for the same thing. A job with a standby keeps off its machine, and one with a mirror off the providers of its other
+ * runs: each asks for something of its own.
+ */
 export function signatureKey(job: JobRecord): string {
-  const plain = job.standbyId === null && job.standbyRateMax === 0n;
+  const isPlain = job.memoryClass === undefined && job.mirror === undefined;
+  const plain = isPlain && job.standbyId === null && job.standbyRateMax === 0n;
   const known = plain ? signatures.get(job.spec) : undefined;
   if (known !== undefined) return known;
   const request = requestOf(job);
@@ -255,8 +278,9 @@ export function signatureKey(job: JobRecord): string {
   const { regions, workers, providers, avoid } = request.placement;
   const anywhere = regions === undefined && workers === undefined && providers === undefined && avoid === undefined;
   const placement = anywhere ? "" : JSON.stringify([regions, workers, providers, avoid]);
+  const apart = job.standbyId ?? (job.mirror === undefined ? "" : `mirror ${job.epoch > 0 ? job.id : ""}`);
   const numbers = `${gpus} ${gpuMemoryMiBMin} ${cpuMilli} ${memoryMiB} ${diskMiB} ${request.rateMax} ${job.currency}`;
-  const key = `${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${request.features.join()}|${placement}|${job.standbyId ?? ""}`;
+  const key = `${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${request.features.join()}|${placement}|${apart}`;
   if (plain) signatures.set(job.spec, key);
   return key;
 }

@@ -22,7 +22,7 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   const phase = fire(state, jobTable, job.phase, end.event);
   assert(phase !== undefined, `job ${job.id} ended twice`);
   assert(!attemptsOf(state, job.id).some(isActiveAttempt), `job ${job.id} ends with an active attempt`);
-  let ended = releaseStandby(state, job);
+  let ended = releaseMirror(state, releaseStandby(state, job));
   ended = patchJob(state, ended, { phase, reason: end.reason, message: end.message, endedAtMs: state.nowMs });
   const { epoch, creditedMs, workLostMs } = ended;
   emitJob(state, ended, end.event, { reason: end.reason, message: end.message, epoch, creditedMs, workLostMs });
@@ -32,7 +32,18 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   state.deadlines.clear(deadlineKey.queue(job.id));
   state.deadlines.clear(deadlineKey.stop(job.id));
   state.deadlines.clear(deadlineKey.standbyRetry(job.id));
+  state.deadlines.clear(deadlineKey.move(job.id));
   state.step.ended.push(job.id);
+}
+
+/** What only the comparison needed: checkpoints of the second replica, and results that are not the job's. */
+function releaseMirror(state: CoreState, job: JobRecord): JobRecord {
+  const { mirror } = job;
+  if (mirror === undefined) return job;
+  const results = mirror.results.flatMap(({ outputs }) => outputs ?? []);
+  const trees = [...mirror.checkpoints.map(({ tree }) => tree), ...results];
+  if (trees.length > 0) effect(state, { kind: "collect", accountId: job.accountId, jobId: job.id, trees });
+  return patchJob(state, job, { mirror: { ...mirror, checkpoints: [] } });
 }
 
 const COUNTERS = { completed: "jobsSucceeded", failed: "jobsFailed", cancelled: "jobsCancelled" } as const;

@@ -15,7 +15,9 @@ import { stopAttempt } from "./attempts.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
 import { balanceOf, transfer } from "./ledger.ts";
+import { FIRST_MIRROR } from "./mirror-state.ts";
 import type { CheckpointRecord, JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
+import { leave } from "./moves.ts";
 import { newJobId } from "./random.ts";
 import { firstCheckpoint } from "./sources.ts";
 import type { CoreState } from "./state.ts";
@@ -198,6 +200,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     currency,
     rateMax: 0n,
     standbyRateMax: 0n,
+    ...(spec.standby === "mirror" ? { mirror: FIRST_MIRROR } : {}),
     settlement: { phase: settlementTable.initial, hold, gross: null, lines: [] },
     createdAtMs: state.nowMs,
     queuedAtMs: state.nowMs,
@@ -250,17 +253,18 @@ export function cancelJob(state: CoreState, event: Event<"job.cancel">): void {
   state.step.reply = { kind: "job", jobId: job.id, job: after, repeated: false };
 }
 
-/** No new work for a worker, or again; what runs there goes on. */
+/** No new work for a worker, or again; what runs there goes on, or moves. */
 export function drainWorker(state: CoreState, event: Event<"worker.drain">): void {
   const machine = state.ix.machines.get(event.workerId);
   const { actor, draining } = event;
   if (machine === undefined || (actor.role !== "admin" && machine.worker.providerId !== actor.accountId)) {
     return refuse(state, 404, "worker_not_found", `There is no worker ${event.workerId} of yours. Check the id.`);
   }
-  const next: WorkerRecord = { ...machine.worker, draining };
-  if (draining !== machine.worker.draining) {
-    put(state, "workers", next.id, next);
-    reportWorker(state, machine, draining ? "worker_draining" : "worker_open", {});
-  }
+  const leaving = draining && event.move === true;
+  const { leaving: before = false, ...worker } = machine.worker;
+  const next: WorkerRecord = { ...worker, draining, ...(leaving ? { leaving } : {}) };
+  if (draining !== worker.draining || leaving !== before) put(state, "workers", next.id, next);
+  if (draining !== worker.draining) reportWorker(state, machine, draining ? "worker_draining" : "worker_open", {});
+  leave(state, machine);
   state.step.reply = { kind: "worker", worker: next };
 }

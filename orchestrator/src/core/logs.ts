@@ -4,6 +4,7 @@ import type { WorkerMessage } from "@qubix/shared/protocol";
 import { currentOf, refuseStale } from "./attempts.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
+import { noteStep } from "./recovery.ts";
 import type { CoreState } from "./state.ts";
 import { logsOf, markLog } from "./tables.ts";
 
@@ -41,6 +42,7 @@ export function onLog(state: CoreState, machine: Machine, message: Extract<Worke
     text,
     time: message.time,
   });
+  noteStep(state, job, current.attempt);
 }
 
 function cutOff(state: CoreState, job: JobRecord): void {

@@ -1,5 +1,6 @@
 // A worker as the core sees it: its row, what is taken of it, and when it was heard. And amounts of what workers have.
 import type { AttemptId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
+import type { Beats } from "./accrual.ts";
 import type { ProofTargetKey, WorkerRecord } from "./model.ts";
 
 /** A worker with what is taken of it, and when it was heard. */
@@ -33,6 +34,18 @@ export interface Machine {
   heardMs: number;
   /** Silence is not counted from before this: it had a slower heartbeat, or we had just started. */
   countFromMs: number;
+  /** The time we had not listened by then, since this process started: what is added to it later is no silence of the worker's. */
+  heardLagMs: number;
+  /** The rhythm of its heartbeats; `null` before the first. */
+  beats: Beats | null;
+  /** Where its connection comes from, as the gateway told at the last one; `null`: unknown. */
+  network: string | null;
+  /** Its socket closed: it is not merely silent. */
+  cut: boolean;
+  /** Nothing is held against it for being away: we suspect, or had restarted, ourselves. */
+  blameless: boolean;
+  /** Since when it is suspect; `null` while it is not. */
+  suspectAtMs: number | null;
   /** The session whose `hello` was taken; nothing is sent to any other. */
   greeted: SessionId | null;
   /** It is suspect because its socket closed (or we restarted), and is lost at this time. */

@@ -2,7 +2,7 @@
 // of free cores and memory, in each bucket by price, then load, then id. A match looks only at buckets that can hold the job, cheapest first,
 // so that its cost does not grow with the fleet.
 import type { WorkerId } from "@qubix/shared/domain";
-import type { JobSpec, WorkerFeature } from "@qubix/shared/protocol";
+import type { JobSpec } from "@qubix/shared/protocol";
 import type { Machine } from "./machine.ts";
 import { type Needs, fits, gpuIsFree, gpuModelMatches, rateOf } from "./resources.ts";
 
@@ -45,7 +45,7 @@ export interface OfferRequest {
   /** Key of a local image, which must be on the worker's list. */
   readonly image: string | null;
   /** What the worker must offer beyond what every worker can. */
-  readonly features: readonly WorkerFeature[];
+  readonly features: readonly string[];
   readonly placement: JobSpec["placement"];
 }
 export interface OfferPreference {

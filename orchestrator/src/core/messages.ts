@@ -7,16 +7,27 @@ import { placeOnStandby } from "./failover.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { onLog } from "./logs.ts";
 import type { Machine } from "./machine.ts";
-import type { StandbyRecord } from "./model.ts";
+import { goOnWhenReady, leave } from "./moves.ts";
+import type { AttemptRecord, StandbyRecord, TreeContent } from "./model.ts";
 import { onCommitted, seekProof } from "./proofs.ts";
 import { onHello } from "./reconcile.ts";
+import { noteStep } from "./recovery.ts";
+import { blame } from "./standing.ts";
 import { loseStandby, noteStandbyFailure, standbyPrepared } from "./standbys.ts";
+import { learnBeat } from "./silence.ts";
+import { onSigns } from "./stall-watch.ts";
 import type { CoreState, LiveAttempt } from "./state.ts";
 import { fire, jobOf, patchJob, send } from "./tables.ts";
 import { onHeard, onOffer } from "./workers.ts";
 
 /** Messages of older sessions, or before the session's hello, are dropped. */
-export function onMessage(state: CoreState, machine: Machine, sessionId: SessionId, message: WorkerMessage): void {
+export function onMessage(
+  state: CoreState,
+  machine: Machine,
+  sessionId: SessionId,
+  message: WorkerMessage,
+  content?: TreeContent,
+): void {
   if (machine.worker.sessionId !== sessionId) return;
   if (message.kind === "hello") return onHello(state, machine, sessionId, message);
   if (machine.greeted !== sessionId) return;
@@ -26,6 +37,7 @@ export function onMessage(state: CoreState, machine: Machine, sessionId: Session
       return onHeartbeat(state, machine, message);
     case "offer":
       onOffer(state, machine, message.offer);
+      leave(state, machine);
       seekProof(state, machine);
       return ack(state, machine, message);
     case "started":
@@ -33,9 +45,9 @@ export function onMessage(state: CoreState, machine: Machine, sessionId: Session
     case "exited":
       return onExited(state, machine, message);
     case "ended":
-      return onEnded(state, machine, message);
+      return onEnded(state, machine, message, content);
     case "checkpoint":
-      return onCheckpoint(state, machine, message);
+      return onCheckpoint(state, machine, message, content);
     case "log":
       return onLog(state, machine, message);
     case "standby.ready":
@@ -55,9 +67,9 @@ export function onMessage(state: CoreState, machine: Machine, sessionId: Session
 
 type Message<Kind extends WorkerMessage["kind"]> = Extract<WorkerMessage, { kind: Kind }>;
 
-/** Nothing durable: the leases move with it, and what it says of attempts is for people. */
+/** Nothing durable, unless something has stalled: the leases move with it, and what it says of attempts is for people. */
 function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heartbeat">): void {
-  state.volatile.counters.heartbeats += 1;
+  learnBeat(state, machine);
   ack(state, machine, message);
   if (machine.attempts.size + machine.standbys.size > 0) fire(state, leaseTable, "active", "renewed");
   for (const entry of message.attempts ?? []) {
@@ -74,11 +86,23 @@ function onHeartbeat(state: CoreState, machine: Machine, message: Message<"heart
     live.progress = entry.progress;
     live.phase = entry.phase ?? null;
     live.measures = entry.measures ?? null;
+    noteProgress(state, attempt, entry.progress);
+    if (entry.signs !== undefined) onSigns(state, attempt, live, entry.signs);
   }
+  // Last: one that throws above is undone, and comes again.
+  state.volatile.counters.heartbeats += 1;
+}
+
+/** Progress beyond what the newest checkpoint says is a step. */
+function noteProgress(state: CoreState, attempt: AttemptRecord, progress: number | null): void {
+  if (progress === null || attempt.phase !== "running") return;
+  const job = jobOf(state, attempt.jobId);
+  if (job.recovery === undefined || job.recovery === null || job.epoch !== attempt.epoch) return;
+  if (progress > (job.checkpoints.at(-1)?.progress ?? 0)) noteStep(state, job, attempt);
 }
 
 function unheard(): LiveAttempt {
-  return { ranMs: 0, progress: null, phase: null, measures: null };
+  return { ranMs: 0, progress: null, phase: null, measures: null, stallSuspected: false };
 }
 
 function onStandbyReady(state: CoreState, machine: Machine, message: Message<"standby.ready">): void {
@@ -86,6 +110,7 @@ function onStandbyReady(state: CoreState, machine: Machine, message: Message<"st
   if (standby === undefined) return refuseStandby(state, machine, message);
   ack(state, machine, message);
   standbyPrepared(state, jobOf(state, standby.jobId), standby, message.checkpointSeq);
+  goOnWhenReady(state, jobOf(state, standby.jobId));
   placeOnStandby(state, jobOf(state, standby.jobId));
 }
 
@@ -95,6 +120,7 @@ function onStandbyFailed(state: CoreState, machine: Machine, message: Message<"s
   ack(state, machine, message);
   const job = jobOf(state, standby.jobId);
   noteStandbyFailure(state, job);
+  blame(state, machine, message.code);
   const without = loseStandby(state, job, standby, "returned", message.code);
   const others = without.troubledWorkers.filter((id) => id !== machine.id);
   patchJob(state, without, {

@@ -4,6 +4,7 @@ import { assert } from "@qubix/shared/runtime";
 import { addEarnings } from "./earnings.ts";
 import { transfer } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
+import { creditedBesideMs } from "./mirror.ts";
 import type { AttemptRecord, JobRecord, LedgerAccount, Posting, SettlementLine, StandbyRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, emit, emitJob, fire, put, standbysOf } from "./tables.ts";
@@ -16,7 +17,7 @@ export function durationMaxMs(job: JobRecord): number {
 
 /**
  * Credits an attempt up to a durable moment. `ranMs` is the worker's word on its container's time; it is believed no further than our own clock
- * since the assignment, and no further than `durationMaxS` over all attempts. Never falls.
+ * since the assignment, and no further than `durationMaxS` over all attempts (of the same run, for a mirror job). Never falls.
  */
 export function credit(
   state: CoreState,
@@ -26,12 +27,13 @@ export function credit(
 ): { readonly job: JobRecord; readonly attempt: AttemptRecord } {
   const elapsedMs = Math.max(0, state.nowMs - attempt.assignedAtMs);
   const claimedMs = Math.min(ranMs, elapsedMs) - attempt.baseRanMs;
-  const roomMs = durationMaxMs(job) - (job.creditedMs - attempt.creditedMs);
+  const roomMs = durationMaxMs(job) - creditedBesideMs(state, job, attempt);
   const creditedMs = Math.max(attempt.creditedMs, Math.min(claimedMs, roomMs));
   if (creditedMs === attempt.creditedMs) return { job, attempt };
   const nextAttempt = { ...attempt, creditedMs };
   const nextJob = { ...job, creditedMs: job.creditedMs + creditedMs - attempt.creditedMs };
-  assert(nextJob.creditedMs <= durationMaxMs(job), `job ${job.id} credited beyond its duration`);
+  const runs = job.mirror === undefined ? 1 : job.mirror.rateMax.length;
+  assert(nextJob.creditedMs <= durationMaxMs(job) * runs, `job ${job.id} credited beyond its duration`);
   put(state, "attempts", attempt.id, nextAttempt);
   put(state, "jobs", job.id, nextJob);
   return { job: nextJob, attempt: nextAttempt };
@@ -86,7 +88,10 @@ function settlementOf(
     id: payee.id,
     weight: chargeFor(payee.ratePerHour, payee.creditedMs),
   }));
-  const gross = claims.reduce((sum, claim) => sum + claim.weight, 0n);
+  const sum = claims.reduce((all, claim) => all + claim.weight, 0n);
+  // Two runs always keep within the hold; where a third is due too, because nobody could be shown to be wrong, they share what there is.
+  const isShared = job.mirror !== undefined && job.mirror.thirdAfter !== null && sum > hold;
+  const gross = isShared ? hold : sum;
   assert(gross <= hold, `job ${job.id}: gross ${gross} exceeds the hold ${hold}`);
   const fee = feeOf(gross);
   const shares = splitByLargestRemainder(gross - fee, claims);

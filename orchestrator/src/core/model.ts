@@ -11,6 +11,7 @@ import type {
   Epoch,
   JobId,
   JobPhase,
+  MovePhase,
   LeasePhase,
   Money,
   SessionId,
@@ -61,6 +62,10 @@ export interface WorkerRecord {
   readonly offer: WorkerOffer | null;
   /** Its owner or an admin asked for it over the API; beside the offer's own word. */
   readonly draining: boolean;
+  /** …and what runs there is to go elsewhere; missing for no. */
+  readonly leaving?: boolean;
+  /** How often it let somebody down, decaying since `atMs`; missing for never. */
+  readonly trouble?: { readonly score: number; readonly atMs: number };
   /** Its shares of settled jobs so far, one entry a currency, in the order in which they were first earned. */
   readonly earned: readonly Money[];
   readonly enrolledAtMs: number;
@@ -121,7 +126,19 @@ export interface CheckpointRecord {
   readonly signature: string;
   /** How long it took until all of it was stored, by the worker's word; missing where none was said. */
   readonly shipMs?: number;
+  /** Of a mirror job's, to be compared with the other replica's; missing where it could not be told. */
+  readonly content?: TreeContent;
   readonly committedAtMs: number;
+}
+
+/** What a tree holds, to be compared. SHA-256, hexadecimal. */
+export interface TreeContent {
+  /** Over paths, sizes and, where a file has no sum of its own, where it was cut: sums of pieces can be compared only where that is equal. */
+  readonly shape: string;
+  /** Over paths, sizes and sums of all files, or of their pieces. */
+  readonly sum: string;
+  /** Another sum is another content. Not so where a file has a part of a piece: its sum is that of the whole piece. */
+  readonly isExact: boolean;
 }
 
 export interface CheckpointName {
@@ -131,6 +148,26 @@ export interface CheckpointName {
 
 /** Why a job is being stopped by us while it runs. */
 export type StopIntent = "cancelled" | "deadline";
+
+/** Why a job moves: its owner asked for it; its machine is drained, goes into maintenance, is taken back or stops it. */
+export type MoveReason = "asked" | "drain" | "maintenance" | "owner_reclaimed" | "stopped";
+
+/** A planned move under way. */
+export interface MoveRecord {
+  readonly phase: MovePhase;
+  readonly why: MoveReason;
+  /** The worker that was asked for; null for any. */
+  readonly to: WorkerId | null;
+  /** It goes on also where the job does not save when it is asked to. */
+  readonly force: boolean;
+  readonly fromWorkerId: WorkerId;
+  readonly requestedAtMs: number;
+  /** Targets that were tried. */
+  readonly targets: number;
+  /** When its container ended, as far as we know, and what was lost with it. */
+  readonly stoppedAtMs?: number;
+  readonly workLostMs?: number;
+}
 
 export interface SettlementLine {
   readonly account: string;
@@ -145,6 +182,62 @@ export interface Settlement {
   readonly hold: bigint;
   readonly gross: bigint | null;
   readonly lines: readonly SettlementLine[];
+}
+
+/** 0 and 1: what replica 0 and replica 1 compute. 2: the third, by replica 1 from the beginning, after those two differed. */
+export type MirrorRun = 0 | 1 | 2;
+
+/** How a run ended: it is compared with the others'. */
+export interface MirrorResult {
+  readonly run: MirrorRun;
+  readonly attemptId: AttemptId;
+  readonly workerId: WorkerId;
+  readonly providerId: AccountId;
+  readonly outputs: TreeRef | null;
+  /** {@link TreeContent.sum} of the outputs; null where there are none, or a file has no sum. */
+  readonly sum: string | null;
+  /** The job's own failure, with no retry left; null where it succeeded. */
+  readonly failure: { readonly code: string; readonly exitCode: number | null; readonly message: string } | null;
+}
+
+/** The second replica of a mirror job, and the comparison; see `mirror-state.ts`. */
+export interface MirrorState {
+  /** Of replica 1's newest attempt; 0 before the first. Replica 0's is the job's own. */
+  readonly epoch: Epoch | 0;
+  /** By replica: whether an attempt of it is active. */
+  readonly active: readonly [boolean, boolean];
+  readonly results: readonly MirrorResult[];
+  /** Later epochs of replica 1 are the third run; null while none was called. */
+  readonly thirdAfter: Epoch | null;
+  /** Replica 1's committed ones that are kept, oldest first. */
+  readonly checkpoints: readonly CheckpointRecord[];
+  /** By run: the highest rate (micro-units an hour) that any attempt of it had. */
+  readonly rateMax: readonly [bigint, bigint, bigint];
+  /** Of the first attempt's GPUs: all others run on the same; null without GPUs. */
+  readonly gpuModel: string | null;
+  /** How often checkpoints of both replicas could be compared, and were equal or not. */
+  readonly compared: { readonly same: number; readonly different: number };
+  /** Two runs agreed, and theirs is the job's end. */
+  readonly verified: boolean;
+}
+
+/** A recovery under way: the job's attempt is gone, and no new step was seen yet. Times on the orchestrator's clock. */
+export interface RecoveryRecord {
+  /** failover: its worker's fault. retry: the job's own. move: it was planned. */
+  readonly cause: "failover" | "retry" | "move";
+  readonly why: string;
+  readonly fromWorkerId: WorkerId;
+  /** The last sign of life of the attempt that is gone. */
+  readonly faultAtMs: number;
+  /** When its worker was suspect, or told of the end itself. */
+  readonly detectedAtMs: number;
+  /** hot: its standby took over. cold: another place was found. undo: the old container came back. Null while none of it happened. */
+  readonly how: "hot" | "cold" | "undo" | null;
+  readonly placedAtMs: number | null;
+  readonly startedAtMs: number | null;
+  readonly workLostMs: number;
+  /** Attempts that were lost in it. */
+  readonly interruptions: number;
 }
 
 export interface JobRecord {
@@ -163,16 +256,25 @@ export interface JobRecord {
   readonly standbyId: StandbyId | null;
   readonly retriesUsed: number;
   readonly failoversUsed: number;
+  /** Missing for none. */
+  readonly movesUsed?: number;
+  readonly move?: MoveRecord;
   /** Workers on which an attempt of this job went wrong, newest last, bounded; chosen last. */
   readonly troubledWorkers: readonly WorkerId[];
   /** Paid container time over all attempts. */
   readonly creditedMs: number;
   /** Container time thrown away by failovers. */
   readonly workLostMs: number;
+  /** From an attempt's loss to the first new step; null or missing otherwise. */
+  readonly recovery?: RecoveryRecord | null;
   /** The committed ones that are kept, oldest first. */
   readonly checkpoints: readonly CheckpointRecord[];
   /** How many workers in a row could not restore the newest, because what came for it was not what was stored; missing for none. */
-  readonly damage?: { readonly seq: number; readonly reports: number };
+  readonly damage?: { readonly seq: number; readonly reports: number; readonly replica?: number };
+  /** Which workers can restore its transparent checkpoints: the class of the first that ran it. Missing for other jobs, and before that. */
+  readonly memoryClass?: string;
+  /** Of `standby: mirror` alone. */
+  readonly mirror?: MirrorState;
   /** Seconds between checkpoints while its worker's line does not keep up with those that were asked for; null where it does. */
   readonly checkpointIntervalS: number | null;
   /** The checkpoint of another job that its own first one is; null where it begins afresh. */
@@ -220,6 +322,10 @@ export interface AttemptRecord {
   /** A checkpoint or an end of it was accepted: there is no undoing it any more. */
   readonly committed: boolean;
   readonly outcome: EndOutcome | null;
+  /** Its run of a mirror job came to another result than two others that agreed: it is not paid. */
+  readonly isRefused?: true;
+  /** It was given up because it no longer got on; missing for no. */
+  readonly stalled?: true;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */

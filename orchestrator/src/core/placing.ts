@@ -1,10 +1,14 @@
 // Makes attempts: on a matched offer, on a ready standby, or on a container that came back. The epoch rises in the same step.
 import { attemptId, attemptTable, jobTable, type JobEvent, nextEpoch } from "@qubix/shared/domain";
-import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
+import { type CheckpointRef, type RunSpec, transparentClassOf } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import type { Machine } from "./machine.ts";
-import type { Allocation, AttemptRecord, CheckpointRecord, JobRecord, StandbyRecord } from "./model.ts";
-import { type Needs, needsOf, pickGpus } from "./resources.ts";
+import { requestOf } from "./indexes.ts";
+import { checkpointsOf, epochOf, openRuns, replicaIn, replicaOf } from "./mirror-state.ts";
+import { placedMirror } from "./mirror.ts";
+import type { Allocation, AttemptRecord, CheckpointRecord, JobRecord, MirrorRun, StandbyRecord } from "./model.ts";
+import { placedAgain } from "./recovery.ts";
+import { type Needs, pickGpus } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { emitJob, fire, machineOf, patchJob, put, refOf, send } from "./tables.ts";
@@ -15,6 +19,8 @@ export interface Place {
   readonly ratePerHour: bigint;
   /** The lost attempt whose container runs on. */
   readonly adopts?: AttemptRecord;
+  /** Which run of a mirror job it is for. */
+  readonly run?: MirrorRun;
 }
 
 export interface Placed {
@@ -29,14 +35,16 @@ export function allocate(machine: Machine, needs: Needs): Allocation {
   return { gpuUuids, cpuMilli: needs.cpuMilli, memoryMiB: needs.memoryMiB, diskMiB: needs.diskMiB };
 }
 
-/** A new attempt with the next epoch; the job moves by `event`. Nothing is sent yet. */
-export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent, place: Place): Placed {
-  const phase = fire(state, jobTable, job.phase, event);
+/** A new attempt with the next epoch; the job moves by `event`, or not at all where its other replica runs on. Nothing is sent yet. */
+export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent | null, place: Place): Placed {
+  const phase = event === null ? job.phase : fire(state, jobTable, job.phase, event);
   assert(phase !== undefined, `job ${job.id} cannot be placed in phase ${job.phase}`);
   const { machine, adopts } = place;
   expectBusy(state, machine);
-  const epoch = nextEpoch(job.epoch);
-  const ref = { jobId: job.id, replica: 0, epoch };
+  const run = place.run ?? 0;
+  const replica = replicaOf(run);
+  const epoch = nextEpoch(epochOf(job, replica));
+  const ref = { jobId: job.id, replica, epoch };
   const attempt: AttemptRecord = {
     id: attemptId(ref),
     ...ref,
@@ -46,7 +54,7 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent, pl
     lease: "active",
     allocation: place.allocation,
     ratePerHour: place.ratePerHour,
-    fromSeq: adopts === undefined ? (newestCheckpoint(job)?.seq ?? 0) : adopts.fromSeq,
+    fromSeq: adopts === undefined ? (newestCheckpoint(job, replica)?.seq ?? 0) : adopts.fromSeq,
     adoptedEpoch: adopts?.epoch ?? 0,
     baseRanMs: adopts === undefined ? 0 : adopts.baseRanMs + adopts.creditedMs,
     creditedMs: 0,
@@ -61,10 +69,11 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent, pl
   // The job first: what an attempt takes is counted for its job's owner.
   const nextJob = patchJob(state, job, {
     phase,
-    epoch,
-    rateMax: place.ratePerHour > job.rateMax ? place.ratePerHour : job.rateMax,
+    ...(replica === 0 ? { epoch, rateMax: place.ratePerHour > job.rateMax ? place.ratePerHour : job.rateMax } : {}),
     // Another machine has another line.
-    ...(adopts === undefined ? { checkpointIntervalS: null } : {}),
+    ...(adopts === undefined && replica === 0 ? { checkpointIntervalS: null } : {}),
+    ...pinnedClass(job, machine),
+    ...(job.mirror === undefined ? {} : { mirror: placedMirror(job, run, epoch, place) }),
   });
   const { spec } = nextJob;
   assert(
@@ -78,13 +87,20 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent, pl
   return { job: nextJob, attempt };
 }
 
+/** What one class of workers has saved no other can restore: a job stays with the class of its first. */
+function pinnedClass(job: JobRecord, machine: Machine): Pick<JobRecord, "memoryClass"> {
+  if (job.memoryClass !== undefined || job.spec.checkpoint.transparent !== true) return {};
+  const memoryClass = transparentClassOf(machine.features);
+  return memoryClass === undefined ? {} : { memoryClass };
+}
+
 /** Sends the whole of what an attempt has to run. */
 export function sendAssign(state: CoreState, job: JobRecord, attempt: AttemptRecord): void {
   send(state, attempt.workerId, {
     kind: "assign",
     attempt: refOf(attempt),
     run: runSpecOf(job, attempt.allocation, machineOf(state, attempt.workerId)),
-    checkpoint: checkpointRefOf(newestCheckpoint(job)),
+    checkpoint: checkpointRefOf(newestCheckpoint(job, attempt.replica)),
   });
 }
 
@@ -101,8 +117,17 @@ export function sendPromote(state: CoreState, job: JobRecord, attempt: AttemptRe
 /** Places a waiting job on a matched machine. */
 export function assignTo(state: CoreState, job: JobRecord, machineId: Machine["id"], ratePerHour: bigint): Placed {
   const machine = machineOf(state, machineId);
-  const allocation = allocate(machine, needsOf(job.spec));
-  const placed = newAttempt(state, job, "placed", { machine, allocation, ratePerHour });
+  const { needs } = requestOf(job);
+  const [run] = openRuns(job);
+  const allocation = allocate(machine, needs);
+  const event = job.phase === "queued" ? "placed" : null;
+  const made = newAttempt(state, job, event, {
+    machine,
+    allocation,
+    ratePerHour,
+    ...(run === undefined ? {} : { run }),
+  });
+  const placed = placedAgain(state, made, "cold");
   reportMatched(state, placed);
   sendAssign(state, placed.job, placed.attempt);
   return placed;
@@ -111,11 +136,12 @@ export function assignTo(state: CoreState, job: JobRecord, machineId: Machine["i
 export function reportMatched(state: CoreState, { job, attempt }: Placed): void {
   const { epoch, workerId, fromSeq } = attempt;
   const rate = { ratePerHour: attempt.ratePerHour.toString(), currency: job.currency };
-  emitJob(state, job, "matched", { workerId, epoch, fromSeq, ...rate }, attempt);
+  emitJob(state, job, "matched", { workerId, epoch, ...replicaIn(job, attempt), fromSeq, ...rate }, attempt);
 }
 
-export function newestCheckpoint(job: JobRecord): CheckpointRecord | undefined {
-  return job.checkpoints.at(-1);
+/** The one that this replica of the job would go on from. */
+export function newestCheckpoint(job: JobRecord, replica = 0): CheckpointRecord | undefined {
+  return checkpointsOf(job, replica).at(-1);
 }
 
 export function checkpointRefOf(checkpoint: CheckpointRecord | undefined): CheckpointRef | null {
@@ -142,7 +168,9 @@ export function runSpecOf(job: JobRecord, allocation: Allocation, machine: Machi
     checkpointIntervalS: spec.checkpoint.intervalS,
     ...(spec.isolation === "sandboxed" ? { isolation: spec.isolation } : {}),
     ...(spec.network === "egress" ? { network: spec.network } : {}),
+    ...(spec.checkpoint.transparent === true ? { transparent: true as const } : {}),
     ...(imageDigest !== null && machine.features.has("image-digest") ? { imageDigest } : {}),
+    ...(spec.stallAfterS > 0 && machine.features.has("stalls") ? { stallAfterS: spec.stallAfterS } : {}),
     ...(imageTree === null ? {} : { imageTree: { manifestCid: imageTree } }),
     ...(Object.keys(spec.secrets).length > 0 ? { secretNames: Object.keys(spec.secrets) } : {}),
     ...(spec.registryAuth === undefined ? {} : { registryAuth: true as const }),

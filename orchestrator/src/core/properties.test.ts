@@ -4,10 +4,11 @@ import { describe, expect, test } from "vitest";
 import type { Actor, CoreEvent, StepResult } from "./events.ts";
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import { createState } from "./load.ts";
-import type { EventRecord } from "./model.ts";
+import { checkpointsOf } from "./mirror-state.ts";
+import type { EventRecord, JobRecord } from "./model.ts";
 import { digestOf } from "./testing/digest.ts";
 import { findSource } from "./sources.ts";
-import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
+import { ADMIN, Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
 
 // Random histories of a small network: whatever happens, in whatever order, the invariants of the kit hold after every step (it checks them),
 // memory equals what a restart would load, a step that throws leaves nothing behind, and in the end every job ends and the money is exact.
@@ -25,6 +26,7 @@ const command = fc.record({
     "exited",
     "succeed",
     "succeed",
+    "succeedOtherwise",
     "fail",
     "workerFailed",
     "stopped",
@@ -44,10 +46,16 @@ const command = fc.record({
     "restart",
     "drain",
     "offer",
+    "move",
+    "move",
+    "leave",
+    "saved",
+    "stalled",
     "stale",
   ),
   pick: fc.nat(1_000),
   hot: fc.boolean(),
+  mirror: fc.boolean(),
   gpus: fc.nat(2),
   ms: fc.integer({ min: 1, max: 4_000 }),
 });
@@ -62,6 +70,10 @@ const CONFIG = {
   stopMarginMs: 2_000,
   restartGraceMs: 3_000,
   faultRetryMs: 100,
+  moveAnswerMs: 2_000,
+  moveAnswerMsMax: 2_000,
+  moveLookMs: 500,
+  movesPerJobMax: 3,
 };
 
 class World {
@@ -74,20 +86,21 @@ class World {
       gpus: n < 2 ? [0, 1].map((g) => ({ uuid: `gpu-${n}-${g}`, model: "Test 1000", memoryMiB: 1000 * (n + 1) })) : [],
       ...(n < 2 ? { pricePerGpuHour: { amount: 3_000_001n, currency: "USD" } } : {}),
       pricePerCpuHour: { amount: BigInt(1_000_000 + 333_333 * n), currency: "USD" },
+      features: n === 0 ? [] : ["moves", "stalls"],
     }),
   );
   readonly granted = 1_000_000_000n;
 
   constructor(net = new Network(CONFIG)) {
     this.net = net;
-    const providers = [this.net.account("provider"), this.net.account("provider")];
+    const providers = [0, 1, 2].map(() => this.net.account("provider"));
     this.consumers = [this.net.account("consumer", 500n), this.net.account("consumer", 500n)];
     for (const [n, offer] of this.offers.entries()) {
       this.workers.push(this.net.worker(nth(providers, n), `worker${n}`, offer));
     }
   }
 
-  apply({ what, pick, hot, gpus, ms }: Command): void {
+  apply({ what, pick, hot, mirror, gpus, ms }: Command): void {
     const { net } = this;
     const { rows } = net.state;
     const worker = nth(this.workers, pick);
@@ -100,7 +113,7 @@ class World {
       case "submit": {
         const consumer = nth(this.consumers, pick);
         net.submit(consumer, {
-          standby: hot ? "hot" : "cold",
+          standby: hot ? "hot" : mirror ? "mirror" : "cold",
           resources: { gpus: { count: gpus }, cpus: 1 + (pick % 3) },
           checkpoint: { keep: 1 + (pick % 3) },
           ...BOUNDS,
@@ -128,7 +141,8 @@ class World {
         return;
       case "checkpoint": {
         if (!attempt) return;
-        const seq = rows.jobs.get(attempt.jobId)?.checkpoints.at(-1)?.seq ?? 0;
+        const job = rows.jobs.get(attempt.jobId);
+        const seq = (job === undefined ? undefined : checkpointsOf(job, attempt.replica).at(-1)?.seq) ?? 0;
         const tree = treeOf(`${attempt.id}${seq + 1}`);
         const slow = hot ? { shipMs: ms, intervalS: 60 } : {};
         const body = { seq: seq + 1, parentSeq: seq, tree, ranMs: ms * 3, progress: null, signature: "s", ...slow };
@@ -139,6 +153,7 @@ class World {
         if (attempt) net.say(attempt.workerId, { kind: "exited", attempt: refOf(attempt), ranMs: ms });
         return;
       case "succeed":
+      case "succeedOtherwise":
       case "fail":
       case "workerFailed":
       case "stopped":
@@ -220,6 +235,33 @@ class World {
       case "offer":
         if (net.beating.has(worker)) net.say(worker, { kind: "offer", offer: { ...offer, draining: hot } });
         return;
+      case "move": {
+        const jobs = [...rows.jobs.values()].filter(({ phase }) => phase === "running");
+        const job = jobs[pick % Math.max(1, jobs.length)];
+        const to = pick % 2 === 0 ? null : worker;
+        if (job) net.do({ kind: "job.move", actor: ADMIN, jobId: job.id, to, force: hot });
+        return;
+      }
+      case "leave":
+        if (pick % 2 === 0) {
+          net.do({ kind: "worker.drain", actor: ADMIN, workerId: worker, draining: hot, move: true });
+        } else if (net.beating.has(worker)) {
+          net.say(worker, { kind: "offer", offer: hot ? { ...offer, draining: true, leaving: "drain" } : offer });
+        }
+        return;
+      case "saved": {
+        if (!attempt) return;
+        const outcome = { kind: "stopped", saved: true } as const;
+        net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: ms, outcome });
+        return;
+      }
+      case "stalled": {
+        if (!attempt) return;
+        const signs = { progressMs: 400_000, ...(hot ? { idleMs: 400_000 } : {}) };
+        const entry = { attempt: refOf(attempt), ranMs: ms, progress: null, phase: "running", signs };
+        net.say(attempt.workerId, { kind: "heartbeat", attempts: [entry] });
+        return;
+      }
       default:
         what satisfies never;
     }
@@ -251,8 +293,20 @@ class World {
   }
 }
 
+/** A mirror job's result is that of two attempts, of different providers. */
+function agreed(net: Network, job: JobRecord): void {
+  const same = net
+    .attempts(job.id)
+    .filter(
+      ({ outcome }) => outcome?.kind === "succeeded" && outcome.outputs?.manifestCid === job.outputs?.manifestCid,
+    );
+  expect(new Set(same.map(({ providerId }) => providerId)).size).toBe(2);
+  expect(job.mirror?.verified).toBe(true);
+}
+
 const OUTCOMES = {
   succeed: { kind: "succeeded", outputs: null },
+  succeedOtherwise: { kind: "succeeded", outputs: treeOf("otherwise") },
   fail: { kind: "failed", code: "exit_code", exitCode: 1, message: "" },
   workerFailed: { kind: "worker_failed", code: "docker_error", message: "broken" },
   stopped: { kind: "stopped" },
@@ -264,10 +318,15 @@ const FOUND_BEFORE: readonly [Command[], number[]][] = [
   [[plain("submit", 191, 1), plain("drain", 129, 0, true), ...submits(5)], atOnce(50)],
   // Seed -1668482628: a job that was set aside was in the queue again when a later step of it threw.
   [[plain("submit"), plain("cancel"), ...submits(5)], atOnce(50)],
+  // Seed -1552191860: a heartbeat whose step threw was counted all the same.
+  [
+    [plain("submit"), plain("started"), ...submits(2), plain("stalled"), ...submits(2)],
+    [...atOnce(8), 1, ...atOnce(45)],
+  ],
 ];
 
 function plain(what: Command["what"], pick = 0, gpus = 0, hot = false): Command {
-  return { what, pick, gpus, hot, ms: 1 };
+  return { what, pick, gpus, hot, mirror: false, ms: 1 };
 }
 
 function submits(count: number): Command[] {
@@ -298,7 +357,9 @@ describe("any history", () => {
           expect(net.kept.transfers.filter((one) => one.jobId === job.id && one.kind === "settlement")).toHaveLength(
             hold > 0n ? 1 : 0,
           );
-          expect(job.creditedMs).toBeLessThanOrEqual(job.spec.durationMaxS * 1000);
+          const runs = job.mirror === undefined ? 1 : 3;
+          expect(job.creditedMs).toBeLessThanOrEqual(job.spec.durationMaxS * 1000 * runs);
+          if (job.mirror !== undefined && phase === "settled" && job.phase === "succeeded") agreed(net, job);
           expect(ends(net.kept.events, job.id)).toBe(1);
         }
         const left = net.kept.all("balances");

@@ -137,6 +137,12 @@ export interface Counts {
   readonly blockedSignatures: number;
   readonly standbysWanted: number;
   readonly deadlines: number;
+  readonly massSilence: {
+    /** Under way; each is the fleet or one network. */
+    readonly holds: number;
+    /** Workers whose loss waits for its end. */
+    readonly held: number;
+  };
   readonly proofs: {
     readonly underWay: number;
     readonly waiting: number;
@@ -157,6 +163,10 @@ export function counts(state: CoreState): Counts {
     blockedSignatures: [...ix.queue.narrowed].filter(({ candidates }) => candidates?.size === 0).length,
     standbysWanted: ix.wantedStandbys.size,
     deadlines: state.deadlines.size,
+    massSilence: {
+      holds: state.volatile.mass.holds.size,
+      held: [...state.volatile.mass.holds.values()].reduce((sum, { held }) => sum + held.size, 0),
+    },
     proofs: {
       underWay: state.volatile.proving.size,
       waiting: state.volatile.proofsWaiting.first.size + state.volatile.proofsWaiting.again.size,

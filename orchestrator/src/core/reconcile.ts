@@ -9,9 +9,11 @@ import { canUndo, loseAttempt, placeOnStandby, promotedStandbyOn, undo } from ".
 import { isActiveAttempt, isLiveStandby } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { AttemptRecord, StandbyRecord } from "./model.ts";
+import { goOnWhenReady, leave, sendSave } from "./moves.ts";
 import { newestCheckpoint, sendAssign, sendPromote } from "./placing.ts";
 import { greetProver } from "./proofs.ts";
 import { loseStandby, sendPrepare, sendStandbyCheckpoint, standbyPrepared } from "./standbys.ts";
+import { blame } from "./standing.ts";
 import type { CoreState } from "./state.ts";
 import { jobOf, refOf, send } from "./tables.ts";
 import { attemptsOn, onGreeted } from "./workers.ts";
@@ -35,6 +37,9 @@ export function onHello(state: CoreState, machine: Machine, sessionId: SessionId
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined && isLiveStandby(standby)) reconcileStandby(state, standby, standbys.get(id));
   }
+  // What it came back to was still part of why it was away.
+  machine.blameless = false;
+  leave(state, machine);
   introduceAll(state, machine);
   // Last: what runs on is not to be disturbed.
   greetProver(state, machine);
@@ -62,7 +67,7 @@ function goesOn({ phase }: JournalAttempt): boolean {
 /** The active attempt that was told to adopt this one. */
 function adoptedOn(state: CoreState, machine: Machine, old: AttemptRecord): AttemptRecord | undefined {
   return attemptsOn(state, machine).find(
-    (attempt) => attempt.jobId === old.jobId && attempt.adoptedEpoch === old.epoch,
+    ({ jobId, replica, adoptedEpoch }) => jobId === old.jobId && replica === old.replica && adoptedEpoch === old.epoch,
   );
 }
 
@@ -76,9 +81,10 @@ function judgeListedStandby(state: CoreState, machine: Machine, entry: JournalSt
   send(state, machine.id, { kind: "release", standbyId: entry.standbyId });
 }
 
-/** Both have it: it goes on. A stop that may have been missed is said again. */
+/** Both have it: it goes on. A stop or a request to save that may have been missed is said again. */
 function resume(state: CoreState, attempt: AttemptRecord): void {
   sendStop(state, jobOf(state, attempt.jobId));
+  sendSave(state, jobOf(state, attempt.jobId));
 }
 
 /** We count on it, and the worker does not have it: the word of it was lost on the way, or its container is gone. */
@@ -103,6 +109,7 @@ function judgeMissing(
     return sendAssign(state, job, attempt);
   }
   loseAttempt(state, attempt, "revoked", GONE);
+  blame(state, machine, GONE.why);
 }
 
 const GONE = {
@@ -121,5 +128,6 @@ function reconcileStandby(state: CoreState, standby: StandbyRecord, entry: Journ
   const newest = newestCheckpoint(job)?.seq ?? 0;
   if (entry.checkpointSeq < newest) sendStandbyCheckpoint(state, job);
   if (entry.phase === "ready") standbyPrepared(state, job, standby, entry.checkpointSeq);
+  goOnWhenReady(state, jobOf(state, standby.jobId));
   placeOnStandby(state, jobOf(state, standby.jobId));
 }

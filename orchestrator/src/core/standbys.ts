@@ -149,13 +149,18 @@ export function consumeStandby(state: CoreState, job: JobRecord, standby: Standb
   return patchJob(state, job, { standbyId: null });
 }
 
-/** After a standby could not be prepared the next is tried later and later. */
+/** After a standby could not be prepared, or a replica failed again where it failed before, the next is tried later and later. */
 export function noteStandbyFailure(state: CoreState, job: JobRecord): void {
   const { standbyRetryMs, standbyRetryMsMax } = state.config;
   const count = (state.volatile.standbyFailures.get(job.id)?.count ?? 0) + 1;
   const retryAtMs = state.nowMs + Math.min(standbyRetryMsMax, standbyRetryMs * 2 ** Math.min(count - 1, 20));
   setFailure(state, job, { count, retryAtMs });
   state.deadlines.set(deadlineKey.standbyRetry(job.id), retryAtMs);
+}
+
+/** What was to stand by, or to be the second replica, runs. */
+export function forgetStandbyFailure(state: CoreState, job: JobRecord): void {
+  setFailure(state, job, undefined);
 }
 
 /** After a promotion: the new attempt gets machine and network to itself until its container runs. */

@@ -63,6 +63,8 @@ export interface LiveAttempt {
   progress: number | null;
   phase: string | null;
   measures: LiveMeasures | null;
+  /** It was said once that it may have stalled. */
+  stallSuspected: boolean;
 }
 export interface LiveMeasures {
   readonly cpuPercent?: number | undefined;
@@ -84,6 +86,8 @@ export interface JobLogs {
 export interface Counters {
   promotions: number;
   failovers: number;
+  moves: number;
+  stalls: number;
   retries: number;
   undos: number;
   staleRefused: number;
@@ -92,6 +96,7 @@ export interface Counters {
   jobsFailed: number;
   jobsCancelled: number;
   workersLost: number;
+  massSilences: number;
   heartbeats: number;
   challenges: number;
   proofsPassed: number;
@@ -108,6 +113,33 @@ export interface StandbyFailure {
 export interface DirectTold {
   readonly sessionId: SessionId;
   readonly text: string;
+}
+
+/** So many workers fell silent at once that we suspect ourselves: losses of those it covers wait until it is over. */
+export interface SilenceHold {
+  /** `fleet`, or the network that is silent. */
+  readonly scope: string;
+  readonly beganAtMs: number;
+  /** Comes nearer when most are back. */
+  untilMs: number;
+  /** Those it keeps from being suspected further, as far as they are not back; and how many there ever were. */
+  readonly held: Set<Machine>;
+  heldInAll: number;
+  /** Those that would have been given up, and of whose jobs that was said. */
+  readonly told: Set<Machine>;
+  /** Of those the silence was counted among. */
+  readonly workers: number;
+}
+
+export interface MassSilence {
+  /** By scope. */
+  readonly holds: Map<string, SilenceHold>;
+  /** Silence that began before this was held once, and is not held again. */
+  doneUntilMs: number;
+  /** When the newest few of those came back that were there before we started: as many as make a mass. */
+  readonly returnsMs: number[];
+  /** When the fleet was last counted: not with every silent worker anew. */
+  judgedAtMs: number;
 }
 
 export interface Volatile {
@@ -135,6 +167,9 @@ export interface Volatile {
   readonly proofsWaiting: { readonly first: Set<Machine>; readonly again: Set<Machine> };
   /** Failed challenges by code; bounded. */
   readonly proofFailures: Map<string, number>;
+  /** How long we did not listen, in all, since this process started. */
+  lagMs: number;
+  readonly mass: MassSilence;
   /** A dispatch met its bound and has more to do. */
   dispatchPending: boolean;
   readonly counters: Counters;

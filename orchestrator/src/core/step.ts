@@ -17,6 +17,7 @@ import { cancelJob, createJob, drainWorker } from "./jobs.ts";
 import { onMessage } from "./messages.ts";
 import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
+import { moveJob } from "./moves.ts";
 import { onVerdict } from "./proofs.ts";
 import { emit, replace } from "./tables.ts";
 import { armAll, onTimer } from "./timers.ts";
@@ -57,6 +58,9 @@ function handle(state: CoreState, event: CoreEvent): void {
       return boot(state, event);
     case "timer":
       return onTimer(state);
+    case "lagged":
+      state.volatile.lagMs += Math.max(0, event.ms);
+      return;
     case "dispatch":
       return dispatch(state);
     case "account.create":
@@ -75,12 +79,14 @@ function handle(state: CoreState, event: CoreEvent): void {
       return createJob(state, event);
     case "job.cancel":
       return cancelJob(state, event);
+    case "job.move":
+      return moveJob(state, event);
     case "checkpoint.remove":
       return removeCheckpoint(state, event);
     case "worker.drain":
       return drainWorker(state, event);
     case "worker.opened":
-      return onOpened(state, event.workerId, event.sessionId);
+      return onOpened(state, event.workerId, event.sessionId, event.network ?? null);
     case "worker.closed":
     case "worker.heard":
     case "worker.message":
@@ -106,7 +112,7 @@ function handleWorker(state: CoreState, event: SessionEvent): void {
       if (machine.worker.sessionId === event.sessionId && machine.greeted === event.sessionId) onHeard(state, machine);
       return;
     case "worker.message":
-      return onMessage(state, machine, event.sessionId, event.message);
+      return onMessage(state, machine, event.sessionId, event.message, event.content);
     default:
       unreachable(event);
   }

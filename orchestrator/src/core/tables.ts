@@ -173,7 +173,7 @@ export function refOf(attempt: AttemptRecord): AttemptRef {
   return { jobId: attempt.jobId, replica: attempt.replica, epoch: attempt.epoch };
 }
 
-/** The attempt of the job's current epoch, whatever its phase; `undefined` before the first. */
+/** The attempt of the job's (its first replica's) current epoch, whatever its phase; `undefined` before the first. */
 export function currentAttempt(state: CoreState, job: JobRecord): AttemptRecord | undefined {
   if (job.epoch === 0) return undefined;
   return state.rows.attempts.get(attemptId({ jobId: job.id, replica: 0, epoch: job.epoch }));
@@ -185,7 +185,7 @@ export function attemptsOf(state: CoreState, jobId: JobId): readonly AttemptReco
     const attempt = state.rows.attempts.get(id);
     if (attempt !== undefined) found.push(attempt);
   }
-  return found.toSorted((a, b) => a.epoch - b.epoch);
+  return found.toSorted((a, b) => a.epoch - b.epoch || a.replica - b.replica);
 }
 
 export function standbysOf(state: CoreState, jobId: JobId): readonly StandbyRecord[] {

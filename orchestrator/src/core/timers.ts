@@ -3,15 +3,20 @@ import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import { armEnrolment } from "./accounts.ts";
 import { armStop, stopAttempt } from "./attempts.ts";
 import { putBack } from "./dispatch.ts";
+import type { AttemptRecord } from "./model.ts";
 import type { Deadline } from "./deadline-heap.ts";
 import { explainOnce } from "./explain.ts";
-import { armQueue, carryOn, endByIntent, fenceAttempt } from "./failover.ts";
+import { armQueue, carryOn, endByIntent, fenceAttempt, fenceRest } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
+import { epochOf } from "./mirror-state.ts";
+import { activeAttempts } from "./mirror.ts";
+import { armMove, onMoveDue } from "./moves.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
+import { fleetHeldUntilMs, heldUntilMs, onHoldDue } from "./mass-silence.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
-import { currentAttempt, put } from "./tables.ts";
+import { put } from "./tables.ts";
 import { onRestart, onSilenceDue } from "./workers.ts";
 
 /** Handles what is due, up to a bound per step. */
@@ -42,6 +47,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onStopDue(state, id as JobId);
     case "b":
       return onStandbyRetryDue(state, id as JobId);
+    case "m":
+      return onMoveDue(state, id as JobId);
     case "r":
       return putBack(state, id as JobId);
     case "i":
@@ -54,6 +61,8 @@ function handle(state: CoreState, due: Deadline): void {
       const machine = state.ix.machines.get(id as WorkerId);
       return machine === undefined ? undefined : onChallengeDue(state, machine);
     }
+    case "h":
+      return onHoldDue(state, id);
     case "e":
       return removeRow(state, "enrolments", id);
     default:
@@ -64,14 +73,22 @@ function handle(state: CoreState, due: Deadline): void {
 function onQueueDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job?.phase !== "queued") return;
-  const message = `No offer fitted within queueS (${job.spec.queueS} s). ${explainOnce(state, job)}`;
+  // While much of the fleet is silent at once, that there is no offer says nothing.
+  const heldMs = fleetHeldUntilMs(state);
+  if (heldMs !== undefined) return state.deadlines.set(deadlineKey.queue(id), heldMs);
+  const alone = job.mirror === undefined || job.mirror.results.length === 0 ? "" : ` ${RESULT_ALONE}`;
+  const message = `No offer fitted within queueS (${job.spec.queueS} s).${alone} ${explainOnce(state, job)}`;
   endJob(state, job, { event: "failed", reason: "no_offer", message });
 }
+
+const RESULT_ALONE =
+  "There is a result, but no other provider's that agrees with it, and standby: mirror accepts none alone. An offer of yet another provider was needed.";
 
 /** It did not start, or its outputs did not arrive, in all that time. */
 function onAttemptDue(state: CoreState, id: AttemptId): void {
   const attempt = state.rows.attempts.get(id);
   if (attempt === undefined || !isActiveAttempt(attempt) || attempt.phase === "running") return;
+  if (waitsForHold(state, attempt, deadlineKey.attempt(id))) return;
   const uploading = attempt.phase === "exited";
   fenceAttempt(state, attempt);
   carryOn(state, attempt, {
@@ -84,7 +101,13 @@ function onAttemptDue(state: CoreState, id: AttemptId): void {
 function onDurationDue(state: CoreState, id: AttemptId): void {
   const attempt = state.rows.attempts.get(id);
   const job = attempt === undefined ? undefined : state.rows.jobs.get(attempt.jobId);
-  if (attempt?.phase !== "running" || job === undefined || job.epoch !== attempt.epoch || job.intent !== null) return;
+  if (
+    attempt?.phase !== "running" ||
+    job === undefined ||
+    epochOf(job, attempt.replica) !== attempt.epoch ||
+    job.intent !== null
+  )
+    return;
   stopAttempt(state, job, "deadline");
 }
 
@@ -92,9 +115,18 @@ function onDurationDue(state: CoreState, id: AttemptId): void {
 function onStopDue(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (job === undefined || job.intent === null) return;
-  const attempt = currentAttempt(state, job);
-  if (attempt !== undefined && isActiveAttempt(attempt)) fenceAttempt(state, attempt);
-  endByIntent(state, job);
+  if (activeAttempts(state, job).some((attempt) => waitsForHold(state, attempt, deadlineKey.stop(id)))) return;
+  endByIntent(state, fenceRest(state, job));
+}
+
+/** Its worker is silent together with many: what it may have done or said in time is waited for. Moves the deadline then. */
+function waitsForHold(state: CoreState, attempt: AttemptRecord, key: string): boolean {
+  const machine = state.ix.machines.get(attempt.workerId);
+  if (machine === undefined || machine.worker.phase !== "suspect" || machine.cut) return false;
+  const untilMs = heldUntilMs(state, machine);
+  if (untilMs === undefined) return false;
+  state.deadlines.set(key, untilMs);
+  return true;
 }
 
 function onStandbyRetryDue(state: CoreState, id: JobId): void {
@@ -114,6 +146,7 @@ export function armAll(state: CoreState): void {
   for (const job of state.rows.jobs.values()) {
     if (job.phase === "queued") armQueue(state, job, notBeforeMs);
     else if (job.intent !== null) armStop(state, job);
+    armMove(state, job, notBeforeMs);
   }
   for (const attempt of state.rows.attempts.values()) {
     const job = state.rows.jobs.get(attempt.jobId);

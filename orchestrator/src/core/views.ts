@@ -1,8 +1,10 @@
 // A job as the HTTP API shows it.
-import { attemptId, type Currency } from "@qubix/shared/domain";
+import type { Currency } from "@qubix/shared/domain";
 import { type JobView, showSealed, toWireMoney } from "@qubix/shared/protocol";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { isActiveAttempt } from "./indexes.ts";
+import { bothWork, leadingAttempt } from "./mirror.ts";
+import { mirrorView } from "./mirror-views.ts";
 import { behind } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { workAtRiskMs } from "./work-at-risk.ts";
@@ -18,7 +20,8 @@ export interface JobRows {
 export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs: number) => string): JobView {
   const { job, attempts, standbys } = rows;
   const { currency } = job;
-  const current = attempts.find((attempt) => attempt.epoch === job.epoch);
+  const current = leadingAttempt(attempts);
+  const mirror = mirrorView(state, job, attempts);
   const checkpoint = job.checkpoints.at(-1);
   const standby = standbys.find(({ id }) => id === job.standbyId);
   return {
@@ -31,11 +34,13 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     spec: specView(job),
     imageDigest: job.imageDigest,
     fromCheckpoint: job.fromCheckpoint,
-    epoch: job.epoch,
+    epoch: current?.epoch ?? job.epoch,
     workerId: current?.workerId ?? null,
-    progress: progressOf(state, job),
+    progress: progressOf(state, job, current),
     retriesUsed: job.retriesUsed,
     failoversUsed: job.failoversUsed,
+    movesUsed: job.movesUsed ?? 0,
+    move: moveView(job, standby),
     creditedMs: job.creditedMs,
     checkpoint:
       checkpoint === undefined
@@ -51,8 +56,11 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
           },
     checkpointIntervalS: job.checkpointIntervalS ?? job.spec.checkpoint.intervalS,
     workAtRiskMs:
-      state === null || current === undefined || !isActiveAttempt(current) ? 0 : workAtRiskMs(state, job, current),
+      state === null || current === undefined || !isActiveAttempt(current) || bothWork(attempts)
+        ? 0
+        : workAtRiskMs(state, job, current),
     standby: standby === undefined ? null : standbyView(job, standby, state?.nowMs ?? standby.reservedAtMs),
+    ...(mirror === undefined ? {} : { mirror }),
     attempts: attempts.map((attempt) => attemptView(attempt, currency)),
     outputs: job.outputs === null ? null : { files: job.outputs.files, bytes: job.outputs.bytes },
     workLostMs: job.workLostMs,
@@ -64,12 +72,11 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
 }
 
 /** Of the running attempt, else of the newest checkpoint; `null` for a job that does not tell. */
-function progressOf(state: CoreState | null, job: JobRecord): number | null {
+function progressOf(state: CoreState | null, job: JobRecord, current: AttemptRecord | undefined): number | null {
   if (job.phase === "succeeded") return 1;
   const saved = job.checkpoints.at(-1)?.progress ?? null;
-  if (state === null || job.epoch === 0) return saved;
-  const id = attemptId({ jobId: job.id, replica: 0, epoch: job.epoch });
-  return state.volatile.live.get(id)?.progress ?? saved;
+  if (state === null || current === undefined) return saved;
+  return state.volatile.live.get(current.id)?.progress ?? saved;
 }
 
 /** As it was written, with every default filled in; of what is kept sealed the names. */
@@ -90,7 +97,14 @@ function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attem
     creditedMs,
     fromCheckpointSeq: attempt.fromSeq,
     exitCode,
+    ...(attempt.isRefused === undefined ? {} : { refused: true }),
   };
+}
+
+function moveView({ move, endedAtMs }: JobRecord, standby: StandbyRecord | undefined): JobView["move"] {
+  if (move === undefined || endedAtMs !== null) return null;
+  const { phase, why, fromWorkerId, to } = move;
+  return { phase, why, fromWorkerId, toWorkerId: to ?? standby?.workerId ?? null };
 }
 
 function standbyView(job: JobRecord, standby: StandbyRecord, nowMs: number): NonNullable<JobView["standby"]> {

@@ -19,21 +19,24 @@ export function workAtRiskMs(state: CoreState, job: JobRecord, gone: AttemptReco
 export function workLostWithMs(
   state: CoreState,
   job: JobRecord,
+  replica: number,
   damaged: CheckpointRecord,
   parent: CheckpointRecord | undefined,
 ): number {
-  const maker = attemptsOf(state, job.id).find(({ epoch }) => epoch === damaged.epoch);
+  const maker = attemptsOf(state, job.id).find(
+    (attempt) => attempt.replica === replica && attempt.epoch === damaged.epoch,
+  );
   return Math.max(0, damaged.ranMs - (maker === undefined ? 0 : ranAtMs(state, job, maker, parent)));
 }
 
 /** Container time of `gone`'s container at the newest checkpoint; 0 where another container made it. */
 function savedRanMs(state: CoreState, job: JobRecord, gone: AttemptRecord): number {
-  return ranAtMs(state, job, gone, newestCheckpoint(job));
+  return ranAtMs(state, job, gone, newestCheckpoint(job, gone.replica));
 }
 
 function ranAtMs(state: CoreState, job: JobRecord, gone: AttemptRecord, newest: CheckpointRecord | undefined): number {
   if (newest === undefined || newest.workerId !== gone.workerId) return 0;
-  const older = attemptsOf(state, job.id);
+  const older = attemptsOf(state, job.id).filter(({ replica }) => replica === gone.replica);
   for (let attempt: AttemptRecord | undefined = gone; attempt !== undefined; ) {
     if (attempt.epoch === newest.epoch) return newest.ranMs;
     const adoptedEpoch: AttemptRecord["adoptedEpoch"] = attempt.adoptedEpoch;

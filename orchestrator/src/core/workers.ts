@@ -6,20 +6,25 @@ import type { Machine } from "./machine.ts";
 import { loseStandby } from "./standbys.ts";
 import type { AttemptRecord, WorkerRecord } from "./model.ts";
 import { abandonChallenge } from "./proofs.ts";
-import { silenceLimits, silentSinceMs, watch } from "./silence.ts";
+import { breakBeats } from "./accrual.ts";
+import { holdBack, isAwaited, isHeld, judgeSilence, leaveHold, noteReturn } from "./mass-silence.ts";
+import { machineLoad } from "./market.ts";
+import { blame } from "./standing.ts";
+import { silenceDueMs, watch } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { countUp, effect, emit, emitJob, fire, jobOf, liveStandby, put } from "./tables.ts";
 import type { Deadline } from "./deadline-heap.ts";
 import { deadlineKey } from "./silence.ts";
 
 /** Authenticated. An older session of the worker is over; nothing is sent before its hello. */
-export function onOpened(state: CoreState, workerId: WorkerId, sessionId: SessionId): void {
+export function onOpened(state: CoreState, workerId: WorkerId, sessionId: SessionId, network: string | null): void {
   const machine = state.ix.machines.get(workerId);
   if (machine === undefined) {
     return effect(state, { kind: "disconnect", workerId, sessionId, reason: "this worker is not enrolled here" });
   }
   const { worker } = machine;
   if (worker.sessionId === sessionId) return;
+  machine.network = network;
   if (worker.sessionId !== null) {
     const reason = "replaced by a newer connection of the same worker";
     effect(state, { kind: "disconnect", workerId, sessionId: worker.sessionId, reason });
@@ -35,24 +40,34 @@ export function onClosed(state: CoreState, machine: Machine, sessionId: SessionI
   const { worker } = machine;
   if (worker.sessionId !== sessionId) return;
   abandonChallenge(state, machine);
+  const isBack = !isAwaited(machine);
   const phase = fire(state, workerSessionTable, worker.phase, "closed") ?? worker.phase;
   put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
   machine.greeted = null;
-  if (phase !== "suspect") return;
+  // Among thousands who connect at once a first try may fail: the time it has to come back after our start is not shortened by having tried.
+  if (!isBack) {
+    machine.lostAtMs = Math.max(machine.lostAtMs ?? 0, state.nowMs + state.config.closeGraceMs);
+    return watch(state, machine);
+  }
+  if (phase !== "suspect" || isHeld(state, machine)) return;
+  machine.cut = true;
+  machine.blameless = false;
+  machine.suspectAtMs ??= state.nowMs;
   machine.lostAtMs = state.nowMs + state.config.closeGraceMs;
   watch(state, machine);
   reportSuspect(state, machine, "closed");
-  for (const attempt of attemptsOn(state, machine)) promoteEarly(state, attempt);
+  const promoted = attemptsOn(state, machine).filter((attempt) => promoteEarly(state, attempt));
+  if (promoted.length > 0) blame(state, machine, "worker_closed");
 }
 
 /** Any sign of life of the current session. Moves numbers; a row only when the worker was suspect. */
 export function onHeard(state: CoreState, machine: Machine): void {
   const { worker } = machine;
-  machine.heardMs = state.nowMs;
-  machine.excused = false;
+  noteHeard(state, machine);
   const phase = fire(state, workerSessionTable, worker.phase, "heard");
   if (phase === undefined || phase === worker.phase) return;
-  machine.lostAtMs = null;
+  noteBack(machine);
+  machine.blameless = false;
   put(state, "workers", worker.id, { ...worker, phase });
   reportWorker(state, machine, "worker_online", {});
   watch(state, machine);
@@ -66,16 +81,31 @@ export function onHeard(state: CoreState, machine: Machine): void {
 export function onGreeted(state: CoreState, machine: Machine, sessionId: SessionId, offer: WorkerOffer): void {
   const { worker } = machine;
   const phase = fire(state, workerSessionTable, worker.phase, "opened") ?? worker.phase;
+  noteReturn(state, machine);
   greet(state, machine, sessionId);
-  machine.heardMs = state.nowMs;
+  noteHeard(state, machine);
   machine.countFromMs = state.nowMs;
-  machine.lostAtMs = null;
-  machine.excused = false;
+  if (machine.beats !== null) breakBeats(machine.beats);
+  noteBack(machine);
   const next: WorkerRecord = { ...worker, phase, offer: settledOffer(worker.offer, offer) };
   if (next.phase !== worker.phase || next.offer !== worker.offer) put(state, "workers", worker.id, next);
   if (next.phase !== worker.phase) reportWorker(state, machine, "worker_online", {});
   if (next.offer !== worker.offer) reportOffer(state, machine);
   watch(state, machine);
+}
+
+function noteHeard(state: CoreState, machine: Machine): void {
+  machine.heardMs = state.nowMs;
+  machine.heardLagMs = state.volatile.lagMs;
+  machine.excused = false;
+  leaveHold(state, machine);
+}
+
+/** It is neither suspect nor awaited any more. */
+function noteBack(machine: Machine): void {
+  machine.lostAtMs = null;
+  machine.suspectAtMs = null;
+  machine.cut = false;
 }
 
 /** Undone with the step: a session whose hello was not reconciled gets no answer, and so comes back with another. */
@@ -107,6 +137,8 @@ export function onRestart(state: CoreState, machine: Machine): void {
     put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
   }
   if (phase !== "suspect") return;
+  machine.suspectAtMs ??= state.nowMs;
+  machine.blameless = true;
   machine.lostAtMs = state.nowMs + state.config.restartGraceMs;
   state.deadlines.set(deadlineKey.worker(worker.id), machine.lostAtMs);
 }
@@ -115,9 +147,7 @@ export function onRestart(state: CoreState, machine: Machine): void {
 export function onSilenceDue(state: CoreState, machine: Machine, due: Deadline): void {
   const { phase } = machine.worker;
   if (phase === "offline") return;
-  const limits = silenceLimits(state, machine);
-  const limitMs = phase === "online" ? limits.suspectMs : limits.lostMs;
-  const atMs = machine.lostAtMs ?? silentSinceMs(machine) + limitMs;
+  const atMs = silenceDueMs(state, machine);
   if (state.nowMs < atMs) return state.deadlines.set(due.key, atMs);
   const late = state.nowMs - Math.max(atMs, due.atMs) > state.config.stallLateMs;
   if (late && !machine.excused) {
@@ -126,14 +156,17 @@ export function onSilenceDue(state: CoreState, machine: Machine, due: Deadline):
     return state.deadlines.set(due.key, state.nowMs + state.config.stallGraceMs);
   }
   if (phase === "online") return becomeSuspect(state, machine);
-  expire(state, machine);
+  if (!holdBack(state, machine)) expire(state, machine);
 }
 
 function becomeSuspect(state: CoreState, machine: Machine): void {
   const { worker } = machine;
   const phase = fire(state, workerSessionTable, worker.phase, "silent") ?? worker.phase;
   put(state, "workers", worker.id, { ...worker, phase });
+  machine.suspectAtMs = state.nowMs;
+  machine.blameless = isHeld(state, machine);
   reportSuspect(state, machine, "silent");
+  judgeSilence(state, machine);
   watch(state, machine);
 }
 
@@ -151,9 +184,12 @@ function expire(state: CoreState, machine: Machine): void {
     });
   }
   put(state, "workers", worker.id, { ...worker, phase, sessionId: null });
+  if (machineLoad(machine) > 0) blame(state, machine, "worker_lost");
+  else if (!worker.draining && worker.offer?.draining !== true) blame(state, machine, "worker_gone");
   abandonChallenge(state, machine);
   machine.greeted = null;
   machine.lostAtMs = null;
+  leaveHold(state, machine);
   countUp(state, "workersLost");
   reportWorker(state, machine, "worker_lost", { silentMs: state.nowMs - machine.heardMs });
   for (const id of machine.standbys) {
@@ -161,25 +197,30 @@ function expire(state: CoreState, machine: Machine): void {
     if (standby !== undefined) loseStandby(state, jobOf(state, standby.jobId), standby, "expired", "worker_lost");
   }
   for (const attempt of attemptsOn(state, machine)) {
+    const { epoch, workerId } = attempt;
+    const silentMs = state.nowMs - machine.heardMs;
+    emitJob(state, jobOf(state, attempt.jobId), "lost", { workerId, epoch, silentMs }, attempt);
     loseAttempt(state, attempt, "expired", {
       budget: "failovers",
       why: "worker_lost",
       message: `worker ${worker.id} was not heard any more.`,
     });
   }
+  machine.suspectAtMs = null;
 }
 
 /** On a mere suspicion only what costs little to undo: a standby that is ready takes over. */
-function promoteEarly(state: CoreState, attempt: AttemptRecord): void {
+function promoteEarly(state: CoreState, attempt: AttemptRecord): boolean {
   const job = jobOf(state, attempt.jobId);
-  if (job.intent !== null || job.failoversUsed >= job.spec.failoversMax) return;
+  if (job.intent !== null || job.failoversUsed >= job.spec.failoversMax) return false;
   const standby = liveStandby(state, job);
-  if (standby === undefined || !canPromote(state, standby)) return;
+  if (standby === undefined || !canPromote(state, standby)) return false;
   loseAttempt(state, attempt, "revoked", {
     budget: "failovers",
     why: "worker_closed",
     message: `the connection to worker ${attempt.workerId} closed.`,
   });
+  return true;
 }
 
 export function attemptsOn(state: CoreState, machine: Machine): readonly AttemptRecord[] {

@@ -4,6 +4,7 @@ import type { RawData, WebSocket } from "ws";
 import type { SessionId, WorkerId } from "@qubix/shared/domain";
 import { type OrchestratorMessage, toWireMoney, type WorkerMessage } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
+import type { TreeContent } from "../core/index.ts";
 import { closeSocket } from "./closing.ts";
 import { parseJson, readWorkerMessage } from "./frames.ts";
 import {
@@ -147,7 +148,7 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
     if (tree === null || (message.kind !== "checkpoint" && message.kind !== "ended")) return pass(message, () => {});
     try {
       const proof = await proveTree(ports, workerId, message, tree);
-      if (proof.kind === "pass") pass(proof.message, proof.settle);
+      if (proof.kind === "pass") pass(proof.message, proof.settle, proof.content);
       else answer({ kind: "refused", re: message.msg, code: proof.code, message: proof.message });
     } catch (error) {
       logger.error({ event: "tree_not_proven", workerId, sessionId, err: error }, "disconnected");
@@ -156,10 +157,11 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
   };
 
   /** Hands a message to the core, whose own answer comes as an effect. Only what went wrong is answered here. */
-  const pass = (message: WorkerMessage, settle: (accepted: boolean) => void): void => {
+  const pass = (message: WorkerMessage, settle: (accepted: boolean) => void, content?: TreeContent): void => {
     if (detached) return settle(false);
+    const known = content === undefined ? {} : { content };
     writer
-      .submit({ kind: "worker.message", workerId, sessionId, message })
+      .submit({ kind: "worker.message", workerId, sessionId, message, ...known })
       .then((reply) => settle(reply.kind !== "refused"))
       .catch((error: unknown) => {
         settle(false);

@@ -9,5 +9,6 @@ export function createFleet(writer: Pick<EventWriter, "state">): Fleet {
       const state = writer.state();
       return holdsJob(state, workerId, jobId) ? liveJob(state, jobId)?.job.accountId : undefined;
     },
+    comparesTrees: (jobId) => liveJob(writer.state(), jobId)?.job.mirror !== undefined,
   };
 }

@@ -73,7 +73,13 @@ describe("the worker gateway", () => {
         worker_sockets: 1,
         worker_bulk_sockets: 0,
         worker_sockets_unauthenticated: 0,
+        worker_sockets_in_line: 0,
       });
+    });
+
+    it("tells the core where a worker comes from", async () => {
+      await connect(rig, ann);
+      expect(rig.writer.state().ix.machines.get(ann.workerId)?.network).toBe("127.0.0.0/24");
     });
 
     it.each([

@@ -5,6 +5,7 @@ import { WebSocketServer, type WebSocket } from "ws";
 import type { SessionId, WorkerId } from "@qubix/shared/domain";
 import { AUTH_TIMEOUT_MS, CONTROL_FRAME_BYTES_MAX, type OrchestratorMessage } from "@qubix/shared/protocol";
 import { serveBulk } from "./bulk.ts";
+import { createAdmission } from "./admission.ts";
 import { closeSocket } from "./closing.ts";
 import { createControlSession, type ControlSession } from "./control.ts";
 import { createFleet } from "./fleet.ts";
@@ -15,8 +16,12 @@ import {
   BULK_TEXT_BYTES_MAX,
   CLOSE_CODES,
   CLOSE_GRACE_MS,
+  HANDSHAKE_SLOT_MS,
+  HANDSHAKE_WAIT_MS_MAX,
+  HANDSHAKES_MAX,
   UNAUTHENTICATED_SOCKETS_MAX,
 } from "./limits.ts";
+import { networkOf } from "./networks.ts";
 import type { GatewayConfig, GatewayPorts } from "./port.ts";
 
 export { CLOSE_CODES } from "./limits.ts";
@@ -37,7 +42,12 @@ export interface WorkerGateway {
   /** Closes every socket, so that both sides reconcile. */
   reset(): void;
   /** Sockets by kind, for /metrics. */
-  gauges(): Readonly<Record<"worker_sockets" | "worker_bulk_sockets" | "worker_sockets_unauthenticated", number>>;
+  gauges(): Readonly<
+    Record<
+      "worker_sockets" | "worker_bulk_sockets" | "worker_sockets_unauthenticated" | "worker_sockets_in_line",
+      number
+    >
+  >;
   /** Closes all sockets (1001) and takes no more. Called again: does nothing. */
   stop(): Promise<void>;
 }
@@ -63,11 +73,23 @@ export function createWorkerGateway(
   let unauthenticated = 0;
   let stopped = false;
   const nowMs = () => performance.now();
+  const admission = createAdmission(
+    {
+      slots: HANDSHAKES_MAX,
+      waitingMax: UNAUTHENTICATED_SOCKETS_MAX,
+      slotMs: HANDSHAKE_SLOT_MS,
+      waitMsMax: HANDSHAKE_WAIT_MS_MAX,
+    },
+    nowMs,
+  );
 
-  const onConnection = (ws: WebSocket, stream: Duplex, purpose: SocketPurpose): void => {
+  const onConnection = (ws: WebSocket, stream: Duplex, { purpose, network, release }: Dialled): void => {
     sockets.add(ws);
     unauthenticated += 1;
-    ws.once("close", () => sockets.delete(ws));
+    ws.once("close", () => {
+      sockets.delete(ws);
+      release();
+    });
     // Broken frames, oversize and cut lines end the socket; its close says the rest.
     ws.on("error", (error) => logger.debug({ event: "worker_socket_error", err: error }, "socket error"));
     authenticate(ws, purpose, {
@@ -78,8 +100,11 @@ export function createWorkerGateway(
         unauthenticated -= 1;
       },
       onOpened: (workerId, { name, publicKey }) => {
-        if (purpose === "control") openControl(ws, stream, { workerId, name, publicKey });
-        else openBulk(ws, workerId, name);
+        if (purpose === "control") openControl(ws, stream, { workerId, name, publicKey, network, release });
+        else {
+          openBulk(ws, workerId, name);
+          release();
+        }
       },
     });
   };
@@ -90,7 +115,7 @@ export function createWorkerGateway(
   const openControl = (
     ws: WebSocket,
     stream: Duplex,
-    { workerId, name, publicKey }: { readonly workerId: WorkerId; readonly name: string; readonly publicKey: string },
+    { workerId, name, publicKey, network, release }: Authenticated,
   ): void => {
     const sessionId = newSessionId();
     const older = sessions.get(workerId);
@@ -111,10 +136,11 @@ export function createWorkerGateway(
     older?.detach();
     older?.close(CLOSE_CODES.replaced, "another connection of this worker took over");
     writer
-      .submit({ kind: "worker.opened", workerId, sessionId })
+      .submit({ kind: "worker.opened", workerId, sessionId, ...(network === undefined ? {} : { network }) })
       .then(() => {
         session.send(welcome(sessionId, name, config));
         session.flush();
+        release();
       })
       .catch((error: unknown) => {
         logger.warn({ event: "worker_not_opened", workerId, err: error }, "try again later");
@@ -162,14 +188,22 @@ export function createWorkerGateway(
     handleUpgrade(request, socket, head) {
       const purpose = PURPOSES[pathOf(request)];
       if (purpose === undefined) return false;
-      if (stopped || unauthenticated >= UNAUTHENTICATED_SOCKETS_MAX) {
-        socket.on("error", () => {});
-        socket.end(
-          "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-        );
-        return true;
-      }
-      servers[purpose].handleUpgrade(request, socket, head, (ws) => onConnection(ws, socket, purpose));
+      const network = networkOf(request.socket.remoteAddress);
+      const isFull = unauthenticated + admission.counts().waiting >= UNAUTHENTICATED_SOCKETS_MAX;
+      const begin = (release: () => void): void => {
+        let isOpen = false;
+        servers[purpose].handleUpgrade(request, socket, head, (ws) => {
+          isOpen = true;
+          onConnection(ws, socket, { purpose, network, release });
+        });
+        // Not a WebSocket after all: that was answered already.
+        if (!isOpen) release();
+      };
+      if (!stopped && !isFull && admission.enter(socket, begin)) return true;
+      socket.on("error", () => {});
+      socket.end(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+      );
       return true;
     },
     send(workerId, sessionId, message) {
@@ -193,16 +227,32 @@ export function createWorkerGateway(
       worker_sockets: sessions.size,
       worker_bulk_sockets: [...bulkSockets.values()].reduce((sum, own) => sum + own.size, 0),
       worker_sockets_unauthenticated: unauthenticated,
+      worker_sockets_in_line: admission.counts().waiting,
     }),
     async stop() {
       if (stopped) return;
       stopped = true;
+      admission.stop();
       closeAll(CLOSE_CODES.goingAway, "the orchestrator stops");
       const untilMs = nowMs() + CLOSE_GRACE_MS;
       while (sockets.size > 0 && nowMs() < untilMs) await new Promise((resolve) => setTimeout(resolve, 10));
       for (const ws of sockets) ws.terminate();
     },
   };
+}
+
+interface Dialled {
+  readonly purpose: SocketPurpose;
+  /** Of its address, where that is known. */
+  readonly network: string | undefined;
+  /** Its handshake is over. */
+  readonly release: () => void;
+}
+
+interface Authenticated extends Omit<Dialled, "purpose"> {
+  readonly workerId: WorkerId;
+  readonly name: string;
+  readonly publicKey: string;
 }
 
 function createServer(maxPayload: number): WebSocketServer {

@@ -1,8 +1,14 @@
 // Bounds and close codes of the worker sockets.
-import { BULK_WINDOW_BYTES_MAX } from "@qubix/shared/protocol";
+import { AUTH_TIMEOUT_MS, BULK_WINDOW_BYTES_MAX } from "@qubix/shared/protocol";
 
-/** Sockets that have not authenticated yet: a fleet of 10,000 may reconnect at once, but each handshake takes a moment only. */
+/** Sockets that have not authenticated yet, those in line included: a fleet of 10,000 may reconnect at once, but each handshake takes a moment only. */
 export const UNAUTHENTICATED_SOCKETS_MAX = 12_000;
+/** Handshakes under way at a time; the others wait in line. Over home lines one takes some 200 ms, so that this lets more than a thousand a second through. */
+export const HANDSHAKES_MAX = 512;
+/** One that takes longer does not hold up the line any more. */
+export const HANDSHAKE_SLOT_MS = 1_000;
+/** Workers wait this long for a welcome; who was in line for longer has hung up. */
+export const HANDSHAKE_WAIT_MS_MAX = AUTH_TIMEOUT_MS;
 /** Control messages a second of one session, and how many may come at once: a worker with hundreds of short jobs and their logs. Beyond it is not read for a moment. */
 export const MESSAGES_PER_S_MAX = 4_000;
 export const MESSAGES_BURST_MAX = 8_000;

@@ -19,6 +19,8 @@ export interface Fleet {
   worker(id: WorkerId): { readonly publicKey: string; readonly name: string } | undefined;
   /** The consumer of a job that this worker holds (an attempt or a standby); undefined when it does not. */
   ownerOf(workerId: WorkerId, jobId: JobId): AccountId | undefined;
+  /** Whether what is in the job's trees is to be compared with another's. */
+  comparesTrees(jobId: JobId): boolean;
 }
 
 export interface GatewayPorts {

@@ -2,12 +2,19 @@
 import type { AccountId, WorkerId } from "@qubix/shared/domain";
 import { checkpointText, OUTPUT_BYTES_PER_JOB_MAX, type TreeRef, type WorkerMessage } from "@qubix/shared/protocol";
 import type { TreeVerdict } from "../checkpoints/index.ts";
+import type { TreeContent } from "../core/index.ts";
 import type { SessionPorts } from "./port.ts";
+import { contentOf } from "./tree-content.ts";
 import { verifySignature } from "./signatures.ts";
 
 /** A message with its tree proven, to be passed on; `settle` is called when the core has answered. */
 export type Proof =
-  | { readonly kind: "pass"; readonly message: WorkerMessage; readonly settle: (accepted: boolean) => void }
+  | {
+      readonly kind: "pass";
+      readonly message: WorkerMessage;
+      readonly settle: (accepted: boolean) => void;
+      readonly content?: TreeContent | undefined;
+    }
   | { readonly kind: "refused"; readonly code: string; readonly message: string };
 
 /** The tree a message brings, if any. */
@@ -42,7 +49,10 @@ export async function proveTree(
   }
   const settle = (accepted: boolean) => chunks.settleTree(owner, jobId, tree.manifestCid, accepted);
   const verdict = await admit(chunks, owner, message, tree);
-  if (verdict.kind === "ok") return { kind: "pass", message, settle };
+  if (verdict.kind === "ok") {
+    const content = fleet.comparesTrees(jobId) ? contentOf(verdict.manifest) : undefined;
+    return { kind: "pass", message, settle, content };
+  }
   settle(false);
   if (message.kind === "checkpoint") return verdict;
   return { kind: "pass", message: withoutOutputs(message, verdict), settle: () => {} };

@@ -7,6 +7,7 @@ import {
   lastHeardMs,
   listedHardware,
   listWorkers,
+  standingOf,
   liveJobIdsOf,
   workerProofs,
   type CoreState,
@@ -69,6 +70,7 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
         : toWireMoney(offer.pricePerGpuHour.amount, offer.pricePerGpuHour.currency),
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
     standbyPercent: offer.standbyPercent,
+    standing: viewStanding(worker, state.nowMs),
     ...verification(proofs.get("cpu")),
     ...(offer.hardware === undefined ? {} : { hardware: offer.hardware }),
   };
@@ -98,10 +100,16 @@ export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number
     standbys: [...held.standbys],
     earned: worker.earned.map(({ amount, currency }) => toWireMoney(amount, currency)),
     lastSeenMsAgo: heardMs === undefined ? null : Math.max(0, Math.round(nowMs - heardMs)),
+    standing: viewStanding(worker, nowMs),
     verified: proofs.length > 0 && proofs.every(({ proof }) => proof !== undefined),
     proofs: proofs.map((proof) => viewProof(proof, nowMs)),
     ...(offer?.hardware === undefined ? {} : { hardware: offer.hardware }),
   };
+}
+
+/** To the hundredth: more would only tell how long ago something was. */
+function viewStanding(worker: WorkerRecord, nowMs: number): number {
+  return Math.round(standingOf(worker, nowMs) * 100) / 100;
 }
 
 function viewProof({ claim, state, proof, failure }: ProofState, nowMs: number): WorkerView["proofs"][number] {

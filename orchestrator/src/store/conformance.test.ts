@@ -202,6 +202,23 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     expect(store.events({ after: 0, limit: 9, account: "acc-nobody" as AccountId })).toEqual([]);
   });
 
+  it("gives recoveries newest first, of one consumer or of all, from a time on", () => {
+    const events = Array.from({ length: 40 }, (_, n) => ({
+      ...anEvent(n + 1),
+      kind: n % 2 === 0 ? "resumed" : "started",
+    }));
+    for (const event of events) store.commit([changesOf({ events: [event] })], WALL_MS + event.seq);
+    const stored = events.map((event) => ({ ...event, wallMs: WALL_MS + event.seq }));
+    const all = stored.filter(({ kind }) => kind === "resumed").toReversed();
+    expect(reopen().recoveries({ sinceWallMs: 0, limit: 100 })).toEqual(all);
+    expect(store.recoveries({ sinceWallMs: WALL_MS + 21, limit: 100 })).toEqual(all.filter(({ seq }) => seq >= 21));
+    expect(store.recoveries({ sinceWallMs: 0, limit: 3 })).toEqual(all.slice(0, 3));
+    expect(store.recoveries({ account: ACCOUNT, sinceWallMs: WALL_MS + 5, limit: 4 })).toEqual(
+      all.filter(({ seq, accountId }) => accountId === ACCOUNT && seq >= 5).slice(0, 4),
+    );
+    expect(store.recoveries({ account: "acc-nobody" as AccountId, sinceWallMs: 0, limit: 9 })).toEqual([]);
+  });
+
   it("pages transfers newest first, by account and job", () => {
     const transfers = Array.from({ length: 20 }, (_, n) =>
       aTransfer(n + 1, { jobId: n % 2 === 0 ? jobIdOf(n) : null }),

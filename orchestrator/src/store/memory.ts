@@ -50,6 +50,7 @@ export function createMemoryStore(): Store {
     },
     jobs: (filter) => listJobs(data, filter),
     events: (filter) => listEvents(data, filter),
+    recoveries: (filter) => listRecoveries(data, filter),
     logs: ({ jobId, after, limit }) => {
       const logs = data.logsOf.get(jobId) ?? [];
       const from = firstAfter(logs, (log) => log.id, after);
@@ -243,6 +244,15 @@ function listEvents(data: Data, filter: Parameters<Store["events"]>[0]): readonl
     found.push(event);
   }
   return found;
+}
+
+function listRecoveries(data: Data, filter: Parameters<Store["recoveries"]>[0]): readonly StoredEvent[] {
+  const { account, sinceWallMs, limit } = filter;
+  const found = data.events.filter(
+    ({ kind, wallMs, accountId }) =>
+      kind === "resumed" && wallMs >= sinceWallMs && (account === undefined || accountId === account),
+  );
+  return found.toReversed().slice(0, limit);
 }
 
 function listTransfers(data: Data, filter: Parameters<Store["transfers"]>[0]): readonly StoredTransfer[] {

@@ -85,6 +85,12 @@ export interface Store {
     readonly limit: number;
   }): readonly JobRecord[];
   events(filter: EventFilter): readonly StoredEvent[];
+  /** Events `resumed` stamped at `sinceWallMs` or later, newest first; of one consumer's jobs or of all. */
+  recoveries(filter: {
+    readonly account?: AccountId;
+    readonly sinceWallMs: number;
+    readonly limit: number;
+  }): readonly StoredEvent[];
   logs(filter: { readonly jobId: JobId; readonly after: number; readonly limit: number }): readonly StoredLog[];
   /** Newest first; `before` is the id after which the last page ended. */
   transfers(filter: {

@@ -1,12 +1,14 @@
-// The stored bytes of one piece: made from its plain bytes, and back. Synchronous: whoever must not wait calls it in a thread of its own.
-import { createHash } from "node:crypto";
-import { constants as zlib, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import type { ChunkRef, PieceEncoding, PieceLayer } from "../protocol/manifest.ts";
+// The stored bytes of one piece: made from its plain bytes, and back. Synchronous: whoever must not wait calls it in a thread of its own. Memory is used
+// again wherever it can be: garbage of a MiB a piece would pile up until a collection, and fresh memory takes as long as the work.
+import { constants as zlib } from "node:zlib";
 import { CHUNK_BYTES_MAX } from "../protocol/limits.ts";
+import type { ChunkRef, PieceEncoding, PieceLayer } from "../protocol/manifest.ts";
 import { QubixError } from "../runtime/errors.ts";
-import { entropyShare, estimate, type Estimate } from "./entropy.ts";
+import { entropyShare, estimate } from "./entropy.ts";
 import { joinPlanes, PLANE_WIDTHS, type PlaneWidth, splitPlanes, xorInto } from "./planes.ts";
 import { takeSteps } from "./steps.ts";
+import { sumOf } from "./sums.ts";
+import { createDeflater, createInflater, deflatedBytesMax } from "./zstd.ts";
 
 export interface Encoded {
   readonly encoding: PieceEncoding;
@@ -25,54 +27,71 @@ const RAW_FLAG = 0x8000_0000;
 const WIDTH_BYTES = 1;
 const WORD_BYTES = 4;
 const HEADER_BYTES = 4;
+const GROUPS_MAX = 8;
+
+const zstd = createDeflater(ZSTD_PARAMS);
+const planeZstd = createDeflater(PLANE_PARAMS);
+const inflater = createInflater();
 
 /**
  * Encodes plain bytes, in whatever way an estimate of them says; `known` is that estimate where it was made already. `into`: memory of
- * CHUNK_STORED_BYTES_MAX that the stored bytes may be written to, because fresh memory for each piece takes as long as compressing it.
+ * CHUNK_STORED_BYTES_MAX that the stored bytes may be written to.
  */
-export function encodePiece(plain: Uint8Array, known: Estimate = estimate(plain), into?: Uint8Array): Encoded {
+export function encodePiece(plain: Uint8Array, known = estimate(plain), into: Uint8Array = fresh(plain)): Encoded {
   if (known.width > 1) {
-    if (repeats(plain, known.width)) return encodeSparse(plain);
-    return shorter(plain, { encoding: "planes", stored: encodePlanes(plain, known.width, into) });
+    if (repeats(plain, known.width, into)) return encodeSparse(plain, into);
+    return shorter(plain, "planes", into, encodePlanes(plain, known.width, into));
   }
   if (known.share > RAW_SHARE) return { encoding: "raw", stored: plain };
-  return shorter(plain, { encoding: "zstd", stored: deflate(plain) });
-}
-
-/** Whether what repeats, which an estimate does not see, counts for more than the place of each byte: tried on a part from the middle. */
-function repeats(plain: Uint8Array, width: PlaneWidth): boolean {
-  const start = Math.max(0, Math.floor((plain.length - TRIAL_BYTES) / 2 / width) * width);
-  const trial = Uint8Array.from(plain.subarray(start, start + TRIAL_BYTES));
-  return deflate(trial).length <= encodePlanes(trial, width).length;
+  return encodeSparse(plain, into);
 }
 
 /** Of bytes in which long runs are equal, as differences often are. */
-export function encodeSparse(plain: Uint8Array): Encoded {
-  return shorter(plain, { encoding: "zstd", stored: deflate(plain) });
+export function encodeSparse(plain: Uint8Array, into: Uint8Array = fresh(plain)): Encoded {
+  return shorter(plain, "zstd", into, zstd.deflate(plain, into));
 }
 
-/** The plain bytes of one stored layer. Throws `tree_corrupt` for what is not `bytes` long or not readable. */
-export function decodeLayer(stored: Uint8Array, encoding: PieceEncoding | undefined, bytes: number): Uint8Array {
-  try {
-    const plain = decode(stored, encoding ?? "zstd");
-    if (plain.length === bytes) return plain;
-  } catch (cause) {
-    throw corrupt("a piece cannot be decoded", cause);
-  }
-  throw corrupt(`a piece has not the ${bytes} bytes that its manifest says`);
+/** Whether what repeats, which an estimate does not see, counts for more than the place of each byte: tried on a part from the middle. */
+function repeats(plain: Uint8Array, width: PlaneWidth, into: Uint8Array): boolean {
+  const start = Math.max(0, Math.floor((plain.length - TRIAL_BYTES) / 2 / width) * width);
+  const trial = plain.slice(start, start + TRIAL_BYTES);
+  return zstd.deflate(trial, into) <= encodePlanes(trial, width, into);
 }
 
 /**
- * The bytes of a file that one piece brings, from the stored bytes of its base and of each of its layers, in order. Throws `tree_corrupt`, also when they
- * are not what the piece's sum says.
+ * The plain bytes of one stored layer, in `out`, of which they fill the beginning; what is stored as it is stays where it is. Throws `tree_corrupt` for
+ * what is not `bytes` long or not readable.
  */
-export function decodePiece(ref: ChunkRef, stored: readonly Uint8Array[]): Uint8Array {
+export function decodeLayer(
+  stored: Uint8Array,
+  encoding: PieceEncoding | undefined,
+  bytes: number,
+  out: Uint8Array = new Uint8Array(bytes),
+): Uint8Array {
+  try {
+    const plain = decode(stored, encoding ?? "zstd", out.subarray(0, bytes));
+    if (plain.length === bytes) return plain;
+  } catch (cause) {
+    throw notDecoded(bytes, cause);
+  }
+  throw notDecoded(bytes);
+}
+
+/**
+ * The bytes of a file that one piece brings, from the stored bytes of its base and of each of its layers, in order. They lie in `out` or in what was
+ * stored. Throws `tree_corrupt`, also when they are not what the piece's sum says.
+ */
+export function decodePiece(ref: ChunkRef, stored: readonly Uint8Array[], out?: Uint8Array): Uint8Array {
   const bytes = plainBytes(ref);
   const [base, ...differences] = stored;
   if (base === undefined || differences.length !== (ref.layers?.length ?? 0)) throw corrupt("a piece lacks a layer");
-  let plain = decodeLayer(base, ref.encoding, bytes);
+  const memory = out ?? new Uint8Array(bytes);
+  let plain = decodeLayer(base, ref.encoding, bytes, memory);
   // What was stored as it is belongs to whoever gave it, and may begin anywhere in memory.
-  if (differences.length > 0 && (plain === base || plain.byteOffset % WORD_BYTES !== 0)) plain = Uint8Array.from(plain);
+  if (differences.length > 0 && plain.buffer !== memory.buffer) {
+    memory.set(plain);
+    plain = memory.subarray(0, bytes);
+  }
   differences.forEach((layer, index) => applyLayer(plain, layer, ref.layers?.[index]));
   checkSum(ref, plain);
   return partOf(ref, plain);
@@ -80,14 +99,14 @@ export function decodePiece(ref: ChunkRef, stored: readonly Uint8Array[]): Uint8
 
 /** Makes a plain piece what its next layer says. Throws `tree_corrupt`. */
 export function applyLayer(plain: Uint8Array, stored: Uint8Array, layer: PieceLayer | undefined): void {
-  const decoded = decodeLayer(stored, layer?.encoding, plain.length);
+  const decoded = decodeLayer(stored, layer?.encoding, plain.length, layerMemory());
   if (layer?.kind === undefined || layer.kind === "xor") return xorInto(plain, decoded);
   takeSteps(plain, aligned(decoded), layer.kind === "steps2" ? 2 : 4);
 }
 
 /** In memory where words begin at their borders. */
 function aligned(bytes: Uint8Array): Uint8Array {
-  return bytes.byteOffset % WORD_BYTES === 0 ? bytes : Uint8Array.from(bytes);
+  return bytes.byteOffset % WORD_BYTES === 0 ? bytes : bytes.slice();
 }
 
 /** Plain bytes of the piece itself, of which a file may have a part only. */
@@ -106,92 +125,95 @@ export function checkSum(ref: ChunkRef, plain: Uint8Array): void {
     throw corrupt("a piece has another sum than its manifest says");
 }
 
-/** As a manifest has it: SHA-256, base64url. */
-export function sumOf(plain: Uint8Array): string {
-  return createHash("sha256").update(plain).digest("base64url");
-}
-
-function decode(stored: Uint8Array, encoding: PieceEncoding): Uint8Array {
+/** In `out`, all of which it is to fill. */
+function decode(stored: Uint8Array, encoding: PieceEncoding, out: Uint8Array): Uint8Array {
   if (encoding === "raw") return stored;
-  return encoding === "zstd" ? inflate(stored) : decodePlanes(stored);
+  if (encoding === "zstd") inflater.inflate(stored, out);
+  else decodePlanes(stored, out);
+  return out;
 }
 
-/** Width; then each group, headed by its stored length; then what is left over at the end. */
-function encodePlanes(plain: Uint8Array, width: PlaneWidth, into?: Uint8Array): Uint8Array {
+/** Width; then each group, headed by its stored length; then what is left over at the end. Returns the bytes that fill `into`. */
+function encodePlanes(plain: Uint8Array, width: PlaneWidth, into: Uint8Array): number {
   const whole = plain.length - (plain.length % width);
   const planes = splitPlanes(plain.subarray(0, whole), width, scratch(whole));
+  const view = viewOf(into);
   const count = whole / width;
-  const parts: Uint8Array[] = [Uint8Array.of(width)];
+  let at = WIDTH_BYTES;
+  view.writeUInt8(width, 0);
   for (let start = 0; start < whole; start += count) {
     const plane = planes.subarray(start, start + count);
-    const packed = entropyShare(plane) > RAW_SHARE ? plane : deflate(plane, PLANE_PARAMS);
-    const isRaw = packed.length >= plane.length;
-    parts.push(header(isRaw ? plane.length + RAW_FLAG : packed.length), isRaw ? plane : packed);
+    const room = into.subarray(at + HEADER_BYTES);
+    const packed = packPlane(plane, room);
+    if (packed === null) room.set(plane);
+    view.writeUInt32LE(packed ?? plane.length + RAW_FLAG, at);
+    at += HEADER_BYTES + (packed ?? plane.length);
   }
-  parts.push(plain.subarray(whole));
-  return into === undefined ? Buffer.concat(parts) : joined(parts, into);
+  into.set(plain.subarray(whole), at);
+  return at + plain.length - whole;
 }
 
-function decodePlanes(stored: Uint8Array): Uint8Array {
-  const view = Buffer.from(stored.buffer, stored.byteOffset, stored.length);
+/** Null where it is better stored as it is. */
+function packPlane(plane: Uint8Array, room: Uint8Array): number | null {
+  if (entropyShare(plane) > RAW_SHARE) return null;
+  const packed = planeZstd.deflate(plane, room);
+  return packed < plane.length ? packed : null;
+}
+
+function decodePlanes(stored: Uint8Array, out: Uint8Array): void {
+  const view = viewOf(stored);
   const width = PLANE_WIDTHS.find((candidate) => candidate === view[0]);
   if (width === undefined) throw new RangeError("no such width");
-  const planes: Uint8Array[] = [];
+  const whole = out.length - (out.length % width);
+  const planes = scratch(whole);
+  const count = whole / width;
   let at = WIDTH_BYTES;
-  for (let plane = 0; plane < width; plane += 1) {
+  for (let start = 0; start < whole; start += count) {
     const head = view.readUInt32LE(at);
     const length = head & ~RAW_FLAG;
     const packed = view.subarray(at + HEADER_BYTES, at + HEADER_BYTES + length);
-    if (packed.length !== length) throw new RangeError("it ends early");
-    planes.push(head >= RAW_FLAG ? packed : inflate(packed));
-    if (planes[plane]?.length !== planes[0]?.length) throw new RangeError("its groups differ in length");
+    const plane = planes.subarray(start, start + count);
+    if (head < RAW_FLAG) inflater.inflate(packed, plane);
+    else if (packed.length === count) plane.set(packed);
+    else throw new RangeError("a group has another length");
     at += HEADER_BYTES + length;
   }
-  const numbers = joinPlanes(gathered(planes), width);
-  return at === view.length ? numbers : Buffer.concat([numbers, view.subarray(at)]);
+  if (view.length - at !== out.length - whole) throw new RangeError("it has another length");
+  joinPlanes(planes, width, out.subarray(0, whole));
+  out.set(view.subarray(at), whole);
 }
 
-/** All of them, one after the other, in memory that the next piece is gathered in. */
-function gathered(planes: readonly Uint8Array[]): Uint8Array {
-  const length = planes.reduce((sum, plane) => sum + plane.length, 0);
-  if (length > CHUNK_BYTES_MAX) throw new RangeError("it is longer than a piece may be");
-  return joined(planes, scratch(length));
-}
-
-/** The parts one after the other in `memory`: as much of it as they fill. */
-function joined(parts: readonly Uint8Array[], memory: Uint8Array): Uint8Array {
-  let at = 0;
-  for (const part of parts) {
-    memory.set(part, at);
-    at += part.length;
-  }
-  return memory.subarray(0, at);
+function viewOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 let scratchMemory = new Uint8Array(0);
 
-/** Memory that is used anew for each piece: garbage of a MiB a piece would pile up until a collection. */
+/** Where a piece's groups lie. */
 function scratch(bytes: number): Uint8Array {
   if (scratchMemory.length < bytes) scratchMemory = new Uint8Array(bytes);
   return scratchMemory.subarray(0, bytes);
 }
 
-function header(value: number): Uint8Array {
-  const bytes = Buffer.allocUnsafe(HEADER_BYTES);
-  bytes.writeUInt32LE(value);
-  return bytes;
+let layer: Uint8Array | undefined;
+
+/** Where a difference lies until it is applied. */
+function layerMemory(): Uint8Array {
+  return (layer ??= new Uint8Array(CHUNK_BYTES_MAX));
 }
 
-function shorter(plain: Uint8Array, encoded: Encoded): Encoded {
-  return encoded.stored.length < plain.length ? encoded : { encoding: "raw", stored: plain };
+/** For whoever gives no memory: what any encoding of these bytes may write before it is known to be too long. */
+function fresh(plain: Uint8Array): Uint8Array {
+  return new Uint8Array(WIDTH_BYTES + GROUPS_MAX * HEADER_BYTES + deflatedBytesMax(plain.length));
 }
 
-function deflate(bytes: Uint8Array, params: Readonly<Record<number, number>> = ZSTD_PARAMS): Uint8Array {
-  return zstdCompressSync(bytes, { params });
+/** As encoded where that is shorter, else as it is. */
+function shorter(plain: Uint8Array, encoding: PieceEncoding, into: Uint8Array, bytes: number): Encoded {
+  return bytes < plain.length ? { encoding, stored: into.subarray(0, bytes) } : { encoding: "raw", stored: plain };
 }
 
-function inflate(bytes: Uint8Array): Uint8Array {
-  return zstdDecompressSync(bytes, { maxOutputLength: CHUNK_BYTES_MAX });
+function notDecoded(bytes: number, cause?: unknown): QubixError {
+  return corrupt(`a piece cannot be decoded to the ${bytes} bytes that its manifest says`, cause);
 }
 
 function corrupt(what: string, cause?: unknown): QubixError {

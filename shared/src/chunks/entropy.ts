@@ -15,6 +15,10 @@ const SYMBOLS = 256;
 /** A wider number must promise this much less: it costs time to take apart. */
 const GAIN_MIN = 0.03;
 
+/** Filled anew for each estimate. */
+const placeCounts = new Uint32Array(PLACES * SYMBOLS);
+const mergedCounts = new Float64Array(SYMBOLS);
+
 /** The best width, and what is left by it. Of less than a window's bytes nothing is known: one byte wide, nothing gained. */
 export function estimate(bytes: Uint8Array): Estimate {
   const counts = countPlaces(bytes);
@@ -34,7 +38,7 @@ export function entropyShare(bytes: Uint8Array): number {
 
 /** Of each place modulo 8, how often each byte is there. */
 function countPlaces(bytes: Uint8Array): Uint32Array {
-  const counts = new Uint32Array(PLACES * SYMBOLS);
+  const counts = placeCounts.fill(0);
   const stride = Math.max(WINDOW_BYTES, Math.floor(bytes.length / WINDOWS / PLACES) * PLACES);
   for (let start = 0; start < bytes.length; start += stride) {
     const end = Math.min(start + WINDOW_BYTES, bytes.length);
@@ -51,7 +55,7 @@ function shareOf(counts: Uint32Array, width: PlaneWidth): number {
   let bits = 0;
   let total = 0;
   for (let plane = 0; plane < width; plane += 1) {
-    const merged = new Float64Array(SYMBOLS);
+    const merged = mergedCounts.fill(0);
     let sum = 0;
     for (let place = plane; place < PLACES; place += width) {
       for (let symbol = 0; symbol < SYMBOLS; symbol += 1) {

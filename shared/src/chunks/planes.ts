@@ -13,24 +13,24 @@ export function splitPlanes(
 ): Uint8Array {
   const count = bytes.length / width;
   // Four numbers make one word of each plane, where those lie on the borders of words.
-  const isFast = (width === 2 || width === 4) && count % WORD_BYTES === 0 && isAligned(bytes);
+  const isFast = (width === 2 || width === 4) && count % WORD_BYTES === 0 && isAligned(bytes) && isAligned(out);
   if (isFast && width === 2) splitPairs(wordsOf(bytes, bytes.length), wordsOf(out, out.length));
   else if (isFast) splitQuads(wordsOf(bytes, bytes.length), wordsOf(out, out.length));
   else splitSlowly(bytes, out, width);
   return out;
 }
 
-/** The numbers again, from what {@link splitPlanes} made. */
-export function joinPlanes(planes: Uint8Array, width: PlaneWidth): Uint8Array {
-  const out = new Uint8Array(planes.length);
+/** The numbers again, in `out`, from what {@link splitPlanes} made. */
+export function joinPlanes(
+  planes: Uint8Array,
+  width: PlaneWidth,
+  out: Uint8Array = new Uint8Array(planes.length),
+): Uint8Array {
   const count = planes.length / width;
-  if (width === 4) joinQuads(planes, out, count);
-  else {
-    for (let plane = 0; plane < width; plane += 1) {
-      const start = plane * count;
-      for (let n = 0, at = plane; n < count; n += 1, at += width) out[at] = planes[start + n] as number;
-    }
-  }
+  const isFast = (width === 2 || width === 4) && count % WORD_BYTES === 0 && isAligned(planes) && isAligned(out);
+  if (isFast && width === 2) joinPairs(wordsOf(planes, planes.length), wordsOf(out, out.length));
+  else if (isFast) joinQuads(wordsOf(planes, planes.length), wordsOf(out, out.length));
+  else joinSlowly(planes, out, width);
   return out;
 }
 
@@ -53,8 +53,8 @@ function isAligned(bytes: Uint8Array): boolean {
 }
 
 /** Whole words of the first `length` bytes, in the order of this machine's bytes: little-endian on all that Node runs on. */
-function wordsOf(bytes: Uint8Array, length: number): Uint32Array {
-  return new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(length / WORD_BYTES));
+function wordsOf(bytes: Uint8Array, length: number): Int32Array {
+  return new Int32Array(bytes.buffer, bytes.byteOffset, Math.floor(length / WORD_BYTES));
 }
 
 function splitSlowly(bytes: Uint8Array, out: Uint8Array, width: PlaneWidth): void {
@@ -64,7 +64,7 @@ function splitSlowly(bytes: Uint8Array, out: Uint8Array, width: PlaneWidth): voi
   }
 }
 
-function splitPairs(words: Uint32Array, out: Uint32Array): void {
+function splitPairs(words: Int32Array, out: Int32Array): void {
   const high = out.length / 2;
   for (let n = 0, at = 0; n < high; n += 1, at += 2) {
     const a = words[at] as number;
@@ -74,7 +74,7 @@ function splitPairs(words: Uint32Array, out: Uint32Array): void {
   }
 }
 
-function splitQuads(words: Uint32Array, out: Uint32Array): void {
+function splitQuads(words: Int32Array, out: Int32Array): void {
   const count = out.length / 4;
   const [second, third, fourth] = [count, 2 * count, 3 * count];
   for (let n = 0, at = 0; n < count; n += 1, at += 4) {
@@ -89,14 +89,34 @@ function splitQuads(words: Uint32Array, out: Uint32Array): void {
   }
 }
 
-function joinQuads(planes: Uint8Array, out: Uint8Array, count: number): void {
-  const words = new Uint32Array(out.buffer, 0, count);
-  const [at1, at2, at3] = [count, 2 * count, 3 * count];
-  for (let n = 0; n < count; n += 1) {
-    words[n] =
-      (planes[n] as number) |
-      ((planes[at1 + n] as number) << 8) |
-      ((planes[at2 + n] as number) << 16) |
-      ((planes[at3 + n] as number) << 24);
+function joinSlowly(planes: Uint8Array, out: Uint8Array, width: PlaneWidth): void {
+  const count = planes.length / width;
+  for (let plane = 0; plane < width; plane += 1) {
+    for (let n = 0, at = plane; n < count; n += 1, at += width) out[at] = planes[plane * count + n] as number;
+  }
+}
+
+function joinPairs(planes: Int32Array, out: Int32Array): void {
+  const high = planes.length / 2;
+  for (let n = 0, at = 0; n < high; n += 1, at += 2) {
+    const a = planes[n] as number;
+    const b = planes[high + n] as number;
+    out[at] = (a & 0xff) | ((b & 0xff) << 8) | ((a & 0xff00) << 8) | ((b & 0xff00) << 16);
+    out[at + 1] = ((a >>> 16) & 0xff) | ((b >>> 8) & 0xff00) | ((a >>> 8) & 0xff0000) | (b & 0xff000000);
+  }
+}
+
+function joinQuads(planes: Int32Array, out: Int32Array): void {
+  const count = planes.length / 4;
+  const [second, third, fourth] = [count, 2 * count, 3 * count];
+  for (let n = 0, at = 0; n < count; n += 1, at += 4) {
+    const a = planes[n] as number;
+    const b = planes[second + n] as number;
+    const c = planes[third + n] as number;
+    const d = planes[fourth + n] as number;
+    out[at] = (a & 0xff) | ((b & 0xff) << 8) | ((c & 0xff) << 16) | (d << 24);
+    out[at + 1] = ((a >>> 8) & 0xff) | (b & 0xff00) | ((c & 0xff00) << 8) | ((d & 0xff00) << 16);
+    out[at + 2] = ((a >>> 16) & 0xff) | ((b >>> 8) & 0xff00) | (c & 0xff0000) | ((d & 0xff0000) << 8);
+    out[at + 3] = (a >>> 24) | ((b >>> 16) & 0xff00) | ((c >>> 8) & 0xff0000) | (d & 0xff000000);
   }
 }

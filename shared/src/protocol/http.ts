@@ -1,6 +1,6 @@
 // What the HTTP API takes and gives (design §9), shared by the orchestrator and the SDK. Requests are strict; answers are described, and may gain fields.
 import { z } from "zod";
-import { accountIdSchema, chunkCidSchema, moneySchema, nameSchema } from "./common.ts";
+import { accountIdSchema, chunkCidSchema, moneySchema, nameSchema, workerIdSchema } from "./common.ts";
 import {
   BATCH_JOBS_MAX,
   ENROLMENT_TTL_S_DEFAULT,
@@ -81,6 +81,32 @@ export const attemptViewSchema = z.object({
   creditedMs: count,
   fromCheckpointSeq: count,
   exitCode: nullableCount,
+  /** Its result was outvoted by two others of a mirror job that agreed: it is not paid. */
+  refused: z.boolean().optional(),
+});
+/** One of the two replicas of a mirror job, by its newest attempt. */
+export const replicaViewSchema = z.object({
+  replica: count,
+  /** `sought`: no worker has it now. `ended`: it has a result that waits to be compared, or was. */
+  state: z.enum(["sought", "starting", "running", "ended"]),
+  epoch: count,
+  workerId: nullableText,
+  providerId: nullableText,
+  progress: z.number().nullable(),
+  /** The newest it has saved; 0 for none. */
+  checkpointSeq: count,
+  /** What its result is told by: a sum over its files; null before there is one. */
+  result: nullableText,
+});
+export const mirrorViewSchema = z.object({
+  /** Two providers came to the same result, and it is the job's end. */
+  verified: z.boolean(),
+  /** The two results differed, and replica 1 runs, or ran, once more from the beginning at a third provider. */
+  third: z.boolean(),
+  /** How often checkpoints of both replicas, of the same progress, could be compared, and were equal or not. */
+  checkpointsSame: count,
+  checkpointsDifferent: count,
+  replicas: z.array(replicaViewSchema),
 });
 export const standbyViewSchema = z.object({
   id: text,
@@ -127,6 +153,11 @@ export const jobViewSchema = z.object({
   progress: z.number().nullable(),
   retriesUsed: count,
   failoversUsed: count,
+  movesUsed: count,
+  /** A planned move under way; null for none. */
+  move: z
+    .object({ phase: z.string(), why: z.string(), fromWorkerId: workerIdSchema, toWorkerId: workerIdSchema.nullable() })
+    .nullable(),
   creditedMs: count,
   /** The newest committed one. */
   checkpoint: z
@@ -148,6 +179,8 @@ export const jobViewSchema = z.object({
   /** Work that would be lost if the worker died now: container time since the moment of the newest committed checkpoint. */
   workAtRiskMs: count,
   standby: standbyViewSchema.nullable(),
+  /** Of a job with `standby: mirror` alone. */
+  mirror: mirrorViewSchema.optional(),
   attempts: z.array(attemptViewSchema),
   outputs: treeViewSchema.nullable(),
   /** Work that failovers threw away: container time after the checkpoint each successor began from. */
@@ -186,6 +219,8 @@ export type EventView = z.output<typeof eventViewSchema>;
 /** One NDJSON line of the logs: text, or a marker at each promotion. */
 export const logLineSchema = z.object({
   epoch: count,
+  /** Of the second replica of a mirror job: 1. Missing otherwise. */
+  replica: count.optional(),
   stream: z.enum(["stdout", "stderr", "marker"]),
   offset: count,
   time: text,
@@ -248,6 +283,8 @@ const gpuDetails = gpuSchema.pick({
   powerLimitW: true,
   ecc: true,
 }).shape;
+/** How steady it has been: 1 where nothing is held against it, towards 0 the more often it was lost or let a job down; it recovers within hours. */
+const standing = z.number().min(0).max(1);
 export const offerViewSchema = z.object({
   workerId: text,
   providerId: text,
@@ -265,6 +302,7 @@ export const offerViewSchema = z.object({
   pricePerGpuHour: wireMoneySchema.nullable(),
   pricePerCpuHour: wireMoneySchema,
   standbyPercent: count,
+  standing,
   hardware: hardwareSchema.optional(),
   /** Its cores and memory are proven; `figures` were measured with them. */
   verified: z.boolean(),
@@ -295,12 +333,51 @@ export const workerViewSchema = z.object({
   /** Its shares of settled jobs so far, one entry a currency. */
   earned: z.array(wireMoneySchema).optional(),
   lastSeenMsAgo: nullableCount,
+  standing,
   /** All that it claims is proven. */
   verified: z.boolean(),
   /** Of all that has to be proven; empty where nothing has to be. */
   proofs: z.array(proofViewSchema),
   hardware: hardwareSchema.optional(),
 });
+
+// ── Recoveries ──
+/** hot: a standby took over. cold: it went on elsewhere. undo: a worker that was given up came back. retry: after the job's own failure. move: it was planned. */
+export const RECOVERY_KINDS = ["hot", "cold", "undo", "retry", "move"] as const;
+export type RecoveryKind = (typeof RECOVERY_KINDS)[number];
+/** A week. */
+export const RECOVERY_WINDOW_S_DEFAULT = 7 * 86_400;
+const RECOVERY_WINDOW_S_MAX = 366 * 86_400;
+export const recoveryQuerySchema = z.object({
+  /** How far back to look, in seconds. */
+  windowS: z.coerce.number().int().min(1).max(RECOVERY_WINDOW_S_MAX).default(RECOVERY_WINDOW_S_DEFAULT),
+});
+/** Milliseconds. */
+const distributionSchema = z.object({ p50: count, p90: count, p99: count, max: count });
+export const recoveryStatsSchema = z.object({
+  windowS: count,
+  since: text,
+  /** Recoveries in the window; where there were more than are counted at a time, the newest. */
+  recoveries: count,
+  truncated: z.boolean(),
+  kinds: z.array(
+    z.object({
+      kind: z.enum(RECOVERY_KINDS),
+      recoveries: count,
+      /** From the last sign of life of the attempt that was lost to: its first new step… */
+      recoveryMs: distributionSchema,
+      /** …its worker being suspect… */
+      detectedMs: distributionSchema,
+      /** …another attempt being placed… */
+      promotedMs: distributionSchema,
+      /** …its container having started. */
+      startedMs: distributionSchema,
+      /** Container time since the newest checkpoint that was thrown away. */
+      workLostMs: distributionSchema,
+    }),
+  ),
+});
+export type RecoveryStats = z.output<typeof recoveryStatsSchema>;
 
 // ── Storage ──
 /** Of ciphertext: all checkpoints, outputs and uploads of the account, each piece once. */
@@ -350,8 +427,17 @@ export const logsQuerySchema = z.object({
   after: z.string().max(100).optional(),
   /** Go on until the job has ended. */
   follow: z.stringbool().default(false),
+  /** Only this replica's lines (0 or 1), of a mirror job; markers always. Without it both come as they were written. */
+  replica: z.coerce.number().int().min(0).max(1).optional(),
 });
 /** `GET /v1/jobs/{id}/events`; `after` is the `seq` of the last one read. */
 export const jobEventsQuerySchema = pageQuerySchema.extend({ after: z.coerce.number().int().min(0).optional() });
 /** `POST /v1/workers/{id}/drain`; an empty body drains. */
-export const drainRequestSchema = z.strictObject({ draining: z.boolean().default(true) });
+export const drainRequestSchema = z.strictObject({
+  draining: z.boolean().default(true),
+  /** What runs there moves away now, too. */
+  move: z.boolean().default(false),
+});
+
+/** `POST /v1/jobs/{id}/move`; an empty body moves it wherever it fits. `force`: also where it does not save when it is asked to. */
+export const moveRequestSchema = z.strictObject({ to: workerIdSchema.optional(), force: z.boolean().default(false) });

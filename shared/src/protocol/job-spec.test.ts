@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { CONTROL_FRAME_BYTES_MAX } from "./limits.ts";
-import { jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
+import { featuresOf, jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
 
 const least = { image: "qubix/tiny:local", priceMaxPerHour: { amount: "600000", currency: "USD" }, durationMaxS: 60 };
 
@@ -82,23 +82,43 @@ describe("job specification", () => {
     expect(JSON.stringify(spec.env).length).toBeLessThan(CONTROL_FRAME_BYTES_MAX / 2);
     expect(jobSpecSchema.safeParse({ ...least, env: env(4) }).error?.issues[0]?.message).toContain("input");
   });
+  it.each([{ network: "egress" }, { network: "egress", failover: "speculative" }, { failover: "exclusive" }])(
+    "refuses a mirror with %j: what it does outside would be done twice",
+    (over) => {
+      const refused = jobSpecSchema.safeParse({ ...least, standby: "mirror", ...over });
+      expect(refused.error?.issues).toMatchObject([{ path: ["standby"] }]);
+      expect(jobSpecSchema.safeParse({ ...least, standby: "mirror" }).success).toBe(true);
+    },
+  );
+  it("does not begin both replicas of a mirror from another job's checkpoint", () => {
+    const fromCheckpoint = { job: "job-1" };
+    const spec = jobSpecSchema.parse({ ...least, standby: "mirror", fromCheckpoint });
+    expect(unavailableFeatures(spec)).toEqual(["standby: mirror with fromCheckpoint"]);
+  });
   it("names what no part of the network does yet", () => {
     const spec = jobSpecSchema.parse({
       ...least,
-      standby: "mirror",
       network: "egress",
       isolation: "sandboxed",
       secrets: { A: "b" },
-      stallAfterS: 10,
     });
-    expect(unavailableFeatures(spec)).toEqual([
-      "standby: mirror",
-      "failover: exclusive",
-      "stallAfterS",
-      "isolation: sandboxed with network: egress",
-    ]);
+    expect(unavailableFeatures(spec)).toEqual(["failover: exclusive", "isolation: sandboxed with network: egress"]);
     const onGpu = jobSpecSchema.parse({ ...least, isolation: "sandboxed", resources: { gpus: { count: 1 } } });
     expect(unavailableFeatures(onGpu)).toEqual(["isolation: sandboxed with GPUs"]);
     expect(unavailableFeatures(jobSpecSchema.parse({ ...least, isolation: "sandboxed" }))).toEqual([]);
+    const saved = { ...least, isolation: "sandboxed", checkpoint: { transparent: true } } as const;
+    expect(unavailableFeatures(jobSpecSchema.parse(saved))).toEqual([]);
+    expect(featuresOf(jobSpecSchema.parse(saved))).toEqual(["sandboxed", "transparent"]);
+    const of = (more: object) =>
+      unavailableFeatures(jobSpecSchema.parse({ ...saved, isolation: "standard", secrets: { A: "b" }, ...more }));
+    expect(of({ failover: "exclusive", fromCheckpoint: { job: "job-a" } })).toEqual(
+      expect.arrayContaining([
+        "checkpoint: transparent without isolation: sandboxed",
+        "checkpoint: transparent with failover: exclusive",
+        "checkpoint: transparent with fromCheckpoint",
+        "checkpoint: transparent with secrets",
+      ]),
+    );
+    expect(of({ standby: "mirror" })).toContain("checkpoint: transparent with standby: mirror");
   });
 });

@@ -135,6 +135,8 @@ export const jobSpecSchema = z
       .strictObject({
         intervalS: z.number().int().min(1).max(DAY_S).default(30),
         keep: z.number().int().min(1).max(10).default(3),
+        /** For programs that cannot save themselves: every interval the worker stops the sandbox, saves its memory and files, and lets it go on. */
+        transparent: z.boolean().optional(),
       })
       .prefault({}),
     /** Begin from a committed checkpoint of another job of the same account: that `seq`, or its newest. */
@@ -160,12 +162,18 @@ export const jobSpecSchema = z
       .default(3600),
     retries: z.number().int().min(0).max(100).default(3),
     failoversMax: z.number().int().min(0).max(1000).default(10),
-    stallAfterS: z.number().int().min(1).max(DAY_S).default(300),
+    /** Without signs of progress for so long it is failed over; 0 for never. */
+    stallAfterS: z.number().int().min(0).max(DAY_S).default(300),
   })
   .refine(
     (spec) => textLength(spec) <= TEXT_LENGTH_MAX,
     `command, env, inputs and outputs are at most ${TEXT_LENGTH_MAX} characters together; larger data is an input (qubix run --input)`,
   )
+  .refine((spec) => spec.standby !== "mirror" || (spec.network === "none" && spec.failover !== "exclusive"), {
+    path: ["standby"],
+    message:
+      "mirror runs the job twice at once: what it does outside would be done twice, so it goes with network: none and failover: speculative alone",
+  })
   .transform((spec) => ({
     ...spec,
     failover: spec.failover ?? (spec.network === "egress" ? ("exclusive" as const) : ("speculative" as const)),
@@ -199,18 +207,31 @@ function nested(paths: readonly string[]): boolean {
 /** What the specification may name in future but no part of the network does yet; each answers 422 `not_available`. */
 export function unavailableFeatures(spec: JobSpec): readonly string[] {
   const named: [boolean, string][] = [
-    [spec.standby === "mirror", "standby: mirror"],
+    // Both replicas would trust the one checkpoint.
+    [spec.standby === "mirror" && spec.fromCheckpoint !== undefined, "standby: mirror with fromCheckpoint"],
     [spec.failover === "exclusive", "failover: exclusive"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
-    [spec.stallAfterS !== 300, "stallAfterS"],
     // gVisor with a network needs the machine's own network stack, with a GPU the machine's own driver: neither is the wall that was asked for.
     [spec.isolation === "sandboxed" && spec.network === "egress", "isolation: sandboxed with network: egress"],
     [spec.isolation === "sandboxed" && spec.resources.gpus.count > 0, "isolation: sandboxed with GPUs"],
+    ...unavailableTransparent(spec),
   ];
   return named.filter(([present]) => present).map(([, feature]) => feature);
 }
 
-/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings` and `direct`, which no job needs, are messages. */
+/** Memory is saved and restored by gVisor, which pauses nothing outside of it: what is not listed here was tried, the rest was not. */
+function unavailableTransparent(spec: JobSpec): readonly [boolean, string][] {
+  const asked = spec.checkpoint.transparent === true;
+  return [
+    [asked && spec.isolation !== "sandboxed", "checkpoint: transparent without isolation: sandboxed"],
+    [asked && spec.failover === "exclusive", "checkpoint: transparent with failover: exclusive"],
+    [asked && spec.standby === "mirror", "checkpoint: transparent with standby: mirror"],
+    [asked && spec.fromCheckpoint !== undefined, "checkpoint: transparent with fromCheckpoint"],
+    [asked && Object.keys(spec.secrets).length > 0, "checkpoint: transparent with secrets"],
+  ];
+}
+
+/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, `direct` and `moves`, which no job needs, are messages. */
 export const WORKER_FEATURES = [
   "sandboxed",
   "egress",
@@ -220,6 +241,9 @@ export const WORKER_FEATURES = [
   "earnings",
   "proofs",
   "direct",
+  "transparent",
+  "moves",
+  "stalls",
 ] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 
@@ -230,6 +254,22 @@ export function featuresOf(spec: JobSpec): readonly WorkerFeature[] {
     [spec.network === "egress", "egress"],
     [Object.keys(spec.secrets).length > 0 || spec.registryAuth !== undefined, "secrets"],
     [uploadedImage(spec.image) !== undefined, "image-upload"],
+    [spec.checkpoint.transparent === true, "transparent"],
   ];
   return needed.filter(([present]) => present).map(([, feature]) => feature);
+}
+
+const CLASS_PREFIX = "transparent-checkpoint:";
+export type TransparentFeature = `${typeof CLASS_PREFIX}${string}`;
+export type OfferedFeature = WorkerFeature | TransparentFeature;
+
+/** The feature of a worker that restores what workers of the same class have saved: the same gVisor on processors that can do the same. */
+export function transparentFeature(memoryClass: string): TransparentFeature {
+  return `${CLASS_PREFIX}${memoryClass}`;
+}
+
+/** Which class a worker with these features belongs to; undefined where it takes no transparent checkpoints. */
+export function transparentClassOf(features: Iterable<string>): string | undefined {
+  for (const feature of features) if (feature.startsWith(CLASS_PREFIX)) return feature.slice(CLASS_PREFIX.length);
+  return undefined;
 }

@@ -16,6 +16,8 @@ export const CHUNK_STORED_BYTES_MAX = CHUNK_BYTES_MAX + 64 * 1024;
 /** A manifest names at most this many chunks: 64 GiB in chunks of 1 MiB. */
 export const MANIFEST_CHUNKS_MAX = 65_536;
 export const MANIFEST_ENTRIES_MAX = 100_000;
+/** Differences on one piece: each makes a restore longer, so a whole piece follows. */
+export const PIECE_LAYERS_MAX = 8;
 /** How many chunk ids one `have` question may carry. */
 export const HAVE_CHUNKS_MAX = 4096;
 

@@ -1,7 +1,13 @@
 // A manifest says which chunks make up a tree of files: a checkpoint's or a job's outputs. It is itself stored as a chunk and named by its CID.
 import { z } from "zod";
 import { chunkCidSchema, sha256Schema } from "./common.ts";
-import { CHUNK_BYTES_MAX, CHUNK_STORED_BYTES_MAX, MANIFEST_CHUNKS_MAX, MANIFEST_ENTRIES_MAX } from "./limits.ts";
+import {
+  CHUNK_BYTES_MAX,
+  CHUNK_STORED_BYTES_MAX,
+  MANIFEST_CHUNKS_MAX,
+  MANIFEST_ENTRIES_MAX,
+  PIECE_LAYERS_MAX,
+} from "./limits.ts";
 
 const PATH_LENGTH_MAX = 4096;
 
@@ -35,9 +41,6 @@ const layerSchema = z.strictObject({
 });
 export type PieceLayer = z.output<typeof layerSchema>;
 
-/** Differences on one piece: each makes a restore longer, so a whole piece follows. */
-export const PIECE_LAYERS_MAX = 8;
-
 /** One stored piece. The CID names the stored bytes (`encoding`, by default zstd); `bytes` is the plain size of what the file has of it. */
 export const chunkRefSchema = z.strictObject({
   cid: chunkCidSchema,
@@ -52,8 +55,8 @@ export const chunkRefSchema = z.strictObject({
       of: z.number().int().min(1).max(CHUNK_BYTES_MAX),
     })
     .optional(),
-  /** SHA-256 of the plain piece (all `of` bytes), base64url: where the file has no sum of its own. */
-  sum: z.base64url().length(43).optional(),
+  /** Of the plain piece (all `of` bytes), where the file has no sum of its own: see `sumOf` in `@qubix/shared/chunks`. */
+  sum: z.base64url().length(22).optional(),
 });
 
 export const treeEntrySchema = z.discriminatedUnion("kind", [

@@ -84,6 +84,8 @@ export const workerOfferSchema = z.strictObject({
   localImages: z.array(z.string().max(255)).max(200).default([]),
   /** No new attempts or standbys; what runs goes on. */
   draining: z.boolean().default(false),
+  /** What runs here is to go elsewhere now, and why; missing while it may stay. */
+  leaving: z.enum(["drain", "maintenance"]).optional(),
   /** Beyond what every worker can: {@link WORKER_FEATURES}, each offered only while its own check passes. Unknown names are kept, and match nothing. */
   features: z.array(z.string().max(40)).max(50).optional(),
   hardware: hardwareSchema.optional(),
@@ -113,6 +115,8 @@ export const runSpecSchema = z.strictObject({
   // What follows is left out where it is the default, and sent only to workers that offer the feature of its name: older ones know none of it.
   isolation: z.literal("sandboxed").optional(),
   network: z.literal("egress").optional(),
+  /** The worker saves the sandbox's memory at every checkpoint interval; the job is told nothing of checkpoints. */
+  transparent: z.literal(true).optional(),
   /** Names of files under /run/secrets; their content comes sealed, beside the run. */
   secretNames: z.array(z.string()).optional(),
   /** Registry credentials come sealed, beside the run. */
@@ -121,6 +125,8 @@ export const runSpecSchema = z.strictObject({
   imageDigest: z.string().max(80).optional(),
   /** The archive (`docker save`) of an image `upload:ID`. */
   imageTree: z.strictObject({ manifestCid: chunkCidSchema }).optional(),
+  /** Heartbeats tell {@link signsSchema} once something has been silent for a good part of this. */
+  stallAfterS: z.number().int().min(1).optional(),
 });
 export type RunSpec = z.output<typeof runSpecSchema>;
 
@@ -148,6 +154,26 @@ export const measuresSchema = z.strictObject({
   gpuPercent: z.number().min(0).max(100).optional(),
   gpuMemoryMiB: z.number().min(0).optional(),
 });
+
+/**
+ * How long a container has given no sign of this or that, by its worker's own clock; each only where the job has ever given it. Sent by workers with the
+ * feature `stalls`, for runs with `stallAfterS`, and left out while nothing is silent.
+ */
+export const signsSchema = z.strictObject({
+  /** Since the progress file was last written, and by when after that the job itself said it would write it again. */
+  progressMs: ms.optional(),
+  progressDueMs: ms.optional(),
+  /** Since the last whole checkpoint stood in its folder, and the median time between two of them. */
+  savedMs: ms.optional(),
+  savedEveryMs: ms.optional(),
+  /** Since the last output, the longest that it was silent before, and for how long it printed. */
+  logMs: ms.optional(),
+  logGapMs: ms.optional(),
+  logSpanMs: ms.optional(),
+  /** Since it last used a processor, disk, network or GPU to speak of. */
+  idleMs: ms.optional(),
+});
+export type Signs = z.output<typeof signsSchema>;
 
 const endOutcome = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("succeeded"), outputs: treeRefSchema.nullable() }),
@@ -179,9 +205,11 @@ const endOutcome = z.discriminatedUnion("kind", [
       "gpu_lost",
     ]),
     message: z.string().max(2000),
+    /** As with `stopped`. */
+    saved: z.literal(true).optional(),
   }),
-  /** Stopped because it was asked to. */
-  z.strictObject({ kind: z.literal("stopped") }),
+  /** Stopped because it was asked to. `saved`: it had been asked to save, and what it saved last is committed. */
+  z.strictObject({ kind: z.literal("stopped"), saved: z.literal(true).optional() }),
 ]);
 export type EndOutcome = z.output<typeof endOutcome>;
 
@@ -234,6 +262,7 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
           ranMs: ms,
           progress: z.number().min(0).max(1).nullable(),
           measures: measuresSchema.optional(),
+          signs: signsSchema.optional(),
           phase: z.string().max(40).optional(),
         }),
       )
@@ -358,6 +387,16 @@ export const orchestratorMessageSchema = z.discriminatedUnion("kind", [
     kind: z.literal("stop"),
     attempt: attemptRefSchema,
     reason: z.enum(["cancelled", "deadline", "drain"]),
+  }),
+  /**
+   * The job is to move: ask it to save once more (the request file and its signal), and stop it as soon as a new checkpoint stands in its folder, or after
+   * `answerMs` where `force` is true; else it goes on then. Answered by `ended` with `stopped`. Sent to workers with the feature `moves` alone.
+   */
+  z.strictObject({
+    kind: z.literal("save"),
+    attempt: attemptRefSchema,
+    answerMs: z.number().int().min(1),
+    force: z.boolean(),
   }),
   /** The epoch is no longer current: kill and forget, nothing more is accepted of it. */
   z.strictObject({ kind: z.literal("fence"), attempt: attemptRefSchema }),

@@ -8,7 +8,8 @@ import { QubixError } from "@qubix/shared/runtime";
 
 export type AgentRequest =
   | { readonly command: "status" }
-  | { readonly command: "drain"; readonly draining: boolean }
+  /** `deadlineMs`: what runs is moved away, and stopped after that time. */
+  | { readonly command: "drain"; readonly draining: boolean; readonly deadlineMs?: number }
   | {
       readonly command: "set";
       readonly values: Readonly<Record<string, unknown>>;

@@ -3,7 +3,7 @@ import { mkdirSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
 import type { JobId } from "@qubix/shared/domain";
-import type { WorkerFeature } from "@qubix/shared/protocol";
+import type { OfferedFeature } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import {
   createWorkerState,
@@ -23,7 +23,8 @@ import type { LinkIdentity } from "../link/handshake.ts";
 import type { WorkerKey } from "../link/keys.ts";
 import { createUplinkPacer, type Pacer } from "../link/pacer.ts";
 import { assertSeccomp } from "../isolation/engine-walls.ts";
-import { areGpusUnsafe, offerSandbox } from "../isolation/offer.ts";
+import { areGpusUnsafe, offerMemoryImages, offerSandbox } from "../isolation/offer.ts";
+import { runtimeProgram } from "../isolation/sandbox.ts";
 import { type BootClock, createBootClock } from "../runner/boot-clock.ts";
 import { createProver, type Prover } from "../proof/prover.ts";
 import { createThreads } from "../checkpoint/encode/threads.ts";
@@ -163,7 +164,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     });
     gpus.attach({ keeper, state, dispatch: (event) => loop.dispatch(event) });
     const containers = await runner.reconcile([...state.slots.values()]);
-    await owner.attach({ state, control, keeper, gpus, direct });
+    await owner.attach({ state, control, keeper, gpus, direct, dispatch: (event) => loop.dispatch(event) });
     const server = await serveAgent(config.dataDir, (request) => owner.answer(request));
     loop.dispatch({ kind: "boot", containers });
     runner.start();
@@ -172,7 +173,12 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       config,
     );
     keeper.update({ features: new Set([...keeper.parts().features, "proofs"]) });
-    void offerSandbox({ engine, journal, keeper, logger: ports.logger }, config.sandboxRuntime);
+    const checks = { engine, journal, keeper, logger: ports.logger };
+    void offerSandbox(checks, config.sandboxRuntime);
+    // Images of memory lie on the job's disk: only a volume keeps them from counting as more than it asked for.
+    if (volumes.bound().kind === "volumes") {
+      void offerMemoryImages(checks, config.memoryRuntime, join(config.dataDir, "memory-check"));
+    }
     const isIdle = () => state.slots.size === 0 && !prover.isBusy();
     const measures = createMeasures({
       journal,
@@ -232,7 +238,8 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     return createRunner(
       {
         engine,
-        containers: createContainers(engine, ports.identity.workerId, config.sandboxRuntime),
+        containers: createContainers(engine, ports.identity.workerId, config.sandboxRuntime, config.memoryRuntime),
+        memoryProgram: () => runtimeProgram(engine, config.memoryRuntime),
         volumes,
         networks: createJobNetworks(
           { engine, logger: ports.logger, failed: () => egress.doubt() },
@@ -374,10 +381,12 @@ async function firstParts(
     terms: owner.terms(),
     pauses: owner.pauses(),
     withheldGpus: new Set(),
-    features: new Set<WorkerFeature>([
+    features: new Set<OfferedFeature>([
       "earnings",
       "image-digest",
       "image-upload",
+      "moves",
+      "stalls",
       ...(sealingKey === undefined ? [] : (["secrets"] as const)),
       ...(owner.live.direct ? (["direct"] as const) : []),
     ]),

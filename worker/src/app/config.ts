@@ -4,8 +4,9 @@ import { z } from "zod";
 import type { Money } from "@qubix/shared/domain";
 import { currencySchema, parseImageRef, REGISTRIES_ALLOWED_DEFAULT, regionSchema } from "@qubix/shared/protocol";
 import { LOG_LEVELS } from "@qubix/shared/runtime";
+import { parseMaintenance } from "./owner/maintenance.ts";
 import { parseQuietHours } from "./owner/quiet-hours.ts";
-import { SANDBOX_RUNTIME_DEFAULT } from "../runner/host-config.ts";
+import { MEMORY_RUNTIME_DEFAULT, SANDBOX_RUNTIME_DEFAULT } from "../runner/host-config.ts";
 import { DNS_DEFAULT } from "../runner/network/host-network.ts";
 import { isPublicAddress } from "../runner/network/ranges.ts";
 
@@ -45,6 +46,11 @@ const quietHours = list.superRefine((windows, context) => {
   if (parsed.kind === "invalid") context.addIssue({ code: "custom", message: parsed.why });
 });
 
+const maintenance = list.superRefine((windows, context) => {
+  const parsed = parseMaintenance(windows);
+  if (parsed.kind === "invalid") context.addIssue({ code: "custom", message: parsed.why });
+});
+
 const resolverList = list.refine(
   (addresses) => addresses.length > 0 && addresses.length <= RESOLVERS_MAX && addresses.every(isPublicAddress),
   `name 1 to ${RESOLVERS_MAX} resolvers by public IPv4 addresses, e.g. 9.9.9.9; jobs cannot reach those of a private network`,
@@ -66,6 +72,7 @@ export const startConfigSchema = z.object({
   diskMib: z.coerce.number().int().min(16).optional(),
   localImage: imageList.default([]),
   quietHours: quietHours.default([]),
+  maintenance: maintenance.default([]),
   /** Megabits (10⁶) a second that checkpoints, outputs and other bulk may take of the line outwards. Less than the least would not carry a job's state. */
   uplinkMbpsMax: z.coerce.number().min(UPLINK_MBPS_LEAST).max(UPLINK_MBPS_MOST).optional(),
   registry: list.default([...REGISTRIES_ALLOWED_DEFAULT]),
@@ -99,6 +106,8 @@ export const startConfigSchema = z.object({
   dockerSocket: z.string().min(1).default("/var/run/docker.sock"),
   /** The Engine's name for gVisor. */
   sandboxRuntime: z.string().min(1).default(SANDBOX_RUNTIME_DEFAULT),
+  /** Its name for the runtime that can also restore a sandbox from its memory. */
+  memoryRuntime: z.string().min(1).default(MEMORY_RUNTIME_DEFAULT),
   /** The program that proves GPUs, where it is not in one of its usual places. */
   gpuProofProgram: z.string().min(1).optional(),
   json: z.stringbool().or(z.boolean()).default(false),

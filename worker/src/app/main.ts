@@ -1,7 +1,7 @@
 // The command line of `qubix-worker`. Each command's code is loaded only when it is the one that runs: a working agent carries none of the others.
 import { Command } from "commander";
 import { assertNodeVersion } from "@qubix/shared/runtime";
-import { agentVersion, collect, type CommonFlags, parseUrl, reportFailure } from "./commands/common.ts";
+import { agentVersion, collect, type CommonFlags, parseSeconds, parseUrl, reportFailure } from "./commands/common.ts";
 import type { DoctorFlags } from "./commands/doctor.ts";
 import type { EnrolFlags } from "./commands/enrol.ts";
 import type { SetFlags } from "./commands/set.ts";
@@ -37,6 +37,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--no-egress", "only jobs without a network are to be taken")
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
     .option("--sandbox-runtime <name>", "the Engine's name for gVisor, which sandboxed jobs run under (runsc)")
+    .option("--memory-runtime <name>", "its name for gVisor with transparent checkpoints (qubix-runsc)")
     .option("--config <file>", "settings as JSON; flags and QUBIX_* variables win")
     .option("--json", "print one line of JSON")
     .addHelpText("after", "\nExit code 1 when something that is needed fails; warnings do not count.")
@@ -61,6 +62,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--disk-mib <n>", "disk to offer in MiB (what is free, but a reserve)")
     .option("--local-image <name>", "a local image (tag local) that jobs may run; repeatable", collect)
     .option("--quiet-hours <hours>", 'no new work then, local time, e.g. "mon-fri 09:00-17:00"; repeatable', collect)
+    .option("--maintenance <window>", 'the machine is emptied before, e.g. "2026-12-01T02:00/2h"; repeatable', collect)
     .option("--uplink-mbps-max <n>", "at most this many Mbit/s outwards for checkpoints and outputs (no cap)")
     .option("--registry <host>", "a registry to pull from, instead of the default list; repeatable", collect)
     .option(
@@ -85,6 +87,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--dns <address>", "a public resolver for jobs with a network (9.9.9.9, 1.1.1.1); repeatable", collect)
     .option("--docker-socket <path>", "the Docker Engine's socket (/var/run/docker.sock)")
     .option("--sandbox-runtime <name>", "the Engine's name for gVisor, which sandboxed jobs run under (runsc)")
+    .option("--memory-runtime <name>", "its name for gVisor with transparent checkpoints (qubix-runsc)")
     .option(
       "--gpu-proof-program <path>",
       "the program that proves GPUs (qubix-gpu-proof, as built or beside the agent)",
@@ -126,6 +129,11 @@ export async function main(argv: readonly string[]): Promise<number> {
       collect,
     )
     .option("--quiet-hours <hours>", "hours without new work, instead of those before; repeatable; none", collect)
+    .option(
+      "--maintenance <window>",
+      'times before which the machine is emptied, e.g. "2026-12-01T02:00/2h", instead of those before; repeatable; none',
+      collect,
+    )
     .option("--uplink-mbps-max <n>", "at most this many Mbit/s outwards for checkpoints and outputs; none: no cap")
     .option("--yield-gpu <on|off>", "take a GPU back while somebody else uses it")
     .option("--yield-gpu-ignore <name>", "a program whose use of a GPU does not count; repeatable; none", collect)
@@ -141,8 +149,10 @@ export async function main(argv: readonly string[]): Promise<number> {
 
   program
     .command("drain")
-    .description("takes no new work; what runs goes on")
+    .description("takes no new work; what runs goes on, or with --now moves to other workers")
     .option("--undo", "take new work again")
+    .option("--now", "move what runs here to other workers; each job saves first")
+    .option("--deadline <seconds>", "with --now: what is still here then is stopped (600)", parseSeconds)
     .option("--wait", "return when nothing runs here any more")
     .option("--data-dir <dir>", "the worker's data directory (QUBIX_DATA_DIR)")
     .option("--json", "print one line of JSON")

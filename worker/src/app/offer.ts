@@ -1,6 +1,6 @@
 // What the worker offers now: put together from what the machine has, what its owner says and what its own checks found, anew whenever one of them changes.
 import type { Money } from "@qubix/shared/domain";
-import type { Gpu, Hardware, SealingKey, WorkerFeature, WorkerOffer } from "@qubix/shared/protocol";
+import type { Gpu, Hardware, SealingKey, OfferedFeature, WorkerOffer } from "@qubix/shared/protocol";
 import type { Machine } from "../machine/machine.ts";
 import type { GpuDetection } from "../gpu/nvidia-smi.ts";
 
@@ -22,7 +22,7 @@ export interface OwnerTerms {
 }
 
 /** Why no new work is taken: its owner said so, it is a quiet hour, somebody uses the GPU, … */
-export type PauseReason = "drained" | "quiet_hours" | "gpu_in_use";
+export type PauseReason = "drained" | "quiet_hours" | "gpu_in_use" | "maintenance";
 
 /** All that an offer is made of. */
 export interface OfferParts {
@@ -35,9 +35,11 @@ export interface OfferParts {
   /** Containers cannot be given GPUs safely here: none is offered. */
   readonly gpusUnsafe?: boolean | undefined;
   /** Each only while its own check passes. */
-  readonly features: ReadonlySet<WorkerFeature>;
+  readonly features: ReadonlySet<OfferedFeature>;
   readonly hardware?: Hardware | undefined;
   readonly sealingKey?: SealingKey | undefined;
+  /** What runs here is to go elsewhere now. */
+  readonly leaving?: "drain" | "maintenance" | undefined;
   /** Where other workers can connect now, for checkpoints. */
   readonly directAddresses?: readonly string[] | undefined;
 }
@@ -92,6 +94,7 @@ export function offerOf({ machine, terms, ...parts }: OfferParts): WorkerOffer {
     standbyPercent: terms.standbyPercent,
     localImages: [...terms.localImages],
     draining: parts.pauses.size > 0,
+    ...(parts.leaving === undefined ? {} : { leaving: parts.leaving }),
     ...(features.length === 0 ? {} : { features }),
     ...(parts.hardware === undefined ? {} : { hardware: parts.hardware }),
     ...(parts.sealingKey === undefined ? {} : { sealingKey: parts.sealingKey }),

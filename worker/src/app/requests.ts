@@ -19,6 +19,8 @@ export interface RequestPorts {
   readonly keeper: OfferKeeper;
   readonly settings: SettingsKeeper;
   status(): AgentStatus;
+  /** What runs here is to be gone within this time; null: it may stay. */
+  drainNow(deadlineMs: number | null): void;
   /** The settings changed: what depends on them follows. */
   apply(): void;
 }
@@ -32,6 +34,8 @@ export function answer(request: AgentRequest, ports: RequestPorts): AgentStatus 
     case "drain":
       ports.journal.set(KEY_DRAINING, request.draining);
       setPause(ports.keeper, "drained", request.draining);
+      if (!request.draining) ports.drainNow(null);
+      else if (request.deadlineMs !== undefined) ports.drainNow(request.deadlineMs);
       return ports.status();
     case "status":
       return ports.status();

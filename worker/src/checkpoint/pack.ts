@@ -4,6 +4,7 @@ import type { BigIntStats } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { promisify } from "node:util";
 import { constants as zlib, zstdCompress } from "node:zlib";
+import { cidOf } from "@qubix/shared/chunks";
 import {
   CHUNK_STORED_BYTES_MAX,
   type ChunkRef,
@@ -13,7 +14,6 @@ import {
   type TreeRef,
 } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
-import { cidOf } from "./cid.ts";
 import type { Piece } from "./encode/pieces.ts";
 import { likeSegments, movedSegments, newSegments, type Segment } from "./encode/segments.ts";
 import type { Threads } from "./encode/threads.ts";
@@ -23,8 +23,8 @@ import { openInside, type Walked, type WalkedEntry } from "./walk.ts";
 
 const compress = promisify(zstdCompress);
 const ZSTD_LEVEL = 1;
-/** Stretches that a thread makes pieces of at a time: long enough that asking costs nothing, short enough that all threads end together. */
-const TASK_SEGMENTS = 2;
+/** Stretches that a thread makes pieces of at a time, at most: long enough that asking costs nothing, short enough that all threads end together. */
+const TASK_SEGMENTS_MAX = 2;
 /** Tasks asked and not yet sent, a thread: each holds some MiB. */
 const TASKS_AHEAD = 2;
 
@@ -189,7 +189,7 @@ async function makePieces(
     return pieces;
   };
   try {
-    for (const task of tasksOf(segments)) {
+    for (const task of tasksOf(segments, threads.count)) {
       while (ahead.length >= threads.count * TASKS_AHEAD) await take();
       const answer = task.kind === "known" ? Promise.resolve(known(task.segments)) : ask(task.segments);
       // Looked at in its turn; an earlier failure must not make this one an unhandled rejection.
@@ -210,7 +210,8 @@ type Task =
 type AskedSegment = Exclude<Segment, { kind: "known" }>;
 
 /** Some stretches at a time, in order: those that are known need no thread. */
-function* tasksOf(segments: readonly Segment[]): Iterable<Task> {
+function* tasksOf(segments: readonly Segment[], threads: number): Iterable<Task> {
+  const together = Math.min(TASK_SEGMENTS_MAX, Math.ceil(segments.length / threads));
   let asked: AskedSegment[] = [];
   for (const segment of segments) {
     if (segment.kind === "known") {
@@ -220,7 +221,7 @@ function* tasksOf(segments: readonly Segment[]): Iterable<Task> {
       continue;
     }
     asked.push(segment);
-    if (asked.length < TASK_SEGMENTS) continue;
+    if (asked.length < together) continue;
     yield { kind: "ask", segments: asked };
     asked = [];
   }

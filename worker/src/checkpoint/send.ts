@@ -70,7 +70,8 @@ export function createSender(sink: ChunkSink, signal: AbortSignal): Sender {
       known.add(piece.cid);
       batch.push(piece);
       batchBytes += piece.stored.length;
-      if (batch.length >= BATCH_PIECES || batchBytes >= BATCH_BYTES) dispatch();
+      // While the line has nothing to do, nothing is gathered.
+      if (sending.size === 0 || batch.length >= BATCH_PIECES || batchBytes >= BATCH_BYTES) dispatch();
     },
     async finish() {
       check();

@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { treeManifestSchema } from "@qubix/shared/protocol";
 import { createMemoryChunks, type MemoryChunks } from "../runner/testing.ts";
-import { cidOf } from "./cid.ts";
+import { cidOf } from "@qubix/shared/chunks";
 import { createThreads } from "./encode/threads.ts";
 import { createEntryWatch, listEntries } from "./entries.ts";
 import { shipTree } from "./pack.ts";

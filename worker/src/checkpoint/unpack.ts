@@ -1,15 +1,20 @@
 // Brings a stored tree to disk: fetched, checked against its names and sums, written under a private name, made durable, and only then moved into place.
 // A standby follows every commit: pieces that its last version already has are read from there instead of the line.
-import { createHash } from "node:crypto";
 import { type FileHandle, mkdir, open, readdir, rename, chmod, chown } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
-import { plainBytes } from "@qubix/shared/chunks";
+import { cidOf, plainBytes } from "@qubix/shared/chunks";
 import type { ChunkCid } from "@qubix/shared/domain";
-import { type ChunkRef, type TreeEntry, type TreeManifest, treeManifestSchema } from "@qubix/shared/protocol";
+import {
+  CHUNK_STORED_BYTES_MAX,
+  type ChunkRef,
+  type PieceLayer,
+  type TreeEntry,
+  type TreeManifest,
+  treeManifestSchema,
+} from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
-import { cidOf } from "./cid.ts";
 import type { Threads } from "./encode/threads.ts";
 import { removeTree } from "./remove.ts";
 import { openInside } from "./walk.ts";
@@ -17,6 +22,8 @@ import { openInside } from "./walk.ts";
 const decompress = promisify(zstdDecompress);
 /** Pieces on their way at once: enough for 30 MB/s on a line of 100 ms, few enough to fit in memory. */
 const FETCH_AHEAD = 3;
+/** Pieces of this size come in memory that is used again: fresh memory takes as long as decoding. */
+const LARGE_BYTES = 64 * 1024;
 /** A manifest's plain size: names and sums of the largest tree that fits one chunk. */
 const MANIFEST_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -25,8 +32,8 @@ const ZSTD_MAGIC = [0x28, 0xb5, 0x2f, 0xfd];
 
 /** Where chunks come from. Throws a retryable error when the line is down, `chunk_missing` where there is none. */
 export interface ChunkSource {
-  /** The bytes are the caller's from then on. */
-  get(cid: ChunkCid, signal: AbortSignal): Promise<Uint8Array>;
+  /** The bytes are the caller's from then on. `memory`: of CHUNK_STORED_BYTES_MAX, which may come back with them, or be detached for it. */
+  get(cid: ChunkCid, signal: AbortSignal, memory?: ArrayBuffer): Promise<Uint8Array>;
 }
 
 export interface Owner {
@@ -70,7 +77,7 @@ export async function unpackTree(
   await removeTree(into);
   await mkdir(into, { recursive: true });
   const previous = options.previous === undefined ? undefined : indexOf(options.previous);
-  const reading = { source, previous, threads: options.threads, signal: options.signal };
+  const reading = { source, previous, threads: options.threads, signal: options.signal, memory: [] };
   const folders = [into];
   for (const entry of manifest.entries.toSorted((a, b) => (a.path < b.path ? -1 : 1))) {
     options.signal.throwIfAborted();
@@ -111,9 +118,15 @@ interface Reading {
   readonly previous: PieceIndex | undefined;
   readonly threads: Threads;
   readonly signal: AbortSignal;
+  /** What pieces came in and need no more: each of CHUNK_STORED_BYTES_MAX. */
+  readonly memory: ArrayBuffer[];
 }
-interface Loaded {
-  readonly plain: Uint8Array;
+interface Place {
+  readonly fd: number;
+  readonly position: number;
+}
+interface Written {
+  readonly bytes: number;
   /** All of it, or what it builds on, came from the previous version. */
   readonly reused: boolean;
 }
@@ -146,7 +159,7 @@ async function writeFile(
   reading: Reading,
   options: { readonly owner: Owner },
 ): Promise<void> {
-  const handle = await open(path, "wx", 0o600);
+  const handle = await open(path, "wx+", 0o600);
   try {
     const used = await writePieces(handle, entry, reading);
     if (used.sha256 !== entry.sha256 && used.reused > 0) {
@@ -169,60 +182,76 @@ async function writePieces(
   entry: FileEntry,
   reading: Reading,
 ): Promise<{ sha256: string | undefined; reused: number }> {
-  const hash = entry.sha256 === undefined ? undefined : createHash("sha256");
-  const ahead: Promise<Loaded>[] = [];
+  const ahead: Promise<Written>[] = [];
+  const { fd } = handle;
   let reused = 0;
+  let written = 0;
   let position = 0;
-  const { chunks } = entry;
+  const take = async () => {
+    const piece = await (ahead.shift() as Promise<Written>);
+    written += piece.bytes;
+    if (piece.reused) reused += 1;
+  };
   try {
-    for (let next = 0; ahead.length > 0 || next < chunks.length; ) {
-      while (next < chunks.length && ahead.length < FETCH_AHEAD) {
-        const piece = loadPiece(chunks[next++] as ChunkRef, reading);
-        // Looked at below, in order; an earlier failure must not make this one an unhandled rejection.
-        piece.catch(() => undefined);
-        ahead.push(piece);
-      }
-      const piece = await (ahead.shift() as Promise<Loaded>);
-      hash?.update(piece.plain);
-      await handle.write(piece.plain, 0, piece.plain.length, position);
-      position += piece.plain.length;
-      if (piece.reused) reused += 1;
+    for (const ref of entry.chunks) {
+      if (ahead.length >= FETCH_AHEAD) await take();
+      const piece = writePiece(ref, { fd, position }, reading);
+      // Looked at in its turn; an earlier failure must not make this one an unhandled rejection.
+      piece.catch(() => undefined);
+      ahead.push(piece);
+      position += ref.bytes;
     }
+    while (ahead.length > 0) await take();
   } finally {
     await Promise.allSettled(ahead);
   }
-  if (position !== entry.bytes) throw corrupt(`${entry.path} has ${position} bytes, its manifest says ${entry.bytes}`);
-  return { sha256: hash?.digest("hex"), reused };
+  if (written !== entry.bytes) throw corrupt(`${entry.path} has ${written} bytes, its manifest says ${entry.bytes}`);
+  if (entry.sha256 === undefined) return { sha256: undefined, reused };
+  return { sha256: await reading.threads.ask("sum", { fd, bytes: entry.bytes }), reused };
 }
 
 /** From the previous version as much as it has, the rest from the source; all from there when the previous one turns out to be damaged. */
-async function loadPiece(ref: ChunkRef, reading: Reading): Promise<Loaded> {
+async function writePiece(ref: ChunkRef, place: Place, reading: Reading): Promise<Written> {
   const known = await readOld(ref, reading.previous);
-  if (known === undefined) return { plain: await fetchPiece(ref, null, 0, reading), reused: false };
+  if (known === undefined) return { bytes: await fetchPiece(ref, null, 0, place, reading), reused: false };
   try {
-    return { plain: await fetchPiece(ref, known.plain, known.skip, reading), reused: true };
+    return { bytes: await fetchPiece(ref, known.plain, known.skip, place, reading), reused: true };
   } catch (error) {
     if ((error as { code?: string }).code !== "tree_corrupt") throw error;
-    return { plain: await fetchPiece(ref, null, 0, reading), reused: false };
+    return { bytes: await fetchPiece(ref, null, 0, place, reading), reused: false };
   }
 }
 
+/** Returns how many bytes were written. */
 async function fetchPiece(
   ref: ChunkRef,
   plain: Uint8Array | null,
   skip: number,
-  { source, threads, signal }: Reading,
-): Promise<Uint8Array> {
-  const stored = await Promise.all(
-    namesOf(ref)
-      .slice(skip)
-      .map((cid) => source.get(cid, signal)),
-  );
-  return threads.ask("decode", { ref, stored, plain, skip }, stored.flatMap(wholeBuffer));
+  { fd, position }: Place,
+  { source, threads, signal, memory }: Reading,
+): Promise<number> {
+  const given: ArrayBuffer[] = plain === null ? [] : wholeBuffer(plain);
+  const fetch = async ({ cid, stored }: PieceLayer | ChunkRef): Promise<Uint8Array> => {
+    if (stored < LARGE_BYTES) {
+      const bytes = await source.get(cid, signal);
+      given.push(...wholeBuffer(bytes));
+      return bytes;
+    }
+    const lent = memory.pop() ?? new ArrayBuffer(CHUNK_STORED_BYTES_MAX);
+    const bytes = await source.get(cid, signal, lent);
+    const isLent = bytes.buffer === lent || lent.detached;
+    if (!isLent) memory.push(lent);
+    given.push(...(isLent && bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : wholeBuffer(bytes)));
+    return bytes;
+  };
+  const stored = await Promise.all([ref, ...(ref.layers ?? [])].slice(skip).map(fetch));
+  const { bytes, spare } = await threads.ask("write", { ref, stored, plain, skip, fd, position }, given);
+  memory.push(...spare.filter(({ byteLength }) => byteLength === CHUNK_STORED_BYTES_MAX));
+  return bytes;
 }
 
 /** The memory of these bytes, where nothing else lies in it. */
-function wholeBuffer(bytes: Uint8Array): readonly ArrayBuffer[] {
+function wholeBuffer(bytes: Uint8Array): ArrayBuffer[] {
   const { buffer } = bytes;
   return buffer instanceof ArrayBuffer && buffer.byteLength === bytes.length ? [buffer] : [];
 }

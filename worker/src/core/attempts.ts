@@ -2,7 +2,8 @@
 import type { AttemptRef, JobId, StandbyId } from "@qubix/shared/domain";
 import type { CheckpointRef, EndOutcome, RunSpec } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
-import type { Slot, SlotId, StopReason, WorkerCoreEvent, WorkerFailure } from "./model.ts";
+import type { Slot, SlotId, StopReason, WorkerCoreEvent } from "./model.ts";
+import { leftAsAsked, moveReason, sendRequest } from "./asking.ts";
 import { hasten, send, tell } from "./reports.ts";
 import { pursue } from "./shipping.ts";
 import { type Draft, emit, insert, liveOf, ranMsOf, update } from "./state.ts";
@@ -97,6 +98,7 @@ export function noteStarted(draft: Draft, slot: Slot): void {
   const next = update(draft, slot, { phase: "running" });
   tell(draft, next);
   if (next.stopping !== null) stopContainer(draft, next);
+  else sendRequest(draft, next);
 }
 
 /** Stops an attempt wherever it stands. Its end is reported when it has come. */
@@ -116,14 +118,6 @@ export function stop(draft: Draft, slot: Slot, reason: StopReason): void {
   }
   const next = update(draft, slot, { stopping: reason });
   if (next.phase === "running") stopContainer(draft, next);
-}
-
-/** The worker takes the slot back. What is over already, or is being stopped, ends as it was going to. */
-export function reclaim(draft: Draft, slot: Slot, outcome: WorkerFailure): void {
-  if (slot.attempt === null) return noteFailed(draft, slot, outcome);
-  // A container that has ended needs nothing of what is taken back; its outputs are on the disk.
-  if (slot.stopping !== null || ["collecting", "ended", "removing"].includes(slot.phase)) return;
-  stop(draft, update(draft, slot, { reclaim: outcome }), "reclaimed");
 }
 
 export function stopContainer(draft: Draft, slot: Slot): void {
@@ -147,6 +141,10 @@ export function noteExited(draft: Draft, slot: Slot, exit: Exited): void {
   const live = liveOf(draft.state, slot);
   live.runningSinceMs = null;
   live.giveUpAtMs = null;
+  if (leftAsAsked(slot) && exit.exitCode !== 0 && !exit.oomKilled && !exit.diskExceeded) {
+    const left = update(draft, slot, { stopping: moveReason(slot) });
+    return noteExited(draft, left, exit);
+  }
   const { stopping } = slot;
   if (stopping === "contact_loss") {
     end(draft, update(draft, slot, { ranMs }), stoppedOutcome(slot));

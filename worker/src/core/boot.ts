@@ -1,7 +1,9 @@
 // The agent starts: journal and engine are compared, and what still lives is taken up again.
 import { collect, end, noteExited, prepare, restore, start, stopContainer } from "./attempts.ts";
 import type { ContainerFound, Slot, SlotId } from "./model.ts";
-import { noteEntry, pursue } from "./shipping.ts";
+import { sendRequest } from "./asking.ts";
+import { noteSaved } from "./moving.ts";
+import { pursue } from "./shipping.ts";
 import { type Draft, emit, liveOf, update } from "./state.ts";
 
 const ABSENT: ContainerFound = {
@@ -51,16 +53,18 @@ function resume(draft: Draft, slot: Slot, found: ContainerFound): void {
     end(draft, slot, { kind: "worker_failed", code: "lost_container", message });
     return;
   }
-  if (found.newest !== null) noteEntry(draft, slot, found.newest);
-  if (found.state === "exited") return noteExited(draft, slot, found);
-  liveOf(draft.state, slot).runningSinceMs = draft.nowMs - found.ranMs;
-  if (slot.attempt !== null) emit(draft, { kind: "follow", slotId: slot.id, attempt: slot.attempt });
-  if (slot.stopping !== null) stopContainer(draft, slot);
+  if (found.newest !== null) noteSaved(draft, slot, found.newest);
+  const now = draft.state.slots.get(slot.id) ?? slot;
+  if (found.state === "exited") return noteExited(draft, now, found);
+  liveOf(draft.state, now).runningSinceMs = draft.nowMs - found.ranMs;
+  if (now.attempt !== null) emit(draft, { kind: "follow", slotId: now.id, attempt: now.attempt });
+  if (now.stopping !== null) stopContainer(draft, now);
+  else sendRequest(draft, now);
 }
 
 /** Only the newest checkpoint was still on its way. */
 function finish(draft: Draft, slot: Slot, found: ContainerFound): void {
-  if (found.newest !== null) noteEntry(draft, slot, found.newest);
+  if (found.newest !== null) noteSaved(draft, slot, found.newest);
   const now = draft.state.slots.get(slot.id);
   if (now?.phase === "collecting") pursue(draft, now);
 }

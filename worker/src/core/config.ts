@@ -14,6 +14,8 @@ export interface WorkerConfig {
   readonly shipRetryMs: number;
   /** How often the newest entry is tried once its container has ended; then the attempt ends without it. */
   readonly shipTriesAtEndMax: number;
+  /** How long an owner who takes his GPU back waits for the job to save on it. */
+  readonly ownerWaitsMs: number;
   /** How long after SIGKILL a container on a lost GPU is waited for. */
   readonly unkillableMs: number;
 }
@@ -28,6 +30,8 @@ export const DEFAULT_WORKER_CONFIG: WorkerConfig = {
   shipRetryMs: 1_000,
   // A store that refuses three times in a row will not take the fourth; the job resumes from an older checkpoint.
   shipTriesAtEndMax: 3,
+  // He sat down to use it now; most states are on disk within some seconds.
+  ownerWaitsMs: 15_000,
   // SIGKILL works within a second where it works at all; a busy Engine needs some more.
   unkillableMs: 5_000,
 };

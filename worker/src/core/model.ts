@@ -10,6 +10,7 @@ import type {
   WorkerMessage,
   WorkerOffer,
 } from "@qubix/shared/protocol";
+import type { Look } from "./signs.ts";
 
 /** Names one local container with its folders, from its making to its removal. It was made for an attempt or a standby, and keeps its name when epochs change. */
 export type SlotId = string;
@@ -64,6 +65,20 @@ export interface PendingCheckpoint {
   readonly intervalS?: number;
 }
 
+/** The job was asked to save because it is to go elsewhere; see `moving.ts`. */
+export interface SaveAsked {
+  /** Counts the times. */
+  readonly n: number;
+  /** Until when an answer is waited for; null once that was given up. */
+  readonly untilMs: number | null;
+  /** Stopped then all the same. */
+  readonly force: boolean;
+  /** The newest entry of the checkpoint folder when it was asked: only another one is an answer. */
+  readonly before: EntryKey | null;
+  /** A new checkpoint stood there since. */
+  readonly saved: boolean;
+}
+
 export type StopReason = "cancelled" | "deadline" | "drain" | "contact_loss" | "reclaimed";
 
 /** A fault of the worker, not of the job. */
@@ -91,8 +106,9 @@ export interface Slot {
   readonly pending: PendingCheckpoint | null;
   /** Stop was asked for: the container's end is not the job's own. */
   readonly stopping: StopReason | null;
-  /** Why the worker itself takes the slot back; there while `stopping` is `reclaimed`. */
+  /** Why the worker itself takes the slot back; there while `stopping` is `reclaimed`, or about to be. */
   readonly reclaim?: WorkerFailure;
+  readonly asked?: SaveAsked;
   /** How it ends. Set in phase `collecting` once that is certain and only the newest checkpoint is still on its way; null there while outputs are collected. */
   readonly end: { readonly ranMs: number; readonly outcome: EndOutcome } | null;
   readonly ranMs: number;
@@ -141,6 +157,8 @@ export type WorkerCoreEvent =
   | { readonly kind: "failed"; readonly slotId: SlotId; readonly outcome: EndOutcome }
   /** The worker takes back what the slot runs on (a GPU of its owner, or one that is lost): stop in good order, ship the newest checkpoint, end with `outcome`. */
   | { readonly kind: "reclaim"; readonly slotId: SlotId; readonly outcome: WorkerFailure }
+  /** The worker wants the slot empty by then: the job saves, is stopped, and goes elsewhere. */
+  | { readonly kind: "leave"; readonly slotId: SlotId; readonly answerMs: number }
   | { readonly kind: "removed"; readonly slotId: SlotId }
   /** A newer whole entry stands in the checkpoint folder. */
   | {
@@ -169,6 +187,8 @@ export type WorkerCoreEvent =
       readonly progress: number | null;
       readonly measures?: Measures;
       readonly activity?: string;
+      /** What a look at the running container found. */
+      readonly look?: Look;
     };
 
 export type WorkerEffect =
@@ -191,6 +211,8 @@ export type WorkerEffect =
   | { readonly kind: "follow"; readonly slotId: SlotId; readonly attempt: AttemptRef }
   /** SIGTERM, SIGKILL after `graceS`; answers `exited`. */
   | { readonly kind: "stop"; readonly slotId: SlotId; readonly graceS: number }
+  /** Write the number into the request file and signal the job; null: the wish is withdrawn. */
+  | { readonly kind: "request"; readonly slotId: SlotId; readonly number: number | null }
   /** Upload this entry of the checkpoint folder; answer `shipped` or `shipFailed`. */
   | {
       readonly kind: "ship";

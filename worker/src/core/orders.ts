@@ -4,6 +4,7 @@ import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import { IMAGE_MOVED, isOtherImage, noteFailed, openSlot, remove, restore, start, stop } from "./attempts.ts";
 import type { Slot } from "./model.ts";
+import { askToSave } from "./moving.ts";
 import { hasten, send, tell } from "./reports.ts";
 import { attemptSlotId, standbySlotId } from "./slot-ids.ts";
 import { type Draft, emit, slotOfAttempt, slotOfStandby, update } from "./state.ts";
@@ -22,6 +23,8 @@ export function obey(draft: Draft, message: OrchestratorMessage): void {
         if (slot.phase === "ended") tell(draft, slot);
         else stop(draft, slot, message.reason);
       });
+    case "save":
+      return onAttempt(draft, message.attempt, (slot) => askToSave(draft, slot, message));
     case "fence": {
       const slot = slotOfAttempt(draft.state, message.attempt);
       if (slot !== undefined) remove(draft, slot);

@@ -24,6 +24,12 @@ const order = fc.oneof(
     attempt,
     reason: fc.constantFrom("cancelled" as const, "deadline" as const, "drain" as const),
   }),
+  fc.record({
+    kind: fc.constant("save" as const),
+    attempt,
+    answerMs: fc.constantFrom(1, 1_000, 30_000),
+    force: fc.boolean(),
+  }),
   fc.record({ kind: fc.constant("fence" as const), attempt }),
   fc.record({
     kind: fc.constant("prepare" as const),
@@ -90,6 +96,7 @@ const event: fc.Arbitrary<WorkerCoreEvent> = fc.oneof(
       message: "taken back",
     })),
   }),
+  fc.record({ kind: fc.constant("leave" as const), slotId, answerMs: fc.constantFrom(1, 30_000) }),
   fc.record({ kind: fc.constant("removed" as const), slotId }),
   fc.constant({ kind: "closed" as const }),
   fc.constant({ kind: "opened" as const, sessionId: "ses-1" as SessionId, contactLossS: 60 }),
@@ -204,6 +211,7 @@ function answer(bench: Bench, effect: ReturnType<Bench["give"]>[number]): Return
     case "relabel":
     case "follow":
     case "stop":
+    case "request":
     case "committed":
     case "note":
       return [];

@@ -28,10 +28,15 @@ describe("what a worker takes back", () => {
   it("is stopped in good order, its newest checkpoint shipped, and only then told", () => {
     const bench = running();
     expect(bench.give({ kind: "reclaim", slotId: ID, outcome: OWNER })).toEqual([
-      { kind: "stop", slotId: ID, graceS: RUN.stopGraceS },
+      { kind: "request", slotId: ID, number: 1 },
     ]);
-    bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 8_000, progress: null });
-    expect(kinds(bench.give({ kind: "exited", slotId: ID, ...KILLED }))).toEqual(["ship"]);
+    // The card is looked at again and again.
+    expect(bench.give({ kind: "reclaim", slotId: ID, outcome: OWNER })).toEqual([]);
+    expect(kinds(bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 8_000, progress: null }))).toEqual([
+      "ship",
+      "stop",
+    ]);
+    bench.give({ kind: "exited", slotId: ID, ...KILLED });
     const shipped = bench.give({
       kind: "shipped",
       slotId: ID,
@@ -43,7 +48,7 @@ describe("what a worker takes back", () => {
     const [checkpoint] = messages(shipped);
     if (checkpoint === undefined) throw new Error("no checkpoint was told");
     const [ended] = messages(bench.give({ kind: "acknowledged", message: checkpoint })).slice(-1);
-    expect(ended).toEqual({ kind: "ended", attempt: ATTEMPT, ranMs: 9_000, outcome: OWNER });
+    expect(ended).toEqual({ kind: "ended", attempt: ATTEMPT, ranMs: 9_000, outcome: { ...OWNER, saved: true } });
   });
 
   it("says why also when the job ended with success on its SIGTERM, and after a restart of the agent", () => {
@@ -51,7 +56,9 @@ describe("what a worker takes back", () => {
     before.give({ kind: "reclaim", slotId: ID, outcome: OWNER });
     const bench = createBench([...before.journal.values()], before.nowMs);
     const stillRuns = { state: "running" as const, ...KILLED, exitCode: null, newest: null };
-    expect(kinds(bench.give({ kind: "boot", containers: new Map([[ID, stillRuns]]) }))).toEqual(["follow", "stop"]);
+    expect(kinds(bench.give({ kind: "boot", containers: new Map([[ID, stillRuns]]) }))).toEqual(["follow", "request"]);
+    bench.nowMs += bench.state.config.ownerWaitsMs;
+    expect(kinds(bench.give({ kind: "timer" }))).toEqual(["stop"]);
     bench.give({ kind: "opened", sessionId: SESSION, contactLossS: 60 });
     const exited = bench.give({ kind: "exited", slotId: ID, ...KILLED, exitCode: 0 });
     expect(messages(exited)).toMatchObject([{ kind: "ended", outcome: OWNER }]);

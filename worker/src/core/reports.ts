@@ -1,8 +1,9 @@
 // What the worker tells the orchestrator of itself: hello, heartbeats, and again whatever may not have arrived.
-import type { JournalAttempt, JournalStandby } from "@qubix/shared/protocol";
+import type { JournalAttempt, JournalStandby, Signs } from "@qubix/shared/protocol";
 import { heartbeatEveryMs } from "./config.ts";
 import type { Slot, WorkerMessageBody } from "./model.ts";
-import { type Draft, emit, isBusy, liveOf, ranMsOf, type WorkerState } from "./state.ts";
+import { signsOf } from "./signs.ts";
+import { type Draft, emit, isBusy, type Live, liveOf, ranMsOf, type WorkerState } from "./state.ts";
 
 type Hello = Extract<WorkerMessageBody, { kind: "hello" }>;
 type Heartbeat = Extract<WorkerMessageBody, { kind: "heartbeat" }>;
@@ -47,10 +48,20 @@ export function heartbeatOf(state: WorkerState, nowMs: number): Heartbeat {
       ranMs: ranMsOf(state, slot, nowMs),
       progress: live.progress,
       ...(live.measures === null ? {} : { measures: live.measures }),
+      ...signsIn(slot, live, nowMs),
       phase: live.activity ?? slot.phase,
     });
   }
   return attempts.length === 0 ? { kind: "heartbeat" } : { kind: "heartbeat", attempts };
+}
+
+/** Only where the orchestrator asked for them, and of a container that is to go on. */
+function signsIn({ run, phase, stopping, asked }: Slot, { signs }: Live, nowMs: number): { signs?: Signs } {
+  const { stallAfterS } = run;
+  const isAsked = asked !== undefined && asked.untilMs !== null;
+  if (stallAfterS === undefined || phase !== "running" || stopping !== null || isAsked) return {};
+  const told = signsOf(signs, nowMs, stallAfterS);
+  return told === undefined ? {} : { signs: told };
 }
 
 export function beat(draft: Draft): void {

@@ -3,6 +3,8 @@ import { assert } from "@qubix/shared/runtime";
 import type { FolderEntry, Slot, WorkerCoreEvent } from "./model.ts";
 import { type Draft, emit, liveOf, update, type WorkerState } from "./state.ts";
 import { tell, tellPending } from "./reports.ts";
+import { outcomeOf } from "./asking.ts";
+import { noteSave } from "./signs.ts";
 import { nextStretch, spacingNote } from "./spacing.ts";
 
 type Shipped = Extract<WorkerCoreEvent, { kind: "shipped" }>;
@@ -14,7 +16,8 @@ export function pursue(draft: Draft, slot: Slot): void {
   if (atMs !== null && nowMs >= atMs) {
     ship(draft, slot);
   } else if (slot.phase === "collecting" && slot.end !== null && !awaitsCheckpoint(state, slot)) {
-    tell(draft, update(draft, slot, { phase: "ended" }));
+    const { ranMs, outcome } = slot.end;
+    tell(draft, update(draft, slot, { phase: "ended", end: { ranMs, outcome: outcomeOf(state, slot, outcome) } }));
   }
 }
 
@@ -52,14 +55,16 @@ function ship(draft: Draft, slot: Slot): void {
   emit(draft, { kind: "ship", slotId: slot.id, jobId: slot.jobId, entry, ranMs, progress });
 }
 
-/** A newer whole entry stands in the folder. */
-export function noteEntry(draft: Draft, slot: Slot, newest: FolderEntry): void {
+/** A newer whole entry stands in the folder; false where it is known already. */
+export function noteEntry(draft: Draft, slot: Slot, newest: FolderEntry): boolean {
   const live = liveOf(draft.state, slot);
   const isOld = newest.entry === slot.committedEntry || newest.entry === slot.pending?.entry;
-  if (isOld || newest.entry === live.shipping) return;
+  if (isOld || newest.entry === live.shipping) return false;
   live.newest = { entry: newest.entry, ranMs: newest.ranMs, progress: newest.progress };
   if (newest.progress !== null) live.progress = newest.progress;
+  live.signs = noteSave(live.signs, draft.nowMs);
   pursue(draft, slot);
+  return true;
 }
 
 /** All chunks are stored: the checkpoint waits to be committed. */

@@ -4,6 +4,7 @@ import type { WorkerOffer } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import type { WorkerConfig } from "./config.ts";
 import type { EntryKey, FolderEntry, Measures, Slot, SlotId, SlotPut, WorkerEffect } from "./model.ts";
+import type { SignTracker } from "./signs.ts";
 
 /** What is known of a slot and not journaled. */
 export interface Live {
@@ -29,6 +30,8 @@ export interface Live {
   restoringSeq: number | null;
   /** When a container that is being stopped is taken for ended though it is not; null for never. */
   giveUpAtMs: number | null;
+  /** What the container shows of getting on; null before the first look. */
+  signs: SignTracker | null;
 }
 
 export interface WorkerState {
@@ -76,6 +79,7 @@ export function newLive(): Live {
     shipFailures: 0,
     restoringSeq: null,
     giveUpAtMs: null,
+    signs: null,
   };
 }
 

@@ -1,19 +1,14 @@
 // The worker's core: one event in, rows to journal and effects out. No clock, no I/O; the caller gives the time.
 import { unreachable } from "@qubix/shared/runtime";
-import { end, giveUp, noteExited, noteFailed, notePrepared, noteStarted, reclaim, remove, stop } from "./attempts.ts";
+import { end, giveUp, noteExited, noteFailed, notePrepared, noteStarted, remove, stop } from "./attempts.ts";
 import { boot } from "./boot.ts";
 import type { Slot, SlotId, WorkerCoreEvent, WorkerMessageBody, WorkerStep } from "./model.ts";
+import { answerDueAtMs } from "./asking.ts";
+import { askToSave, noteSaved, noteUnanswered, reclaim } from "./moving.ts";
 import { obey } from "./orders.ts";
 import { beat, helloOf, send, tell } from "./reports.ts";
-import {
-  noteCheckpointRefused,
-  noteCommitted,
-  noteEntry,
-  noteShipFailed,
-  noteShipped,
-  pursue,
-  shipAtMs,
-} from "./shipping.ts";
+import { noteLook } from "./signs.ts";
+import { noteCheckpointRefused, noteCommitted, noteShipFailed, noteShipped, pursue, shipAtMs } from "./shipping.ts";
 import { type Draft, emit, forget, liveOf, slotOfAttempt, type WorkerState } from "./state.ts";
 
 /** What the protocol allows for `phase` in a heartbeat. */
@@ -33,7 +28,7 @@ export function step(state: WorkerState, nowMs: number, event: WorkerCoreEvent):
 export function nextDeadlineMs(state: WorkerState): number | null {
   let next = state.sessionId === null ? contactLossAtMs(state) : state.heartbeatAtMs;
   for (const slot of state.slots.values()) {
-    for (const atMs of [shipAtMs(state, slot), liveOf(state, slot).giveUpAtMs]) {
+    for (const atMs of [shipAtMs(state, slot), liveOf(state, slot).giveUpAtMs, answerDueAtMs(slot)]) {
       if (atMs !== null && (next === null || atMs < next)) next = atMs;
     }
   }
@@ -90,11 +85,14 @@ function applyToSlot(draft: Draft, slot: Slot, event: SlotEvent): void {
       return noteFailed(draft, slot, event.outcome);
     case "reclaim":
       return reclaim(draft, slot, event.outcome);
+    case "leave":
+      if (slot.attempt !== null) askToSave(draft, slot, { answerMs: event.answerMs, force: true });
+      return;
     case "removed":
       if (slot.phase === "removing") forget(draft, slot);
       return;
     case "entry":
-      return noteEntry(draft, slot, event);
+      return noteSaved(draft, slot, event);
     case "shipped":
       return noteShipped(draft, slot, event);
     case "shipFailed":
@@ -108,6 +106,7 @@ function applyToSlot(draft: Draft, slot: Slot, event: SlotEvent): void {
       if (event.progress !== null) live.progress = event.progress;
       live.measures = event.measures ?? null;
       live.activity = event.activity?.slice(0, ACTIVITY_LENGTH_MAX) ?? null;
+      if (event.look !== undefined) live.signs = noteLook(live.signs, draft.nowMs, event.look);
       return;
     }
     default:
@@ -159,6 +158,8 @@ function noteTimer(draft: Draft): void {
   for (const slot of state.slots.values()) {
     const atMs = shipAtMs(state, slot);
     if (atMs !== null && nowMs >= atMs) pursue(draft, slot);
+    const due = answerDueAtMs(slot);
+    if (due !== null && nowMs >= due) noteUnanswered(draft, state.slots.get(slot.id) ?? slot);
     const { giveUpAtMs } = liveOf(state, slot);
     if (giveUpAtMs !== null && nowMs >= giveUpAtMs) giveUp(draft, state.slots.get(slot.id) ?? slot);
   }

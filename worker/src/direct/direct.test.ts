@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import type { ChunkCid, JobId } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
-import { cidOf } from "../checkpoint/cid.ts";
+import { cidOf } from "@qubix/shared/chunks";
 import { createKey, type WorkerKey } from "../link/keys.ts";
 import { createUplinkPacer, type Pacer } from "../link/pacer.ts";
 import { createDirect, type Direct } from "./direct.ts";

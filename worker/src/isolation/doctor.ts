@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { type Check, type CheckRun, fail, ok, skip, warn } from "../app/doctor/check.ts";
 import { detectGpus } from "../gpu/nvidia-smi.ts";
 import { chooseDiskBound } from "../runner/volumes/self-test.ts";
+import type { Engine } from "../runner/engine.ts";
 import type { DiskBound } from "../runner/volumes/volumes.ts";
+import { checkMemoryImages, type MemoryCheck } from "./memory-images.ts";
 import { checkSandbox, SANDBOX_VERSION_MIN, type SandboxCheck } from "./sandbox.ts";
 import { checkToolkit, TOOLKIT_VERSION_MIN, type ToolkitCheck } from "./toolkit.ts";
 
@@ -16,12 +18,24 @@ export const checkIsolation: CheckRun = async ({ config, engine }) => {
   try {
     const disk = await chooseDiskBound(engine, join(folder, "volume"));
     const sandbox = await checkSandbox(engine, config.sandboxRuntime);
+    const memory = await checkMemory(engine, config.memoryRuntime, disk, folder);
     const [toolkit, detection] = await Promise.all([checkToolkit(), detectGpus()]);
-    return [judgeDisk(disk), judgeSandbox(sandbox, config.sandboxRuntime), judgeToolkitHere(toolkit, detection.kind)];
+    return [
+      judgeDisk(disk),
+      judgeSandbox(sandbox, config.sandboxRuntime),
+      judgeMemoryImages(memory, config.memoryRuntime),
+      judgeToolkitHere(toolkit, detection.kind),
+    ];
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 };
+
+async function checkMemory(engine: Engine, runtime: string, disk: DiskBound, folder: string): Promise<MemoryCheck> {
+  const check = await checkMemoryImages(engine, runtime, join(folder, "memory"));
+  if (check.kind !== "ready" || disk.kind === "volumes") return check;
+  return { kind: "unfit", found: "they hold here, but the disks of jobs are no volumes" };
+}
 
 export function judgeDisk(bound: DiskBound): Check {
   const needed = "volumes: the file system itself bounds what a job writes";
@@ -38,6 +52,15 @@ export function judgeSandbox(check: SandboxCheck, runtime: string): Check {
   if (check.kind === "absent")
     return skip(name, `the Engine has no runtime ${runtime}; see docs/worker.md to add it`, needed);
   return warn(name, check.found, needed, "Mend or upgrade it (docs/worker.md); until then sandboxed jobs go elsewhere");
+}
+
+export function judgeMemoryImages(check: MemoryCheck, runtime: string): Check {
+  const name = "Transparent checkpoints";
+  const needed = "a counter saved under gVisor goes on in another container, for jobs that ask for it";
+  if (check.kind === "ready") return ok(name, `class ${check.memoryClass} (${runtime})`, needed);
+  if (check.kind === "absent")
+    return skip(name, `the Engine has no runtime ${runtime}; see docs/worker.md to add it`, needed);
+  return warn(name, check.found, needed, "See docs/worker.md; until then jobs that ask for them go elsewhere");
 }
 
 export function judgeToolkitHere(check: ToolkitCheck, gpus: "gpus" | "absent" | "broken"): Check {

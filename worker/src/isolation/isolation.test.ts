@@ -1,7 +1,9 @@
+import { transparentClassOf, transparentFeature, workerOfferSchema } from "@qubix/shared/protocol";
 import { describe, expect, it } from "vitest";
 import { belongsTo } from "../runner/sandbox-orphans.ts";
-import { judgeDisk, judgeSandbox, judgeToolkitHere } from "./doctor.ts";
+import { judgeDisk, judgeMemoryImages, judgeSandbox, judgeToolkitHere } from "./doctor.ts";
 import { assertSeccomp } from "./engine-walls.ts";
+import { classOf } from "./memory-images.ts";
 import { parseSandboxVersion } from "./sandbox.ts";
 import { checkToolkit, judgeToolkit, parseToolkitVersion } from "./toolkit.ts";
 
@@ -75,6 +77,31 @@ describe("gVisor", () => {
     expect(judgeSandbox({ kind: "absent" }, "runsc").status).toBe("skip");
     expect(judgeSandbox({ kind: "unfit", found: "gVisor of 20200101" }, "runsc").status).toBe("warn");
     expect(judgeSandbox({ kind: "ready", version: 20_240_715 }, "runsc").status).toBe("ok");
+  });
+});
+
+describe("transparent checkpoints", () => {
+  it("are optional, and are told when they do not work", () => {
+    expect(judgeMemoryImages({ kind: "absent" }, "qubix-runsc").status).toBe("skip");
+    expect(judgeMemoryImages({ kind: "unfit", found: "a counter went on at 1" }, "qubix-runsc").status).toBe("warn");
+    expect(judgeMemoryImages({ kind: "ready", memoryClass: "20221219.a1b2c3d4" }, "qubix-runsc").status).toBe("ok");
+  });
+
+  it("are shared by workers of one class alone, whose name an offer takes", () => {
+    const entry = { path: "/usr/bin/runsc", runtimeArgs: ["--platform=ptrace"] };
+    const own = classOf(20_221_219, "runsc version 0.0~20221219.0", entry, "flags : fpu sse");
+    expect(
+      classOf(20_221_219, "runsc version 0.0~20221219.0", { ...entry, path: "/opt/runsc" }, "flags : fpu sse"),
+    ).toBe(own);
+    for (const other of [
+      classOf(20_221_219, "runsc version 0.0~20221219.1", entry, "flags : fpu sse"),
+      classOf(20_221_219, "runsc version 0.0~20221219.0", { path: entry.path }, "flags : fpu sse"),
+      classOf(20_221_219, "runsc version 0.0~20221219.0", entry, "flags : fpu sse avx"),
+    ]) {
+      expect(other).not.toBe(own);
+    }
+    const offer = workerOfferSchema.shape.features.parse([transparentFeature(own)]);
+    expect(transparentClassOf(offer ?? [])).toBe(own);
   });
 });
 

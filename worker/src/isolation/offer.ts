@@ -3,6 +3,8 @@ import type { Logger } from "@qubix/shared/runtime";
 import type { OfferKeeper } from "../app/offer.ts";
 import type { Journal } from "../journal/journal.ts";
 import type { Engine } from "../runner/engine.ts";
+import { transparentFeature } from "@qubix/shared/protocol";
+import { checkMemoryImages } from "./memory-images.ts";
 import { checkSandbox } from "./sandbox.ts";
 import { checkToolkit, TOOLKIT_VERSION_MIN } from "./toolkit.ts";
 
@@ -26,6 +28,30 @@ export async function offerSandbox({ engine, journal, keeper, logger }: Ports, r
     }
   } catch (error) {
     logger.warn({ event: "sandbox_unknown", err: error }, "whether jobs can be sandboxed cannot be told now");
+  }
+}
+
+/** Adds the features of transparent checkpoints where they hold. `folder`: for the self-test alone. Never throws. */
+export async function offerMemoryImages(
+  { engine, journal, keeper, logger }: Ports,
+  runtime: string,
+  folder: string,
+): Promise<void> {
+  try {
+    const check = await checkMemoryImages(engine, runtime, folder, journal);
+    if (check.kind === "absent") return;
+    if (check.kind === "ready") {
+      const { memoryClass } = check;
+      keeper.update({
+        features: new Set([...keeper.parts().features, "transparent", transparentFeature(memoryClass)]),
+      });
+      logger.info({ event: "memory_images_ready", memoryClass }, "transparent checkpoints are offered");
+    } else {
+      const { found } = check;
+      logger.warn({ event: "memory_images_unfit", found }, "transparent checkpoints are not offered; see doctor");
+    }
+  } catch (error) {
+    logger.warn({ event: "memory_images_unknown", err: error }, "whether memory can be saved cannot be told now");
   }
 }
 

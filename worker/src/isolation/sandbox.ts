@@ -48,12 +48,17 @@ export function parseSandboxVersion(text: string): number | undefined {
   return match === null ? undefined : Number(match[1]);
 }
 
-interface RuntimeEntry {
+/** The program of a runtime that the Engine knows. */
+export async function runtimeProgram(engine: Engine, name: string): Promise<string | undefined> {
+  return (await runtimeOf(engine, name))?.path;
+}
+
+export interface RuntimeEntry {
   readonly path: string;
   readonly runtimeArgs?: readonly string[] | null;
 }
 
-async function runtimeOf(engine: Engine, name: string): Promise<RuntimeEntry | undefined> {
+export async function runtimeOf(engine: Engine, name: string): Promise<RuntimeEntry | undefined> {
   const info = (await engine.call("tell about itself", LOOK_TIMEOUT_MS, () => engine.docker.info())) as {
     Runtimes?: Readonly<Record<string, RuntimeEntry>>;
   };
@@ -61,7 +66,7 @@ async function runtimeOf(engine: Engine, name: string): Promise<RuntimeEntry | u
   return Object.hasOwn(runtimes, name) ? runtimes[name] : undefined;
 }
 
-async function versionText(program: string): Promise<string> {
+export async function versionText(program: string): Promise<string> {
   try {
     return (await run(program, ["--version"], { timeout: VERSION_TIMEOUT_MS })).stdout.trim();
   } catch (error) {

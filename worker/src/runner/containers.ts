@@ -11,6 +11,7 @@ import {
   containerOptions,
   LABEL_SLOT,
   LABEL_WORKER,
+  MEMORY_RUNTIME_DEFAULT,
   SANDBOX_RUNTIME_DEFAULT,
 } from "./host-config.ts";
 import { lookAtImage } from "./image-facts.ts";
@@ -32,7 +33,10 @@ export interface ContainerView {
 export type EndedView = ContainerView & Ended;
 
 /** `image`: what to create from, where it is not what the run calls it. */
-export type ContainerOrder = Omit<ContainerInput, "workerId" | "containerName" | "image" | "sandboxRuntime"> & {
+export type ContainerOrder = Omit<
+  ContainerInput,
+  "workerId" | "containerName" | "image" | "sandboxRuntime" | "memoryRuntime"
+> & {
   readonly image?: string | undefined;
 };
 
@@ -51,17 +55,23 @@ export interface Containers {
   /** SIGTERM, then SIGKILL after `graceS`. */
   stop(slotId: SlotId, graceS: number): Promise<void>;
   kill(slotId: SlotId): Promise<void>;
+  /** Sends a signal that a program which does not know it ignores. Nothing happens where none runs. */
+  signal(slotId: SlotId, signal: "SIGURG"): Promise<void>;
   /** Kills and deletes it; nothing happens where there is none. */
   remove(slotId: SlotId): Promise<void>;
   /** The slots for which this worker has containers. */
   list(): Promise<readonly SlotId[]>;
   stats(slotId: SlotId): Promise<ContainerStats | undefined>;
+  /** The sandbox of a running container that can be saved: the Engine's name for it, and the process. */
+  sandboxOf(slotId: SlotId): Promise<{ readonly id: string; readonly pid: number } | undefined>;
 }
 
 export interface ContainerStats {
   /** CPU time used so far. */
   readonly cpuMs: number;
   readonly memoryMiB: number;
+  /** Bytes that went to and from disks and networks so far. */
+  readonly ioBytes: number;
 }
 
 const MIB = 1024 * 1024;
@@ -71,6 +81,7 @@ export function createContainers(
   engine: Engine,
   workerId: string,
   sandboxRuntime: string = SANDBOX_RUNTIME_DEFAULT,
+  memoryRuntime: string = MEMORY_RUNTIME_DEFAULT,
 ): Containers {
   const { docker } = engine;
   const nameOf = (slotId: SlotId) => `qubix-${workerId}-${slotFileName(slotId)}`;
@@ -89,7 +100,8 @@ export function createContainers(
   async function sandboxedId(slotId: SlotId): Promise<string | undefined> {
     try {
       const info = await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect());
-      return info.HostConfig.Runtime === sandboxRuntime ? info.Id : undefined;
+      const runtime = info.HostConfig.Runtime;
+      return runtime === sandboxRuntime || runtime === memoryRuntime ? info.Id : undefined;
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -103,7 +115,14 @@ export function createContainers(
       const [there, image] = await Promise.all([inspect(slotId), lookAtImage(engine, input.image ?? input.run.image)]);
       if (there !== undefined) return { kind: "created", id: there.id };
       if ("kind" in image) return image;
-      const options = containerOptions({ ...input, workerId, containerName: nameOf(slotId), image, sandboxRuntime });
+      const options = containerOptions({
+        ...input,
+        workerId,
+        containerName: nameOf(slotId),
+        image,
+        sandboxRuntime,
+        memoryRuntime,
+      });
       await makeImageVolumes(options.HostConfig.Mounts, input.folders.disk);
       try {
         const made = await engine.call("create the container", CHANGE_TIMEOUT_MS, () =>
@@ -164,6 +183,11 @@ export function createContainers(
         engine.call("kill the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).kill({ signal: "SIGKILL" })),
       );
     },
+    async signal(slotId, signal) {
+      await ignoring([404, 409], () =>
+        engine.call("signal the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).kill({ signal })),
+      );
+    },
     async remove(slotId) {
       const sandboxed = await sandboxedId(slotId);
       // 409: its removal is already under way.
@@ -180,6 +204,12 @@ export function createContainers(
       );
       return found.flatMap((container) => container.Labels[LABEL_SLOT] ?? []);
     },
+    async sandboxOf(slotId) {
+      const info = await engine.call("look at a container", LOOK_TIMEOUT_MS, () => containerOf(slotId).inspect());
+      return info.State.Running && info.HostConfig.Runtime === memoryRuntime
+        ? { id: info.Id, pid: info.State.Pid }
+        : undefined;
+    },
     async stats(slotId) {
       try {
         const stats = await engine.call("measure a container", LOOK_TIMEOUT_MS, (signal) =>
@@ -188,6 +218,7 @@ export function createContainers(
         return {
           cpuMs: (stats.cpu_stats.cpu_usage?.total_usage ?? 0) / NS_PER_MS,
           memoryMiB: Math.round(((stats.memory_stats.usage ?? 0) / MIB) * 10) / 10,
+          ioBytes: ioBytesOf(stats),
         };
       } catch {
         // Measures are for people to look at: no answer is no measure.
@@ -195,6 +226,14 @@ export function createContainers(
       }
     },
   };
+}
+
+/** Either part is missing where the Engine does not count it. */
+function ioBytesOf({ blkio_stats: disks, networks }: Partial<Docker.ContainerStats>): number {
+  let bytes = 0;
+  for (const { value } of disks?.io_service_bytes_recursive ?? []) bytes += value;
+  for (const { rx_bytes: received, tx_bytes: sent } of Object.values(networks ?? {})) bytes += received + sent;
+  return bytes;
 }
 
 /** The folders that take the place of the image's own volumes are known only now. */

@@ -56,7 +56,9 @@ const HOST_CONFIG: Readonly<Record<string, Check>> = {
   RestartPolicy: is({ Name: "no" }),
   AutoRemove: is(false),
   Mounts: (value, given) => isArray(value) && value.every((mount) => isMount(mount, given)) && targetsDiffer(value),
-  Runtime: absentOr((value, { run }) => value === "runsc" && run.isolation === "sandboxed"),
+  Runtime: absentOr(
+    (value, { run }) => value === (run.transparent === true ? "qubix-runsc" : "runsc") && run.isolation === "sandboxed",
+  ),
   DeviceRequests: absentOr(
     (value, { run }) =>
       run.gpuUuids.length > 0 &&
@@ -135,9 +137,12 @@ function isTmp(options: unknown, run: RunSpec): boolean {
   return known && parts.includes("nosuid") && parts.includes("nodev") && size <= Math.max(MIB, run.memoryMiB * MIB);
 }
 
+type Mounted = Readonly<Record<string, unknown>>;
 const WRITABLE = ["work", "out", "checkpoint", "progress"].map((name) => `${ROOT}/disk/${name}`);
 
 function isMount(mount: unknown, { run, image }: Given): boolean {
+  // What is saved from outside the job cannot reach.
+  if (run.transparent === true && String((mount as Mounted).Source).includes("/checkpoint")) return false;
   const { Type, Source, Target, ReadOnly, BindOptions, ...rest } = mount as Record<string, unknown>;
   if (keysOf(rest).length > 0 || Type !== "bind" || !is({ Propagation: "rprivate" })(BindOptions, {} as Given)) {
     return false;
@@ -237,6 +242,7 @@ const runs: fc.Arbitrary<RunSpec> = fc.record(
     stopGraceS: fc.nat(),
     checkpointIntervalS: fc.nat(),
     isolation: fc.constant("sandboxed" as const),
+    transparent: fc.constant(true as const),
     network: fc.constant("egress" as const),
     secretNames: fc.array(text, { maxLength: 2 }),
     registryAuth: fc.constant(true as const),
@@ -285,6 +291,7 @@ function requestOf(run: RunSpec, image: ImageFacts) {
     ...(run.secretNames === undefined ? {} : { secretsFolder: SECRETS }),
     hostCpus: HOST_CPUS,
     sandboxRuntime: "runsc",
+    memoryRuntime: "qubix-runsc",
   });
 }
 

@@ -16,6 +16,9 @@ export const LABEL_SLOT = "qubix.slot";
 /** What gVisor calls itself, and its installer registers with the Engine. */
 export const SANDBOX_RUNTIME_DEFAULT = "runsc";
 
+/** What the Engine calls worker/bin/qubix-runsc, which jobs with transparent checkpoints run under. */
+export const MEMORY_RUNTIME_DEFAULT = "qubix-runsc";
+
 /** Paths inside the container. */
 export const CHECKPOINT_DIR = "/qubix/checkpoint";
 export const PROGRESS_DIR = "/qubix/progress";
@@ -23,6 +26,7 @@ export const PROGRESS_FILE = `${PROGRESS_DIR}/progress`;
 export const CONTROL_DIR = "/qubix/control";
 export const SECRETS_DIR = "/run/secrets";
 export const EPOCH_FILE = `${CONTROL_DIR}/epoch`;
+export const REQUEST_FILE = `${CONTROL_DIR}/request`;
 
 /** Enough for a training job with many data loaders (gVisor itself takes some hundred); a fork bomb stops here. */
 const PIDS_MAX = 2048;
@@ -71,6 +75,8 @@ export interface ContainerInput {
   readonly hostCpus: number;
   /** The Engine's name for gVisor, which a job with `isolation: sandboxed` runs under. */
   readonly sandboxRuntime: string;
+  /** Its name for the runtime that can also restore a sandbox from its memory. */
+  readonly memoryRuntime: string;
   /** Resolvers for a job with a network. */
   readonly dns?: readonly string[] | undefined;
 }
@@ -131,7 +137,9 @@ export function containerOptions(input: ContainerInput): ContainerRequest {
       RestartPolicy: { Name: "no" },
       AutoRemove: false,
       Mounts: mounts(input),
-      ...(run.isolation === "sandboxed" ? { Runtime: input.sandboxRuntime } : {}),
+      ...(run.isolation === "sandboxed"
+        ? { Runtime: run.transparent === true ? input.memoryRuntime : input.sandboxRuntime }
+        : {}),
       ...(run.gpuUuids.length === 0
         ? {}
         : { DeviceRequests: [{ Driver: "nvidia", DeviceIDs: [...run.gpuUuids], Capabilities: [["gpu"]] }] }),
@@ -142,10 +150,16 @@ export function containerOptions(input: ContainerInput): ContainerRequest {
 function ownVariables(input: ContainerInput): Readonly<Record<string, string>> {
   return {
     QUBIX_JOB_ID: input.jobId,
-    QUBIX_CHECKPOINT_DIR: CHECKPOINT_DIR,
-    QUBIX_CHECKPOINT_INTERVAL_S: String(input.run.checkpointIntervalS),
+    // A job that is saved from outside has nothing to save.
+    ...(input.run.transparent === true
+      ? {}
+      : {
+          QUBIX_CHECKPOINT_DIR: CHECKPOINT_DIR,
+          QUBIX_CHECKPOINT_INTERVAL_S: String(input.run.checkpointIntervalS),
+        }),
     QUBIX_PROGRESS_FILE: PROGRESS_FILE,
     QUBIX_EPOCH_FILE: EPOCH_FILE,
+    QUBIX_REQUEST_FILE: REQUEST_FILE,
   };
 }
 
@@ -170,7 +184,7 @@ function mounts({ run, folders, image, secretsFolder }: ContainerInput): Mount[]
   const own = [
     bind(folders.work, "/work", false),
     bind(folders.out, "/out", false),
-    bind(folders.checkpoint, CHECKPOINT_DIR, false),
+    ...(run.transparent === true ? [] : [bind(folders.checkpoint, CHECKPOINT_DIR, false)]),
     bind(folders.progress, PROGRESS_DIR, false),
     bind(folders.control, CONTROL_DIR, true),
     ...(secretsFolder === undefined ? [] : [bind(secretsFolder, SECRETS_DIR, true)]),

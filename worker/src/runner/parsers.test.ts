@@ -7,7 +7,7 @@ import { holdsMoreThan } from "./disk-watch.ts";
 import { EngineError } from "./engine.ts";
 import { pullFailure } from "./images/pull.ts";
 import { firstFileOfTar, needsFiles, resolveUser } from "./image-user.ts";
-import { parseProgress, readProgress } from "./progress.ts";
+import { parseProgress, parseProgressFile, readProgress, readProgressFile } from "./progress.ts";
 
 const PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\nweb:x:33:33::/:/bin/false\n";
 const GROUP = "root:x:0:\nvideo:x:44:app\n";
@@ -68,6 +68,21 @@ describe("progress", () => {
   });
 });
 
+describe("a progress file's deadline", () => {
+  it.each([
+    ["0.42 deadline=600", 0.42, 600],
+    ["30/120 deadline=1.5\n", 0.25, 1.5],
+    ["deadline=90", null, 90],
+    ["0.42", 0.42, null],
+    ["0.42 deadline=0", 0.42, null],
+    ["0.42 deadline=86401", 0.42, null],
+    ["0.42 deadline=soon", null, null],
+    ["0.42deadline=6", null, null],
+  ])("%j is %s and %s", (text, progress, deadlineS) => {
+    expect(parseProgressFile(text)).toEqual({ progress, deadlineS });
+  });
+});
+
 describe("what a job may have left on disk", () => {
   let dir = "";
   beforeEach(async () => {
@@ -83,6 +98,18 @@ describe("what a job may have left on disk", () => {
     expect(await readProgress(join(dir, "folder"))).toBeNull();
     await writeFile(join(dir, "folder/x"), "");
     expect(await readProgress(join(dir, "absent"))).toBeNull();
+  });
+
+  it("marks another content, and where there is a deadline each writing", async () => {
+    const mark = async (text: string) => {
+      await writeFile(join(dir, "progress"), text);
+      return (await readProgressFile(dir))?.mark;
+    };
+    const [same, again, other] = [await mark("1/4"), await mark("1/4\n"), await mark("2/4")];
+    expect(again).toBe(same);
+    expect(other).not.toBe(same);
+    expect(await mark("1/4 deadline=9")).not.toBe(await mark("1/4 deadline=9"));
+    expect(await readProgressFile(dir)).toMatchObject({ progress: 0.25, dueMs: 9_000 });
   });
 
   it("is counted by what it takes: blocks, many small files, depth", async () => {

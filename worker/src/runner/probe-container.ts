@@ -15,6 +15,7 @@ export async function withProbe<T>(
   engine: Engine,
   hostConfig: Docker.ContainerCreateOptions["HostConfig"],
   use: (container: Docker.Container) => Promise<T>,
+  command: readonly string[] = INIT_VERSION,
 ): Promise<T> {
   const { docker } = engine;
   // A name of its own for each: several agents may share an Engine.
@@ -33,7 +34,7 @@ export async function withProbe<T>(
       docker.createContainer({
         name,
         Image: `${name}:local`,
-        Cmd: INIT_VERSION,
+        Cmd: [...command],
         Labels: { [LABEL_PROBE]: "1" },
         NetworkDisabled: true,
         HostConfig: {

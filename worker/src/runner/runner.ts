@@ -92,6 +92,8 @@ export function createRunner(ports: SlotPorts & ReapPorts, config: SlotConfig): 
           return relabel(runner, effect, slot);
         case "stop":
           return carryOut("stop", runner.stop(effect.graceS));
+        case "request":
+          return carryOut("request", runner.request(effect.number));
         case "ship":
           return carryOut("ship", runner.ship(effect.jobId, effect.entry, effect.ranMs, effect.progress));
         case "committed":

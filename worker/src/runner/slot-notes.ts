@@ -22,6 +22,8 @@ export interface SlotNotes {
   readonly ranMs: number;
   readonly ended: boolean;
   readonly diskExceeded: boolean;
+  /** A save of its memory has ended the container, or is about to: its end is no success. */
+  readonly saving: boolean;
 }
 
 export const NO_NOTES: SlotNotes = {
@@ -33,6 +35,7 @@ export const NO_NOTES: SlotNotes = {
   ranMs: 0,
   ended: false,
   diskExceeded: false,
+  saving: false,
 };
 
 const FILE = "notes.json";

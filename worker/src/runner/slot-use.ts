@@ -1,6 +1,6 @@
 // What a container uses, for people to see: processor, memory and its GPUs.
 import type { MonotonicClock } from "@qubix/shared/runtime";
-import type { Measures } from "../core/index.ts";
+import type { Look, Measures } from "../core/index.ts";
 import type { GpuUse } from "../gpu/usage.ts";
 import type { ContainerStats } from "./containers.ts";
 
@@ -13,14 +13,20 @@ export interface UseMeterPorts {
 export interface UseMeter {
   /** Measures since the last call, the processor from the second call on; undefined where the Engine does not tell. */
   measure(gpuUuids: readonly string[]): Promise<Measures | undefined>;
+  /** What the last answer of the Engine said it used in all; undefined before the first. */
+  used(): Look["use"];
 }
 
 export function createUseMeter({ clock, stats, gpuUse }: UseMeterPorts): UseMeter {
   let last: { readonly cpuMs: number; readonly atMs: number } | null = null;
+  let used: Look["use"];
   return {
+    used: () => used,
     async measure(gpuUuids) {
       const now = await stats();
       if (now === undefined) return undefined;
+      const gpus = gpuUse(gpuUuids);
+      used = { cpuMs: now.cpuMs, ioBytes: now.ioBytes, gpuPercent: gpus?.gpuPercent ?? null };
       const atMs = clock.nowMs();
       const spanMs = last === null ? 0 : atMs - last.atMs;
       const cpuPercent = last === null || spanMs <= 0 ? undefined : ((now.cpuMs - last.cpuMs) / spanMs) * 100;
@@ -28,7 +34,7 @@ export function createUseMeter({ clock, stats, gpuUse }: UseMeterPorts): UseMete
       return {
         memoryMiB: now.memoryMiB,
         ...(cpuPercent === undefined ? {} : { cpuPercent: Math.max(0, Math.round(cpuPercent * 10) / 10) }),
-        ...gpuUse(gpuUuids),
+        ...gpus,
       };
     },
   };

@@ -338,3 +338,49 @@ it("stops in good order: first asked, then killed", async () => {
   expect((await bench.event("exited")).exitCode).toBe(137);
   expect(bench.log()).toContain("asked\n");
 });
+
+describe("a job that is to move", () => {
+  it("sees the request and its signal, and that it is withdrawn", async () => {
+    const run = shell(`trap 'echo signal' URG; echo up
+      until [ -e "$QUBIX_REQUEST_FILE" ]; do sleep 0.05; done; echo "asked $(cat "$QUBIX_REQUEST_FILE")"
+      while [ -e "$QUBIX_REQUEST_FILE" ]; do sleep 0.05; done; echo off`);
+    const slot = bench.slot("s1");
+    await slot.prepare(jobId, run, null);
+    await slot.start(ATTEMPT, run);
+    await expect.poll(() => bench.log()).toBe("up\n");
+    await slot.request(7);
+    await expect.poll(() => bench.log()).toContain("asked 7\n");
+    await expect.poll(() => bench.log()).toContain("signal\n");
+    await slot.request(null);
+    expect((await bench.event("exited")).exitCode).toBe(0);
+    expect(bench.log()).toContain("off\n");
+  });
+
+  it("and knows nothing of such requests goes on undisturbed, whatever its program is", async () => {
+    const run = shell("echo up; exec sleep 1.5");
+    const slot = bench.slot("s1");
+    await slot.prepare(jobId, run, null);
+    await slot.start(ATTEMPT, run);
+    await expect.poll(() => bench.log()).toContain("up\n");
+    await slot.request(1);
+    expect(await bench.event("exited")).toMatchObject({ exitCode: 0 });
+    // Nor is it an error that it has ended.
+    await slot.request(2);
+  });
+});
+
+it("looks at what shows that a container gets on", async () => {
+  const run = shell("echo line; echo '1/4 deadline=9' > $QUBIX_PROGRESS_FILE; exec sleep 30");
+  const slot = bench.slot("s1");
+  await slot.prepare(jobId, run, null);
+  await slot.start(ATTEMPT, run);
+  await expect.poll(() => bench.log()).toBe("line\n");
+  const looked = async () => {
+    await slot.measure(true);
+    return bench.events.findLast((event) => event.kind === "measured");
+  };
+  await expect.poll(looked).toMatchObject({
+    progress: 0.25,
+    look: { progressDueMs: 9_000, logBytes: 5, use: { cpuMs: expect.any(Number), ioBytes: expect.any(Number) } },
+  });
+});

@@ -1,5 +1,5 @@
 // One slot on this machine: its container, folders and streams, from the first preparation to the removal. Every answer goes back to the core as an event.
-import { chmod, mkdir, readdir } from "node:fs/promises";
+import { chmod, mkdir, readdir, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Readable } from "node:stream";
 import type { AttemptRef, JobId } from "@qubix/shared/domain";
@@ -18,11 +18,12 @@ import { type Engine, EngineError } from "./engine.ts";
 import { reservedVariables } from "./environment.ts";
 import type { FoundImage, Images } from "./images/images.ts";
 import { followLogs, type LogFollower } from "./log-follower.ts";
+import { createSlotMemory } from "./memory/slot-memory.ts";
 import type { JobNetworks } from "./network/job-networks.ts";
 import { createLogPump, type LogPump, type LogPumpPorts, type PumpPosition, PUMP_START } from "./log-pump.ts";
 import { DOES_NOT_FIT, imageOutcome, isJobsOwn, outcomeOfError, problemOutcome, SECRETS_LOST } from "./outcomes.ts";
 import type { SlotSecrets } from "../secrets/secret-store.ts";
-import { readProgress } from "./progress.ts";
+import { readProgress, readProgressFile } from "./progress.ts";
 import { createSlotParent } from "./slot-parent.ts";
 import { slotFolders } from "./slot-folders.ts";
 import { execFailureIn, failureOf, wasKilledUnseen } from "./slot-end.ts";
@@ -64,6 +65,8 @@ export interface SlotPorts {
   /** The same for one tree of a checkpoint, which may take another way, too. `folder`: where what moves may be kept meanwhile. */
   checkpointChunks(jobId: JobId, folder: string): CheckpointPort;
   readonly threads: Threads;
+  /** The program that saves a sandbox's memory; undefined where the Engine has none. */
+  memoryProgram(): Promise<string | undefined>;
   emit(event: WorkerCoreEvent): void;
   /** What these GPUs do now, where the watch over them knows. */
   gpuUse?(uuids: readonly string[]): GpuUse | undefined;
@@ -87,6 +90,8 @@ export interface SlotRunner {
   readRest(attempt: AttemptRef): Promise<void>;
   relabel(attempt: AttemptRef): void;
   stop(graceS: number): Promise<void>;
+  /** Asks the job to save, by the request file and a signal; null withdraws the wish. */
+  request(number: number | null): Promise<void>;
   ship(jobId: JobId, entry: EntryKey, ranMs: number, progress: number | null): Promise<void>;
   committed(entry: EntryKey): Promise<void>;
   /** A line of the agent's own in the job's log. */
@@ -130,9 +135,13 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let running = false;
   /** What the container's init said when it could not run the job's command, e.g. `exec /no/such/program failed: No such file or directory`. */
   let execFailure: string | null = null;
+  /** What the container printed since this agent follows it. */
+  let logBytes = 0;
   let savedPosition: PumpPosition | null = null;
   const underWay = new Set<Promise<void>>();
   const parent = createSlotParent(folders);
+  const memoryPorts = { containers, notes, logger, signal: life.signal, tell: tellJob };
+  const memory = createSlotMemory(id, folders, { ...memoryPorts, program: () => ports.memoryProgram() });
   const treePorts = (jobId: JobId) => ({
     chunks: ports.chunks(jobId),
     threads: ports.threads,
@@ -304,9 +313,11 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const logs = makePump(attempt);
     if (run.network === "egress") ports.networks.watch(id, { told: tellJob, lost: endUnsafe });
     follower = followLogs(openLogs, logs, life.signal, (message) => {
+      logBytes += message.bytes.length;
       // The container's init says so itself when it cannot run the job's command.
       if (message.stream === "stderr") execFailure ??= execFailureIn(message.bytes);
     });
+    memory.accompany(run);
     void waitForEnd(logs, follower).catch((error: unknown) => {
       if (!life.signal.aborted) fail(outcomeOfError("docker_error", error));
     });
@@ -331,7 +342,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   }
 
   async function waitForEnd(logs: LogPump, reader: LogFollower): Promise<void> {
-    const view = await containers.ended(id, life.signal);
+    const ended = await memory.ended();
     notes.putIfRoom({ ranMs: notes.ranMs() });
     notes.putIfRoom({ ended: true });
     running = false;
@@ -343,6 +354,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     logs.flush();
     await entries?.look();
     entries?.stop();
+    if (ended !== undefined && "kind" in ended) return fail(ended);
+    const view = ended;
     const diskExceeded = view !== undefined && (await ranOutOfDisk(view));
     if (life.signal.aborted) return;
     emitExited(view, diskExceeded);
@@ -425,7 +438,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       const seen = await notes.known();
       // What a reboot of the machine ended did not end by itself; a power cut may have taken the newest notes with it.
       const rebooted = seen.started === null || (seen.started.bootId !== clock.bootId && !seen.ended);
-      const gone = view === undefined || (view.state === "exited" && (rebooted || wasKilledUnseen(view, seen)));
+      const gone =
+        view === undefined || (view.state === "exited" && (rebooted || seen.saving || wasKilledUnseen(view, seen)));
       if (gone) return { ...ABSENT, ranMs: seen.ranMs };
       const newest = (await listEntries(folders.checkpoint)).at(-1);
       // An end that nobody saw lies between the last time the container was seen running and now.
@@ -462,6 +476,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
           // Noted before as well: an agent that dies in between still knows from when on to count.
           notes.put({ started: { bootId: clock.bootId, atMs: clock.nowMs() } });
           if (run.network === "egress") await ports.networks.secure(id);
+          await memory.place(run);
           const started = await containers.start(id);
           if (started.kind === "problem") return fail(problemOutcome(started));
           if (life.signal.aborted) return;
@@ -489,7 +504,18 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       replaceFile(join(folders.control, "epoch"), `${attempt.epoch}\n`);
       pump?.relabel(attempt);
     },
-    stop: (graceS) => insist("stop a container", () => containers.stop(id, graceS)),
+    async stop(graceS) {
+      await memory.halt();
+      await insist("stop a container", () => containers.stop(id, graceS));
+    },
+    async request(number) {
+      if (number !== null && memory.saveNow()) return;
+      const file = join(folders.control, "request");
+      if (number === null) return rm(file, { force: true });
+      replaceFile(file, `${number}\n`);
+      tellJob("qubix: the job is to move to another machine and was asked to save\n");
+      await insist("signal a container", () => containers.signal(id, "SIGURG"));
+    },
     async ship(jobId, entry, ranMs, progress) {
       try {
         await tracked(async () => {
@@ -517,6 +543,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     },
     async committed(entry) {
       parent.committed(entry);
+      memory.committed();
       // Left over entries only take disk; the next commit tries again.
       await tracked(() => removeOlder(folders.checkpoint, entry, folders.staging)).catch((error: unknown) =>
         logger.warn({ event: "cleanup_failed", err: error }, "old checkpoints stay"),
@@ -530,6 +557,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       ),
     async remove() {
       detach();
+      await memory.halt();
       await Promise.allSettled(underWay);
       await parent.close();
       await insist("remove a container", () => containers.remove(id), true);
@@ -549,15 +577,23 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       if (!running) return;
       const ranMs = notes.ranMs();
       notes.putIfRoom({ ranMs });
-      const progress = await readProgress(folders.progress);
-      if (withStats) measures = (await use.measure(gpuUuids)) ?? measures;
+      const file = await readProgressFile(folders.progress);
+      const measured = withStats ? await use.measure(gpuUuids) : undefined;
+      measures = measured ?? measures;
       if (!running) return;
+      const used = measured === undefined ? undefined : use.used();
       emit({
         kind: "measured",
         slotId: id,
         ranMs: notes.ranMs(),
-        progress,
+        progress: file?.progress ?? null,
         ...(measures === undefined ? {} : { measures }),
+        look: {
+          progressMark: file?.mark ?? null,
+          progressDueMs: file?.dueMs ?? null,
+          logBytes,
+          ...(used === undefined ? {} : { use: used }),
+        },
       });
     },
     detach,

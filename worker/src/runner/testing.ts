@@ -12,9 +12,11 @@ import { createLogger, QubixError } from "@qubix/shared/runtime";
 import type { ChunkSink } from "../checkpoint/send.ts";
 import type { ChunkSource } from "../checkpoint/unpack.ts";
 import type { WorkerCoreEvent } from "../core/index.ts";
+import { runtimeProgram } from "../isolation/sandbox.ts";
 import { createBootClock } from "./boot-clock.ts";
 import { createContainers } from "./containers.ts";
 import { createEngine } from "./engine.ts";
+import { MEMORY_RUNTIME_DEFAULT } from "./host-config.ts";
 import { createImages, type ImagesConfig } from "./images/images.ts";
 import type { LedgerContent } from "./images/ledger.ts";
 import { createJobNetworks } from "./network/job-networks.ts";
@@ -197,6 +199,7 @@ export async function createBench(
     engine,
     threads,
     containers,
+    memoryProgram: () => runtimeProgram(engine, MEMORY_RUNTIME_DEFAULT),
     volumes: createVolumes(bound),
     networks: createJobNetworks({ engine, logger }, workerId),
     images: createImages(

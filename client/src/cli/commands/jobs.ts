@@ -1,4 +1,4 @@
-// `qubix jobs`, `job`, `cancel`.
+// `qubix jobs`, `job`, `cancel`, `move`.
 import { hasEnded, type JobPhase, type JobView } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
 import { formatJob, formatJobs } from "../format/job.ts";
@@ -37,6 +37,23 @@ export const cancel: Handler<object> = async (session, [id = ""]) => {
   else session.print(cancelText(before, job));
   return EXIT_OK;
 };
+
+export const move: Handler<{ readonly to?: string; readonly force?: boolean }> = async (
+  session,
+  [id = ""],
+  { to, force },
+) => {
+  const job = await session.client.jobs.move(id, { to, force });
+  if (session.json) session.printJson(job);
+  else session.print(moveText(job));
+  return EXIT_OK;
+};
+
+function moveText({ id, move: under }: JobView): string {
+  const target = under?.toWorkerId ?? null;
+  const where = target === null ? "another worker" : `worker ${target}`;
+  return `Job ${id} moves to ${where}: that is prepared, then the job saves and goes on there. Follow it with \`qubix events ${id} -f\`.`;
+}
 
 function cancelText(before: JobView, job: JobView): string {
   if (hasEnded(before.phase)) return `Job ${job.id} has already ended: it ${endWord(before.phase)}.`;

@@ -53,7 +53,9 @@ function filtersText(answer: Quote, session: Session): string {
 export const why: Handler<object> = async (session, [id = ""]) => {
   const job = await session.client.jobs.get(id);
   const waits = job.phase === "queued";
-  const answer = waits ? await session.client.quotes.create(job.spec as unknown as JobSpec) : null;
+  // What it began from is its own by now, whatever became of the other job.
+  const { fromCheckpoint: _, ...spec } = job.spec as unknown as JobSpec;
+  const answer = waits ? await session.client.quotes.create(spec) : null;
   if (session.json) {
     session.printJson({ jobId: job.id, phase: job.phase, reason: job.reason, message: job.message, quote: answer });
     return EXIT_OK;
@@ -105,6 +107,7 @@ function offersText(items: readonly Offer[], session: Session): string {
       { title: "PER CPU", value: (offer) => formatRate(offer.pricePerCpuHour), align: "right" },
       { title: "VERIFIED", value: verifiedText },
       { title: "STANDBY", value: (offer) => `${offer.standbyPercent}%`, align: "right" },
+      { title: "STANDING", value: (offer) => `${Math.round(offer.standing * 100)}%`, align: "right" },
     ],
     items,
     session.colors,

@@ -8,6 +8,9 @@ import { formatFields, formatTable } from "../format/table.ts";
 import { formatDuration, formatMiB, formatMoney } from "../format/units.ts";
 import type { Colors, Handler } from "../session.ts";
 
+const PERCENT = 100;
+const STANDING_UNSTEADY = 0.35;
+
 export const workers: Handler<object> = async (session, [id]) => {
   if (id !== undefined) {
     const worker = await session.client.workers.get(id);
@@ -28,14 +31,18 @@ export const workers: Handler<object> = async (session, [id]) => {
   return EXIT_OK;
 };
 
-export const drain: Handler<{ readonly off?: boolean }> = async (session, [id = ""], options) => {
-  const worker = await session.client.workers.drain(id, { draining: options.off !== true });
+export const drain: Handler<{ readonly off?: boolean; readonly move?: boolean }> = async (
+  session,
+  [id = ""],
+  { off = false, move = false },
+) => {
+  const worker = await session.client.workers.drain(id, { draining: !off, move: move && !off });
   if (session.json) session.printJson(worker);
   else {
     const busy = worker.attempts.length + worker.standbys.length;
     session.print(
       worker.draining
-        ? `Worker ${worker.id} gets no new jobs. ${busy === 0 ? "It is idle and can be stopped." : `${busy} on it go on.`}`
+        ? `Worker ${worker.id} gets no new jobs. ${busy === 0 ? "It is idle and can be stopped." : `${busy} on it ${move ? "move to other workers" : "go on"}.`}`
         : `Worker ${worker.id} gets jobs again.`,
     );
   }
@@ -55,6 +62,12 @@ function workersText(items: readonly Worker[], colors: Colors): string {
       { title: "MEMORY", value: (worker) => formatMiB(worker.memoryMiB), align: "right" },
       { title: "JOBS", value: (worker) => String(worker.attempts.length), align: "right" },
       { title: "STANDBYS", value: (worker) => String(worker.standbys.length), align: "right" },
+      {
+        title: "STANDING",
+        value: standingText,
+        align: "right",
+        paint: (text, worker) => paintStanding(worker, text, colors),
+      },
       { title: "SEEN", value: seenText },
     ],
     items,
@@ -80,6 +93,7 @@ function workerText(worker: Worker, colors: Colors): string {
       ["Line", lineText(worker.hardware)],
       ["Attempts", worker.attempts.length === 0 ? "none" : worker.attempts.join(", ")],
       ["Standbys", worker.standbys.length === 0 ? "none" : worker.standbys.join(", ")],
+      ["Standing", paintStanding(worker, standingText(worker), colors)],
       ["Earned", earnedText(worker)],
       ["Seen", seenText(worker)],
     ],
@@ -114,6 +128,15 @@ function gpusText(worker: Worker): string {
   const counts = new Map<string, number>();
   for (const { model } of worker.gpus) counts.set(model, (counts.get(model) ?? 0) + 1);
   return [...counts].map(([model, count]) => `${count} × ${model}`).join(", ");
+}
+
+function standingText({ standing }: Worker): string {
+  return `${Math.round(standing * PERCENT)}%`;
+}
+
+/** Below this it is chosen after all others: two losses within a few hours. */
+function paintStanding({ standing }: Worker, text: string, colors: Colors): string {
+  return standing < STANDING_UNSTEADY ? colors.yellow(text) : text;
 }
 
 /** Settled jobs only. */

@@ -22,6 +22,8 @@ const QUEUED: JobView = {
   progress: null,
   retriesUsed: 0,
   failoversUsed: 0,
+  movesUsed: 0,
+  move: null,
   creditedMs: 0,
   checkpoint: null,
   checkpointIntervalS: 30,
@@ -150,4 +152,69 @@ test("a running job's page says what would be lost now, and how far its standby 
   expect(text).toContain("Standby     ready on wrk-b at 0.03 USD/h, checkpoint 3, 1 behind for 12 s");
   const asked = formatJob({ ...running, checkpointIntervalS: 30 }, NOW, plain);
   expect(asked).toContain("Interval    every 30 s\n");
+});
+
+test("a mirror job's page shows both replicas, and whose work was refused", () => {
+  const replica = { state: "ended", epoch: 1, providerId: "acc-2", progress: 1, checkpointSeq: 2 } as const;
+  const sum = "0123456789abcdef".repeat(4);
+  const job: JobView = {
+    ...QUEUED,
+    phase: "succeeded",
+    mirror: {
+      verified: true,
+      third: true,
+      checkpointsSame: 2,
+      checkpointsDifferent: 1,
+      replicas: [
+        { ...replica, replica: 0, workerId: "wrk-a", result: sum },
+        { ...replica, replica: 1, epoch: 2, workerId: "wrk-c", checkpointSeq: 0, result: sum },
+      ],
+    },
+    attempts: [
+      { ...attempt, epoch: 1, workerId: "wrk-a", phase: "ended", creditedMs: 2_000, fromCheckpointSeq: 0 },
+      {
+        ...attempt,
+        replica: 1,
+        epoch: 1,
+        workerId: "wrk-b",
+        phase: "ended",
+        creditedMs: 0,
+        fromCheckpointSeq: 0,
+        refused: true,
+      },
+    ],
+  };
+  const text = formatJob(job, NOW, plain);
+  expect(text).toContain(
+    "Mirror   verified: two providers came to the same result; checkpoints compared: 2 equal, 1 different",
+  );
+  expect(text).toContain("      0  ended      1  wrk-a       100%           2  0123456789ab…");
+  expect(text).toContain("      1  ended      2  wrk-c       100%           -  0123456789ab…");
+  expect(text).toMatch(/ 1 +1 +wrk-b +ended .*refused/);
+});
+
+test.each([
+  [{ verified: false, third: false }, null, "two replicas, whose results will be compared"],
+  [{ verified: false, third: false }, "exit_code 3", "one result is there and waits for the other"],
+  [{ verified: false, third: true }, null, "a third provider computes it again"],
+])("a mirror %o with the result %s", (mirror, result, text) => {
+  const replica = {
+    state: "running",
+    epoch: 1,
+    workerId: "w",
+    providerId: "p",
+    progress: null,
+    checkpointSeq: 0,
+  } as const;
+  const replicas = [
+    { ...replica, replica: 0, result },
+    { ...replica, replica: 1, result: null },
+  ];
+  expect(
+    formatJob(
+      { ...QUEUED, phase: "running", mirror: { ...mirror, checkpointsSame: 0, checkpointsDifferent: 0, replicas } },
+      NOW,
+      plain,
+    ),
+  ).toContain(text);
 });

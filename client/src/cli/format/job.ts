@@ -3,6 +3,7 @@ import type { JobView } from "@qubix/shared/protocol";
 import { formatUnits } from "@qubix/shared/domain";
 import { hasEnded } from "../../sdk/types.ts";
 import type { Colors } from "../session.ts";
+import { formatReplicas, mirrorText } from "./mirror.ts";
 import { type Column, formatFields, formatTable } from "./table.ts";
 import { formatAgo, formatBytes, formatDuration, formatMoney, formatProgress, formatRate, plural } from "./units.ts";
 
@@ -48,6 +49,8 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
     ["Ran", formatDuration(job.creditedMs)],
     ["Work lost", job.workLostMs === 0 ? null : formatDuration(job.workLostMs)],
     ["Failovers", job.failoversUsed === 0 ? null : String(job.failoversUsed)],
+    ["Moves", job.movesUsed === 0 ? null : String(job.movesUsed)],
+    ["Moving", moveText(job)],
     ["Retries", job.retriesUsed === 0 ? null : String(job.retriesUsed)],
     ["Checkpoint", checkpoint && checkpointText(checkpoint, nowMs)],
     ["Interval", hasEnded(job.phase) ? null : intervalText(job)],
@@ -56,15 +59,21 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
       job.workAtRiskMs === 0 ? null : `${formatDuration(job.workAtRiskMs)} of work since the newest checkpoint`,
     ],
     ["Standby", standby && standbyText(standby)],
+    ["Mirror", job.mirror === undefined ? null : mirrorText(job.mirror)],
     ["Outputs", outputs && `${plural(outputs.files, "file")}, ${formatBytes(outputs.bytes)}`],
     ["Created", `${job.createdAt} (${formatAgo(job.createdAt, nowMs)})`],
     ["Started", job.startedAt],
     ["Ended", job.endedAt],
   ];
   const parts = [formatFields(fields, colors)];
+  if (job.mirror !== undefined) parts.push(formatReplicas(job.mirror, colors));
   if (job.attempts.length > 0) parts.push(formatAttempts(job, colors));
   parts.push(formatSettlement(job, colors));
   return parts.join("\n\n");
+}
+
+function moveText({ move }: JobView): string | null {
+  return move === null ? null : `from ${move.fromWorkerId} to ${move.toWorkerId ?? "another worker"} (${move.phase})`;
 }
 
 function checkpointText(checkpoint: NonNullable<JobView["checkpoint"]>, nowMs: number): string {
@@ -88,14 +97,23 @@ function standbyText(standby: NonNullable<JobView["standby"]>): string {
   return `${phase} on ${workerId} at ${formatRate(ratePerHour)}, ${has}${behind}`;
 }
 
+type Attempt = JobView["attempts"][number];
+
 function formatAttempts(job: JobView, colors: Colors): string {
   return formatTable(
     [
+      ...(job.mirror === undefined
+        ? []
+        : [{ title: "REPLICA", value: (attempt: Attempt) => String(attempt.replica), align: "right" as const }]),
       { title: "EPOCH", value: (attempt) => String(attempt.epoch), align: "right" },
       { title: "WORKER", value: (attempt) => attempt.workerId },
       { title: "PHASE", value: (attempt) => attempt.phase },
       { title: "RATE", value: (attempt) => formatRate(attempt.ratePerHour), align: "right" },
-      { title: "CREDITED", value: (attempt) => formatDuration(attempt.creditedMs), align: "right" },
+      {
+        title: "CREDITED",
+        value: ({ creditedMs, refused }) => (refused === true ? "refused" : formatDuration(creditedMs)),
+        align: "right",
+      },
       {
         title: "FROM",
         value: ({ fromCheckpointSeq }) =>

@@ -35,6 +35,30 @@ const STORY: readonly EventView[] = [
   event(13, 30_100, "settled", { currency: "USD", hold: "600000", gross: "1033", lines: [] }),
 ];
 
+test.each([
+  ["lost", { workerId: "wrk-a", epoch: 1, silentMs: 2_160 }, "primary wrk-a is lost, no sign of life for 2.1 s"],
+  [
+    "held",
+    { workerId: "wrk-a", epoch: 1, why: "mass_silence", forMs: 29_400 },
+    "primary wrk-a is silent, but so is much of the network: nothing is moved for at most 29 s",
+  ],
+  [
+    "resumed",
+    {
+      epoch: 2,
+      kind: "hot",
+      recoveryMs: 2_840,
+      detectedMs: 1_560,
+      promotedMs: 2_160,
+      startedMs: 2_600,
+      workLostMs: 900,
+    },
+    "first new step 2.8 s after the last sign of life (detected after 1.5 s, placed after 2.1 s, started after 2.6 s), work lost 900 ms",
+  ],
+])("%s in plain words", (kind, data, words) => {
+  expect(describeEvent(event(1, 0, kind, data), "USD")).toBe(words);
+});
+
 test("the story of a failed-over job, in plain words", () => {
   const timeline = createTimelineFormatter("USD", plain);
   expect(STORY.map((entry) => timeline.line(entry)).join("\n")).toBe(
@@ -55,6 +79,8 @@ test("the story of a failed-over job, in plain words", () => {
     ].join("\n"),
   );
 });
+
+const SUM = "0123456789abcdef".repeat(4);
 
 test.each([
   [
@@ -86,6 +112,31 @@ test.each([
     event(1, 0, "queued", { fromCheckpoint: { jobId: "job-1", seq: 3 } }),
     "queued, to begin from checkpoint 3 of job-1",
   ],
+  [
+    event(1, 0, "matched", { workerId: "w", ratePerHour: "30000", currency: "USD", epoch: 1, replica: 1, fromSeq: 0 }),
+    "matched to worker w at 0.03 USD/h (replica 1, epoch 1)",
+  ],
+  [event(1, 0, "checkpoint", { seq: 2, replica: 0 }), "checkpoint 2 of replica 0"],
+  [
+    event(1, 0, "replica_lost", { workerId: "w", replica: 1, why: "worker_lost", fromSeq: 2 }),
+    "replica 1 on w is gone: its machine was lost; the other works on, it begins again from checkpoint 2",
+  ],
+  [event(1, 0, "mirror_unavailable", {}), "no machine of another provider is free now; the job runs once until one is"],
+  [event(1, 0, "mirror_result", { workerId: "w", run: 2, result: SUM }), "the third result, of w: 0123456789ab…"],
+  [event(1, 0, "mirror_agreed", { result: SUM }), "two providers came to the same result: 0123456789ab…"],
+  [event(1, 0, "mirror_disagreed", {}), "the results differ"],
+  [
+    event(1, 0, "mirror_checkpoints_agree", { progress: 0.5, seqs: [2, 3] }),
+    "checkpoints of both replicas are equal at 50%",
+  ],
+  [
+    event(1, 0, "mirror_checkpoints_differ", { progress: 0.5, seqs: [2, 3] }),
+    "checkpoints of both replicas differ at 50%; the results will tell whether it matters",
+  ],
+  [
+    event(1, 0, "work_refused", { workerId: "w", result: "exit_code 3", agreed: SUM }),
+    "the work of w is not paid: its result exit_code 3 was outvoted by 0123456789ab…",
+  ],
   [event(1, 0, "settled", {}), "settled"],
 ])("%#", (entry, text) => expect(describeEvent(entry, "USD")).toBe(text));
 
@@ -96,4 +147,31 @@ test("a kind that is not known is shown with its data", () => {
 test("whatever an event carries, its line has no control characters", () => {
   const timeline = createTimelineFormatter("USD", plain);
   expect(timeline.line(event(1, 0, "failed", { message: "a\u001b[2Jb\nc" }))).toBe("    +0.000 s  failed: a?[2Jb?c");
+});
+
+test("moves and stalls", () => {
+  const move = { workerId: "wrk-a", why: "drain" };
+  const lines = [
+    event(1, 0, "move_requested", { ...move, to: null, force: true }),
+    event(2, 0, "moving", { ...move, to: "wrk-b" }),
+    event(3, 0, "moved", {
+      epoch: 2,
+      workerId: "wrk-b",
+      fromWorkerId: "wrk-a",
+      fromSeq: 4,
+      workLostMs: 0,
+      downtimeMs: 1_900,
+    }),
+    event(4, 0, "move_dropped", { why: "not_saved", phase: "saving" }),
+    event(5, 0, "stall_suspected", { workerId: "wrk-a", epoch: 1, signals: ["log"], silentMs: 301_000 }),
+    event(6, 0, "stalled", { workerId: "wrk-a", epoch: 1, signals: ["progress", "idle"], silentMs: 302_000 }),
+  ].map((entry) => describeEvent(entry, "USD"));
+  expect(lines).toEqual([
+    "to move off wrk-a: its worker is drained",
+    "asked to save and stop, wrk-b is ready",
+    "moved from wrk-a to wrk-b (epoch 2) from checkpoint 4, work lost 0 ms, stood still for 1.9 s",
+    "the move is off: the job did not save when it was asked to, and goes on where it is",
+    "perhaps stalled on wrk-a: no output for 5 min 01 s; it goes on",
+    "stalled on wrk-a (epoch 1): no progress and no use of processor, disk, network or GPU for 5 min 02 s: it is taken off",
+  ]);
 });

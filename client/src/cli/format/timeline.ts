@@ -1,7 +1,8 @@
 // The timeline in plain words: one line for each event, with the time since the first.
 import type { EventView, WireMoney } from "@qubix/shared/protocol";
 import type { Colors } from "../session.ts";
-import { formatBytes, formatDuration, formatMoney, formatRate, printable } from "./units.ts";
+import { shortSum } from "./mirror.ts";
+import { formatBytes, formatDuration, formatMoney, formatProgress, formatRate, printable } from "./units.ts";
 
 /** Turns events of one job, in order, into lines. Keeps the time of the first, and the job's currency. */
 export interface TimelineFormatter {
@@ -56,6 +57,11 @@ class EventData {
     return typeof value === "string" && value !== "" ? value : undefined;
   }
 
+  texts(key: string): readonly string[] {
+    const value = this.#event.data[key];
+    return Array.isArray(value) ? value.filter((part): part is string => typeof part === "string") : [];
+  }
+
   worker(): string {
     return this.text("workerId") ?? this.#event.workerId ?? "a worker";
   }
@@ -75,7 +81,19 @@ class EventData {
 
   epoch(): string {
     const epoch = this.number("epoch");
-    return epoch === undefined ? "" : ` (epoch ${epoch})`;
+    const replica = this.number("replica");
+    if (epoch === undefined) return "";
+    return replica === undefined ? ` (epoch ${epoch})` : ` (replica ${replica}, epoch ${epoch})`;
+  }
+
+  /** The replica that is meant, of a mirror job. */
+  replica(): string {
+    const replica = this.number("replica");
+    return replica === undefined ? "" : ` of replica ${replica}`;
+  }
+
+  percent(key: string): string {
+    return formatProgress(this.number(key) ?? null);
   }
 
   duration(key: string, before: string): string {
@@ -116,12 +134,28 @@ const REASONS: Readonly<Record<string, string>> = {
   worker_failed: "the primary's machine failed",
   lost_container: "the container was gone",
   stopped: "its worker stopped it",
+  moved: "it moves",
+  stalled: "it no longer got on",
+  leaving: "its machine is being emptied",
+  asked: "it was asked for",
+  drain: "its worker is drained",
+  maintenance: "its worker goes into maintenance",
+  owner_reclaimed: "the machine's owner uses the GPU himself",
+  not_saved: "the job did not save when it was asked to, and goes on where it is",
+  no_target: "no other machine is free for it now",
+  target_not_ready: "its new machine was not ready in time",
+  finished: "the job was done before",
   exit_code: "it ended by itself with an error",
   no_offer: "no offer matched in time",
+  mirror_awaits_second: "a second provider has to come to the same result",
+  mirror_disagreed: "a third provider has to decide",
+  image_moved: "the image's tag was moved",
   standby_ready: "its standby was ready",
   cancelled: "it was cancelled",
   deadline: "its duration is used up",
 };
+
+const RUN_NAMES: readonly string[] = ["the first", "the second", "the third"];
 
 const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   queued: queuedText,
@@ -144,8 +178,25 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     const silence = data.text("why") === "silent" ? data.duration("silentMs", ", no sign of life for ") : "";
     return `primary ${data.worker()} is suspect${data.because("why")}${silence}`;
   },
+  lost: (data) => `primary ${data.worker()} is lost${data.duration("silentMs", ", no sign of life for ")}`,
+  held: (data) =>
+    `primary ${data.worker()} is silent, but so is much of the network: nothing is moved for at most ${formatDuration(data.number("forMs") ?? 0)}`,
+  resumed: resumedText,
   promoted: (data) => `standby promoted on ${data.worker()}${data.epoch()}${data.from()}${data.lost()}`,
   requeued: (data) => `waits for another place${data.because("why")}; goes on${data.from()}${data.lost()}`,
+  move_requested: (data) => {
+    const to = data.text("to");
+    return `to move off ${data.worker()}${to === undefined ? "" : ` to ${to}`}${data.because("why")}`;
+  },
+  moving: (data) => {
+    const to = data.text("to");
+    return `asked to save and stop${to === undefined ? "" : `, ${to} is ready`}`;
+  },
+  moved: (data) =>
+    `moved from ${data.text("fromWorkerId") ?? "a worker"} to ${data.worker()}${data.epoch()}${data.from()}${data.lost()}${data.duration("downtimeMs", ", stood still for ")}`,
+  move_dropped: (data) => `the move is off${data.because("why")}`,
+  stall_suspected: (data) => `perhaps stalled on ${data.worker()}${signalsOf(data)}; it goes on`,
+  stalled: (data) => `stalled on ${data.worker()}${data.epoch()}${signalsOf(data)}: it is taken off`,
   undone: (data) => `the earlier primary ${data.worker()} is back and goes on${data.epoch()}`,
   standby_reserved: (data) => `standby reserved on ${data.worker()}${data.rate()}`,
   standby_ready: (data) => {
@@ -155,14 +206,43 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   standby_checkpoint: (data) =>
     `standby on ${data.worker()} has checkpoint ${data.number("seq") ?? "?"}${data.duration("behindMs", ", ")} after its commit`,
   standby_lost: (data) => `standby on ${data.worker()} lost${data.because("why")}`,
+  replica_lost: (data) => {
+    const why = data.because("why").replaceAll("the primary's", "its");
+    return `replica ${data.number("replica") ?? "?"} on ${data.worker()} is gone${why}; the other works on, it begins again${data.from()}`;
+  },
+  mirror_unavailable: () => "no machine of another provider is free now; the job runs once until one is",
+  mirror_result: (data) =>
+    `${RUN_NAMES[data.number("run") ?? -1] ?? "a"} result, of ${data.worker()}: ${shortSum(data.text("result") ?? "?")}`,
+  mirror_agreed: (data) => `two providers came to the same result: ${shortSum(data.text("result") ?? "?")}`,
+  mirror_checkpoints_agree: (data) => `checkpoints of both replicas are equal at ${data.percent("progress")}`,
+  mirror_checkpoints_differ: (data) =>
+    `checkpoints of both replicas differ at ${data.percent("progress")}; the results will tell whether it matters`,
+  mirror_disagreed: () => "the results differ",
+  work_refused: (data) => {
+    const [own, agreed] = [data.text("result"), data.text("agreed")].map((sum) => shortSum(sum ?? "?"));
+    return `the work of ${data.worker()} is not paid: its result ${own} was outvoted by ${agreed}`;
+  },
   standby_unavailable: () => "no other machine is free for a standby now; the job runs without one",
   stopping: (data) => `stopping${data.because("reason")}`,
-  exited: (data) => `container ended${data.duration("ranMs", " after ")}`,
+  exited: (data) => `container${data.replica()} ended${data.duration("ranMs", " after ")}`,
   completed: () => "completed",
   failed: (data) => `failed${data.because("message", "reason")}`,
   cancelled: () => "cancelled",
   settled: settledText,
 };
+
+const SIGNAL_WORDS: Readonly<Record<string, string>> = {
+  deadline: "it missed the deadline in its progress file",
+  progress: "no progress",
+  checkpoint: "no checkpoint",
+  log: "no output",
+  idle: "no use of processor, disk, network or GPU",
+};
+
+function signalsOf(data: EventData): string {
+  const signals = data.texts("signals").map((signal) => SIGNAL_WORDS[signal] ?? signal);
+  return signals.length === 0 ? "" : `: ${signals.join(" and ")}${data.duration("silentMs", " for ")}`;
+}
 
 function startOf(data: EventData): string {
   const seq = data.number("fromSeq");
@@ -185,6 +265,16 @@ function intervalText(data: EventData): string {
   return `${every} instead of ${asked} s: the machine's line does not keep up${took}`;
 }
 
+function resumedText(data: EventData): string {
+  const parts = [
+    data.duration("detectedMs", "detected after "),
+    data.duration("promotedMs", "placed after "),
+    data.duration("startedMs", "started after "),
+  ].filter((part) => part !== "");
+  const took = data.duration("recoveryMs", " ");
+  return `first new step${took} after the last sign of life (${parts.join(", ")})${data.lost()}`;
+}
+
 function checkpointText(data: EventData): string {
   const bytes = data.number("bytes");
   const moved = data.number("bytesMoved");
@@ -194,7 +284,7 @@ function checkpointText(data: EventData): string {
   ];
   const took = data.duration("shipMs", "in ");
   if (took !== "") sizes.push(took);
-  return `checkpoint ${data.number("seq") ?? "?"}${sizes.length === 0 ? "" : ` (${sizes.join(", ")})`}`;
+  return `checkpoint ${data.number("seq") ?? "?"}${data.replica()}${sizes.length === 0 ? "" : ` (${sizes.join(", ")})`}`;
 }
 
 function settledText(data: EventData): string {
@@ -208,10 +298,19 @@ function textOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-const GOOD: readonly string[] = ["completed", "settled", "started", "standby_ready"];
-const BAD: readonly string[] = ["failed", "standby_lost"];
+const GOOD: readonly string[] = [
+  "completed",
+  "mirror_agreed",
+  "settled",
+  "started",
+  "standby_ready",
+  "moved",
+  "resumed",
+];
+const BAD: readonly string[] = ["failed", "lost", "mirror_disagreed", "work_refused", "standby_lost", "stalled"];
 const NOTABLE: readonly string[] = [
   "suspect",
+  "held",
   "checkpoint_damaged",
   "checkpoint_interval",
   "promoted",
@@ -219,7 +318,14 @@ const NOTABLE: readonly string[] = [
   "undone",
   "cancelled",
   "standby_unavailable",
+  "mirror_unavailable",
+  "mirror_checkpoints_differ",
+  "replica_lost",
   "storage_refused",
+  "move_requested",
+  "moving",
+  "move_dropped",
+  "stall_suspected",
 ];
 
 function paint(kind: string, text: string, colors: Colors): string {

@@ -1,4 +1,4 @@
-// Jobs: create (one, or a batch in one commit), list, look at, wait for, cancel.
+// Jobs: create (one, or a batch in one commit), list, look at, wait for, cancel, move.
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import type { JobId } from "@qubix/shared/domain";
@@ -10,6 +10,7 @@ import {
   jobSpecSchema,
   jobViewSchema,
   listJobsQuerySchema,
+  moveRequestSchema,
   pageOf,
   type JobView,
 } from "@qubix/shared/protocol";
@@ -105,6 +106,37 @@ export function jobRoutes(app: Api, ctx: ApiContext): void {
       return viewJob(ctx, findJob(ctx, actor, request.params.id));
     },
   });
+
+  app.route({
+    method: "POST",
+    url: "/v1/jobs/:id/move",
+    config: { access: "any" },
+    schema: {
+      tags: ["jobs"],
+      summary: "Move a running job to another worker; it saves first and loses nothing",
+      params: idParams,
+      body: moveRequestSchema.nullish(),
+      response: { 200: jobViewSchema, ...problems(400, 401, 404, 409, 503) },
+    },
+    handler: (request) =>
+      moveJob(ctx, actorOf(request), request.params.id, request.body ?? moveRequestSchema.parse({})),
+  });
+}
+
+async function moveJob(ctx: ApiContext, actor: Actor, id: string, body: z.output<typeof moveRequestSchema>) {
+  const { stored, live } = findJob(ctx, actor, id);
+  const jobId = stored.job.id;
+  if (!live) throw jobNotRunning(jobId, stored.job.phase);
+  expectReply(
+    await ctx.writer.submit({ kind: "job.move", actor, jobId, to: body.to ?? null, force: body.force }),
+    "job",
+  );
+  return viewJob(ctx, findJob(ctx, actor, id));
+}
+
+function jobNotRunning(id: JobId, phase: string): QubixError {
+  const message = `Job ${id} is ${phase}: there is nothing to move.`;
+  return new QubixError("job_not_running", message, { category: "conflict", status: 409 });
 }
 
 async function createJob(ctx: ApiContext, request: FastifyRequest, reply: FastifyReply) {

@@ -42,7 +42,7 @@ export function logRoutes(app: Api, ctx: ApiContext): void {
           "x-accel-buffering": "no",
         });
         response.flushHeaders();
-        await stream(ctx, stored.job.id, after, request.query.follow, response, bell);
+        await stream(ctx, { ...request.query, jobId: stored.job.id, after }, response, bell);
         response.end();
       } catch (error) {
         // The head is gone: all that can be said is that the stream is not whole.
@@ -55,11 +55,16 @@ export function logRoutes(app: Api, ctx: ApiContext): void {
   });
 }
 
+interface Wanted {
+  readonly jobId: JobId;
+  readonly after: number;
+  readonly follow: boolean;
+  readonly replica?: number | undefined;
+}
+
 async function stream(
   ctx: ApiContext,
-  jobId: JobId,
-  after: number,
-  follow: boolean,
+  { jobId, after, follow, replica }: Wanted,
   response: ServerResponse,
   bell: Bell,
 ): Promise<void> {
@@ -69,7 +74,9 @@ async function stream(
     const ended = lookUp(ctx, jobId)?.live !== true;
     const rows = ctx.writer.store.logs({ jobId, after: cursor, limit: LOG_ROWS_PER_READ });
     cursor = rows.at(-1)?.id ?? cursor;
-    if (rows.length > 0) response.write(rows.map(logLine).join(""));
+    const shown =
+      replica === undefined ? rows : rows.filter((row) => row.replica === replica || row.stream === "marker");
+    if (shown.length > 0) response.write(shown.map(logLine).join(""));
     while (response.writableNeedDrain && !response.destroyed) {
       await bell.heard();
       // It may have rung for new lines: they are looked for in the next round.
@@ -84,6 +91,7 @@ async function stream(
 function logLine(row: StoredLog): string {
   const line: LogLine = {
     epoch: row.epoch,
+    ...(row.replica === 0 ? {} : { replica: row.replica }),
     stream: row.stream,
     offset: row.offset,
     time: row.time,

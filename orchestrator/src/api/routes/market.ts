@@ -10,12 +10,13 @@ import {
   quoteSchema,
   workerViewSchema,
 } from "@qubix/shared/protocol";
-import { findWorker, type Actor, type WorkerRecord } from "../../core/index.ts";
+import { findSource, findWorker, type Actor, type WorkerRecord } from "../../core/index.ts";
 import { isOffered, viewOffer, viewWorker, workersAfter } from "../../market/offers.ts";
 import { quoteOf } from "../../market/quotes.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, parseSpec } from "../input.ts";
-import { expectReply, notFound } from "../problems.ts";
+import { lookUp } from "../jobs.ts";
+import { expectReply, notFound, refusalError } from "../problems.ts";
 import { idParams, problems } from "../schemas.ts";
 
 export function marketRoutes(app: Api, ctx: ApiContext): void {
@@ -29,7 +30,13 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       body: quoteRequestSchema,
       response: { 200: quoteSchema, ...problems(400, 401, 413, 415, 422) },
     },
-    handler: async (request) => quoteOf(ctx.writer.state(), parseSpec(request.body.spec)),
+    handler: async (request) => {
+      const spec = parseSpec(request.body.spec);
+      const { fromCheckpoint: from } = spec;
+      const source = from && findSource(actorOf(request), from, lookUp(ctx, from.job)?.stored.job);
+      if (source?.kind === "refused") throw refusalError(source.refusal);
+      return quoteOf(ctx.writer.state(), spec);
+    },
   });
 
   app.route({
@@ -92,7 +99,8 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
     config: { access: ["provider", "admin"] },
     schema: {
       tags: ["workers"],
-      summary: "Give a worker no new work, or with draining=false give it work again",
+      summary:
+        "Give a worker no new work, with move=true move what runs there, or with draining=false give it work again",
       params: idParams,
       body: drainRequestSchema.nullish(),
       response: { 200: workerViewSchema, ...problems(400, 401, 403, 404, 409) },
@@ -100,8 +108,9 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request) => {
       const actor = actorOf(request);
       const worker = ownWorker(ctx, actor, request.params.id);
-      const draining = request.body?.draining ?? true;
-      expectReply(await ctx.writer.submit({ kind: "worker.drain", actor, workerId: worker.id, draining }), "worker");
+      const { draining = true, move = false } = request.body ?? {};
+      const workerId = worker.id;
+      expectReply(await ctx.writer.submit({ kind: "worker.drain", actor, workerId, draining, move }), "worker");
       return showWorker(ctx, actor, worker.id);
     },
   });

@@ -3,7 +3,8 @@ import { assert } from "@qubix/shared/runtime";
 import { isActiveAttempt, isLiveStandby } from "../indexes.ts";
 import { machineLoad } from "../market.ts";
 import { deadlineKey } from "../silence.ts";
-import type { JobRecord } from "../model.ts";
+import { epochOf, openRuns, runOf } from "../mirror-state.ts";
+import type { AttemptRecord, JobRecord } from "../model.ts";
 import type { CoreState } from "../state.ts";
 
 /** Throws when the state contradicts itself. */
@@ -12,6 +13,7 @@ export function checkInvariants(state: CoreState): void {
   checkCapacity(state);
   checkJobs(state);
   checkQueue(state);
+  checkWanted(state);
   checkProofs(state);
 }
 
@@ -30,6 +32,20 @@ function checkProofs(state: CoreState): void {
       const busy = target === "cpu" ? machineLoad(machine) > 0 : machine.usedGpus.has(target.slice("gpu:".length));
       assert(!busy, `${target} of ${machine.id} got work while it is proven`);
     }
+  }
+}
+
+/** What is missing behind, or beside, a running job is being sought, or waits for capacity. */
+function checkWanted(state: CoreState): void {
+  const { openStandbys, blockedStandbys } = state.volatile;
+  for (const job of state.rows.jobs.values()) {
+    const runs = job.phase === "starting" || job.phase === "running";
+    const lacks =
+      job.mirror === undefined ? job.spec.standby === "hot" && job.standbyId === null : openRuns(job).length > 0;
+    const isWanted = runs && job.intent === null && lacks;
+    assert(state.ix.wantedStandbys.has(job.id) === isWanted, `${job.id} is ${isWanted ? "" : "not "}to be completed`);
+    const isSought = openStandbys.has(job.id) || blockedStandbys.has(job.id);
+    assert(isSought === isWanted, `nobody seeks what ${job.id} lacks, or somebody what it does not`);
   }
 }
 
@@ -83,6 +99,9 @@ function checkDeadlines(state: CoreState, job: JobRecord): void {
   const has = (key: string): boolean => state.deadlines.atMs(key) !== undefined;
   if (job.phase === "queued") assert(has(deadlineKey.queue(job.id)), `${job.id} waits for ever`);
   else if (job.intent !== null) assert(has(deadlineKey.stop(job.id)), `${job.id} stops for ever`);
+  if (job.move?.phase === "preparing" || job.move?.phase === "saving") {
+    assert(has(deadlineKey.move(job.id)) || job.intent !== null, `${job.id} moves for ever`);
+  }
   for (const attempt of state.rows.attempts.values()) {
     if (attempt.jobId !== job.id || !isActiveAttempt(attempt)) continue;
     const key = attempt.phase === "running" ? deadlineKey.duration(attempt.id) : deadlineKey.attempt(attempt.id);
@@ -112,6 +131,27 @@ function checkCheckpoints({ id, spec, checkpoints }: JobRecord): void {
   }
 }
 
+/** Two replicas at most, each once, on machines of providers who have no part in another run; results of different runs. */
+function checkMirror(job: JobRecord, attempts: readonly AttemptRecord[], active: readonly AttemptRecord[]): void {
+  const { mirror } = job;
+  assert(mirror !== undefined || attempts.every(({ replica }) => replica === 0), `${job.id} has a replica too many`);
+  if (mirror === undefined) return;
+  for (const replica of [0, 1]) {
+    const isActive = active.some((attempt) => attempt.replica === replica);
+    assert(mirror.active[replica] === isActive, `${job.id} is wrong about its replica ${replica}`);
+  }
+  const runs = new Map<string, number>();
+  for (const attempt of attempts) {
+    if (!attempt.committed && !isActiveAttempt(attempt)) continue;
+    const run = runOf(job, attempt);
+    assert((runs.get(attempt.providerId) ?? run) === run, `${attempt.providerId} has part in two runs of ${job.id}`);
+    runs.set(attempt.providerId, run);
+  }
+  const ran = mirror.results.map(({ run }) => run);
+  assert(new Set(ran).size === ran.length, `${job.id} has two results of one run`);
+  checkCheckpoints({ ...job, checkpoints: mirror.checkpoints });
+}
+
 function checkJobs(state: CoreState): void {
   let queued = 0;
   for (const job of state.rows.jobs.values()) {
@@ -126,12 +166,14 @@ function checkJobs(state: CoreState): void {
     if (job.phase === "queued" && !setAside) queued += 1;
     const attempts = [...state.rows.attempts.values()].filter((attempt) => attempt.jobId === job.id);
     const active = attempts.filter(isActiveAttempt);
-    const expected = job.phase === "queued" ? 0 : 1;
-    assert(active.length === expected, `${job.id} is ${job.phase} with ${active.length} active attempts`);
+    const most = job.phase === "queued" ? 0 : job.mirror === undefined ? 1 : 2;
+    const isRight = active.length === most || (most === 2 && active.length === 1);
+    assert(isRight, `${job.id} is ${job.phase} with ${active.length} active attempts`);
     assert(
-      active.every((attempt) => attempt.epoch === job.epoch),
+      active.every((attempt) => attempt.epoch === epochOf(job, attempt.replica)),
       `${job.id} has a stale active attempt`,
     );
+    checkMirror(job, attempts, active);
     const credited = attempts.reduce((sum, attempt) => sum + attempt.creditedMs, 0);
     assert(credited === job.creditedMs, `${job.id}: ${credited} credited, ${job.creditedMs} noted`);
     const escrow = state.rows.balances.get(`escrow:${job.id} ${job.currency}`)?.amount ?? 0n;
@@ -139,6 +181,8 @@ function checkJobs(state: CoreState): void {
     const standbys = [...state.rows.standbys.values()].filter((one) => one.jobId === job.id && isLiveStandby(one));
     assert(standbys.length <= 1, `${job.id} has ${standbys.length} standbys`);
     assert((standbys[0]?.id ?? null) === job.standbyId, `${job.id} does not know its standby`);
+    const mayHave = job.spec.standby !== "cold" || job.move !== undefined;
+    assert(mayHave || job.standbyId === null, `${job.id} is cold, does not move, and pays a standby`);
   }
   assert(queued === state.ix.queue.size, `${queued} jobs wait, ${state.ix.queue.size} are in the queue`);
 }

@@ -217,9 +217,10 @@ export class Network {
     workerId: WorkerId,
     offer: WorkerOffer = offerOf(),
     journal: Pick<Extract<WorkerMessage, { kind: "hello" }>, "attempts" | "standbys"> = { attempts: [], standbys: [] },
+    network?: string,
   ): SessionId {
     const sessionId = `ses-${(this.#numbers += 1)}` as SessionId;
-    this.do({ kind: "worker.opened", workerId, sessionId });
+    this.do({ kind: "worker.opened", workerId, sessionId, ...(network === undefined ? {} : { network }) });
     this.beating.set(workerId, sessionId);
     this.say(workerId, { kind: "hello", offer, ...journal });
     return sessionId;

@@ -4,6 +4,7 @@ import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
 import type {
   AttemptRecord,
   JobRecord,
+  MirrorState,
   Settlement,
   SettlementLine,
   StandbyRecord,
@@ -42,14 +43,19 @@ export function encodeJob(job: JobRecord): string {
     spec: undefined,
     rateMax: job.rateMax.toString(),
     standbyRateMax: job.standbyRateMax.toString(),
+    mirror: job.mirror && { ...job.mirror, rateMax: job.mirror.rateMax.map(String) },
     settlement: encodeSettlement(job.settlement),
   });
 }
 
 export function decodeJob(data: string, spec: JobSpec): JobRecord {
-  const raw = JSON.parse(data) as Raw<Omit<JobRecord, "settlement">> & { readonly settlement: RawSettlement };
+  const { mirror, ...raw } = JSON.parse(data) as Raw<Omit<JobRecord, "settlement" | "mirror">> & {
+    readonly settlement: RawSettlement;
+    readonly mirror?: Omit<MirrorState, "rateMax"> & { readonly rateMax: readonly [string, string, string] };
+  };
   return {
     ...raw,
+    ...(mirror === undefined ? {} : { mirror: { ...mirror, rateMax: decodeRates(mirror.rateMax) } }),
     spec,
     // Rows of before these were known.
     imageTree: raw.imageTree ?? null,
@@ -62,6 +68,10 @@ export function decodeJob(data: string, spec: JobSpec): JobRecord {
     standbyRateMax: BigInt(raw.standbyRateMax),
     settlement: decodeSettlement(raw.settlement),
   };
+}
+
+function decodeRates([first, second, third]: readonly [string, string, string]): MirrorState["rateMax"] {
+  return [BigInt(first), BigInt(second), BigInt(third)];
 }
 
 type RawSettlement = Omit<Settlement, "hold" | "gross" | "lines"> & {

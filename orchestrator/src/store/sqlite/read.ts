@@ -44,7 +44,10 @@ interface TransferRow {
   readonly at_ms: number;
   readonly wall_ms: number;
 }
-type Reader = Pick<Store, "load" | "meta" | "job" | "jobs" | "events" | "logs" | "transfers" | "balances" | "audit">;
+type Reader = Pick<
+  Store,
+  "load" | "meta" | "job" | "jobs" | "events" | "recoveries" | "logs" | "transfers" | "balances" | "audit"
+>;
 
 const JOB_COLUMNS = "jobs.data AS data, job_specs.data AS spec";
 const JOB_TABLES = "jobs JOIN job_specs ON job_specs.job_id = jobs.id";
@@ -67,6 +70,13 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
     jobs: (filter) => {
       const { text, values } = jobsQuery(filter);
       return (sql(text).all(...values, filter.limit) as JobRow[]).map(readJob);
+    },
+    recoveries: ({ account, sinceWallMs, limit }) => {
+      const own = account === undefined ? "" : "AND account_id = ?";
+      const rows = sql(
+        `SELECT * FROM events WHERE kind = 'resumed' AND wall_ms >= ? ${own} ORDER BY seq DESC LIMIT ?`,
+      ).all(sinceWallMs, ...(account === undefined ? [] : [account]), limit) as EventRow[];
+      return rows.map(readEvent);
     },
     events: (filter) => {
       const { text, values } = eventsQuery(filter);

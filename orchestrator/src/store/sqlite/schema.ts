@@ -13,7 +13,7 @@ const keyed = (table: string) =>
   `CREATE TABLE ${table} (key TEXT PRIMARY KEY, data TEXT NOT NULL CHECK (json_valid(data))) STRICT, WITHOUT ROWID;`;
 
 /** One string per version, never edited once released; the last one leads to the newest. */
-const MIGRATIONS: readonly string[] = [
+export const MIGRATIONS: readonly string[] = [
   `
 CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), data TEXT NOT NULL) STRICT;
 CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), boot_id TEXT NOT NULL, offset_ms INTEGER NOT NULL) STRICT;
@@ -100,15 +100,19 @@ CREATE TABLE log_cursors (
   PRIMARY KEY (attempt_id, stream)
 ) STRICT, WITHOUT ROWID;
 ${["transfers", "postings", "events"].map(appendOnly).join("")}`,
+  `
+-- Statistics of recoveries look at these few alone.
+CREATE INDEX events_resumed ON events (seq, wall_ms, account_id) WHERE kind = 'resumed';`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
 
 /**
- * Brings the database to {@link SCHEMA_VERSION}, in one transaction: after a crash it is either the old one or the new one.
- * Throws `schema_newer` for a database that a later version made, `database_foreign` for one that is not ours; both stay untouched.
+ * Brings the database to the newest version, in one transaction: after a crash it is either the old one or the new one.
+ * `migrations` are others only in tests. Throws `schema_newer` for a database that a later version made, `database_foreign` for one that is not ours; both stay untouched.
  */
-export function migrate(db: BetterSqlite3.Database, path: string): void {
+export function migrate(db: BetterSqlite3.Database, path: string, migrations: readonly string[] = MIGRATIONS): void {
+  const newest = migrations.length;
   const version = db.pragma("user_version", { simple: true }) as number;
   const application = db.pragma("application_id", { simple: true }) as number;
   const tables = db.prepare("SELECT count(*) AS n FROM sqlite_schema").get() as { readonly n: number };
@@ -119,17 +123,17 @@ export function migrate(db: BetterSqlite3.Database, path: string): void {
       { category: "user" },
     );
   }
-  if (version > SCHEMA_VERSION) {
+  if (version > newest) {
     throw new QubixError(
       "schema_newer",
-      `${path} was written by a newer Qubix (schema ${version}; this program knows up to ${SCHEMA_VERSION}). Start the newer version, or name another data directory; nothing was changed.`,
+      `${path} was written by a newer Qubix (schema ${version}; this program knows up to ${newest}). Start the newer version, or name another data directory; nothing was changed.`,
       { category: "user" },
     );
   }
-  if (version === SCHEMA_VERSION) return;
+  if (version === newest) return;
   db.transaction(() => {
-    for (const sql of MIGRATIONS.slice(version)) db.exec(sql);
+    for (const sql of migrations.slice(version)) db.exec(sql);
     db.pragma(`application_id = ${APPLICATION_ID}`);
-    db.pragma(`user_version = ${SCHEMA_VERSION}`);
+    db.pragma(`user_version = ${newest}`);
   }).immediate();
 }

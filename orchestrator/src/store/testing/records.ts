@@ -15,6 +15,7 @@ import type {
   Changes,
   JobRecord,
   MetaRecord,
+  MirrorState,
   Put,
   StandbyRecord,
   TableName,
@@ -110,6 +111,7 @@ export function aJob(
     currency: "USD",
     rateMax: 123n,
     standbyRateMax: 0n,
+    ...(n % 2 === 1 ? { mirror: aMirror(id, n) } : {}),
     settlement: options.settled
       ? {
           phase: "settled",
@@ -122,6 +124,30 @@ export function aJob(
     queuedAtMs: n,
     startedAtMs: null,
     endedAtMs: null,
+  };
+}
+
+function aMirror(jobId: JobId, n: number): MirrorState {
+  return {
+    epoch: 2 as Epoch,
+    active: [true, false],
+    results: [
+      {
+        run: 1,
+        attemptId: attemptId({ jobId, replica: 1, epoch: 2 as Epoch }),
+        workerId: "wrk-2" as WorkerId,
+        providerId: PROVIDER,
+        outputs: aTree(n),
+        sum: "0".repeat(64),
+        failure: null,
+      },
+    ],
+    thirdAfter: null,
+    checkpoints: [],
+    rateMax: [9_007_199_254_740_993n, 7n, 0n],
+    gpuModel: "H200",
+    compared: { same: 1, different: 0 },
+    verified: false,
   };
 }
 

@@ -5,6 +5,7 @@ import {
   jobTable,
   leaseTable,
   legalRows,
+  moveTable,
   settlementTable,
   standbyTable,
   transition,
@@ -19,6 +20,7 @@ const tables: readonly StateTable<string, string>[] = [
   standbyTable,
   workerSessionTable,
   settlementTable,
+  moveTable,
 ];
 
 describe.each(tables.map((table) => [table.name, table] as const))("state table %s", (_name, table) => {

@@ -28,6 +28,17 @@ export function parseUrl(text: string): string {
   return url.origin;
 }
 
+/** A day at most: whoever has longer has no need of a deadline. */
+const SECONDS_MAX = 86_400;
+
+export function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!Number.isInteger(seconds) || seconds < 1 || seconds > SECONDS_MAX) {
+    throw new InvalidArgumentError(`"${text}" is no number of seconds from 1 to ${SECONDS_MAX}`);
+  }
+  return seconds;
+}
+
 /** For a flag that may be given several times. */
 export function collect(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];

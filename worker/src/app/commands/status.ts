@@ -6,16 +6,23 @@ import { askAgent } from "../agent-socket.ts";
 import { gpuLine } from "../gpu-line.ts";
 import type { PauseReason } from "../offer.ts";
 import { flagOf } from "../owner/settings.ts";
+import { DRAIN_DEADLINE_MS } from "../owner/leaving.ts";
 import type { AgentStatus, SlotStatus } from "../owner/status.ts";
 import { type CommonFlags, dataDirOf, print } from "./common.ts";
 
-export type DrainFlags = CommonFlags & { readonly undo?: boolean; readonly wait?: boolean };
+export type DrainFlags = CommonFlags & {
+  readonly undo?: boolean;
+  readonly wait?: boolean;
+  readonly now?: boolean;
+  readonly deadline?: number;
+};
 
 const LOOK_EVERY_MS = 1_000;
 const PAUSE_WORDS: Readonly<Record<PauseReason, string>> = {
   drained: "drained (go on with: qubix-worker drain --undo)",
   quiet_hours: "quiet hours",
   gpu_in_use: "a GPU is in use",
+  maintenance: "maintenance",
 };
 
 export async function runStatus(flags: CommonFlags): Promise<void> {
@@ -24,7 +31,10 @@ export async function runStatus(flags: CommonFlags): Promise<void> {
 
 export async function runDrain(flags: DrainFlags): Promise<void> {
   const draining = flags.undo !== true;
-  let status = await ask(flags, { command: "drain", draining });
+  const { now = false, deadline: deadlineS } = flags;
+  const move = draining && (now || deadlineS !== undefined);
+  const deadlineMs = deadlineS === undefined ? DRAIN_DEADLINE_MS : deadlineS * 1_000;
+  let status = await ask(flags, { command: "drain", draining, ...(move ? { deadlineMs } : {}) });
   if (draining && flags.wait === true) status = await waitUntilIdle(flags, status);
   show(flags, status);
 }
@@ -58,6 +68,7 @@ function show(flags: CommonFlags, status: AgentStatus): void {
   for (const { reason, until } of status.pauses) {
     print(`takes no new work: ${PAUSE_WORDS[reason]}${until === null ? "" : ` until ${until}`}`);
   }
+  if (status.leaving !== null) print("what runs here is being moved to other workers");
   const gpus = status.gpus.length === 0 ? "no GPUs" : status.gpus.join(", ");
   print(`offers ${gpus}, ${status.cpus} cores, ${status.memoryMiB} MiB memory, ${status.diskMiB} MiB disk`);
   print(`prices: ${pricesText(status)}`);

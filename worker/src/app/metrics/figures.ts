@@ -27,7 +27,7 @@ export interface Measured {
 }
 
 const PHASES: readonly SlotPhase[] = ["preparing", "ready", "starting", "running", "collecting", "ended", "removing"];
-const PAUSES: readonly PauseReason[] = ["drained", "quiet_hours", "gpu_in_use"];
+const PAUSES: readonly PauseReason[] = ["drained", "quiet_hours", "gpu_in_use", "maintenance"];
 const MIB = 1024 * 1024;
 const MICRO = 1e6;
 

@@ -88,6 +88,7 @@ describe("settings", () => {
     [{ uplinkMbpsMax: "0.01" }, /--uplink-mbps-max/],
     [{ uplinkMbpsMax: "fast" }, /--uplink-mbps-max/],
     [{ quietHours: ["10:00-10:00"] }, /whole day/],
+    [{ maintenance: ["tonight"] }, /2026-12-01T02:00\/2h/],
     [{ localImage: ["python:3.12"] }, /tag local/],
     [{ dockerSocket: "/x" }, /cannot be set while the agent runs/],
   ])("refuse %j, and then nothing has changed", (values, message) => {

@@ -2,7 +2,13 @@
 import { statfs } from "node:fs/promises";
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import type { Logger, MetricFamily } from "@qubix/shared/runtime";
-import { heartbeatEveryMs, type WorkerEffect, type WorkerMessageBody, type WorkerState } from "../../core/index.ts";
+import {
+  heartbeatEveryMs,
+  type WorkerCoreEvent,
+  type WorkerEffect,
+  type WorkerMessageBody,
+  type WorkerState,
+} from "../../core/index.ts";
 import type { Journal } from "../../journal/journal.ts";
 import type { ControlLink } from "../../link/control.ts";
 import type { AgentRequest } from "../agent-socket.ts";
@@ -15,6 +21,7 @@ import type { MetricsServer } from "../metrics/server.ts";
 import type { OfferKeeper, OwnerTerms, PauseReason } from "../offer.ts";
 import { answer, KEY_DRAINING } from "../requests.ts";
 import { createEarnings } from "./earnings.ts";
+import { createLeaving, type Leaving } from "./leaving.ts";
 import { createQuietWatch, type QuietWatch } from "./quiet-watch.ts";
 import { createSlotRates } from "./rates.ts";
 import { createSettings, flagOf, termsOf } from "./settings.ts";
@@ -36,6 +43,7 @@ export interface Working {
   readonly keeper: OfferKeeper;
   readonly gpus: Gpus;
   readonly direct: Pick<Direct, "fetched" | "served"> | null;
+  dispatch(event: WorkerCoreEvent): void;
 }
 
 export interface Owner {
@@ -76,6 +84,7 @@ export function createOwner(ports: OwnerPorts, config: StartConfig): Owner {
   const rates = createSlotRates(journal);
   let working: Working | null = null;
   let quiet: QuietWatch | null = null;
+  let leaving: Leaving | null = null;
   let metrics: MetricsServer | null = null;
 
   function status(): AgentStatus {
@@ -93,6 +102,7 @@ export function createOwner(ports: OwnerPorts, config: StartConfig): Owner {
       uplinkMbpsMax: settings.live.uplinkMbpsMax ?? null,
       set: settings.overridden(),
       quietUntil: quiet?.until() ?? null,
+      maintenanceUntil: leaving?.maintenanceUntil() ?? null,
       metricsUrl: metrics?.url ?? null,
       nowMs: ports.nowMs(),
     });
@@ -106,6 +116,7 @@ export function createOwner(ports: OwnerPorts, config: StartConfig): Owner {
   function apply(): void {
     working?.keeper.update({ terms: termsOf(settings.live, diskMiB) });
     quiet?.refresh();
+    leaving?.refresh();
   }
 
   async function openMetrics(listen: string): Promise<void> {
@@ -157,9 +168,23 @@ export function createOwner(ports: OwnerPorts, config: StartConfig): Owner {
       if (settings.live.diskMib === undefined) journal.set(KEY_DISK, to.keeper.offer().diskMiB);
       quiet = createQuietWatch({ keeper: to.keeper, wallTime: () => new Date() }, settings.live);
       quiet.refresh();
+      leaving = createLeaving(
+        {
+          journal,
+          keeper: to.keeper,
+          state: to.state,
+          dispatch: (event) => to.dispatch(event),
+          wallTime: () => new Date(),
+        },
+        settings.live,
+      );
+      leaving.refresh();
       if (config.metricsListen !== undefined) await openMetrics(config.metricsListen);
     },
-    answer: (request) => answer(request, { journal, keeper: attached().keeper, settings, status, apply }),
+    answer: (request) => {
+      const drainNow = (deadlineMs: number | null) => leaving?.drainNow(deadlineMs);
+      return answer(request, { journal, keeper: attached().keeper, settings, status, drainNow, apply });
+    },
     opened: () => counters.opened(),
     closed: () => counters.closed(),
     heard(message) {
@@ -177,8 +202,10 @@ export function createOwner(ports: OwnerPorts, config: StartConfig): Owner {
     logged: (text) => counters.logged(text),
     stop() {
       quiet?.stop();
+      leaving?.stop();
       metrics?.close();
       quiet = null;
+      leaving = null;
       metrics = null;
       working = null;
     },

@@ -111,6 +111,11 @@ describe("the owner of a running worker", () => {
     expect((await cli("set")).stdout).toMatch(/cpus +1 {2}\(by set/);
     await set({ quietHours: ["none"] });
     await expect.poll(() => offers().at(-1)?.draining).toBe(false);
+    expect((await cli("drain", "--now", "--deadline", "60")).stdout).toContain("is being moved to other workers");
+    await expect.poll(() => offers().at(-1)).toMatchObject({ draining: true, leaving: "drain" });
+    expect(await cli("drain", "--now", "--deadline", "soon")).toMatchObject({ code: 2 });
+    expect((await cli("drain", "--undo")).stdout).not.toContain("moved");
+    await expect.poll(() => offers().at(-1)).not.toHaveProperty("leaving");
     await stop();
 
     await start("--cpus", "1.5");

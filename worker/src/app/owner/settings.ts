@@ -17,6 +17,7 @@ export const SETTABLE = [
   "diskMib",
   "localImage",
   "quietHours",
+  "maintenance",
   "uplinkMbpsMax",
   "yieldGpu",
   "yieldGpuIgnore",
@@ -35,10 +36,11 @@ const CLEARABLE: ReadonlySet<SettingName> = new Set([
   "diskMib",
   "localImage",
   "quietHours",
+  "maintenance",
   "uplinkMbpsMax",
   "yieldGpuIgnore",
 ]);
-const LISTS: ReadonlySet<SettingName> = new Set(["localImage", "quietHours", "yieldGpuIgnore"]);
+const LISTS: ReadonlySet<SettingName> = new Set(["localImage", "quietHours", "maintenance", "yieldGpuIgnore"]);
 
 /** What `set` said, beside what the agent had been started with then. JSON: null stands for "not given". */
 interface Override {

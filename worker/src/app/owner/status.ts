@@ -39,6 +39,8 @@ export interface AgentStatus {
   readonly connectedSince: string | null;
   /** No new work is taken. */
   readonly draining: boolean;
+  /** What runs here is being moved elsewhere, and why; null for no. */
+  readonly leaving: "drain" | "maintenance" | null;
   /** Why: each with when it ends, where that is known. */
   readonly pauses: readonly { readonly reason: PauseReason; readonly until: string | null }[];
   readonly gpus: readonly string[];
@@ -74,6 +76,7 @@ export interface StatusPorts {
   readonly uplinkMbpsMax: number | null;
   readonly set: readonly SettingName[];
   readonly quietUntil: string | null;
+  readonly maintenanceUntil: string | null;
   readonly metricsUrl: string | null;
   /** On the machine's boot-time clock. */
   readonly nowMs: number;
@@ -92,9 +95,10 @@ export function statusOf(ports: StatusPorts): AgentStatus {
     connected: ports.connected,
     connectedSince: counters.connectedAtMs === null ? null : new Date(counters.connectedAtMs).toISOString(),
     draining: offer.draining,
+    leaving: offer.leaving ?? null,
     pauses: [...keeper.parts().pauses].map((reason) => ({
       reason,
-      until: reason === "quiet_hours" ? ports.quietUntil : null,
+      until: untilOf(reason, ports),
     })),
     gpus: offer.gpus.map((gpu) => gpu.model),
     gpuStates: ports.gpuStates,
@@ -112,6 +116,11 @@ export function statusOf(ports: StatusPorts): AgentStatus {
     earnings: ports.earnings,
     slots: [...state.slots.values()].map((slot) => slotStatus(slot, ports)),
   };
+}
+
+function untilOf(reason: PauseReason, { quietUntil, maintenanceUntil }: StatusPorts): string | null {
+  if (reason === "quiet_hours") return quietUntil;
+  return reason === "maintenance" ? maintenanceUntil : null;
 }
 
 function slotStatus(slot: Slot, { state, rates, nowMs }: StatusPorts): SlotStatus {

@@ -1,8 +1,17 @@
 // One stretch of a file made into a piece: known by the parent, a difference to it, or whole. Reads files; runs in a thread of its own.
 import { readSync } from "node:fs";
-import { type Encoded, encodePiece, encodeSparse, estimate, stepsBetween, sumOf, xorInto } from "@qubix/shared/chunks";
-import { CHUNK_BYTES_MAX, type ChunkRef, type LayerKind, PIECE_LAYERS_MAX } from "@qubix/shared/protocol";
-import { cidOf } from "../cid.ts";
+import {
+  cidOf,
+  type Encoded,
+  encodePiece,
+  encodeSparse,
+  estimate,
+  stepsBetween,
+  sumOf,
+  xorInto,
+} from "@qubix/shared/chunks";
+import { CHUNK_BYTES_MAX, PIECE_LAYERS_MAX } from "@qubix/shared/limits";
+import type { ChunkRef, LayerKind } from "@qubix/shared/protocol";
 import type { Segment } from "./segments.ts";
 
 /** A piece, and the bytes to be stored for it; null where they are stored already. */
@@ -70,7 +79,7 @@ function canDiffer(ref: ChunkRef, before: Uint8Array): boolean {
 /** Null where the piece is better stored whole. `before` is overwritten. */
 function difference(now: Uint8Array, before: Uint8Array, ref: ChunkRef, into: Uint8Array): Piece | null {
   const isSparse = equalPages(now, before) >= SPARSE_SHARE * Math.ceil(now.length / PAGE_BYTES);
-  const encoded = isSparse ? sparse(now, before) : dense(now, before, into);
+  const encoded = isSparse ? sparse(now, before, into) : dense(now, before, into);
   if (encoded === null) return null;
   const { encoding, stored, kind } = encoded;
   const layers = [...(ref.layers ?? []), { cid: cidOf(stored), stored: stored.length, encoding, kind }];
@@ -83,9 +92,9 @@ interface Layer extends Encoded {
   readonly kind: LayerKind;
 }
 
-function sparse(now: Uint8Array, before: Uint8Array): Layer {
+function sparse(now: Uint8Array, before: Uint8Array, into: Uint8Array): Layer {
   xorInto(before, now);
-  return { kind: "xor", ...encodeSparse(before) };
+  return { kind: "xor", ...encodeSparse(before, into) };
 }
 
 /** Steps where the piece is made of numbers of 2 or 4 bytes, else the bits that changed. */
@@ -93,7 +102,7 @@ function dense(now: Uint8Array, before: Uint8Array, into: Uint8Array): Layer | n
   const whole = estimate(now);
   const { width } = whole;
   if (width === 2 || width === 4) {
-    const steps = stepsBetween(before, now, width);
+    const steps = stepsBetween(before, now, width, before);
     const moved = estimate(steps);
     return moved.share < whole.share ? { kind: `steps${width}`, ...encodePiece(steps, moved, into) } : null;
   }

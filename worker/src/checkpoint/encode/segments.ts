@@ -1,6 +1,7 @@
 // A new file as stretches, each with what is known of it from the parent: the same file in the checkpoint before. Pure: nothing is read here.
 import { plainBytes } from "@qubix/shared/chunks";
-import { CHUNK_BYTES_MAX, type ChunkRef } from "@qubix/shared/protocol";
+import { CHUNK_BYTES_MAX } from "@qubix/shared/limits";
+import type { ChunkRef } from "@qubix/shared/protocol";
 
 /** A stretch of the new file, at `at`. */
 export type Segment =

@@ -20,15 +20,20 @@ export interface Tasks {
   };
   /** SHA-256 of the first bytes of a file, in hex. */
   readonly sum: { readonly ask: OpenFile; readonly answer: string };
-  /** What a file has of a piece. `plain`: what the first `skip` of its layers, base included, make together; `stored`: the others. */
-  readonly decode: {
+  /**
+   * Writes what a file has of a piece to its place. `plain`: what the first `skip` of its layers, base included, make together; `stored`: the others,
+   * each alone in its memory, which comes back to be used again.
+   */
+  readonly write: {
     readonly ask: {
       readonly ref: ChunkRef;
       readonly stored: readonly Uint8Array[];
       readonly plain: Uint8Array | null;
       readonly skip: number;
+      readonly fd: number;
+      readonly position: number;
     };
-    readonly answer: Uint8Array;
+    readonly answer: { readonly bytes: number; readonly spare: readonly ArrayBuffer[] };
   };
 }
 

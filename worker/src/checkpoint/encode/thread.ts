@@ -1,10 +1,9 @@
 // A thread that reads, compares, hashes and compresses, so that the agent's own never waits for it. One question at a time.
 import { createHash } from "node:crypto";
-import { readSync } from "node:fs";
+import { readSync, writeSync } from "node:fs";
 import { parentPort } from "node:worker_threads";
-import { applyLayer, checkSum, decodePiece, partOf } from "@qubix/shared/chunks";
-import { CHUNK_STORED_BYTES_MAX } from "@qubix/shared/protocol";
-import { cidOf } from "../cid.ts";
+import { applyLayer, checkSum, cidOf, decodePiece, partOf } from "@qubix/shared/chunks";
+import { CHUNK_BYTES_MAX, CHUNK_STORED_BYTES_MAX } from "@qubix/shared/limits";
 import { align, type OpenFile } from "./align.ts";
 import { makePiece } from "./pieces.ts";
 import type { Answer, Ask, Reply, Request, TaskKind } from "./tasks.ts";
@@ -29,9 +28,7 @@ function answerTo(request: Request, transfer: ArrayBuffer[]): Answer<TaskKind> {
   if (request.kind === "pieces") return pieces(request.ask, transfer);
   if (request.kind === "align") return align(request.ask.now, request.ask.before);
   if (request.kind === "sum") return sum(request.ask);
-  const plain = Uint8Array.from(decode(request.ask));
-  transfer.push(plain.buffer);
-  return plain;
+  return write(request.ask, transfer);
 }
 
 function pieces({ segments, memory, ...options }: Ask<"pieces">, transfer: ArrayBuffer[]): Answer<"pieces"> {
@@ -59,13 +56,25 @@ function sum({ fd, bytes }: OpenFile): string {
   return hash.digest("hex");
 }
 
-function decode({ ref, stored, plain, skip }: Ask<"decode">): Uint8Array {
+/** Made anew for each piece. */
+const plainMemory = new Uint8Array(CHUNK_BYTES_MAX);
+
+function write(ask: Ask<"write">, transfer: ArrayBuffer[]): Answer<"write"> {
+  const bytes = decode(ask);
+  for (let at = 0; at < bytes.length; ) at += writeSync(ask.fd, bytes, at, bytes.length - at, ask.position + at);
+  const memory = new Set(ask.stored.map(({ buffer }) => buffer));
+  const spare = [...memory].filter((buffer) => buffer instanceof ArrayBuffer);
+  transfer.push(...spare);
+  return { bytes: bytes.length, spare };
+}
+
+function decode({ ref, stored, plain, skip }: Ask<"write">): Uint8Array {
   const names = [ref.cid, ...(ref.layers ?? []).map(({ cid }) => cid)];
   stored.forEach((bytes, index) => {
     if (cidOf(bytes) !== names[skip + index])
       throw corrupt(`the bytes that came for ${names[skip + index]} are others`);
   });
-  if (plain === null) return decodePiece(ref, stored);
+  if (plain === null) return decodePiece(ref, stored, plainMemory);
   stored.forEach((layer, index) => applyLayer(plain, layer, ref.layers?.[skip - 1 + index]));
   checkSum(ref, plain);
   return partOf(ref, plain);

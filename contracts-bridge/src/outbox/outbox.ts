@@ -1,0 +1,158 @@
+// Makes intents come true on a chain, each once, whatever dies in between. A try is on disk before it is sent, so that after any crash the same bytes are
+// sent again, and what the chain shows decides, not what we remember of sending. An intent that a stranger's transaction displaced halts everything.
+import type { Logger } from "@qubix/shared/runtime";
+import type { ChainDriver, Intent, Prepared } from "../port/intents.ts";
+import type { OutboxStore, StoredIntent } from "./store.ts";
+
+/** Intents under way at a time: a chain includes several of one signer in a block. */
+const WINDOW = 16;
+/** Between two looks at what is under way: first, and longest while the node does not answer. */
+const POLL_MS = 1_000;
+const POLL_MS_MAX = 60_000;
+/** One that is not included for so long is offered for a higher fee. */
+const BUMP_MS = 60_000;
+
+export interface OutboxPorts {
+  readonly driver: ChainDriver;
+  readonly store: OutboxStore;
+  readonly logger: Logger;
+  readonly clock: { readonly nowMs: () => number };
+  /** An intent is final. Called again after a crash, at least once for each. */
+  readonly finished: (id: string, intent: Intent, phase: "applied" | "refused") => void;
+}
+
+export interface OutboxOptions {
+  readonly pollMs?: number;
+  readonly bumpMs?: number;
+}
+
+export interface Outbox {
+  /** Durable when this returns; the same id with the same content again changes nothing. Throws `intent_differs`. */
+  add(id: string, intent: Intent): void;
+  start(): void;
+  /** Waits for the look under way. */
+  stop(): Promise<void>;
+  /** Why nothing goes on any more; `null` while it does. */
+  halted(): string | null;
+  /** After a person has looked: goes on. */
+  resume(): void;
+}
+
+export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BUMP_MS }: OutboxOptions = {}): Outbox {
+  const { driver, store, logger, clock, finished } = ports;
+  /** Since when a try waits for its inclusion, by hash: after a restart from then on. */
+  const waitingSinceMs = new Map<string, number>();
+  const life = { running: false };
+  let wake: () => void = () => {};
+  let loop: Promise<void> = Promise.resolve();
+
+  async function run(): Promise<void> {
+    let failures = 0;
+    while (life.running) {
+      try {
+        if (store.halted() === null) await look();
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        logger.warn(
+          { event: "outbox_retry", failures, err: error },
+          "the chain's node did not answer; it is asked again",
+        );
+      }
+      await pause(Math.min(POLL_MS_MAX, pollMs * 2 ** Math.min(failures, 10)));
+    }
+  }
+
+  /** One look at all that is under way. In order: a later place is never signed before an earlier one is on disk. */
+  async function look(): Promise<void> {
+    for (const row of store.open(WINDOW)) {
+      if (!life.running || store.halted() !== null) return;
+      await advance(row);
+    }
+  }
+
+  async function advance(row: StoredIntent): Promise<void> {
+    const seen = await driver.observe(row.intent, row.tries);
+    switch (seen.kind) {
+      case "final":
+        return finish(row, seen.applied ? "applied" : "refused");
+      case "included":
+        return;
+      case "void":
+        return store.reset(row.id);
+      case "conflict":
+        return halt(row, seen.message);
+      case "pending":
+        return row.tries.length === 0 ? sign(row) : waitOn(row, seen.isKnown);
+    }
+  }
+
+  async function sign(row: StoredIntent): Promise<void> {
+    const prepared = await driver.prepare(row.intent, store.last());
+    if ("conflict" in prepared) return halt(row, prepared.conflict);
+    return sendNew(row, prepared);
+  }
+
+  function halt(row: StoredIntent, reason: string): void {
+    logger.error({ event: "outbox_halted", intentId: row.id, reason }, "somebody must look");
+    store.halt(reason);
+  }
+
+  async function sendNew(row: StoredIntent, prepared: Prepared): Promise<void> {
+    store.keep(row.id, prepared);
+    waitingSinceMs.set(prepared.hash, clock.nowMs());
+    await driver.submit(prepared);
+  }
+
+  /** The newest try is sent again where the chain's node does not have it, and replaced where it offers too little. */
+  async function waitOn(row: StoredIntent, isKnown: boolean): Promise<void> {
+    const newest = row.tries.at(-1);
+    if (newest === undefined) return;
+    const sinceMs = waitingSinceMs.get(newest.hash) ?? clock.nowMs();
+    waitingSinceMs.set(newest.hash, sinceMs);
+    if (clock.nowMs() - sinceMs >= bumpMs) {
+      const dearer = await driver.bump(row.intent, row.tries);
+      if (dearer !== null) return sendNew(row, dearer);
+    }
+    if (!isKnown) await driver.submit(newest);
+  }
+
+  function finish(row: StoredIntent, phase: "applied" | "refused"): void {
+    // First what depends on it: after a crash in between it is told again.
+    finished(row.id, row.intent, phase);
+    store.finish(row.id, phase);
+    for (const { hash } of row.tries) waitingSinceMs.delete(hash);
+    logger.info({ event: "intent_final", intentId: row.id, kind: row.intent.kind, phase }, "final on the chain");
+  }
+
+  function pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  return {
+    add(id, intent) {
+      if (store.add(id, intent)) wake();
+    },
+    start() {
+      if (life.running) return;
+      life.running = true;
+      loop = run();
+    },
+    async stop() {
+      life.running = false;
+      wake();
+      await loop;
+    },
+    halted: () => store.halted(),
+    resume() {
+      store.halt(null);
+      wake();
+    },
+  };
+}

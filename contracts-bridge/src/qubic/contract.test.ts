@@ -1,0 +1,102 @@
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { follow } from "../testing/follow.ts";
+import { steps as anySteps } from "../testing/arbitrary.ts";
+import type { Step } from "../testing/model.ts";
+import { scenariosFor } from "../testing/scenarios.ts";
+import { type Built, buildContracts, contractSource } from "./testing/build.ts";
+import { QUBIC_RULES, startLab } from "./testing/lab.ts";
+import { mutants } from "./testing/mutants.ts";
+
+const SCENARIOS = scenariosFor(QUBIC_RULES);
+const COMPILE_MS_MAX = 300_000;
+
+async function followed(program: string, steps: readonly Step[], variant = 0, count?: Parameters<typeof follow>[2]) {
+  const lab = await startLab(program, variant);
+  try {
+    return await follow(lab, steps, count);
+  } finally {
+    await lab.stop();
+  }
+}
+
+describe("the contract does what the model does", () => {
+  let built: Built;
+  beforeAll(async () => {
+    built = await buildContracts([contractSource()], true);
+  }, COMPILE_MS_MAX);
+  afterAll(() => built?.remove());
+
+  it.each(SCENARIOS)("$name", async ({ steps }) => {
+    expect(await followed(built.program, steps)).toBeNull();
+  });
+
+  it("whatever is done in whatever order", async () => {
+    const count = { allowed: 0, refused: 0 };
+    await fc.assert(
+      fc.asyncProperty(anySteps(QUBIC_RULES), async (steps) => {
+        expect(await followed(built.program, steps, 0, count)).toBeNull();
+      }),
+      { numRuns: 100 },
+    );
+    expect(Math.min(count.allowed, count.refused)).toBeGreaterThan(100);
+  });
+
+  it("what has ended is forgotten an epoch later, what is held is not", async () => {
+    const lab = await startLab(built.program);
+    try {
+      for (const job of ["ended", "held"]) {
+        await lab.act({ by: "payer", act: { kind: "deposit", job, amount: 5n, deadlineS: 1_000 } }, 1);
+      }
+      await lab.act({ by: "operator", act: { kind: "refund", job: "ended" } }, 2);
+      const jobs = async () => Object.keys((await lab.view({ jobs: ["ended", "held"], slashes: [] })).escrows);
+      await lab.endEpoch();
+      expect(await jobs()).toEqual(["ended", "held"]);
+      await lab.endEpoch();
+      expect(await jobs()).toEqual(["held"]);
+    } finally {
+      await lab.stop();
+    }
+  });
+});
+
+describe("what the network's interface forbids", () => {
+  const forbidden =
+    /[[\]"'#/%]|::|\b(?:float|double|union|auto|goto|malloc|new|delete)\b|\*\s*\w+\s*[;=,)]|&\s*\w+\s*[;=]/;
+  const code = (source: string) => source.replaceAll(/\/\/.*/g, "");
+
+  it("is not in the contract", () => {
+    expect(code(contractSource()).match(forbidden)).toBeNull();
+  });
+
+  it.each(["x / 2", "x % 2", "a[0]", 'f("x")', "#define A", "float x;", "id* p;", "std::sort"])(
+    "%s would be found",
+    (bad) => {
+      expect(code(`${contractSource()}\n${bad}`)).toMatch(forbidden);
+    },
+  );
+});
+
+it(
+  "every check that is taken away is missed by a scenario",
+  async () => {
+    const all = mutants();
+    const built = await buildContracts(all.map(({ source }) => source));
+    try {
+      const survivors: string[] = [];
+      for (const [n, { name, source }] of all.entries()) {
+        expect(source).not.toBe(contractSource());
+        let killed = false;
+        for (const { steps } of SCENARIOS) {
+          killed = (await followed(built.program, steps, n)) !== null;
+          if (killed) break;
+        }
+        if (!killed) survivors.push(name);
+      }
+      expect(survivors).toEqual([]);
+    } finally {
+      built.remove();
+    }
+  },
+  COMPILE_MS_MAX,
+);

@@ -1,0 +1,3 @@
+export * from "./driver.ts";
+export * from "./identity.ts";
+export * from "./rpc.ts";

@@ -1,0 +1,134 @@
+// A database of an older version becomes one of today's wholly or not at all, whatever ends it in between.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import BetterSqlite3 from "better-sqlite3";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { aJob, aWorker, changesOf, jobIdOf, metaOf, put } from "../testing/records.ts";
+import { DATABASE_FILE } from "./data-dir.ts";
+import { openSqliteStore } from "./index.ts";
+import { migrate, MIGRATIONS, SCHEMA_VERSION } from "./schema.ts";
+
+const MIGRATE_SLOWLY = fileURLToPath(new URL("../testing/migrate-slowly.ts", import.meta.url));
+
+describe("the schema", () => {
+  let dir: string;
+  let path: string;
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), "qubix-schema-"));
+    path = join(dir, DATABASE_FILE);
+  });
+  afterEach(() => {
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  /** Tables, indexes and triggers, as SQLite has them. */
+  const shapeOf = (db: BetterSqlite3.Database) =>
+    db.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").all();
+  const versionOf = (db: BetterSqlite3.Database) => db.pragma("user_version", { simple: true });
+  const read = <T>(look: (db: BetterSqlite3.Database) => T): T => {
+    const db = new BetterSqlite3(path);
+    try {
+      return look(db);
+    } finally {
+      db.close();
+    }
+  };
+  /** A database with something in it, of the newest version. */
+  const fill = (): void => {
+    const store = openSqliteStore(dir);
+    const event = { atMs: 1, channel: "jobs", accountId: null, providerId: null, workerId: null, data: {} } as const;
+    store.commit(
+      [
+        changesOf({
+          puts: [put("workers", "wrk-1", aWorker(1)), put("jobs", jobIdOf(1), aJob(1))],
+          events: [
+            { ...event, seq: 1, kind: "started", jobId: jobIdOf(1) },
+            { ...event, seq: 2, kind: "resumed", jobId: jobIdOf(1) },
+          ],
+          meta: metaOf(7),
+        }),
+      ],
+      5,
+    );
+    store.close();
+  };
+  const expectWhole = (): void => {
+    const store = openSqliteStore(dir);
+    expect(store.meta()).toEqual(metaOf(7));
+    expect(store.load().rows).toMatchObject({ workers: [{ id: "wrk-1" }], jobs: [{ id: jobIdOf(1) }] });
+    expect(store.events({ after: 0, limit: 9 })).toHaveLength(2);
+    expect(store.recoveries({ sinceWallMs: 0, limit: 9 })).toMatchObject([{ seq: 2 }]);
+    store.close();
+  };
+
+  it.each(Array.from({ length: SCHEMA_VERSION }, (_, version) => version))(
+    "of version %i becomes that of today, with the same result as a new one",
+    (version) => {
+      read((db) => migrate(db, path, MIGRATIONS.slice(0, version)));
+      read((db) => migrate(db, path));
+      const grown = read((db) => ({ version: versionOf(db), shape: shapeOf(db) }));
+      const fresh = new BetterSqlite3(":memory:");
+      migrate(fresh, ":memory:");
+      expect(grown).toEqual({ version: SCHEMA_VERSION, shape: shapeOf(fresh) });
+      fresh.close();
+    },
+  );
+
+  it("of version 1 with data in it opens, and everything is there", () => {
+    fill();
+    read((db) => {
+      db.exec("DROP INDEX events_resumed");
+      db.pragma("user_version = 1");
+    });
+    expectWhole();
+    expect(read(versionOf)).toBe(SCHEMA_VERSION);
+  });
+
+  it("stays the old one when a change of it fails half-way, and can be changed again", () => {
+    fill();
+    const before = read(shapeOf);
+    const step = "ALTER TABLE events ADD COLUMN later TEXT; UPDATE jobs SET data = '{}';";
+    expect(() => read((db) => migrate(db, path, [...MIGRATIONS, step, "CREATE TABLE broken ("]))).toThrow(/incomplete/);
+    expect(read((db) => ({ version: versionOf(db), shape: shapeOf(db) }))).toEqual({
+      version: SCHEMA_VERSION,
+      shape: before,
+    });
+    expectWhole();
+    read((db) => migrate(db, path, [...MIGRATIONS, "ALTER TABLE events ADD COLUMN later TEXT;"]));
+    expect(read(versionOf)).toBe(SCHEMA_VERSION + 1);
+  });
+
+  it("stays the old one when its program is killed in the middle of a change", async () => {
+    fill();
+    const before = read(shapeOf);
+    const child = spawn(process.execPath, ["--conditions=qubix-source", MIGRATE_SLOWLY, path], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const exited = once(child, "exit");
+    await once(child.stdout, "data");
+    child.kill("SIGKILL");
+    expect((await exited)[1]).toBe("SIGKILL");
+    expect(read((db) => ({ version: versionOf(db), shape: shapeOf(db) }))).toEqual({
+      version: SCHEMA_VERSION,
+      shape: before,
+    });
+    expect(read((db) => db.pragma("integrity_check", { simple: true }))).toBe("ok");
+    expectWhole();
+  });
+
+  it("looks recoveries up by their own index", () => {
+    openSqliteStore(dir).close();
+    const plan = read((db) =>
+      db
+        .prepare(
+          "EXPLAIN QUERY PLAN SELECT * FROM events WHERE kind = 'resumed' AND wall_ms >= ? ORDER BY seq DESC LIMIT ?",
+        )
+        .all(1, 1),
+    );
+    expect(JSON.stringify(plan)).toContain("events_resumed");
+  });
+});
