@@ -52,11 +52,9 @@ export function laterFaults(lab: () => FaultLab): void {
   it("mass silence: nobody is promoted, and everybody goes on where he was", async (context) => {
     if (!FEATURES.massSilence) return leaveOut(lab(), "mass silence", NOT_YET, context);
     const { network, lan } = lab();
-    const machines = [
-      ...lab()
-        .nodes()
-        .map(({ machine }) => machine),
-    ];
+    const machines = lab()
+      .nodes()
+      .map(({ machine }) => machine);
     const others: RunningWorker[] = [];
     try {
       for (const name of MORE_WORKERS) {

@@ -38,7 +38,7 @@ afterAll(async () => {
 /** What a machine is told by the server; empty when nobody answers. */
 async function ask({ enter }: Machine): Promise<string> {
   const { port } = server.address() as AddressInfo;
-  const [file = "", ...args] = [...enter, "timeout", "1", "bash", "-c", `cat </dev/tcp/${lan.address}/${port}`];
+  const [file, ...args] = [...enter, "timeout", "1", "bash", "-c", `cat </dev/tcp/${lan.address}/${port}`];
   return run(file, args, { timeout: COMMAND_TIMEOUT_MS }).then(
     ({ stdout }) => stdout,
     () => "",
@@ -70,7 +70,7 @@ describe.skipIf(reason !== undefined)("machines for tests", () => {
   it("are gone with what ran on them", async () => {
     const other = await createLan();
     const { namespace, enter } = await other.addMachine();
-    const [file = "", ...args] = [...enter, "sleep", "600"];
+    const [file, ...args] = [...enter, "sleep", "600"];
     const sleeper = execFile(file, args, () => undefined);
     const ended = new Promise((resolve) => sleeper.once("exit", resolve));
     await expect.poll(() => existsSync(`/proc/${sleeper.pid}`)).toBe(true);
