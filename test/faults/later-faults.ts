@@ -49,7 +49,7 @@ export function laterFaults(lab: () => FaultLab): void {
     expect([job.failoversUsed, job.workerId]).toEqual([1, before.standby?.workerId]);
   });
 
-  it("mass silence: nobody is promoted, and everybody goes on where he was", async (context) => {
+  it("mass silence: nobody is promoted in it, and everybody goes on where he was", async (context) => {
     if (!FEATURES.massSilence) return leaveOut(lab(), "mass silence", NOT_YET, context);
     const { network, lan } = lab();
     const machines = lab()
@@ -76,7 +76,8 @@ export function laterFaults(lab: () => FaultLab): void {
       await run.until(({ epoch }) => epoch === 1);
       for (const machine of machines) await machine.heal();
       const job = await run.end("mass silence", Math.min(...cut), { result: LONG_RESULT });
-      expect([job.failoversUsed, job.epoch, job.workerId]).toEqual([0, 1, before.workerId]);
+      // They come back one after the other: one that is late may be given up and, as nobody has committed anything, have its job given back.
+      expect([job.failoversUsed, job.workLostMs, job.workerId]).toEqual([0, 0, before.workerId]);
       for (const beside of runs) expect((await beside.endBeside(LONG_RESULT)).failoversUsed).toBe(0);
     } finally {
       for (const other of others) await other.stop();
