@@ -11,7 +11,7 @@ import { isReadyHot, RESULT, TICK_S, TICKS } from "./process-faults.ts";
 
 const FEATURES = {
   /** Design §6, stalls: `stallAfterS` is taken, and an attempt that heartbeats and does not progress is failed over. */
-  stalls: false,
+  stalls: true,
   /** Design §6, mass silence: promotions are held while much of the fleet is silent. */
   massSilence: true,
   /** Design §4 and §6: `failover: "exclusive"` with its guard. */
