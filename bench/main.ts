@@ -21,7 +21,7 @@ const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   heartbeats   connected workers: CPU, memory, event-loop lag                    --workers 10000 --seconds 30
   checkpoint   bytes, speed, memory of saves beside restic, borg, casync, rsync  --mib 512 --width 2048 [--no-peers]
   container    create + start behind all walls, and the cap of a job's disk     --runs 20
-  failover     kill -9 of a worker and its container to the first new step       --runs 20
+  failover     a machine dies, or its cable: first new step, Docker Swarm beside  --runs 3 [--no-peers]
   gpu-watch    "GPU is lost" to the offer without it; what watching costs        --runs 5
   direct       a standby fetching straight from its primary, bare libp2p beside  --mib 256 --runs 5
   proof        a proof of hardware: its work, and a verdict on it                --runs 5
@@ -82,7 +82,8 @@ async function main(): Promise<number> {
         peers: !values["no-peers"],
       }),
     container: () => runContainer(report, cleanup, { runs: count(values.runs, 20) }),
-    failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
+    failover: () =>
+      runFailover(report, cleanup, { runs: count(values.runs, 3), peers: !values["no-peers"], profileDir }),
     "gpu-watch": () => runGpuWatch(report, cleanup, { runs: count(values.runs, 5) }),
     direct: () => runDirect(report, cleanup, { mib: count(values.mib, 256), runs: count(values.runs, 5) }),
     reconnect: () => runReconnect(report, cleanup, { workers: count(values.workers, 10_000), profileDir }),

@@ -1,222 +1,280 @@
-// bench/failover: a training job with a 64 MiB checkpoint and a hot standby on real Docker. The primary's agent and container are killed with -9 at a
-// random moment; the clock stops at the first step beyond the last committed one, as a consumer sees it in the followed logs.
-import type { EventView, JobView } from "@qubix/shared/protocol";
-import { monotonicMs, sleepMs, waitFor } from "../harness/clock.ts";
-import { type Api, createAccount, createApi, deposit, startOrchestrator } from "../harness/network.ts";
+// bench/failover: a training job's machine dies, or loses its cable, and the clock stops at the first step of whoever goes on: Qubix with a hot standby
+// (not started before the fault) and without one, beside Docker Swarm with its defaults and tuned, on the same three machines, with the same image.
+import { createAccount, createApi, deposit, startOrchestrator } from "../harness/network.ts";
 import { type Cleanup, scratchFolder } from "../harness/processes.ts";
-import type { Report } from "../harness/report.ts";
+import type { Bar, Report } from "../harness/report.ts";
 import { percentile } from "../harness/statistics.ts";
 import { createDockerLimit } from "./docker-limit.ts";
-import { type Fleet, startFleet } from "./fleet.ts";
-import { followLogs, type SeenLine } from "./log-follower.ts";
+import { startFleet } from "./fleet.ts";
+import { type Node, startNodes } from "./nodes.ts";
+import { type Case, failOnce, IMAGE, type Run } from "./qubix.ts";
+import { startSwarm, type SwarmRun } from "./swarm.ts";
 
 export interface FailoverOptions {
   readonly runs: number;
+  /** Docker Swarm beside it. */
+  readonly peers: boolean;
   readonly profileDir?: string | undefined;
 }
 
-const IMAGE = "qubix/train:local";
-const WORKERS = 3;
-const CHECKPOINT_INTERVAL_S = 3;
-const COMMITS_BEFORE_KILL = 2;
-/** Two intervals: some kills fall into the writing or the upload of a later checkpoint. */
-const KILL_WITHIN_S = 2 * CHECKPOINT_INTERVAL_S;
-const READY_TIMEOUT_MS = 90_000;
-const STEP_TIMEOUT_MS = 60_000;
-const END_TIMEOUT_MS = 60_000;
-const BAR_P50_MS = 1000;
+const MACHINES = 3;
+const BARS = {
+  killMs: 900,
+  cableMs: 3_500,
+  coldMs: 10_000,
+  detectedKillMs: 1_000,
+  detectedHotMs: 3_000,
+  detectedColdMs: 6_000,
+  /** How many times faster than Swarm with its defaults, and tuned, on a kill; than its defaults, on a cable. */
+  killTimes: 12,
+  tunedKillTimes: 3,
+  cableTimes: 3,
+} as const;
 
-/** One failover; milliseconds. */
-interface Run {
-  readonly firstStepMs: number;
-  readonly toSuspectMs: number;
-  readonly toPromotedMs: number;
-  readonly toStartedMs: number;
-  readonly toStepMs: number;
-}
+const CASES = {
+  kill: { fault: "kill", standby: "hot", failover: "speculative" },
+  cable: { fault: "cable", standby: "hot", failover: "speculative" },
+  cold: { fault: "cable", standby: "cold", failover: "speculative" },
+  agent: { fault: "agent killed", standby: "hot", failover: "speculative" },
+} as const satisfies Readonly<Record<string, Case>>;
 
-interface Consumer {
-  readonly api: Api;
-  readonly key: string;
-  readonly url: URL;
-}
+const EXCLUSIVE_CASES = [
+  { fault: "cable", standby: "hot", failover: "exclusive" },
+  { fault: "cable, agent killed", standby: "hot", failover: "exclusive" },
+  { fault: "cable, agent stopped", standby: "hot", failover: "exclusive" },
+] as const satisfies readonly Case[];
+
+/** Swarm's figures; undefined without peers. */
+type Peers = Readonly<Record<"swarm" | "swarm tuned", Readonly<Record<"kill" | "cable", readonly SwarmRun[]>>>>;
 
 export async function runFailover(report: Report, cleanup: Cleanup, options: FailoverOptions): Promise<void> {
+  const { list: nodes, hostAddress } = await startNodes(cleanup, MACHINES, [IMAGE]);
+  const print = await runQubix(report, cleanup, options, nodes, hostAddress);
+  const peers = options.peers ? await runPeers(report, cleanup, options.runs, nodes) : undefined;
+  print(peers);
+}
+
+/** Resolves to what prints the rows, once the peers' are there to compare with. */
+async function runQubix(
+  report: Report,
+  cleanup: Cleanup,
+  options: FailoverOptions,
+  nodes: readonly Node[],
+  host: string,
+): Promise<(peers: Peers | undefined) => void> {
   const folder = await scratchFolder(cleanup, "failover");
   const { url, adminKey = "" } = await startOrchestrator(cleanup, {
     dataDir: `${folder}/orchestrator`,
+    host,
     profileDir: options.profileDir,
   });
   const admin = createApi(url, adminKey);
   cleanup.add(() => admin.close());
   const account = await createAccount(admin, "consumer", "consumer");
   await deposit(admin, account.accountId, 1_000_000_000n);
-  const consumer: Consumer = { api: createApi(url, account.key), key: account.key, url };
+  const consumer = { api: createApi(url, account.key), key: account.key, url };
   cleanup.add(() => consumer.api.close());
   const limit = await createDockerLimit(cleanup, IMAGE);
-  const fleet = await startFleet(cleanup, { admin, url, folder, count: WORKERS, image: IMAGE });
+  const fleet = await startFleet(cleanup, { admin, url, folder, nodes, image: IMAGE });
 
-  const runs: Run[] = [];
+  const runCase = async (what: Case): Promise<readonly Run[]> => {
+    const runs: Run[] = [];
+    for (let n = 1; n <= options.runs; n++) {
+      const run = await failOnce(report, consumer, fleet, what);
+      if (run === undefined) {
+        report.progress(`${what.failover} is not offered yet: its rows are left out`);
+        return [];
+      }
+      runs.push(run);
+      report.progress(`${nameOf(what)}, run ${n}: ${JSON.stringify(run, roundNumbers)}`);
+    }
+    return runs;
+  };
   const limits: { startMs: number; firstStepMs: number }[] = [];
-  for (let n = 1; n <= options.runs; n++) {
-    const run = await failOnce(report, consumer, fleet);
-    limits.push(await limit.measure());
-    runs.push(run);
-    report.progress(
-      `run ${n}: first step after ${Math.round(run.firstStepMs)} ms ${JSON.stringify(run, roundNumbers)}`,
-    );
+  for (let n = 1; n <= options.runs; n++) limits.push(await limit.measure());
+  const runs = {
+    kill: await runCase(CASES.kill),
+    cable: await runCase(CASES.cable),
+    cold: await runCase(CASES.cold),
+    agent: await runCase(CASES.agent),
+  };
+  const exclusive: (readonly [Case, readonly Run[]])[] = [];
+  for (const what of EXCLUSIVE_CASES) {
+    const own = await runCase(what);
+    if (own.length === 0) break;
+    exclusive.push([what, own]);
   }
-  printRows(report, runs, limits);
+  await fleet.stop();
+  return (peers) => {
+    printQubix(report, runs);
+    for (const [what, own] of exclusive) printExclusive(report, what, own);
+    const limitRow = (metric: string, values: readonly number[]) => row(report, "limit", metric, values, 50);
+    limitRow(
+      "docker start p50",
+      limits.map(({ startMs }) => startMs),
+    );
+    limitRow(
+      "docker start to first step p50",
+      limits.map(({ firstStepMs }) => firstStepMs),
+    );
+    if (peers !== undefined) printPeers(report, runs, peers);
+  };
 }
 
-async function failOnce(report: Report, consumer: Consumer, fleet: Fleet): Promise<Run> {
-  const { api } = consumer;
-  const { id } = await api.call<JobView>("POST", "/v1/jobs", jobSpec());
-  const jobNow = () => api.call<JobView>("GET", `/v1/jobs/${id}`);
-  const logs = followLogs(consumer.url, consumer.key, id);
-  try {
-    await waitFor("checkpoints committed and standby ready", READY_TIMEOUT_MS, async () =>
-      isReady(await jobNow()) ? true : undefined,
-    );
-    await sleepMs(Math.random() * KILL_WITHIN_S * 1000);
-    const before = await jobNow();
-    if (!isReady(before) || before.workerId === null) throw new Error(`${id} is not ready any more: ${before.phase}`);
-    const containerPid = await fleet.containerPid(before.workerId);
-    const killedAtMs = monotonicMs();
-    const killedAtWallMs = Date.now();
-    fleet.killWithContainer(before.workerId, containerPid);
-    const step = await waitFor(
-      "first step after the kill",
-      STEP_TIMEOUT_MS,
-      () => logs.lines.find((line) => line.epoch > before.epoch && stepOf(line) !== undefined),
-      5,
-    );
-    await checkResumed(report, before, await jobNow(), logs.lines);
-    const timeline = await timelineAfter(api, id, before.epoch);
-    await api.call("POST", `/v1/jobs/${id}/cancel`);
-    await waitFor("the job to end", END_TIMEOUT_MS, async () => ((await jobNow()).endedAt === null ? undefined : true));
-    await fleet.restart(before.workerId);
-    const suspectMs = timeline.suspectWallMs - killedAtWallMs;
-    const promotedMs = timeline.promotedMs - timeline.suspectMs;
-    const startedMs = timeline.startedMs - timeline.promotedMs;
-    const firstStepMs = step.atMs - killedAtMs;
-    return {
-      firstStepMs,
-      toSuspectMs: suspectMs,
-      toPromotedMs: promotedMs,
-      toStartedMs: startedMs,
-      toStepMs: firstStepMs - suspectMs - promotedMs - startedMs,
+async function runPeers(report: Report, cleanup: Cleanup, runs: number, nodes: readonly Node[]): Promise<Peers> {
+  const runSystem = async (system: string, initArgs: readonly string[]) => {
+    const swarm = await startSwarm(cleanup, nodes, IMAGE, initArgs);
+    const runFault = async (fault: "kill" | "cable") => {
+      const own: SwarmRun[] = [];
+      for (let n = 1; n <= runs; n++) {
+        const run = await swarm.failOnce(fault);
+        own.push(run);
+        report.progress(`${system}, ${fault}, run ${n}: ${JSON.stringify(run, roundNumbers)}`);
+      }
+      return own;
     };
-  } finally {
-    logs.close();
-  }
-}
-
-function jobSpec() {
+    const both = { kill: await runFault("kill"), cable: await runFault("cable") };
+    await swarm.stop();
+    return both;
+  };
   return {
-    name: "failover bench",
-    image: IMAGE,
-    env: { STEPS: "900000" },
-    outputs: [],
-    resources: { cpus: 1, memoryMiB: 512, diskMiB: 1024 },
-    checkpoint: { intervalS: CHECKPOINT_INTERVAL_S },
-    standby: "hot",
-    stopGraceS: 1,
-    priceMaxPerHour: { amount: "600000", currency: "USD" },
-    durationMaxS: 1800,
+    swarm: await runSystem("swarm", []),
+    "swarm tuned": await runSystem("swarm tuned", ["--dispatcher-heartbeat", "1s"]),
   };
 }
 
-function isReady(job: JobView): boolean {
-  return (
-    job.phase === "running" &&
-    job.standby?.phase === "ready" &&
-    job.standby.checkpointSeq > 0 &&
-    (job.checkpoint?.seq ?? 0) >= COMMITS_BEFORE_KILL
-  );
+function nameOf({ fault, standby, failover }: Case): string {
+  return `${fault}, ${standby}${failover === "exclusive" ? ", exclusive" : ""}`;
 }
 
-/** The number of the first step in a piece of log, if it has one. */
-function stepOf(line: SeenLine): number | undefined {
-  const found = /^step (\d+)\//m.exec(line.text)?.[1];
-  return found === undefined ? undefined : Number(found);
-}
-
-/** The new attempt began from a checkpoint not older than the newest one known before the kill, and its first step is the one after that checkpoint. */
-async function checkResumed(
-  report: Report,
-  before: JobView,
-  after: JobView,
-  lines: readonly SeenLine[],
-): Promise<void> {
-  const attempt = after.attempts.find(({ epoch }) => epoch === before.epoch + 1);
-  const text = lines.filter(({ epoch }) => epoch > before.epoch).map((line) => line.text);
-  const resumed = Number(/resume: from step-0*(\d+)\.ckpt/.exec(text.join(""))?.[1]);
-  const first = lines.filter(({ epoch }) => epoch > before.epoch).find((line) => stepOf(line) !== undefined);
-  const holds =
-    attempt !== undefined &&
-    attempt.fromCheckpointSeq >= (before.checkpoint?.seq ?? 0) &&
-    attempt.workerId === before.standby?.workerId &&
-    first !== undefined &&
-    stepOf(first) === resumed + 1;
-  report.check(
-    `${before.id} went on from the newest committed checkpoint on its standby`,
-    holds,
-    `checkpoint ${before.checkpoint?.seq} → ${attempt?.fromCheckpointSeq}, step ${resumed} → ${first === undefined ? "none" : stepOf(first)}`,
-  );
-}
-
-async function timelineAfter(api: Api, jobId: string, epoch: number) {
-  const { items } = await api.call<{ items: readonly EventView[] }>("GET", `/v1/jobs/${jobId}/events?limit=500`);
-  const find = (kind: string, from = 0) => {
-    const event = items.find((item) => item.kind === kind && item.seq >= from);
-    if (event === undefined) throw new Error(`${jobId} epoch ${epoch}: no ${kind} in its timeline`);
-    return event;
-  };
-  const suspect = find("suspect");
-  const promoted = find("promoted", suspect.seq);
-  const started = find("started", promoted.seq);
-  return {
-    suspectWallMs: Date.parse(suspect.time),
-    suspectMs: suspect.clockMs,
-    promotedMs: promoted.clockMs,
-    startedMs: started.clockMs,
-  };
-}
-
-function printRows(
-  report: Report,
-  runs: readonly Run[],
-  limits: readonly { startMs: number; firstStepMs: number }[],
-): void {
-  const row = (system: string, metric: string, values: readonly number[], percent: number, bar?: number) =>
-    report.row(
-      { system, metric, value: percentile(values, percent), unit: "ms", n: values.length },
-      bar === undefined ? undefined : { atMost: bar },
+function printQubix(report: Report, runs: Readonly<Record<keyof typeof CASES, readonly Run[]>>): void {
+  const of = (metric: string, which: keyof typeof CASES, value: keyof Run, percent: number, bar?: Bar) =>
+    row(
+      report,
+      "qubix",
+      metric,
+      runs[which].map((run) => run[value]),
+      percent,
+      bar,
     );
-  const firstSteps = runs.map((run) => run.firstStepMs);
-  row("qubix", "first step kill p50", firstSteps, 50, BAR_P50_MS);
-  row("qubix", "first step kill p90", firstSteps, 90);
-  row("qubix", "first step kill max", firstSteps, 100);
-  const parts = {
-    "kill->suspect p50": runs.map((run) => run.toSuspectMs),
-    "suspect->promoted p50": runs.map((run) => run.toPromotedMs),
-    "promoted->started p50": runs.map((run) => run.toStartedMs),
-    "started->first step p50": runs.map((run) => run.toStepMs),
-  };
-  for (const [metric, values] of Object.entries(parts)) row("qubix", metric, values, 50);
+  of("first step kill", "kill", "firstStepMs", 50, { atMost: BARS.killMs });
+  of("first step kill p90", "kill", "firstStepMs", 90);
+  of("first step kill max", "kill", "firstStepMs", 100);
+  of("kill->suspect p50", "kill", "toSuspectMs", 50);
+  of("suspect->promoted p50", "kill", "toPromotedMs", 50);
+  of("promoted->started p50", "kill", "toStartedMs", 50);
+  of("started->first step p50", "kill", "toStepMs", 50);
+  of("first step cable", "cable", "firstStepMs", 50, { atMost: BARS.cableMs });
+  of("first step cable p90", "cable", "firstStepMs", 90);
+  of("first step cable max", "cable", "firstStepMs", 100);
+  of("cold first step cable p50", "cold", "firstStepMs", 50, { atMost: BARS.coldMs });
+  of("cold first step cable max", "cold", "firstStepMs", 100);
+  of("detected kill p99", "agent", "toSuspectMs", 99, { atMost: BARS.detectedKillMs });
+  of("detected cable hot p99", "cable", "toLostMs", 99, { atMost: BARS.detectedHotMs });
+  of("detected cable cold p99", "cold", "toLostMs", 99, { atMost: BARS.detectedColdMs });
+  const all = Object.values(runs).flat();
   row(
-    "limit",
-    "docker start p50",
-    limits.map((limit) => limit.startMs),
-    50,
+    report,
+    "qubix",
+    "work lost max",
+    all.map(({ workLostMs }) => workLostMs),
+    100,
   );
   row(
-    "limit",
-    "docker start to first step p50",
-    limits.map((limit) => limit.firstStepMs),
+    report,
+    "qubix",
+    "work lost max, beyond an interval and the newest commit",
+    all.map(({ workLostMs, workLostMsMax }) => Math.max(0, workLostMs - workLostMsMax)),
+    100,
+    { atMost: 0 },
+  );
+  lines(
+    report,
+    "qubix",
+    "stale lines cable",
+    runs.cable.map(({ staleLines }) => staleLines),
+  );
+  lines(
+    report,
+    "qubix",
+    "stale lines cable, seen by the consumer",
+    runs.cable.map(({ staleLinesTaken }) => staleLinesTaken),
+    { atMost: 0 },
+  );
+}
+
+function printExclusive(report: Report, what: Case, runs: readonly Run[]): void {
+  const system = "qubix exclusive";
+  lines(
+    report,
+    system,
+    `stale lines ${what.fault}`,
+    runs.map(({ staleLines }) => staleLines),
+    { atMost: 0 },
+  );
+  row(
+    report,
+    system,
+    `first step ${what.fault}`,
+    runs.map(({ firstStepMs }) => firstStepMs),
     50,
   );
+}
+
+function printPeers(report: Report, runs: Readonly<Record<"kill" | "cable", readonly Run[]>>, peers: Peers): void {
+  for (const [system, faults] of Object.entries(peers)) {
+    for (const [fault, own] of Object.entries(faults)) {
+      row(
+        report,
+        system,
+        `first step ${fault}`,
+        own.map(({ firstStepMs }) => firstStepMs),
+        50,
+      );
+    }
+    lines(
+      report,
+      system,
+      "stale lines cable",
+      faults.cable.map(({ staleLines }) => staleLines),
+    );
+  }
+  const median = (own: readonly { readonly firstStepMs: number }[]) =>
+    percentile(
+      own.map(({ firstStepMs }) => firstStepMs),
+      50,
+    );
+  const ratio = (system: keyof Peers, fault: "kill" | "cable", atLeast?: number) =>
+    report.row(
+      {
+        system: "qubix",
+        metric: `${fault}: times faster than ${system}`,
+        value: median(peers[system][fault]) / median(runs[fault]),
+        unit: "×",
+        n: runs[fault].length,
+      },
+      atLeast === undefined ? undefined : { atLeast },
+    );
+  ratio("swarm", "kill", BARS.killTimes);
+  ratio("swarm", "cable", BARS.cableTimes);
+  ratio("swarm tuned", "kill", BARS.tunedKillTimes);
+  ratio("swarm tuned", "cable");
+}
+
+function row(
+  report: Report,
+  system: string,
+  metric: string,
+  values: readonly number[],
+  percent: number,
+  bar?: Bar,
+): void {
+  report.row({ system, metric, value: percentile(values, percent), unit: "ms", n: values.length }, bar);
+}
+
+/** The most of any run. */
+function lines(report: Report, system: string, metric: string, values: readonly number[], bar?: Bar): void {
+  report.row({ system, metric, value: percentile(values, 100), unit: "lines", n: values.length }, bar);
 }
 
 function roundNumbers(_key: string, value: unknown): unknown {

@@ -26,6 +26,8 @@ export interface Orchestrator {
 
 export interface OrchestratorOptions {
   readonly dataDir: string;
+  /** Address to listen on; the loopback without one. */
+  readonly host?: string;
   /** Port to listen on; 0 for any. */
   readonly port?: number;
   /** Where to leave a CPU profile when the program stops. */
@@ -40,7 +42,7 @@ export async function startOrchestrator(cleanup: Cleanup, options: OrchestratorO
       "--data-dir",
       dataDir,
       "--listen",
-      `127.0.0.1:${options.port ?? 0}`,
+      `${options.host ?? "127.0.0.1"}:${options.port ?? 0}`,
       "--log-level",
       "warn",
       // Workers that only speak the protocol have nothing to prove; and no re-check falls into a run.

@@ -19,6 +19,7 @@ export interface NetworkOptions {
   readonly listen?: string;
   /** Added to `qubix-orchestrator start`. */
   readonly orchestratorArgs?: readonly string[];
+  readonly orchestratorEnv?: Readonly<Record<string, string>>;
 }
 
 export interface WorkerOptions {
@@ -26,6 +27,8 @@ export interface WorkerOptions {
   /** Added to `qubix-worker start`. */
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Put before the command of its agent, e.g. to run it in another network namespace. */
+  readonly enter?: readonly string[];
   /** A worker of this provider; without it the worker gets a provider of its own. */
   readonly providerId?: string;
 }
@@ -77,6 +80,7 @@ export async function startNetwork(options: NetworkOptions): Promise<Network> {
     startProgram("orchestrator", {
       args: ["start", "--data-dir", dataDir, "--listen", listen, ...(options.orchestratorArgs ?? [])],
       logFile: join(logs, "orchestrator.log"),
+      env: options.orchestratorEnv ?? {},
     });
   let orchestrator = await startOrchestrator(options.listen ?? "127.0.0.1:0");
   const url = String(orchestrator.ready["url"]);
@@ -146,6 +150,7 @@ async function startWorker(admin: Client, url: string, folder: string, options: 
       args: ["start", "--data-dir", dataDir, ...options.args],
       logFile: join(folder, "logs", `${options.name}.log`),
       env: options.env ?? {},
+      enter: options.enter ?? [],
     });
   let program = await start();
   const id = String(program.ready["workerId"]);
@@ -192,7 +197,7 @@ async function removeContainers(workerId: string): Promise<void> {
 }
 
 /** The disks of jobs that nobody ended are mounted still. */
-async function unmountBelow(folder: string): Promise<void> {
+export async function unmountBelow(folder: string): Promise<void> {
   const table = await readFile("/proc/self/mounts", "utf8").catch(() => "");
   const mounted = table.split("\n").map((line) => line.split(" ")[1] ?? "");
   for (const path of mounted.filter((one) => one.startsWith(`${folder}/`))) await run("umount", ["--lazy", path]);

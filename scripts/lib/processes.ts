@@ -30,6 +30,8 @@ export interface ProgramOptions {
   readonly args: readonly string[];
   readonly logFile: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Put before the command, e.g. to run it in another namespace. It has to become the program, not to start it: signals are sent to it. */
+  readonly enter?: readonly string[];
 }
 
 export interface Finished {
@@ -41,7 +43,8 @@ export interface Finished {
 /** Starts `NAME/bin/qubix-NAME.js` with `--json` and waits for the line that says it is ready. Throws with the end of its log when it is not. */
 export async function startProgram(name: "orchestrator" | "worker", options: ProgramOptions): Promise<Program> {
   mkdirSync(dirname(options.logFile), { recursive: true });
-  const child = spawn(process.execPath, [programFile(name), ...options.args, "--json"], {
+  const command = [...(options.enter ?? []), process.execPath, programFile(name), ...options.args, "--json"];
+  const child = spawn(command[0] ?? "", command.slice(1), {
     cwd: ROOT,
     env: { ...process.env, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],

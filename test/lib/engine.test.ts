@@ -43,6 +43,17 @@ describe.skipIf(reason !== undefined)("an Engine for tests", () => {
     await expect(startTestEngine({ config: { "storage-driver": "no-such" } })).rejects.toThrow(/no-such/);
   });
 
+  it("loses power with all that runs on it, and has its disk when it is back", async () => {
+    await engine.docker(["run", "--detach", "--name", "powered", TINY_IMAGE, "sleep", "600"]);
+    const container = Number(await engine.docker(["inspect", "--format", "{{.State.Pid}}", "powered"]));
+    await engine.crash();
+    expect([isRunning(container), isRunning(engine.pid())]).toEqual([false, false]);
+    await engine.resume();
+    expect(await engine.docker(["inspect", "--format", "{{.State.Status}}", "powered"])).toBe("exited");
+    expect(await engine.docker(["run", "--rm", TINY_IMAGE, "echo", "again"])).toBe("again");
+    await engine.docker(["rm", "powered"]);
+  });
+
   it("is gone when it is stopped, with containers that ran", async () => {
     const other = await startTestEngine();
     await other.loadImage(TINY_IMAGE);

@@ -60,7 +60,12 @@ export interface TestEngine {
   loadImage(name: string): Promise<void>;
   /** Stops the Engine's own process in good order and waits until it is gone. It takes its containers with it, unless `live-restore` is on. */
   halt(): Promise<void>;
-  /** Starts it again after {@link TestEngine.halt}; resolves when it answers. */
+  /**
+   * Loses power: SIGKILL to everything in the namespace and below it, programs of others there included. Resolves when nothing of it runs any more, to
+   * the moment before the first kill (ms, monotonic); what a reboot would forget is gone, what is on its disk stays.
+   */
+  crash(): Promise<number>;
+  /** Starts it again after {@link TestEngine.halt} or {@link TestEngine.crash}; resolves when it answers. */
   resume(): Promise<void>;
   /** Ends the Engine, its containers and whatever else runs in the namespace, and removes all that it had. Can be called twice. */
   stop(): Promise<void>;
@@ -75,7 +80,7 @@ export function whyNoTestEngine(): string | undefined {
 /** Starts an Engine. Throws with the end of its log when it does not answer in time. */
 export async function startTestEngine(options: TestEngineOptions = {}): Promise<TestEngine> {
   await removeLeftovers();
-  const name = `${PREFIX}-${process.pid}-${startedAt(process.pid)}-${randomBytes(3).toString("hex")}`;
+  const name = ownName();
   const folder = folderOf(name);
   try {
     return await start(name, folder, options);
@@ -83,6 +88,11 @@ export async function startTestEngine(options: TestEngineOptions = {}): Promise<
     await tearDown(name);
     throw error;
   }
+}
+
+/** A new name that says whose it is: a namespace of it, and those with `-` and a word behind it, are removed by a later run if this one does not live to do so. */
+export function ownName(): string {
+  return `${PREFIX}-${process.pid}-${startedAt(process.pid)}-${randomBytes(3).toString("hex")}`;
 }
 
 async function start(name: string, folder: string, options: TestEngineOptions): Promise<TestEngine> {
@@ -121,6 +131,12 @@ async function start(name: string, folder: string, options: TestEngineOptions): 
         if (performance.now() > deadline) throw new Error(`the test's dockerd did not stop`);
         await sleep(READY_POLL_MS);
       }
+    },
+    crash: async () => {
+      const at = await killAll(name);
+      for (const left of ["exec", "dockerd.pid", "holder.pid", "docker.sock"])
+        rmSync(join(folder, left), { recursive: true, force: true });
+      return at;
     },
     resume: async () => {
       pid = await startDaemon(name, folder, enter, options, logFile);
@@ -205,7 +221,7 @@ async function untilReady(
 }
 
 /** Removes what earlier runs left that did not live to do so themselves. */
-async function removeLeftovers(): Promise<void> {
+export async function removeLeftovers(): Promise<void> {
   for (const name of new Set([...namesIn("/run/netns"), ...namesIn(tmpdir())])) {
     const [, pid, begun] = NAME.exec(name) ?? [];
     if (pid === undefined || startedAt(Number(pid)) === begun) continue;
@@ -215,14 +231,9 @@ async function removeLeftovers(): Promise<void> {
 }
 
 /** Kills what runs in the namespace and below it (nothing of a test's Engine is worth a stop in good order), and removes namespace, mounts, control groups and folder. */
-async function tearDown(name: string): Promise<void> {
+export async function tearDown(name: string): Promise<void> {
   if (namesIn("/run/netns").includes(name)) {
-    for (let round = 0; round < 50; round += 1) {
-      const pids = await processesOf(name);
-      if (pids.length === 0) break;
-      for (const pid of pids) kill(pid, "SIGKILL");
-      await sleep(READY_POLL_MS);
-    }
+    await killAll(name);
     await attempt(["ip", "netns", "delete", name], COMMAND_TIMEOUT_MS);
   }
   const neighbours = namesIn("/run/netns").filter((other) => other.startsWith(`${name}-`));
@@ -232,6 +243,19 @@ async function tearDown(name: string): Promise<void> {
   for (const path of mountsBelow(folder)) await attempt(["umount", "--lazy", path], COMMAND_TIMEOUT_MS);
   rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
   for (const hierarchy of ["", ...namesIn(CGROUPS)]) removeControlGroups(join(CGROUPS, hierarchy, name));
+}
+
+/** Resolves to the moment before the first kill. */
+async function killAll(name: string): Promise<number> {
+  let at: number | undefined;
+  for (let round = 0; round < 50; round += 1) {
+    const pids = await processesOf(name);
+    if (pids.length === 0) break;
+    at ??= performance.now();
+    for (const pid of pids) kill(pid, "SIGKILL");
+    await sleep(READY_POLL_MS);
+  }
+  return at ?? performance.now();
 }
 
 /** All processes in the namespace, and the containers of its shims, whose namespaces are their own. */

@@ -125,6 +125,18 @@ describe("a checkpoint that cannot be restored", () => {
     expect(net.job(id).phase).toBe("running");
   });
 
+  test("costs the work between its parent and itself, which the job tells", () => {
+    const { net, id, fail } = failing(3);
+    const ranMs = net.job(id).checkpoints.map((checkpoint) => checkpoint.ranMs);
+    const [, parentMs = 0, newestMs = 0] = ranMs;
+    expect(newestMs).toBeGreaterThan(parentMs);
+    fail();
+    const before = net.job(id).workLostMs;
+    fail();
+    expect(net.job(id).workLostMs - before).toBe(newestMs - parentMs);
+    expect(net.event(id, "checkpoint_damaged")).toMatchObject({ workLostMs: newestMs - parentMs });
+  });
+
   test("takes a standby with it that fetches it: its number is given again to another", () => {
     const { net, id, fail } = failing(1, { standby: "hot" });
     fail();

@@ -7,6 +7,7 @@ import type { AttemptRecord, JobRecord } from "./model.ts";
 import { loseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
 import { effect, emitJob, liveStandby, patchJob, refuse } from "./tables.ts";
+import { workLostWithMs } from "./work-at-risk.ts";
 
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 
@@ -69,13 +70,23 @@ export function noteDamage(state: CoreState, job: JobRecord, by: AttemptRecord):
     return void patchJob(state, job, { damage });
   }
   const checkpoints = checkpointsOf(job, replica).slice(0, -1);
-  const saved = patchJob(state, job, withCheckpoints(job, replica, checkpoints));
+  const lostMs = workLostWithMs(state, job, replica, newest, checkpoints.at(-1));
+  const saved = patchJob(state, job, {
+    ...withCheckpoints(job, replica, checkpoints),
+    workLostMs: job.workLostMs + lostMs,
+  });
   effect(state, { kind: "collect", accountId: job.accountId, jobId: job.id, trees: [tree] });
   emitJob(
     state,
     saved,
     "checkpoint_damaged",
-    { seq, ...replicaIn(job, by), parentSeq: checkpoints.at(-1)?.seq ?? 0, ranMs: newest.ranMs },
+    {
+      seq,
+      ...replicaIn(job, by),
+      parentSeq: checkpoints.at(-1)?.seq ?? 0,
+      ranMs: newest.ranMs,
+      workLostMs: lostMs,
+    },
     by,
   );
   // Its number is given again: what a standby fetched under it must not pass for that one.

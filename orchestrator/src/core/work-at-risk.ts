@@ -1,5 +1,5 @@
 // How much work hangs on one machine.
-import type { AttemptRecord, JobRecord } from "./model.ts";
+import type { AttemptRecord, CheckpointRecord, JobRecord } from "./model.ts";
 import { newestCheckpoint } from "./placing.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, machineOf } from "./tables.ts";
@@ -15,9 +15,26 @@ export function workAtRiskMs(state: CoreState, job: JobRecord, gone: AttemptReco
   return Math.max(0, ranMs - savedRanMs(state, job, gone));
 }
 
+/** Container time that goes with a checkpoint which is given up for `parent`: since the parent, or since the container began where another made that. */
+export function workLostWithMs(
+  state: CoreState,
+  job: JobRecord,
+  replica: number,
+  damaged: CheckpointRecord,
+  parent: CheckpointRecord | undefined,
+): number {
+  const maker = attemptsOf(state, job.id).find(
+    (attempt) => attempt.replica === replica && attempt.epoch === damaged.epoch,
+  );
+  return Math.max(0, damaged.ranMs - (maker === undefined ? 0 : ranAtMs(state, job, maker, parent)));
+}
+
 /** Container time of `gone`'s container at the newest checkpoint; 0 where another container made it. */
 function savedRanMs(state: CoreState, job: JobRecord, gone: AttemptRecord): number {
-  const newest = newestCheckpoint(job, gone.replica);
+  return ranAtMs(state, job, gone, newestCheckpoint(job, gone.replica));
+}
+
+function ranAtMs(state: CoreState, job: JobRecord, gone: AttemptRecord, newest: CheckpointRecord | undefined): number {
   if (newest === undefined || newest.workerId !== gone.workerId) return 0;
   const older = attemptsOf(state, job.id).filter(({ replica }) => replica === gone.replica);
   for (let attempt: AttemptRecord | undefined = gone; attempt !== undefined; ) {

@@ -1,0 +1,123 @@
+// Faults whose handling is not there yet: each waits here, whole, for its part. Its switch in FEATURES is turned when the part is in.
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { expect, it } from "vitest";
+import type { RunningWorker } from "../../scripts/lib/network.ts";
+import { sleep } from "../../scripts/lib/processes.ts";
+import { counterJob, counterResult, shellJob, SMALL_WORKER } from "../system/fixture.ts";
+import type { Followed } from "./follow.ts";
+import { type FaultLab, leaveOut, type Run } from "./lab.ts";
+import { isReadyHot, RESULT, TICK_S, TICKS } from "./process-faults.ts";
+
+const FEATURES = {
+  /** Design §6, stalls: `stallAfterS` is taken, and an attempt that heartbeats and does not progress is failed over. */
+  stalls: true,
+  /** Design §6, mass silence: promotions are held while much of the fleet is silent. */
+  massSilence: true,
+  /** Design §4 and §6: `failover: "exclusive"` with its guard. */
+  exclusive: false,
+};
+const NOT_YET = "not built yet";
+
+const run = promisify(execFile);
+const DOCKER_TIMEOUT_MS = 30_000;
+const LONG_TICKS = TICKS * 3;
+const LONG_RESULT = counterResult(LONG_TICKS);
+const STALL_AFTER_S = 5;
+/** With the three of the lab five, which is what it takes. */
+const MORE_WORKERS = ["fritz", "gina"];
+/** Longer than a worker with a hot standby may be silent, shorter than promotions are held for. */
+const SILENCE_MS = 8_000;
+/** Ticks are a quarter of a second apart: it stands still. */
+const QUIET_MS = 2_000;
+/** How long the old container is watched beside the new one. */
+const WATCH_MS = 3_000;
+
+export function laterFaults(lab: () => FaultLab): void {
+  it("stalled job: failed over although its worker is heard", async (context) => {
+    if (!FEATURES.stalls) return leaveOut(lab(), "stalled job", NOT_YET, context);
+    // The first attempt counts for a while and then does nothing at all.
+    const script = `
+      /opt/counter/counter.sh & counter=$!
+      if [ "$(cat "$QUBIX_EPOCH_FILE")" = 1 ]; then sleep 3; kill -STOP $counter; echo stalled; sleep 600; fi
+      wait $counter`;
+    const env = { TICKS: String(TICKS), TICK_S: String(TICK_S) };
+    const run = await lab().submit(shellJob(script, { env, standby: "hot", stallAfterS: STALL_AFTER_S }));
+    const before = await run.until(isReadyHot);
+    const stalledAt = await lastTick(run.followed);
+    const job = await run.end("stalled job", stalledAt, { result: RESULT });
+    expect([job.failoversUsed, job.workerId]).toEqual([1, before.standby?.workerId]);
+  });
+
+  it("mass silence: nobody is promoted in it, and everybody goes on where he was", async (context) => {
+    if (!FEATURES.massSilence) return leaveOut(lab(), "mass silence", NOT_YET, context);
+    const { network, lan } = lab();
+    const machines = lab()
+      .nodes()
+      .map(({ machine }) => machine);
+    const others: RunningWorker[] = [];
+    try {
+      for (const name of MORE_WORKERS) {
+        const machine = await lan.addMachine();
+        others.push(await network.addWorker({ name, args: [...SMALL_WORKER, "--no-direct"], enter: machine.enter }));
+        machines.push(machine);
+      }
+      // Each has something to do: who has nothing is rarely heard.
+      const runs: Run[] = [];
+      for (const { id } of network.workers.filter((worker) => worker.program().running())) {
+        const placement = { workers: [id] };
+        runs.push(await lab().submit(counterJob(LONG_TICKS, TICK_S, { placement })));
+      }
+      const run = await lab().submit(counterJob(LONG_TICKS, TICK_S, { standby: "hot" }));
+      const before = await run.until(isReadyHot);
+      for (const beside of runs) await beside.until(({ checkpoint }) => checkpoint !== null);
+      const cut = await Promise.all(machines.map((machine) => machine.cut()));
+      await sleep(SILENCE_MS);
+      await run.until(({ epoch }) => epoch === 1);
+      for (const machine of machines) await machine.heal();
+      const job = await run.end("mass silence", Math.min(...cut), { result: LONG_RESULT });
+      // They come back one after the other: one that is late may be given up and, as nobody has committed anything, have its job given back.
+      expect([job.failoversUsed, job.workLostMs, job.workerId]).toEqual([0, 0, before.workerId]);
+      for (const beside of runs) expect((await beside.endBeside(LONG_RESULT)).failoversUsed).toBe(0);
+    } finally {
+      for (const other of others) await other.stop();
+    }
+  });
+
+  // With its agent killed or stopped as well: test/system.
+  it("exclusive, cable pulled: the old container writes nothing after the new one's first line", async (context) => {
+    const fault = "exclusive, cable pulled";
+    if (!FEATURES.exclusive) return leaveOut(lab(), fault, NOT_YET, context);
+    const run = await lab().submit(counterJob(LONG_TICKS, TICK_S, { standby: "hot", failover: "exclusive" }));
+    const before = await run.until(isReadyHot);
+    const { machine, worker } = lab().node(before.workerId);
+    const [old = ""] = await worker.containers();
+    const at = await machine.cut();
+    const after = await run.until(({ epoch, phase }) => epoch === 2 && phase === "running");
+    const [successor = ""] = await lab().node(after.workerId).worker.containers();
+    await sleep(WATCH_MS);
+    const first = Math.min(...(await tickTimes(successor)));
+    expect((await tickTimes(old)).filter((time) => time > first)).toEqual([]);
+    const job = await run.end(fault, at, { result: LONG_RESULT });
+    expect(job.failoversUsed).toBe(1);
+  });
+}
+
+/** Waits until no tick has come for a while; resolves to the moment after the last. */
+async function lastTick({ ticks }: Followed): Promise<number> {
+  await expect
+    .poll(() => performance.now() - (ticks.at(-1)?.atMs ?? performance.now()), { timeout: 30_000, interval: 100 })
+    .toBeGreaterThan(QUIET_MS);
+  return (ticks.at(-1)?.atMs ?? 0) + 1;
+}
+
+/** When a container wrote each of its ticks, by the wall clock of the Engine, which is one for all of them here. */
+async function tickTimes(container: string): Promise<readonly number[]> {
+  const { stdout } = await run("docker", ["logs", "--timestamps", container], { timeout: DOCKER_TIMEOUT_MS });
+  const times = stdout.split("\n").flatMap((line) => {
+    const time = /^(\S+) tick \d+\//.exec(line)?.[1];
+    return time === undefined ? [] : [Date.parse(time)];
+  });
+  expect(times).not.toEqual([]);
+  return times;
+}
