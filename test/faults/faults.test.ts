@@ -4,7 +4,7 @@ import { checkpointFaults } from "./checkpoint-faults.ts";
 import { clockFaults } from "./clock-faults.ts";
 import { diskFaults } from "./disk-faults.ts";
 import { type FaultLab, startFaultLab, whyNoMachines } from "./lab.ts";
-import { laterFaults } from "./later-faults.ts";
+import { silenceFaults } from "./silence-faults.ts";
 import { lineFaults } from "./line-faults.ts";
 import { messageFaults } from "./message-faults.ts";
 import { processFaults } from "./process-faults.ts";
@@ -37,7 +37,7 @@ describe.skipIf(why !== undefined)("faults on real processes", { timeout: TIMEOU
   clockFaults(lab);
   checkpointFaults(lab);
   messageFaults(lab);
-  laterFaults(lab);
+  silenceFaults(lab);
 
   it("the money adds up over all of them", async () => {
     await lab().checkMoney();

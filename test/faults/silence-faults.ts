@@ -1,4 +1,4 @@
-// Faults whose handling is not there yet: each waits here, whole, for its part. Its switch in FEATURES is turned when the part is in.
+// Silences that are to be told apart: of a job that does not get on, of much of the fleet at once, and of a machine whose job must not run twice.
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { expect, it } from "vitest";
@@ -6,18 +6,8 @@ import type { RunningWorker } from "../../scripts/lib/network.ts";
 import { sleep } from "../../scripts/lib/processes.ts";
 import { counterJob, counterResult, shellJob, SMALL_WORKER } from "../system/fixture.ts";
 import type { Followed } from "./follow.ts";
-import { type FaultLab, leaveOut, type Run } from "./lab.ts";
+import type { FaultLab, Run } from "./lab.ts";
 import { isReadyHot, RESULT, TICK_S, TICKS } from "./process-faults.ts";
-
-const FEATURES = {
-  /** Design §6, stalls: `stallAfterS` is taken, and an attempt that heartbeats and does not progress is failed over. */
-  stalls: true,
-  /** Design §6, mass silence: promotions are held while much of the fleet is silent. */
-  massSilence: true,
-  /** Design §4 and §6: `failover: "exclusive"` with its guard. */
-  exclusive: false,
-};
-const NOT_YET = "not built yet";
 
 const run = promisify(execFile);
 const DOCKER_TIMEOUT_MS = 30_000;
@@ -33,9 +23,8 @@ const QUIET_MS = 2_000;
 /** How long the old container is watched beside the new one. */
 const WATCH_MS = 3_000;
 
-export function laterFaults(lab: () => FaultLab): void {
-  it("stalled job: failed over although its worker is heard", async (context) => {
-    if (!FEATURES.stalls) return leaveOut(lab(), "stalled job", NOT_YET, context);
+export function silenceFaults(lab: () => FaultLab): void {
+  it("stalled job: failed over although its worker is heard", async () => {
     // The first attempt counts for a while and then does nothing at all.
     const script = `
       /opt/counter/counter.sh & counter=$!
@@ -49,8 +38,7 @@ export function laterFaults(lab: () => FaultLab): void {
     expect([job.failoversUsed, job.workerId]).toEqual([1, before.standby?.workerId]);
   });
 
-  it("mass silence: nobody is promoted in it, and everybody goes on where he was", async (context) => {
-    if (!FEATURES.massSilence) return leaveOut(lab(), "mass silence", NOT_YET, context);
+  it("mass silence: nobody is promoted in it, and everybody goes on where he was", async () => {
     const { network, lan } = lab();
     const machines = lab()
       .nodes()
@@ -85,9 +73,7 @@ export function laterFaults(lab: () => FaultLab): void {
   });
 
   // With its agent killed or stopped as well: test/system.
-  it("exclusive, cable pulled: the old container writes nothing after the new one's first line", async (context) => {
-    const fault = "exclusive, cable pulled";
-    if (!FEATURES.exclusive) return leaveOut(lab(), fault, NOT_YET, context);
+  it("exclusive, cable pulled: the old container writes nothing after the new one's first line", async () => {
     const run = await lab().submit(counterJob(LONG_TICKS, TICK_S, { standby: "hot", failover: "exclusive" }));
     const before = await run.until(isReadyHot);
     const { machine, worker } = lab().node(before.workerId);
@@ -98,7 +84,7 @@ export function laterFaults(lab: () => FaultLab): void {
     await sleep(WATCH_MS);
     const first = Math.min(...(await tickTimes(successor)));
     expect((await tickTimes(old)).filter((time) => time > first)).toEqual([]);
-    const job = await run.end(fault, at, { result: LONG_RESULT });
+    const job = await run.end("exclusive, cable pulled", at, { result: LONG_RESULT });
     expect(job.failoversUsed).toBe(1);
   });
 }
