@@ -76,6 +76,8 @@ setup_packages() {
     setup_npm_quietly ci --ignore-scripts "${omit[@]}"
     setup_say "putting Node.js $setup_node_major in place: npm rebuild node"
     setup_npm_quietly rebuild --ignore-scripts=false node
+    # Under an older Node npm leaves out, without a word, optional packages that need a newer one: test tools have some.
+    [[ $wanted != all ]] || setup_newer_npm_quietly install --no-save --ignore-scripts
     printf '%s %s\n' "$hash" "$wanted" >"$stamp"
   fi
   setup_use_node
@@ -162,6 +164,11 @@ setup_fail_with_log() {
 # npm with the PATH as it was: it must not run on a Node.js that it is about to remove.
 setup_npm_quietly() {
   setup_quietly "npm $*" setup_in_root env PATH="${PATH//"$setup_root/node_modules/.bin:"/}" npm "$@"
+}
+
+# By the Node.js of this repository.
+setup_newer_npm_quietly() {
+  setup_quietly "npm $*" setup_in_root env PATH="$setup_root/node_modules/.bin:$PATH" npm "$@"
 }
 
 setup_person_present() {

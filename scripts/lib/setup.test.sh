@@ -91,6 +91,7 @@ test_packages_are_installed_once() {
   expect_calls ''
   setup 'setup_packages all' 0
   expect_called 'npm ci --ignore-scripts'
+  expect_called 'npm install --no-save --ignore-scripts'
   : >"$scratch/calls"
   setup 'setup_packages run; setup_packages all' 0
   expect_calls ''
