@@ -3,7 +3,8 @@ import type { AttemptRef } from "@qubix/shared/domain";
 import { unreachable } from "@qubix/shared/runtime";
 import type { ContainerFound, Slot, SlotId, WorkerEffect } from "../core/index.ts";
 import { reap, type ReapPorts } from "./reap.ts";
-import { createSlotRunner, type SlotConfig, type SlotPorts, type SlotRunner } from "./slot.ts";
+import { createSlotRunner } from "./slot.ts";
+import type { SlotConfig, SlotPorts, SlotRunner } from "./slot-port.ts";
 
 /** Progress, container time and log positions are looked at this often. */
 const MEASURE_EVERY_MS = 1_000;
