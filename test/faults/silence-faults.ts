@@ -1,6 +1,5 @@
-// Silences that are to be told apart: of a job that does not get on, of much of the fleet at once, and of a machine whose job must not run twice.
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
+// Silences that are to be told apart: of a job that does not get on, and of much of the fleet at once. That of a machine whose job must not run twice takes
+// its time: test/system/exclusive.test.ts.
 import { expect, it } from "vitest";
 import type { RunningWorker } from "../../scripts/lib/network.ts";
 import { sleep } from "../../scripts/lib/processes.ts";
@@ -9,8 +8,6 @@ import type { Followed } from "./follow.ts";
 import type { FaultLab, Run } from "./lab.ts";
 import { isReadyHot, RESULT, TICK_S, TICKS } from "./process-faults.ts";
 
-const run = promisify(execFile);
-const DOCKER_TIMEOUT_MS = 30_000;
 const LONG_TICKS = TICKS * 3;
 const LONG_RESULT = counterResult(LONG_TICKS);
 const STALL_AFTER_S = 5;
@@ -20,8 +17,6 @@ const MORE_WORKERS = ["fritz", "gina"];
 const SILENCE_MS = 8_000;
 /** Ticks are a quarter of a second apart: it stands still. */
 const QUIET_MS = 2_000;
-/** How long the old container is watched beside the new one. */
-const WATCH_MS = 3_000;
 
 export function silenceFaults(lab: () => FaultLab): void {
   it("stalled job: failed over although its worker is heard", async () => {
@@ -71,22 +66,6 @@ export function silenceFaults(lab: () => FaultLab): void {
       for (const other of others) await other.stop();
     }
   });
-
-  // With its agent killed or stopped as well: test/system.
-  it("exclusive, cable pulled: the old container writes nothing after the new one's first line", async () => {
-    const run = await lab().submit(counterJob(LONG_TICKS, TICK_S, { standby: "hot", failover: "exclusive" }));
-    const before = await run.until(isReadyHot);
-    const { machine, worker } = lab().node(before.workerId);
-    const [old = ""] = await worker.containers();
-    const at = await machine.cut();
-    const after = await run.until(({ epoch, phase }) => epoch === 2 && phase === "running");
-    const [successor = ""] = await lab().node(after.workerId).worker.containers();
-    await sleep(WATCH_MS);
-    const first = Math.min(...(await tickTimes(successor)));
-    expect((await tickTimes(old)).filter((time) => time > first)).toEqual([]);
-    const job = await run.end("exclusive, cable pulled", at, { result: LONG_RESULT });
-    expect(job.failoversUsed).toBe(1);
-  });
 }
 
 /** Waits until no tick has come for a while; resolves to the moment after the last. */
@@ -95,15 +74,4 @@ async function lastTick({ ticks }: Followed): Promise<number> {
     .poll(() => performance.now() - (ticks.at(-1)?.atMs ?? performance.now()), { timeout: 30_000, interval: 100 })
     .toBeGreaterThan(QUIET_MS);
   return (ticks.at(-1)?.atMs ?? 0) + 1;
-}
-
-/** When a container wrote each of its ticks, by the wall clock of the Engine, which is one for all of them here. */
-async function tickTimes(container: string): Promise<readonly number[]> {
-  const { stdout } = await run("docker", ["logs", "--timestamps", container], { timeout: DOCKER_TIMEOUT_MS });
-  const times = stdout.split("\n").flatMap((line) => {
-    const time = /^(\S+) tick \d+\//.exec(line)?.[1];
-    return time === undefined ? [] : [Date.parse(time)];
-  });
-  expect(times).not.toEqual([]);
-  return times;
 }

@@ -61,7 +61,12 @@ describe("specifications", () => {
       422,
       "image_not_allowed",
     ],
-    ["what is not built yet", JSON.stringify({ ...shellJob("true"), network: "egress" }), 422, "not_available"],
+    [
+      "what is not built yet",
+      JSON.stringify({ ...shellJob("true"), isolation: "sandboxed", network: "egress" }),
+      422,
+      "not_available",
+    ],
     [
       "more than the wallet has",
       JSON.stringify({ ...shellJob("true"), priceMaxPerHour: { amount: "9000000000", currency: "USD" } }),
