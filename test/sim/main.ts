@@ -11,6 +11,7 @@ const THREADS_MAX = 2;
 const BROKEN_SHOWN_MAX = 5;
 /** A run in which this many seeds broke has nothing more to tell. */
 const BROKEN_MAX = 20;
+const FAULTS_PER_LINE = 5;
 
 interface Options {
   readonly first: number;
@@ -127,9 +128,13 @@ function summary(totals: Totals, seconds: number, short: readonly string[]): Rec
     seeds,
     seconds: Number(seconds.toFixed(1)),
     hash: hashOf(totals),
+    longSeeds: totals.longSeeds,
     jobsMin,
     workersMin,
+    slowestMs: totals.slowestMs,
+    slowestSeed: totals.slowestSeed,
     ...counts,
+    faults: totals.struck,
     rowsMissing: missingRows(totals),
     broken: broken.slice(0, BROKEN_SHOWN_MAX),
     shortfalls: short,
@@ -143,8 +148,18 @@ function hashOf(totals: Totals): string {
 function print(totals: Totals, seconds: number, short: readonly string[]): void {
   const { seeds, counts, broken, jobsMin, workersMin } = totals;
   console.log(`${seeds} seeds in ${seconds.toFixed(1)} s, hash ${hashOf(totals)}`);
-  console.log(`at least ${jobsMin} jobs and ${workersMin} workers in each`);
+  if (totals.longSeeds > 0) {
+    console.log(`${totals.longSeeds} of them long, with at least ${jobsMin} jobs and ${workersMin} workers in each`);
+  }
+  console.log(
+    `every job ended within ${(totals.slowestMs / 1000).toFixed(1)} s of the last fault (seed ${totals.slowestSeed})`,
+  );
   for (const [name, count] of Object.entries(counts)) console.log(`  ${name.padEnd(22)}${count}`);
+  console.log("faults injected:");
+  const struck = Object.entries(totals.struck).map(([kind, count]) => `${kind} ${count}`);
+  for (let at = 0; at < struck.length; at += FAULTS_PER_LINE) {
+    console.log(`  ${struck.slice(at, at + FAULTS_PER_LINE).join(", ")}`);
+  }
   console.log(`state table rows never fired: ${missingRows(totals).length}`);
   for (const { seed, message } of broken.slice(0, BROKEN_SHOWN_MAX)) console.log(`seed ${seed}: ${message}`);
   if (broken.length === 0) for (const text of short) console.log(text);

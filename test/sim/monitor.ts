@@ -17,54 +17,21 @@ import {
   type AttemptId,
   type AttemptRef,
   attemptId,
+  type ChunkCid,
   type JobId,
   type Money,
+  type SessionId,
   type WorkerId,
 } from "@qubix/shared/domain";
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "@qubix/worker/core";
+import { check, type Counts, createCounts } from "./counts.ts";
+import { checkBudgets, checkCheckpoints, checkDamage } from "./job-checks.ts";
 import { fakeKey, type Fakes } from "./proofs.ts";
-import { BrokenInvariant, type World } from "./world.ts";
-
-export interface Counts {
-  jobs: number;
-  succeeded: number;
-  failed: number;
-  cancelled: number;
-  promotions: number;
-  undos: number;
-  staleRefused: number;
-  failovers: number;
-  retries: number;
-  orchestratorRestarts: number;
-  agentRestarts: number;
-  failedCommits: number;
-  /** Rows of workers with them, each time one was written. */
-  proofs: number;
-  proofFailures: number;
-  steps: number;
-}
-
-export function createCounts(): Counts {
-  return {
-    jobs: 0,
-    succeeded: 0,
-    failed: 0,
-    cancelled: 0,
-    promotions: 0,
-    undos: 0,
-    staleRefused: 0,
-    failovers: 0,
-    retries: 0,
-    orchestratorRestarts: 0,
-    agentRestarts: 0,
-    failedCommits: 0,
-    proofs: 0,
-    proofFailures: 0,
-    steps: 0,
-  };
-}
+import { createStandbyWatch } from "./standby-watch.ts";
+import type { Trees } from "./trees.ts";
+import type { World } from "./world.ts";
 
 /** One container's life, on the world's clock. */
 export interface ContainerTruth {
@@ -96,6 +63,8 @@ export interface Monitor {
   readonly containers: readonly ContainerTruth[];
   /** Hardware that is claimed and not there. */
   readonly fakes: Fakes;
+  /** Machines that are lost for good. */
+  readonly lost: Set<WorkerId>;
   /** Hardware that is there, may be proven, and is not. */
   unproven(): readonly string[];
   stepped(event: CoreEvent, result: StepResult): void;
@@ -103,22 +72,35 @@ export interface Monitor {
   /** A message of the orchestrator reached a worker: what it says must be durable. `re`: what it answers. */
   delivered(workerId: WorkerId, message: OrchestratorMessage, re: WorkerMessageBody | undefined): void;
   container(workerId: WorkerId): ContainerTruth;
+  /** A name that no session had before. */
+  nextSession(): SessionId;
+  /** A frame of this worker reached the orchestrator's machine, whether or not it was read. */
+  arrived(workerId: WorkerId): void;
+  /** The orchestrator stands still for so long, or is away: what it owes within a time it owes later. */
+  disturbed(ms: number): void;
+  /** Whether an attempt of this job is active on this worker. */
+  holds(workerId: WorkerId, jobId: JobId): boolean;
+  /** Whether this tree is the newest checkpoint of a job that goes on. */
+  isNewest(jobId: JobId, cid: ChunkCid): boolean;
 }
 
 const ATTEMPT_ENDS: ReadonlySet<string> = new Set(["ended", "lost", "fenced"]);
 const STANDBY_ENDS: ReadonlySet<string> = new Set(["promoted", "released", "lost"]);
 const JOB_ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 
-export function check(condition: boolean, message: () => string): asserts condition {
-  if (!condition) throw new BrokenInvariant(message());
-}
+/** No worker is silent that was heard within this time: less than any limit of the core… */
+const HEARD_MS = 1_000;
+/** …and what came just now may not have been read, as when the process was late by less than it notices. */
+const UNREAD_MS = 400;
+const ARRIVALS_KEPT = 8;
 
-export function createMonitor(world: World, store: Store): Monitor {
+export function createMonitor(world: World, store: Store, trees: Trees): Monitor {
   const jobs = new Map<JobId, JobRecord>();
   const attempts = new Map<string, Seen<AttemptRecord>>();
   const standbys = new Map<string, Seen<StandbyRecord>>();
   const workerRows = new Map<WorkerId, WorkerRecord>();
   const fakes: Fakes = new Set();
+  const lost = new Set<WorkerId>();
   const offered = new Map<WorkerId, Omit<Allocation, "gpuUuids">>();
   const active = new Map<JobId, Set<string>>();
   const holders = new Map<WorkerId, Map<string, AttemptRecord | StandbyRecord>>();
@@ -129,6 +111,9 @@ export function createMonitor(world: World, store: Store): Monitor {
   const containers: ContainerTruth[] = [];
   const counts = createCounts();
   const fired = new Set<string>();
+  const arrivals = new Map<WorkerId, number[]>();
+  const standbyWatch = createStandbyWatch(world, counts);
+  let sessions = 0;
 
   function put(change: Put, nowMs: number, touched: Touched): void {
     if (change.record === null) return;
@@ -164,19 +149,30 @@ export function createMonitor(world: World, store: Store): Monitor {
     }
   }
 
-  function putJob(job: JobRecord): void {
+  function putJob(job: JobRecord): void | undefined {
     const before = jobs.get(job.id);
     if (before !== undefined) {
-      check(!JOB_ENDS.has(before.phase), () => `invariant 4: ${job.id} changed after its end as ${before.phase}`);
+      if (JOB_ENDS.has(before.phase)) return putEnded(before, job);
       check(job.epoch >= before.epoch, () => `invariant 2: the epoch of ${job.id} fell`);
       check(job.creditedMs >= before.creditedMs, () => `invariant 6: the credit of ${job.id} fell`);
     }
+    checkBudgets(job);
+    checkDamage(before, job);
+    checkCheckpoints(trees, counts, before, job);
     jobs.set(job.id, job);
     if (!JOB_ENDS.has(job.phase)) return;
     check(job.settlement.phase === "settled", () => `invariant 5: ${job.id} ended without its settlement`);
     if (job.phase === "succeeded") counts.succeeded += 1;
     else if (job.phase === "failed") counts.failed += 1;
     else counts.cancelled += 1;
+  }
+
+  /** After its end a job's consumer may remove checkpoints of it; nothing else changes. */
+  function putEnded(before: JobRecord, job: JobRecord): void {
+    const isSame = job.phase === before.phase && job.settlement === before.settlement && job.outputs === before.outputs;
+    const isFewer = job.checkpoints.every((checkpoint) => before.checkpoints.includes(checkpoint));
+    check(isSame && isFewer, () => `invariant 4: ${job.id} changed after its end as ${before.phase}`);
+    jobs.set(job.id, job);
   }
 
   function putAttempt(row: AttemptRecord, nowMs: number): void {
@@ -221,7 +217,7 @@ export function createMonitor(world: World, store: Store): Monitor {
   function unprovenOf(worker: WorkerRecord): readonly string[] {
     const { id, offer } = worker;
     // Whoever takes no new work is not asked.
-    if (offer?.features?.includes("proofs") !== true || offer.draining || worker.draining) return [];
+    if (lost.has(id) || offer?.features?.includes("proofs") !== true || offer.draining || worker.draining) return [];
     return [null, ...offer.gpus.map(({ uuid }) => uuid)].flatMap((uuid) => {
       const key = fakeKey(id, uuid);
       check(!fakes.has(key) || !isProven(worker, uuid), () => `${key} is proven, and is made up`);
@@ -237,6 +233,7 @@ export function createMonitor(world: World, store: Store): Monitor {
   }
 
   function putStandby(row: StandbyRecord, nowMs: number): void {
+    if (!standbys.has(row.id)) standbyWatch.reserved(row.jobId);
     const isOver = STANDBY_ENDS.has(row.phase);
     hold(row.workerId, row.id, isOver ? null : row);
     const seen = standbys.get(row.id) ?? { row, fromMs: nowMs, untilMs: null, creditedAtMs: nowMs, readyAtMs: null };
@@ -339,6 +336,15 @@ export function createMonitor(world: World, store: Store): Monitor {
     check(isPair && primary !== standby, () => `${workerId} was told of ${other} for ${jobId}, and they were no pair`);
   }
 
+  /** Silence is of the worker's making, not of ours. */
+  function checkSilence(workerId: WorkerId): void {
+    const nowMs = world.nowMs();
+    const newest = arrivals.get(workerId)?.findLast((atMs) => nowMs - atMs > UNREAD_MS);
+    check(newest === undefined || nowMs - newest >= HEARD_MS, () => {
+      return `${workerId} was called silent, and was heard ${nowMs - (newest ?? 0)} ms before`;
+    });
+  }
+
   function durable(ref: AttemptRef): AttemptRecord | undefined {
     return store.job(ref.jobId)?.attempts.find((row) => row.id === attemptId(ref));
   }
@@ -352,10 +358,12 @@ export function createMonitor(world: World, store: Store): Monitor {
     transfers,
     containers,
     fakes,
+    lost,
     unproven: () => (world.faults.proofs ? [...workerRows.values()].flatMap(unprovenOf) : []),
     stepped(event, result) {
       counts.steps += 1;
       // After a restart the last commit is the last moment of which anything is known.
+      if (event.kind === "boot") standbyWatch.disturbed(0);
       if (event.kind === "boot")
         for (const id of offered.keys()) heard.set(id, Math.max(heard.get(id) ?? 0, committedAtMs));
       if ("sessionId" in event && event.kind !== "worker.closed") heard.set(event.workerId, world.nowMs());
@@ -378,8 +386,11 @@ export function createMonitor(world: World, store: Store): Monitor {
             return `invariant 2: a log line of ${log.jobId} epoch ${log.epoch} was taken at epoch ${jobs.get(log.jobId)?.epoch}`;
           });
         }
-        for (const { kind, jobId } of changes.events) {
+        for (const { kind, jobId, workerId, data } of changes.events) {
           if (jobId !== null) world.note(`${jobId} ${kind}`);
+          if (kind === "worker_suspect" && data["why"] === "silent" && workerId !== null) checkSilence(workerId);
+          if (kind === "checkpoint_removed") counts.checkpointsRemoved += 1;
+          if (jobId !== null) standbyWatch.event(jobs.get(jobId), kind);
         }
       }
       touched.workers.forEach(checkWorker);
@@ -405,6 +416,19 @@ export function createMonitor(world: World, store: Store): Monitor {
         check(newest >= re.seq, () => `checkpoint ${re.seq} of ${re.attempt.jobId} is acknowledged and not durable`);
       }
     },
+    nextSession() {
+      sessions += 1;
+      return `ses-${sessions}` as SessionId;
+    },
+    arrived(workerId) {
+      const times = arrivals.get(workerId) ?? [];
+      arrivals.set(workerId, times);
+      if (times.push(world.nowMs()) > ARRIVALS_KEPT) times.shift();
+    },
+    disturbed: (ms) => standbyWatch.disturbed(ms),
+    holds: (workerId, jobId) =>
+      [...(active.get(jobId) ?? [])].some((id) => attempts.get(id)?.row.workerId === workerId),
+    isNewest: (jobId, cid) => jobs.get(jobId)?.checkpoints.at(-1)?.tree.manifestCid === cid,
     container(workerId) {
       const truth: ContainerTruth = { workerId, startedAtMs: null, endedAtMs: null, attempts: [] };
       containers.push(truth);

@@ -52,22 +52,3 @@ export function treeOf(program: Program, kind: "checkpoint" | "outputs", state: 
   const bytes = 1_000 + state.step;
   return { manifestCid: `${CID_PREFIX}${digits}` as ChunkCid, files: 1, bytes, bytesMoved: bytes };
 }
-
-/** The chunk store as the simulation needs it: which trees are wholly there, and what they hold. */
-export interface Trees {
-  put(program: Program, kind: "checkpoint" | "outputs", state: ProgramState): TreeRef;
-  /** Undefined when not every byte of it ever arrived. */
-  get(manifestCid: ChunkCid): ProgramState | undefined;
-}
-
-export function createTrees(): Trees {
-  const trees = new Map<ChunkCid, ProgramState>();
-  return {
-    put(program, kind, state) {
-      const tree = treeOf(program, kind, state);
-      trees.set(tree.manifestCid, state);
-      return tree;
-    },
-    get: (manifestCid) => trees.get(manifestCid),
-  };
-}
