@@ -88,6 +88,8 @@ export function createWorkerNode(
   const { rng } = world;
   const history: WorkerMessageBody[] = [];
   let stoppedUntilMs = 0;
+  /** What happened while it stood still, in order. */
+  let waiting: { readonly of: Life; readonly event: WorkerCoreEvent }[] = [];
   let diskFullUntilMs = 0;
   let isLost = false;
   let isOld = false;
@@ -102,7 +104,7 @@ export function createWorkerNode(
 
   function give(of: Life, event: WorkerCoreEvent): void {
     if (life !== of) return undefined;
-    if (stoppedUntilMs > world.nowMs()) return world.after(stoppedUntilMs - world.nowMs(), () => give(of, event));
+    if (stoppedUntilMs > world.nowMs()) return void waiting.push({ of, event });
     if (world.strikes("agentCrashInStep", 0.5)) return crash();
     const { puts, effects } = step(of.core, world.nowMs() + clockOffsetMs, event);
     // Rather than do what it would forget it stops; what runs goes on.
@@ -216,6 +218,14 @@ export function createWorkerNode(
     stoppedUntilMs = Math.max(stoppedUntilMs, untilMs);
     path.upBlockedUntilMs = Math.max(path.upBlockedUntilMs, untilMs);
     path.downBlockedUntilMs = Math.max(path.downBlockedUntilMs, untilMs);
+    world.after(ms, goOn);
+  }
+
+  function goOn(): void {
+    if (stoppedUntilMs > world.nowMs()) return;
+    const left = waiting;
+    waiting = [];
+    for (const { of, event } of left) give(of, event);
   }
 
   function changeOffer(patch: Partial<WorkerOffer>): void {
@@ -263,6 +273,7 @@ export function createWorkerNode(
     revive() {
       stoppedUntilMs = 0;
       diskFullUntilMs = 0;
+      goOn();
     },
     lose() {
       isLost = true;

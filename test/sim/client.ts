@@ -32,6 +32,7 @@ export function createClient(world: World, orchestrator: OrchestratorNode, store
   const refused = new Map<number, string>();
   const cancelled = new Set<JobId>();
   const owners = new Map<JobId, AccountId>();
+  const removing = new Set<JobId>();
   let open = 0;
   /** Under which name a request holds the checkpoint that its job is to begin from. */
   const held = new Map<CoreEvent, `from:${number}`>();
@@ -121,6 +122,8 @@ export function createClient(world: World, orchestrator: OrchestratorNode, store
       const ids = [...owners.keys()];
       if (ids.length === 0) return;
       const jobId = world.rng.pick(ids);
+      // One of a job at a time, as the API does it.
+      if (removing.has(jobId)) return;
       const job = store.job(jobId)?.job;
       const accountId = owners.get(jobId);
       if (job === undefined || accountId === undefined || job.checkpoints.length === 0) return;
@@ -128,7 +131,8 @@ export function createClient(world: World, orchestrator: OrchestratorNode, store
       const ended = job.endedAtMs === null ? null : job;
       const actor = { accountId, role: "consumer" } as const;
       world.note(`checkpoint ${seq} of ${jobId} is to be removed`);
-      orchestrator.submit({ kind: "checkpoint.remove", actor, jobId, seq, ended });
+      removing.add(jobId);
+      orchestrator.submit({ kind: "checkpoint.remove", actor, jobId, seq, ended }, () => removing.delete(jobId));
     },
   };
 }

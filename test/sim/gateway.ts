@@ -28,9 +28,6 @@ interface Session {
   readonly connection: Connection;
 }
 
-/** After it stood still, the process reads its sockets within this time. Timers that are due may come first. */
-const READ_MS_MAX = 20;
-
 export function createGateway(world: World, monitor: Monitor, trees: Trees, ports: GatewayPorts): Gateway {
   const sessions = new Map<WorkerId, Session>();
   const rng = proofRng(world.seed + world.nowMs());
@@ -39,10 +36,9 @@ export function createGateway(world: World, monitor: Monitor, trees: Trees, port
     const id = monitor.nextSession();
     const isCurrent = () => ports.isAlive() && sessions.get(workerId)?.id === id;
     let readMs = 0;
-    /** Now, or, if it stands still, a moment after; in the order in which it came. */
+    /** Now, or, if it stands still, as soon as it goes on; in the order in which it came. Timers that are due may come first. */
     const read = (action: () => void) => {
-      const stalledMs = ports.stalledUntilMs() - world.nowMs();
-      readMs = Math.max(readMs, world.nowMs() + (stalledMs > 0 ? stalledMs + rng.int(0, READ_MS_MAX) : 0));
+      readMs = Math.max(readMs, world.nowMs(), ports.stalledUntilMs());
       if (readMs <= world.nowMs()) action();
       else world.after(readMs - world.nowMs(), action);
     };

@@ -92,6 +92,9 @@ const JOB_ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled
 const HEARD_MS = 1_000;
 /** …and what came just now may not have been read, as when the process was late by less than it notices. */
 const UNREAD_MS = 400;
+/** So long nobody reads a busy worker's frames only where the process stood still for longer than it overlooks; an idle one's, from here on. */
+const STALLED_MS = 4_000;
+const IDLE_MS = 11_900;
 const ARRIVALS_KEPT = 8;
 
 export function createMonitor(world: World, store: Store, trees: Trees): Monitor {
@@ -111,7 +114,11 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   const containers: ContainerTruth[] = [];
   const counts = createCounts();
   const fired = new Set<string>();
+  /** The newest checkpoint of each job that was ever durable; it may have been given up since. */
+  const newestEver = new Map<JobId, number>();
   const arrivals = new Map<WorkerId, number[]>();
+  /** When each worker last got its first work, or greeted: its silence counts from there. */
+  const busyFrom = new Map<WorkerId, number>();
   const standbyWatch = createStandbyWatch(world, counts);
   let sessions = 0;
 
@@ -160,6 +167,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     checkDamage(before, job);
     checkCheckpoints(trees, counts, before, job);
     jobs.set(job.id, job);
+    newestEver.set(job.id, Math.max(newestEver.get(job.id) ?? 0, job.checkpoints.at(-1)?.seq ?? 0));
     if (!JOB_ENDS.has(job.phase)) return;
     check(job.settlement.phase === "settled", () => `invariant 5: ${job.id} ended without its settlement`);
     if (job.phase === "succeeded") counts.succeeded += 1;
@@ -256,6 +264,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   function hold(workerId: WorkerId, id: string, row: AttemptRecord | StandbyRecord | null): void {
     const held = holders.get(workerId) ?? new Map<string, AttemptRecord | StandbyRecord>();
     holders.set(workerId, held);
+    if (row !== null && held.size === 0) busyFrom.set(workerId, world.nowMs());
     if (row === null) held.delete(id);
     else held.set(id, row);
   }
@@ -336,9 +345,11 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     check(isPair && primary !== standby, () => `${workerId} was told of ${other} for ${jobId}, and they were no pair`);
   }
 
-  /** Silence is of the worker's making, not of ours. */
+  /** Silence is of the worker's making, not of ours: after a long stall it is not judged before the sockets were read. */
   function checkSilence(workerId: WorkerId): void {
     const nowMs = world.nowMs();
+    const unheardMs = nowMs - Math.max(heard.get(workerId) ?? 0, busyFrom.get(workerId) ?? 0);
+    if (unheardMs < STALLED_MS || (unheardMs > IDLE_MS && unheardMs < IDLE_MS + STALLED_MS)) return;
     const newest = arrivals.get(workerId)?.findLast((atMs) => nowMs - atMs > UNREAD_MS);
     check(newest === undefined || nowMs - newest >= HEARD_MS, () => {
       return `${workerId} was called silent, and was heard ${nowMs - (newest ?? 0)} ms before`;
@@ -412,8 +423,10 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
           return `the end of ${attemptId(re.attempt)} is acknowledged and not durable`;
         });
       } else if (re.kind === "checkpoint") {
-        const newest = store.job(re.attempt.jobId)?.job.checkpoints.at(-1)?.seq ?? 0;
-        check(newest >= re.seq, () => `checkpoint ${re.seq} of ${re.attempt.jobId} is acknowledged and not durable`);
+        check(
+          (newestEver.get(re.attempt.jobId) ?? 0) >= re.seq,
+          () => `checkpoint ${re.seq} of ${re.attempt.jobId} is acknowledged and not durable`,
+        );
       }
     },
     nextSession() {

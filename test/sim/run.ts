@@ -204,9 +204,8 @@ function converge(
     throw new BrokenInvariant(`invariant 7: not everything ended: ${left.join(", ") || "a request has no answer"}`);
   }
   const convergedMs = world.nowMs() - faultsUntilMs;
-  const isTidy = (worker: WorkerNode) => worker.isLost() || worker.leftovers().length === 0;
-  world.run(world.nowMs() + TIDY_MS, () => workers.every(isTidy));
   // What is there is proven in the end, and what is made up is not.
-  if (world.faults.proofs) world.run(world.nowMs() + TIDY_MS, () => monitor.unproven().length === 0);
+  const isTidy = (worker: WorkerNode) => worker.isLost() || worker.leftovers().length === 0;
+  world.run(world.nowMs() + TIDY_MS, () => workers.every(isTidy) && monitor.unproven().length === 0);
   return convergedMs;
 }

@@ -4,6 +4,7 @@ import type { WorkerNode } from "./agent.ts";
 import type { Client } from "./client.ts";
 import type { FaultCounts } from "./faults.ts";
 import type { Monitor } from "./monitor.ts";
+import { heal } from "./network.ts";
 import type { OrchestratorNode } from "./orchestrator.ts";
 import type { World } from "./world.ts";
 
@@ -145,9 +146,8 @@ export function calmDown({ world, orchestrator, workers }: Targets): void {
   world.calm = true;
   orchestrator.start();
   for (const worker of workers) {
-    worker.path.upBlockedUntilMs = 0;
-    worker.path.downBlockedUntilMs = 0;
     worker.revive();
+    heal(worker.path);
     worker.resize(1);
     worker.start();
   }
