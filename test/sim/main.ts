@@ -1,7 +1,10 @@
-// `npm run -s sim -- --seeds N [--seed S] [--json] [--trace] [--threads T]`: runs seeds S to S+N-1 and exits 1 when an invariant broke or too little was met.
+// `npm run -s sim -- --seeds N [--seed S] [--json] [--trace] [--threads T] [--until-broken]`: runs seeds S to S+N-1 and exits 1 when an invariant broke
+// or too little was met. `npm run -s sim -- --mutants [NAME] [--json]`: breaks the product in each of many ways and exits 1 when one is not found.
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { Worker } from "node:worker_threads";
+import { MUTANT_SEEDS, MUTANTS } from "./mutant-table.ts";
+import { runMutants, stalePatches, type Verdict } from "./mutants.ts";
 import { add, createTotals, missingRows, SEEDS_FOR_COVERAGE, shortfalls, type Totals } from "./report.ts";
 import { runSeed, type SeedResult } from "./run.ts";
 
@@ -12,6 +15,7 @@ const BROKEN_SHOWN_MAX = 5;
 /** A run in which this many seeds broke has nothing more to tell. */
 const BROKEN_MAX = 20;
 const FAULTS_PER_LINE = 5;
+const MUTANT_NAME_WIDTH = 72;
 
 interface Options {
   readonly first: number;
@@ -19,10 +23,14 @@ interface Options {
   readonly threads: number;
   readonly isJson: boolean;
   readonly isTraced: boolean;
+  readonly isUntilBroken: boolean;
+  /** Words of the names of those to be run; null: seeds are. */
+  readonly mutants: string | null;
 }
 
 async function main(): Promise<number> {
   const options = readOptions();
+  if (options.mutants !== null) return tryMutants(options, options.mutants);
   const startedAt = performance.now();
   const totals = createTotals();
   if (options.isTraced) {
@@ -38,17 +46,22 @@ async function main(): Promise<number> {
 }
 
 function readOptions(): Options {
-  const { values } = parse();
+  const { values, positionals } = parse();
   const first = whole("seed", values.seed, 1);
   const seeds = whole("seeds", values.seeds, values.seed === undefined ? SEEDS_DEFAULT : 1);
   const threads = whole("threads", values.threads, Math.min(THREADS_MAX, availableParallelism()));
-  return { first, seeds, threads, isJson: values.json, isTraced: values.trace };
+  const mutants = values.mutants ? positionals.join(" ") : null;
+  const isUntilBroken = values["until-broken"];
+  return { first, seeds, threads, isJson: values.json, isTraced: values.trace, isUntilBroken, mutants };
 }
 
 function parse() {
   try {
     return parseArgs({
+      allowPositionals: process.argv.includes("--mutants"),
       options: {
+        mutants: { type: "boolean", default: false },
+        "until-broken": { type: "boolean", default: false },
         seeds: { type: "string" },
         seed: { type: "string" },
         threads: { type: "string" },
@@ -58,7 +71,8 @@ function parse() {
     });
   } catch (error) {
     console.error(`sim: ${error instanceof Error ? error.message : String(error)}`);
-    console.error("usage: npm run -s sim -- [--seeds N] [--seed S] [--json] [--trace] [--threads T]");
+    console.error("usage: npm run -s sim -- [--seeds N] [--seed S] [--json] [--trace] [--threads T] [--until-broken]");
+    console.error("       npm run -s sim -- --mutants [WORDS OF A NAME] [--json]");
     return process.exit(2);
   }
 }
@@ -87,7 +101,7 @@ async function runAll(options: Options, totals: Totals): Promise<void> {
       add(totals, ready);
       next += 1;
     }
-    return next < end && totals.broken.length < BROKEN_MAX;
+    return next < end && totals.broken.length < (options.isUntilBroken ? 1 : BROKEN_MAX);
   }
 }
 
@@ -106,6 +120,27 @@ function runThread(
     worker.on("error", reject);
     worker.on("exit", () => resolve());
   });
+}
+
+/** Each mutant must be found; a line for each as it ends. */
+async function tryMutants({ isJson, threads }: Options, words: string): Promise<number> {
+  const mutants = MUTANTS.filter(({ name }) => name.includes(words));
+  const survivors: string[] = [];
+  const stale = stalePatches(mutants);
+  if (stale.length > 0) {
+    console.error(["patches whose text is not in the sources exactly once:", ...stale].join("\n"));
+    return 1;
+  }
+  await runMutants(mutants, threads, ({ mutant, seeds, message, seconds }: Verdict) => {
+    const { name } = mutant;
+    if (seeds === null) survivors.push(name);
+    if (isJson)
+      return console.log(JSON.stringify({ mutant: name, seeds, seconds: Number(seconds.toFixed(1)), message }));
+    const fate = seeds === null ? `SURVIVED ${MUTANT_SEEDS} seeds` : `found in ${seeds} seeds`;
+    console.log(`${name.padEnd(MUTANT_NAME_WIDTH)} ${fate.padEnd(22)} ${seconds.toFixed(1).padStart(5)} s  ${message}`);
+  });
+  if (!isJson) console.log(`${mutants.length - survivors.length} of ${mutants.length} mutants found`);
+  return survivors.length === 0 ? 0 : 1;
 }
 
 function report(options: Options, totals: Totals, seconds: number): number {

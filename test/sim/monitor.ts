@@ -139,6 +139,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
         return;
       case "workers":
         putWorker(change.record);
+        touched.workers.add(change.record.id);
         return;
       case "balances":
         check(change.record.amount >= 0n || change.record.account.startsWith("external:"), () => {
@@ -284,6 +285,10 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   }
 
   function checkWorker(workerId: WorkerId): void {
+    const held = holders.get(workerId)?.size ?? 0;
+    check(held === 0 || workerRows.get(workerId)?.phase !== "offline", () => {
+      return `invariant 6: ${workerId} is given up, and ${held} attempts and standbys on it are not`;
+    });
     const most = offered.get(workerId);
     if (most === undefined) return;
     const gpus = new Set<string>();

@@ -40,13 +40,18 @@ const EARNINGS_UNKNOWN_EVERY = 3;
 const CONVERGE_MS = 15 * 60_000;
 /** Then workers have this long to be told of what they may forget. */
 const TIDY_MS = 60_000;
+/** The share of trees that are gone as soon as nothing names them. */
+const SWEPT_AT_ONCE = 0.5;
 const DEPOSIT = 1_000_000_000n;
 
 /** Runs a seed. Never throws for a broken invariant; `print` gets the trace. */
 export function runSeed(seed: number, print?: (line: string) => void): SeedResult {
   const world = createWorld(seed, print);
   const store = createMemoryStore();
-  const trees = createTrees((id) => store.job(id)?.job);
+  const trees = createTrees(
+    (id) => store.job(id)?.job,
+    () => world.rng.chance(SWEPT_AT_ONCE),
+  );
   const monitor = createMonitor(world, store, trees);
   const orchestrator = createOrchestrator(world, store, monitor, trees);
   const checksBefore = checksDone();

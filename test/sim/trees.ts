@@ -38,8 +38,8 @@ interface Kept {
   isDamaged: boolean;
 }
 
-/** `jobOf` gives a job as it is durable. */
-export function createTrees(jobOf: (id: JobId) => JobRecord | undefined): Trees {
+/** `jobOf` gives a job as it is durable; `isSweptAtOnce`: whether what is let go is gone now, or stays for as long as a run lasts. */
+export function createTrees(jobOf: (id: JobId) => JobRecord | undefined, isSweptAtOnce: () => boolean): Trees {
   const trees = new Map<ChunkCid, Kept>();
   const states = new Map<ChunkCid, ProgramState>();
 
@@ -57,6 +57,7 @@ export function createTrees(jobOf: (id: JobId) => JobRecord | undefined): Trees 
   }
 
   function letGo(kept: Kept, holder: Holder, cid: ChunkCid): void {
+    if (!isSweptAtOnce()) return;
     kept.holders.delete(holder);
     if (kept.holders.size === 0) trees.delete(cid);
   }
@@ -74,6 +75,7 @@ export function createTrees(jobOf: (id: JobId) => JobRecord | undefined): Trees 
       };
       kept.holders.add(holder);
       kept.fresh.add(holder);
+      kept.isDamaged = false;
       trees.set(cid, kept);
       states.set(cid, state);
       return tree;
