@@ -13,6 +13,7 @@ import { createCleanup } from "./harness/processes.ts";
 import { createReport } from "./harness/report.ts";
 import { runHeartbeats } from "./heartbeats/heartbeats.ts";
 import { runProof } from "./proof/proof.ts";
+import { runSoak } from "./soak/soak.ts";
 import { runWorkerIdle } from "./worker-idle/worker-idle.ts";
 
 const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
@@ -25,6 +26,7 @@ const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   direct       a standby fetching straight from its primary, bare libp2p beside  --mib 256 --runs 5
   proof        a proof of hardware: its work, and a verdict on it                --runs 5
   enrol        a provider's first command to the first job that succeeded         --runs 3
+  soak         the simulator for as long as it is given, going on where it ended  --seconds 60 | --seeds 1000000
   worker-idle  a connected agent with nothing to do: memory and CPU              --seconds 60
   --cpu-prof DIR   leave a CPU profile of the orchestrator there`;
 
@@ -40,6 +42,7 @@ async function main(): Promise<number> {
       workers: { type: "string" },
       seconds: { type: "string" },
       runs: { type: "string" },
+      seeds: { type: "string" },
       mib: { type: "string" },
       width: { type: "string" },
       "no-peers": { type: "boolean", default: false },
@@ -83,6 +86,10 @@ async function main(): Promise<number> {
     failover: () => runFailover(report, cleanup, { runs: count(values.runs, 20), profileDir }),
     "gpu-watch": () => runGpuWatch(report, cleanup, { runs: count(values.runs, 5) }),
     direct: () => runDirect(report, cleanup, { mib: count(values.mib, 256), runs: count(values.runs, 5) }),
+    soak: () => {
+      const seeds = values.seeds === undefined ? null : count(values.seeds, 1);
+      return runSoak(report, cleanup, { seeds, seconds: seeds === null ? count(values.seconds, 60) : null });
+    },
     proof: () => runProof(report, cleanup, { runs: count(values.runs, 5) }),
   };
   const bench = name === undefined ? undefined : benches[name];

@@ -1,14 +1,16 @@
 // The orchestrator's side of the workers' connections, for as long as its process lives: a session is welcome once it is durable, messages with
 // trees are only passed on when all of the tree is there, and what arrives while the process stands still is read when it goes on.
-import type { CoreEvent, Effect } from "@qubix/orchestrator/core";
+import type { CoreEvent, Effect, Reply } from "@qubix/orchestrator/core";
 import type { ChunkCid, JobId, SessionId, WorkerId } from "@qubix/shared/domain";
 import type { EndOutcome, WorkerMessage } from "@qubix/shared/protocol";
 import type { Monitor } from "./monitor.ts";
 import type { Connection, End } from "./network.ts";
-import type { Answer } from "./orchestrator.ts";
 import { orderOf, proofRng, verdictOn } from "./proofs.ts";
 import type { Trees } from "./trees.ts";
 import type { World } from "./world.ts";
+
+/** How the answer to a request came: with a reply, or not at all (the process died, or 503). */
+export type Answer = { readonly kind: "reply"; readonly reply: Reply } | { readonly kind: "unavailable" };
 
 export interface Gateway {
   accept(workerId: WorkerId, open: (end: End<WorkerMessage>) => Connection): Connection;

@@ -2,11 +2,11 @@
 // or too little was met. `npm run -s sim -- --mutants [NAME] [--json]`: breaks the product in each of many ways and exits 1 when one is not found.
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { Worker } from "node:worker_threads";
 import { MUTANT_SEEDS, MUTANTS } from "./mutant-table.ts";
 import { runMutants, stalePatches, type Verdict } from "./mutants.ts";
 import { add, createTotals, missingRows, SEEDS_FOR_COVERAGE, shortfalls, type Totals } from "./report.ts";
-import { runSeed, type SeedResult } from "./run.ts";
+import { runSeed } from "./run.ts";
+import { runSeeds } from "./seeds.ts";
 
 const SEEDS_DEFAULT = 100;
 const THREADS_MAX = 2;
@@ -40,7 +40,11 @@ async function main(): Promise<number> {
         runSeed(options.first + n, (line) => console.log(line)),
       );
   } else {
-    await runAll(options, totals);
+    const { first, seeds, threads, isUntilBroken } = options;
+    await runSeeds({ first, end: first + seeds, threads }, (result) => {
+      add(totals, result);
+      return totals.broken.length < (isUntilBroken ? 1 : BROKEN_MAX);
+    });
   }
   return report(options, totals, (performance.now() - startedAt) / 1000);
 }
@@ -84,42 +88,6 @@ function whole(name: string, text: string | undefined, fallback: number): number
     process.exit(2);
   }
   return value;
-}
-
-/** Spreads the seeds over threads; results are added in the order of the seeds, so that the hash is that of the run. */
-async function runAll(options: Options, totals: Totals): Promise<void> {
-  const results = new Map<number, SeedResult>();
-  let next = options.first;
-  const end = options.first + options.seeds;
-  const threads = Math.min(options.threads, options.seeds);
-  await Promise.all(Array.from({ length: threads }, (_, thread) => runThread(thread, threads, options, take)));
-
-  function take(result: SeedResult): boolean {
-    results.set(result.seed, result);
-    for (let ready = results.get(next); ready !== undefined; ready = results.get(next)) {
-      results.delete(next);
-      add(totals, ready);
-      next += 1;
-    }
-    return next < end && totals.broken.length < (options.isUntilBroken ? 1 : BROKEN_MAX);
-  }
-}
-
-function runThread(
-  thread: number,
-  threads: number,
-  { first, seeds }: Options,
-  take: (result: SeedResult) => boolean,
-): Promise<void> {
-  const workerData = { first: first + thread, step: threads, end: first + seeds };
-  const worker = new Worker(new URL("./thread.ts", import.meta.url), { workerData });
-  return new Promise((resolve, reject) => {
-    worker.on("message", (batch: readonly SeedResult[]) => {
-      if (!batch.map(take).every(Boolean)) void worker.terminate();
-    });
-    worker.on("error", reject);
-    worker.on("exit", () => resolve());
-  });
 }
 
 /** Each mutant must be found; a line for each as it ends. */

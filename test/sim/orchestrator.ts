@@ -8,7 +8,6 @@ import {
   DEFAULT_CORE_CONFIG,
   type Effect,
   nextDeadlineMs,
-  type Reply,
   type StepResult,
   step,
 } from "@qubix/orchestrator/core";
@@ -16,15 +15,12 @@ import type { Store } from "@qubix/orchestrator/store";
 import type { ApiKeyId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { WorkerMessage } from "@qubix/shared/protocol";
 import { createDisk, type Disk } from "./disk.ts";
-import { createGateway, type Gateway } from "./gateway.ts";
+import { type Answer, createGateway, type Gateway } from "./gateway.ts";
 import type { Monitor } from "./monitor.ts";
 import type { Connection, End } from "./network.ts";
 import { PROOF_CONFIG } from "./proofs.ts";
 import type { Trees } from "./trees.ts";
 import type { World } from "./world.ts";
-
-/** How the answer to a request came: with a reply, or not at all (the process died, or 503). */
-export type Answer = { readonly kind: "reply"; readonly reply: Reply } | { readonly kind: "unavailable" };
 
 export interface OrchestratorNode {
   readonly disk: Disk;

@@ -19,6 +19,7 @@ export interface Targets {
 
 /** How many workers there must be for one of them to be lost for good: the others must be able to do all the work. */
 const WORKERS_FOR_LOSS_MIN = 4;
+const ASK_AGAIN_MS = 300;
 const WALL_STEP_MS_MAX = 3_600_000;
 
 /** Plans all that strikes at a time of its own; what strikes where something happens is asked for there. */
@@ -132,9 +133,12 @@ function drain({ world, orchestrator, admin }: Targets, worker: WorkerNode): voi
   const { workerId } = worker.machine;
   const actor = { accountId: admin, role: "admin" } as const;
   const byApi = world.rng.chance(0.5);
-  const set = (draining: boolean) => {
-    if (byApi) orchestrator.submit({ kind: "worker.drain", actor, workerId, draining });
-    else worker.offer({ draining });
+  const set = (draining: boolean): void => {
+    if (!byApi) return worker.offer({ draining });
+    return orchestrator.submit({ kind: "worker.drain", actor, workerId, draining }, ({ kind }) => {
+      // An owner asks until he is answered.
+      if (kind === "unavailable") world.after(ASK_AGAIN_MS, () => set(draining));
+    });
   };
   set(true);
   world.after(world.rng.int(1_000, 10_000), () => set(false));
