@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Mutant, MUTANT_SEEDS, type Patch } from "./mutant-table.ts";
 
@@ -18,7 +18,16 @@ export interface Verdict {
   readonly output: string;
 }
 
-const PACKAGES = ["shared", "contracts-bridge", "orchestrator", "worker"];
+const PACKAGES = ["shared", "orchestrator", "worker"];
+const COPIED = [
+  "package.json",
+  ...PACKAGES.map((name) => `${name}/package.json`),
+  "shared/src",
+  "orchestrator/src/core",
+  "orchestrator/src/store",
+  "worker/src/core",
+  "test/sim",
+];
 const OUTPUT_LENGTH_MAX = 20_000;
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
@@ -54,10 +63,8 @@ export async function runMutant(mutant: Mutant, seeds = MUTANT_SEEDS): Promise<V
 
 /** The sources the simulator needs, with links to the installed packages but not to our own. */
 function copySources(scratch: string): void {
-  const isSource = (path: string) => !["node_modules", "dist"].includes(basename(path));
-  for (const name of PACKAGES) cpSync(join(ROOT, name), join(scratch, name), { recursive: true, filter: isSource });
-  cpSync(join(ROOT, "test/sim"), join(scratch, "test/sim"), { recursive: true });
-  cpSync(join(ROOT, "package.json"), join(scratch, "package.json"));
+  const isWanted = (path: string) => !path.endsWith(".test.ts");
+  for (const path of COPIED) cpSync(join(ROOT, path), join(scratch, path), { recursive: true, filter: isWanted });
   mkdirSync(join(scratch, "node_modules/@qubix"), { recursive: true });
   for (const name of readdirSync(join(ROOT, "node_modules"))) {
     if (name === "@qubix" || name.startsWith(".")) continue;

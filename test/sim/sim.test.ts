@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { MUTANTS } from "./mutant-table.ts";
-import { runMutant } from "./mutants.ts";
+import { runMutant, stalePatches } from "./mutants.ts";
 import { SEEDS_FOR_COVERAGE } from "./report.ts";
 import { runSeed } from "./run.ts";
 
@@ -42,6 +42,13 @@ describe("the simulator", () => {
     },
     8 * MINUTES,
   );
+});
+
+describe("the mutants", () => {
+  it("change what they say they change", () => {
+    expect(stalePatches(MUTANTS)).toEqual([]);
+    expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length);
+  });
 });
 
 describe("a mutant is found:", () => {
