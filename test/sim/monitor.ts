@@ -90,12 +90,13 @@ const JOB_ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled
 
 /** No worker is silent that was heard within this time: less than any limit of the core… */
 const HEARD_MS = 1_000;
+const STEADY_MS = 2_500;
 /** …and what came just now may not have been read, as when the process was late by less than it notices. */
 const UNREAD_MS = 400;
 /** So long nobody reads a busy worker's frames only where the process stood still for longer than it overlooks; an idle one's, from here on. */
-const STALLED_MS = 4_000;
+const STALLED_MS = 3_900;
 const IDLE_MS = 11_900;
-const ARRIVALS_KEPT = 8;
+const ARRIVALS_KEPT = 24;
 
 export function createMonitor(world: World, store: Store, trees: Trees): Monitor {
   const jobs = new Map<JobId, JobRecord>();
@@ -355,10 +356,11 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     const nowMs = world.nowMs();
     const unheardMs = nowMs - Math.max(heard.get(workerId) ?? 0, busyFrom.get(workerId) ?? 0);
     if (unheardMs < STALLED_MS || (unheardMs > IDLE_MS && unheardMs < IDLE_MS + STALLED_MS)) return;
-    const newest = arrivals.get(workerId)?.findLast((atMs) => nowMs - atMs > UNREAD_MS);
-    check(newest === undefined || nowMs - newest >= HEARD_MS, () => {
-      return `${workerId} was called silent, and was heard ${nowMs - (newest ?? 0)} ms before`;
-    });
+    const ages = (arrivals.get(workerId) ?? []).map((atMs) => nowMs - atMs);
+    // Was heard all the time, and not just in the moment in which it came back.
+    const unread = ages.findLast((ageMs) => ageMs > UNREAD_MS && ageMs < HEARD_MS);
+    const isSteady = ages.some((ageMs) => ageMs >= HEARD_MS && ageMs < STEADY_MS);
+    check(unread === undefined || !isSteady, () => `${workerId} was called silent, and was heard ${unread} ms before`);
   }
 
   function durable(ref: AttemptRef): AttemptRecord | undefined {

@@ -78,7 +78,7 @@ function scheduleOrchestratorFaults(
   };
   often("orchestratorCrashes", () => orchestrator.crash());
   often("orchestratorReboots", () => orchestrator.reboot());
-  often("orchestratorStalls", () => stall(rng.int(200, 4_000)));
+  often("orchestratorStalls", () => stall(rng.int(200, 5_000)));
   often("orchestratorSuspends", () => stall(rng.int(4_000, 15_000)));
   often("wallSteps", () => orchestrator.disk.stepWall(rng.int(-WALL_STEP_MS_MAX, WALL_STEP_MS_MAX)));
   often("slowDisks", () => {
