@@ -13,10 +13,11 @@ export function checkBudgets(job: JobRecord): void {
   check(retriesUsed <= spec.retries, () => `invariant 7: ${id} was tried again ${retriesUsed} times`);
 }
 
-/** What two workers could not restore is given up, unless a standby has it on its disk. */
+/** What two workers could not restore is given up, unless a standby has it on its disk, which may have taken over in the same step. */
 export function checkDamage(before: JobRecord | undefined, { id, damage, standbyId }: JobRecord): void {
   if (damage === undefined || damage === before?.damage) return;
-  check(damage.reports < DAMAGE_REPORTS_MAX || standbyId !== null, () => {
+  const isHeld = standbyId !== null || (before !== undefined && before.standbyId !== null);
+  check(damage.reports < DAMAGE_REPORTS_MAX || isHeld, () => {
     return `invariant 3: checkpoint ${damage.seq} of ${id} was found damaged ${damage.reports} times, and is still kept`;
   });
 }

@@ -133,11 +133,13 @@ function drain({ world, orchestrator, admin }: Targets, worker: WorkerNode): voi
   const { workerId } = worker.machine;
   const actor = { accountId: admin, role: "admin" } as const;
   const byApi = world.rng.chance(0.5);
+  let wanted = false;
   const set = (draining: boolean): void => {
+    wanted = draining;
     if (!byApi) return worker.offer({ draining });
     return orchestrator.submit({ kind: "worker.drain", actor, workerId, draining }, ({ kind }) => {
-      // An owner asks until he is answered.
-      if (kind === "unavailable") world.after(ASK_AGAIN_MS, () => set(draining));
+      // An owner asks until he is answered, or wants something else.
+      if (kind === "unavailable") world.after(ASK_AGAIN_MS, () => wanted === draining && set(draining));
     });
   };
   set(true);
