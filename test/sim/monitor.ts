@@ -120,6 +120,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   const arrivals = new Map<WorkerId, number[]>();
   /** When each worker last got its first work, or greeted: its silence counts from there. */
   const busyFrom = new Map<WorkerId, number>();
+  const disturbances: { readonly untilMs: number }[] = [];
   const standbyWatch = createStandbyWatch(world, counts);
   let sessions = 0;
 
@@ -356,6 +357,9 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     const nowMs = world.nowMs();
     const unheardMs = nowMs - Math.max(heard.get(workerId) ?? 0, busyFrom.get(workerId) ?? 0);
     if (unheardMs < STALLED_MS || (unheardMs > IDLE_MS && unheardMs < IDLE_MS + STALLED_MS)) return;
+    // One stall is made up for, not one that follows before anything was read.
+    const stalls = disturbances.filter(({ untilMs }) => untilMs > nowMs - unheardMs);
+    if (stalls.length > 1) return;
     const ages = (arrivals.get(workerId) ?? []).map((atMs) => nowMs - atMs);
     // Was heard all the time, and not just in the moment in which it came back.
     const unread = ages.findLast((ageMs) => ageMs > UNREAD_MS && ageMs < HEARD_MS);
@@ -445,7 +449,10 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       arrivals.set(workerId, times);
       if (times.push(world.nowMs()) > ARRIVALS_KEPT) times.shift();
     },
-    disturbed: (ms) => standbyWatch.disturbed(ms),
+    disturbed(ms) {
+      disturbances.push({ untilMs: world.nowMs() + ms });
+      standbyWatch.disturbed(ms);
+    },
     holds: (workerId, jobId) =>
       [...(active.get(jobId) ?? [])].some((id) => attempts.get(id)?.row.workerId === workerId),
     isNewest: (jobId, cid) => jobs.get(jobId)?.checkpoints.at(-1)?.tree.manifestCid === cid,

@@ -17,8 +17,9 @@ export interface Targets {
   readonly admin: AccountId;
 }
 
-/** How many workers there must be for one of them to be lost for good: the others must be able to do all the work. */
+/** How many workers there must be for one of them to be lost for good: the others must be able to do all the work. Where they must prove their hardware, two cannot. */
 const WORKERS_FOR_LOSS_MIN = 4;
+const PROVERS_FOR_LOSS_MIN = 7;
 const ASK_AGAIN_MS = 300;
 const WALL_STEP_MS_MAX = 3_600_000;
 
@@ -121,7 +122,8 @@ function silenceMany({ world, workers }: Targets): void {
 /** The newest machine is gone for good, and nobody is told. */
 function loseOne({ world, workers, monitor }: Targets): void {
   const worker = workers.at(-1);
-  if (worker === undefined || workers.length < WORKERS_FOR_LOSS_MIN) return;
+  const least = world.faults.proofs ? PROVERS_FOR_LOSS_MIN : WORKERS_FOR_LOSS_MIN;
+  if (worker === undefined || workers.length < least) return;
   world.note(`${worker.machine.workerId} is lost for good`);
   monitor.lost.add(worker.machine.workerId);
   worker.lose();
