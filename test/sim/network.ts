@@ -7,10 +7,21 @@ import type { World } from "./world.ts";
 export interface Path {
   upBlockedUntilMs: number;
   downBlockedUntilMs: number;
+  /** What waits for the end of a block. */
+  readonly waiting: Set<() => void>;
 }
 
 export function createPath(): Path {
-  return { upBlockedUntilMs: 0, downBlockedUntilMs: 0 };
+  return { upBlockedUntilMs: 0, downBlockedUntilMs: 0, waiting: new Set() };
+}
+
+/** The line is free again, earlier than was thought. */
+export function heal(path: Path): void {
+  path.upBlockedUntilMs = 0;
+  path.downBlockedUntilMs = 0;
+  const waiting = [...path.waiting];
+  path.waiting.clear();
+  for (const goOn of waiting) goOn();
 }
 
 /** One end of a connection: what it is given by the other side. */
@@ -46,8 +57,8 @@ export function connect(
   path: Path,
   ends: { readonly worker: End<OrchestratorMessage>; readonly orchestrator: End<WorkerMessage> },
 ): Connection {
-  const up = createStream<WorkerMessage>(world, () => path.upBlockedUntilMs, ends.orchestrator);
-  const down = createStream<OrchestratorMessage>(world, () => path.downBlockedUntilMs, ends.worker);
+  const up = createStream<WorkerMessage>(world, path, () => path.upBlockedUntilMs, ends.orchestrator);
+  const down = createStream<OrchestratorMessage>(world, path, () => path.downBlockedUntilMs, ends.worker);
   return {
     workerId,
     sendUp: (message) => up.send(message),
@@ -69,7 +80,7 @@ export function connect(
   };
 }
 
-function createStream<Frame>(world: World, blockedUntilMs: () => number, end: End<Frame>): Stream<Frame> {
+function createStream<Frame>(world: World, path: Path, blockedUntilMs: () => number, end: End<Frame>): Stream<Frame> {
   const waiting: { readonly frame: Frame | typeof CLOSE; readonly dueMs: number }[] = [];
   let lastDueMs = 0;
   let isArmed = false;
@@ -78,10 +89,12 @@ function createStream<Frame>(world: World, blockedUntilMs: () => number, end: En
     const head = waiting[0];
     if (isArmed || head === undefined) return;
     isArmed = true;
+    if (blockedUntilMs() > head.dueMs) path.waiting.add(pump);
     world.after(Math.max(head.dueMs, blockedUntilMs()) - world.nowMs(), pump);
   };
   const pump = () => {
     isArmed = false;
+    path.waiting.delete(pump);
     while (isAlive) {
       const head = waiting[0];
       if (head === undefined || head.dueMs > world.nowMs() || blockedUntilMs() > world.nowMs()) break;
