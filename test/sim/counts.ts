@@ -28,6 +28,9 @@ export interface Counts {
   /** Given up because two workers found them damaged. */
   checkpointsGivenUp: number;
   standbyRefills: number;
+  massSilences: number;
+  /** Those that ended while somebody was silent still. */
+  holdsOutlasted: number;
   steps: number;
   /** Invariants that were looked at. */
   checks: number;
@@ -56,6 +59,8 @@ export function createCounts(): Counts {
     checkpointsRemoved: 0,
     checkpointsGivenUp: 0,
     standbyRefills: 0,
+    massSilences: 0,
+    holdsOutlasted: 0,
     steps: 0,
     checks: 0,
   };

@@ -91,6 +91,9 @@ export interface FaultOptions extends FaultCounts, FaultRates {
 const PROOFS_EVERY = 3;
 /** Patience that fits into the faulty time. */
 const MOVE_TIMES = { moveAnswerMs: 800, moveAnswerMsMax: 800, moveLookMs: 400 };
+/** So many silent workers are many, in fleets as small as these; and a hold that is over before all are back. */
+const FEW = 3;
+const SHORT_HOLD_MS = 4_000;
 /** The share of the kinds that is on, by seed. */
 const APPETITES = [0.12, 0.25, 0.5, 0.5, 0.85] as const;
 
@@ -166,6 +169,8 @@ export function drawFaults(seed: number, rng: Rng, scale: Scale): FaultOptions {
     bounds: {
       ...(rng.chance(0.5) ? { dispatchTriesMax: 2, deadlinesPerStepMax: 2, preferenceScanMax: 1 } : {}),
       ...MOVE_TIMES,
+      ...(rng.chance(0.5) ? { massSilenceWorkersMin: FEW } : {}),
+      ...(rng.chance(0.5) ? { massSilenceHoldMs: SHORT_HOLD_MS } : {}),
     },
     contactLossS: rng.pick([2, 6, 3_600]),
     liar: rng.chance(0.2),

@@ -5,7 +5,7 @@ import type { ChunkCid, JobId, SessionId, WorkerId } from "@qubix/shared/domain"
 import type { EndOutcome, WorkerMessage } from "@qubix/shared/protocol";
 import { contentIn } from "./mirrors.ts";
 import type { Monitor } from "./monitor.ts";
-import type { Connection, End } from "./network.ts";
+import { type Connection, type End, networkOf } from "./network.ts";
 import { orderOf, proofRng, verdictOn } from "./proofs.ts";
 import type { Trees } from "./trees.ts";
 import type { World } from "./world.ts";
@@ -62,7 +62,7 @@ export function createGateway(world: World, monitor: Monitor, trees: Trees, port
     });
     const older = sessions.get(workerId);
     sessions.set(workerId, { id, workerId, connection });
-    ports.submit({ kind: "worker.opened", workerId, sessionId: id }, (answer) => {
+    ports.submit({ kind: "worker.opened", workerId, sessionId: id, network: networkOf(workerId) }, (answer) => {
       if (!isCurrent()) return;
       if (answer.kind === "unavailable") return close(workerId, id);
       const { contactLossS } = world.faults;

@@ -29,7 +29,9 @@ import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "@qubix/worker/core";
 import { check, type Counts, createCounts } from "./counts.ts";
+import { createHoldWatch } from "./hold-watch.ts";
 import { checkBudgets, checkCheckpoints, checkDamage } from "./job-checks.ts";
+import { networkOf } from "./network.ts";
 import { fakeKey, type Fakes } from "./proofs.ts";
 import { createStandbyWatch } from "./standby-watch.ts";
 import type { Trees } from "./trees.ts";
@@ -126,6 +128,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   const busyFrom = new Map<WorkerId, number>();
   const disturbances: { readonly untilMs: number }[] = [];
   const standbyWatch = createStandbyWatch(world, counts);
+  const holdWatch = createHoldWatch(world, counts, networkOf);
   let sessions = 0;
 
   function put(change: Put, nowMs: number, touched: Touched): void {
@@ -414,9 +417,11 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     stepped(event, result) {
       counts.steps += 1;
       // After a restart the last commit is the last moment of which anything is known.
-      if (event.kind === "boot") standbyWatch.disturbed(0);
-      if (event.kind === "boot")
+      if (event.kind === "boot") {
+        standbyWatch.disturbed(0);
+        holdWatch.restarted();
         for (const id of offered.keys()) heard.set(id, Math.max(heard.get(id) ?? 0, committedAtMs));
+      }
       if ("sessionId" in event && event.kind !== "worker.closed") heard.set(event.workerId, world.nowMs());
       for (const row of result.fired) fired.add(row);
       for (const { kind } of result.incidents) {
@@ -446,6 +451,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
           if (kind === "checkpoint_removed") counts.checkpointsRemoved += 1;
           if (jobId !== null && kind === "moved") checkMove(jobId, data);
           if (jobId !== null) standbyWatch.event(jobs.get(jobId), kind);
+          else holdWatch.event(kind, workerId, data, (workerId === null ? undefined : heard.get(workerId)) ?? 0);
         }
       }
       touched.workers.forEach(checkWorker);
@@ -485,6 +491,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     disturbed(ms) {
       disturbances.push({ untilMs: world.nowMs() + ms });
       standbyWatch.disturbed(ms);
+      holdWatch.disturbed(ms);
     },
     holds: (workerId, jobId) =>
       [...(active.get(jobId) ?? [])].some((id) => attempts.get(id)?.row.workerId === workerId),

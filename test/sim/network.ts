@@ -1,6 +1,7 @@
 // Connections as TCP gives them: frames arrive in order or not at all. A path can be slow, blocked in one direction or both, or be cut.
 import type { WorkerId } from "@qubix/shared/domain";
 import type { OrchestratorMessage, WorkerMessage } from "@qubix/shared/protocol";
+import { mixText } from "./random.ts";
 import type { World } from "./world.ts";
 
 /** Until when a worker's line lets nothing through, by direction. */
@@ -121,4 +122,9 @@ function createStream<Frame>(world: World, path: Path, blockedUntilMs: () => num
       waiting.length = 0;
     },
   };
+}
+
+/** Where a worker comes from, as the orchestrator sees it: one of two networks. */
+export function networkOf(workerId: WorkerId): string {
+  return `network ${mixText(0, workerId) & 1}`;
 }

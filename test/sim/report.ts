@@ -52,6 +52,8 @@ const MUST_HAPPEN = [
   "checkpointsRemoved",
   "checkpointsGivenUp",
   "standbyRefills",
+  "massSilences",
+  "holdsOutlasted",
 ] as const satisfies readonly (keyof Counts)[];
 
 const TABLES: readonly StateTable<string, string>[] = [

@@ -51,6 +51,7 @@ export function createStandbyWatch(world: World, counts: Counts): StandbyWatch {
 const ENDS_WAITING: ReadonlySet<string> = new Set([
   "standby_unavailable",
   "requeued",
+  "lease_wait",
   "undone",
   "exited",
   "stopping",

@@ -4,7 +4,7 @@ import type { WorkerNode } from "./agent.ts";
 import type { Client } from "./client.ts";
 import type { FaultCounts } from "./faults.ts";
 import type { Monitor } from "./monitor.ts";
-import { heal } from "./network.ts";
+import { heal, networkOf } from "./network.ts";
 import type { OrchestratorNode } from "./orchestrator.ts";
 import type { World } from "./world.ts";
 
@@ -21,6 +21,8 @@ export interface Targets {
 const WORKERS_FOR_LOSS_MIN = 4;
 const PROVERS_FOR_LOSS_MIN = 7;
 const ASK_AGAIN_MS = 300;
+/** The share of mass silences that are those of one of the workers' networks. */
+const ONE_NETWORK = 0.3;
 /** The share of moves that empty a machine. */
 const EMPTIED = 0.3;
 const WALL_STEP_MS_MAX = 3_600_000;
@@ -117,9 +119,14 @@ function block(world: World, worker: WorkerNode, ms: number, { up, down }: Direc
 
 /** A network between us and many of them is away: they are silent together, and back together. */
 function silenceMany({ world, workers }: Targets): void {
-  const share = 0.3 + 0.7 * world.rng.next();
-  const ms = world.rng.int(800, 9_000);
-  for (const worker of workers) if (world.rng.chance(share)) block(world, worker, ms, BOTH);
+  const { rng } = world;
+  const share = 0.3 + 0.7 * rng.next();
+  const ms = rng.int(800, 9_000);
+  const network = rng.chance(ONE_NETWORK) ? networkOf(rng.pick(workers).machine.workerId) : null;
+  for (const worker of workers) {
+    const isAway = network === null ? rng.chance(share) : networkOf(worker.machine.workerId) === network;
+    if (isAway) block(world, worker, ms, BOTH);
+  }
 }
 
 /** The newest machine is gone for good, and nobody is told. */
