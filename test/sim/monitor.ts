@@ -450,7 +450,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
           if (kind === "worker_suspect" && data["why"] === "silent" && workerId !== null) checkSilence(workerId);
           if (kind === "checkpoint_removed") counts.checkpointsRemoved += 1;
           if (jobId !== null && kind === "moved") checkMove(jobId, data);
-          if (jobId !== null) standbyWatch.event(jobs.get(jobId), kind);
+          if (jobId !== null) standbyWatch.event(jobs.get(jobId), kind, data);
           else holdWatch.event(kind, workerId, data, (workerId === null ? undefined : heard.get(workerId)) ?? 0);
         }
       }

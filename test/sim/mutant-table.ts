@@ -94,6 +94,196 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "an exclusive attempt that is back goes on beside its successor",
+    patches: [
+      {
+        file: `${CORE}/failover.ts`,
+        find: `  if (isExclusive(job) && successors.length > 0) return false;
+`,
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "a start of ours begins no wait for a lease anew",
+    patches: [
+      {
+        file: `${CORE}/lease-wait.ts`,
+        find: "return Math.max(wait.untilMs, wholeLeaseFrom(state, 0));",
+        replace: "return wait.untilMs;",
+      },
+    ],
+  },
+  {
+    name: "a start of ours forgets what its last life answered",
+    patches: [
+      {
+        file: `${CORE}/lease-wait.ts`,
+        find: "return Math.max(heardMs, state.volatile.bootedAtMs) + exclusiveLeaseMs",
+        replace: "return heardMs + exclusiveLeaseMs",
+      },
+    ],
+  },
+  {
+    name: "the margin of a lease is not waited for",
+    patches: [
+      {
+        file: `${CORE}/lease-wait.ts`,
+        find: "+ exclusiveLeaseMs + exclusiveMarginMs;",
+        replace: "+ exclusiveLeaseMs + 0 * exclusiveMarginMs;",
+      },
+    ],
+  },
+  {
+    name: "an answer goes out before the fences",
+    patches: [
+      {
+        file: `${CORE}/messages.ts`,
+        find: `  learnBeat(state, machine);
+`,
+        replace: `  learnBeat(state, machine);
+  ack(state, machine, message);
+`,
+      },
+      {
+        file: `${CORE}/messages.ts`,
+        find: `  ack(state, machine, message);
+  // Last: one that throws`,
+        replace: `  // Last: one that throws`,
+      },
+    ],
+  },
+  {
+    name: "a worker counts a lease from the answer",
+    patches: [
+      {
+        file: `${WORKER}/exclusive.ts`,
+        find: "const untilMs = sentAtMs + EXCLUSIVE_LEASE_MS;",
+        replace: "const untilMs = Math.max(sentAtMs, draft.nowMs) + EXCLUSIVE_LEASE_MS;",
+      },
+    ],
+  },
+  {
+    name: "a worker starts a container without a lease",
+    patches: [
+      {
+        file: `${WORKER}/exclusive.ts`,
+        find: "if (!isExclusive(slot)) return true;",
+        replace: "if (!isExclusive(slot) || slot.phase !== undefined) return true;",
+      },
+    ],
+  },
+  {
+    name: "a worker starts a container without a lease, and its guard lets it run",
+    patches: [
+      {
+        file: `${WORKER}/exclusive.ts`,
+        find: "if (!isExclusive(slot)) return true;",
+        replace: "if (!isExclusive(slot) || slot.phase !== undefined) return true;",
+      },
+      {
+        file: "test/sim/exclusive.ts",
+        find: "const mayRun = (slotId: SlotId) => world.nowMs() < (leases.get(slotId) ?? 0);",
+        replace: "const mayRun = (slotId: SlotId) => world.nowMs() < (leases.get(slotId) ?? Number.POSITIVE_INFINITY);",
+      },
+    ],
+  },
+  {
+    name: "a worker says that a container is over before it is",
+    patches: [
+      {
+        file: `${WORKER}/reports.ts`,
+        find: "if (attempt !== null && over === true) send(",
+        replace: "if (attempt !== null || over === true) send(",
+      },
+      {
+        file: `${WORKER}/reports.ts`,
+        find: `if (slot.phase === "collecting" || slot.phase === "ended") tellStopped(draft, slot);`,
+        replace: `if (slot.run.failover === "exclusive") tellStopped(draft, slot);`,
+      },
+    ],
+  },
+  {
+    name: "a worker says at a contact loss that its container is over",
+    patches: [
+      {
+        file: `${WORKER}/attempts.ts`,
+        find: `before.phase === "preparing" || before.phase === "ready" ? noteOver(draft, before) : before;`,
+        replace: "noteOver(draft, before);",
+      },
+    ],
+  },
+  {
+    name: "who is silent together with many is given up",
+    patches: [
+      {
+        file: `${CORE}/workers.ts`,
+        find: "if (!holdBack(state, machine)) expire(state, machine);",
+        replace: `holdBack(state, machine);
+  expire(state, machine);`,
+      },
+    ],
+  },
+  {
+    name: "a mass silence is held for three times as long",
+    patches: [
+      {
+        file: `${CORE}/mass-silence.ts`,
+        find: "const untilMs = beganAtMs + state.config.massSilenceHoldMs;",
+        replace: "const untilMs = beganAtMs + 3 * state.config.massSilenceHoldMs;",
+      },
+    ],
+  },
+  {
+    name: "what was held is held again",
+    patches: [
+      {
+        file: `${CORE}/mass-silence.ts`,
+        find: `  mass.doneUntilMs = state.nowMs;
+`,
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "our own lag counts as the workers' silence",
+    patches: [
+      {
+        file: `${CORE}/silence.ts`,
+        find: "return Math.min(config.lagForgivenMsMax, volatile.lagMs - machine.heardLagMs);",
+        replace: "return Math.min(0, config.lagForgivenMsMax, volatile.lagMs - machine.heardLagMs);",
+      },
+    ],
+  },
+  {
+    name: "a standby that was lost is not sought again",
+    patches: [
+      {
+        file: `${CORE}/standbys.ts`,
+        find: `  send(state, standby.workerId, { kind: "release", standbyId: standby.id });
+  return patchJob(state, job, { standbyId: null });
+}
+
+/** It becomes`,
+        replace: `  send(state, standby.workerId, { kind: "release", standbyId: standby.id });
+  return patchJob(state, job, {});
+}
+
+/** It becomes`,
+      },
+    ],
+  },
+  {
+    name: "what was saved for a move is not waited for",
+    patches: [
+      {
+        file: `${CORE}/failover.ts`,
+        find: "const workLostMs = setback.move?.saved === true ? 0 : workAtRiskMs(state, job, gone);",
+        replace: "const workLostMs = workAtRiskMs(state, job, gone);",
+      },
+    ],
+  },
+  {
     name: "a mirror job's first result is accepted alone",
     patches: [
       {
@@ -148,11 +338,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/workers.ts`,
-        find: `  if (phase === "online") return becomeSuspect(state, machine);
-  expire(state, machine);
-`,
-        replace: `  if (phase === "online") becomeSuspect(state, machine);
-`,
+        find: "if (!holdBack(state, machine)) expire(state, machine);",
+        replace: "holdBack(state, machine);",
       },
     ],
   },
@@ -171,9 +358,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/failover.ts`,
-        find: `  if (successors.some((attempt) => attempt.committed)) return false;
-`,
-        replace: "",
+        find: "if (!mayReturn(state, job, lost) || successors.some((attempt) => attempt.committed)) return false;",
+        replace: "if (!mayReturn(state, job, lost)) return false;",
       },
     ],
   },
@@ -268,8 +454,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/failover.ts`,
-        find: "if (setback.final === true || left <= 0) return",
-        replace: `if (setback.final === true || (left <= 0 && setback.budget === "retries")) return`,
+        find: "if (setback.final === true || left[budget] <= 0) return",
+        replace: `if (setback.final === true || (left[budget] <= 0 && budget === "retries")) return`,
       },
     ],
   },
@@ -278,8 +464,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/failover.ts`,
-        find: "if (setback.final === true || left <= 0) return",
-        replace: `if (setback.final === true || (left <= 0 && setback.budget === "failovers")) return`,
+        find: "if (setback.final === true || left[budget] <= 0) return",
+        replace: `if (setback.final === true || (left[budget] <= 0 && budget === "failovers")) return`,
       },
     ],
   },
@@ -340,8 +526,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/checkpoints.ts`,
-        find: "if (reports < DAMAGE_REPORTS || isHeld) return",
-        replace: "if (reports > 0) return",
+        find: "if (reports < DAMAGE_REPORTS || isHeld) {",
+        replace: "if (reports > 0) {",
       },
     ],
   },

@@ -1,4 +1,5 @@
-// Watches that a hot job which runs is not left without a standby: within a bounded time there is one, or it is said that there is no place for it.
+// Watches that a hot job which runs is not left without a standby, after a promotion or after its standby was lost: within a bounded time there is one, or it
+// is said that there is no place for it.
 import type { JobRecord } from "@qubix/orchestrator/core";
 import type { JobId } from "@qubix/shared/domain";
 import { check, type Counts } from "./counts.ts";
@@ -6,7 +7,7 @@ import type { World } from "./world.ts";
 
 export interface StandbyWatch {
   /** A line of a job's timeline was committed; `job` as it is then. */
-  event(job: JobRecord | undefined, kind: string): void;
+  event(job: JobRecord | undefined, kind: string, data: Readonly<Record<string, unknown>>): void;
   reserved(jobId: JobId): void;
   /** The orchestrator began anew, or does nothing for so long: the time counts from then. */
   disturbed(ms: number): void;
@@ -16,7 +17,7 @@ export interface StandbyWatch {
 const REFILL_MS_MAX = 6_000;
 
 export function createStandbyWatch(world: World, counts: Counts): StandbyWatch {
-  /** Hot jobs whose promoted attempt runs without a standby, and since when that was undisturbed. */
+  /** Hot jobs whose attempt runs without a standby, and since when that was undisturbed. */
   const since = new Map<JobId, number>();
   let disturbedAtMs = 0;
 
@@ -25,16 +26,14 @@ export function createStandbyWatch(world: World, counts: Counts): StandbyWatch {
     if (fromMs === undefined) return;
     since.delete(jobId);
     const waitedMs = world.nowMs() - Math.max(fromMs, disturbedAtMs);
-    check(
-      waitedMs <= REFILL_MS_MAX,
-      () => `${jobId} ran for ${waitedMs} ms after a promotion, and no standby was sought`,
-    );
+    check(waitedMs <= REFILL_MS_MAX, () => `${jobId} ran for ${waitedMs} ms without a standby, and none was sought`);
   }
 
   return {
-    event(job, kind) {
+    event(job, kind, data) {
       if (job?.spec.standby !== "hot") return;
-      if (kind === "promoted") since.set(job.id, world.nowMs());
+      const isLost = kind === "standby_lost" && LOST_AT_ONCE.has(String(data["why"])) && RUNNING.has(job.phase);
+      if (kind === "promoted" || isLost) since.set(job.id, world.nowMs());
       // What is said, and what ends the run, ends the waiting.
       else if (ENDS_WAITING.has(kind)) settle(job.id);
     },
@@ -47,6 +46,10 @@ export function createStandbyWatch(world: World, counts: Counts): StandbyWatch {
     },
   };
 }
+
+/** After other losses the next one is tried later and later. */
+const LOST_AT_ONCE: ReadonlySet<string> = new Set(["worker_lost", "lost_container"]);
+const RUNNING: ReadonlySet<string> = new Set(["starting", "running"]);
 
 const ENDS_WAITING: ReadonlySet<string> = new Set([
   "standby_unavailable",

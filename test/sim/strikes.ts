@@ -121,7 +121,7 @@ function block(world: World, worker: WorkerNode, ms: number, { up, down }: Direc
 function silenceMany({ world, workers }: Targets): void {
   const { rng } = world;
   const share = 0.3 + 0.7 * rng.next();
-  const ms = rng.int(800, 9_000);
+  const ms = rng.int(800, 20_000);
   const network = rng.chance(ONE_NETWORK) ? networkOf(rng.pick(workers).machine.workerId) : null;
   for (const worker of workers) {
     const isAway = network === null ? rng.chance(share) : networkOf(worker.machine.workerId) === network;
