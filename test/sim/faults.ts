@@ -14,6 +14,8 @@ export interface FaultCounts {
   /** One machine never comes back at all. */
   readonly machinesLost: number;
   readonly cuts: number;
+  /** A machine that runs on is away for longer than a lease lasts, perhaps beyond the faulty time. */
+  readonly absences: number;
   readonly partitions: number;
   readonly oneWayStalls: number;
   /** One direction is away for long, the other works. */
@@ -93,7 +95,7 @@ const PROOFS_EVERY = 3;
 const MOVE_TIMES = { moveAnswerMs: 800, moveAnswerMsMax: 800, moveLookMs: 400 };
 /** So many silent workers are many, in fleets as small as these; and a hold that is over before all are back. */
 const FEW = 3;
-const SHORT_HOLD_MS = 4_000;
+const SHORT_HOLD_MS = 6_000;
 /** The share of the kinds that is on, by seed. */
 const APPETITES = [0.12, 0.25, 0.5, 0.5, 0.85] as const;
 
@@ -105,6 +107,7 @@ const COUNTS_MAX: { readonly [Kind in keyof FaultCounts]: number } = {
   machinesGone: 1,
   machinesLost: 1,
   cuts: 8,
+  absences: 2,
   partitions: 6,
   oneWayStalls: 6,
   oneWayPartitions: 3,
@@ -148,6 +151,7 @@ const CERTAIN: readonly (keyof FaultCounts)[] = [
   "machinesGone",
   "machinesLost",
   "cuts",
+  "absences",
   "partitions",
   "massSilences",
   "suspends",

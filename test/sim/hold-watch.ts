@@ -5,8 +5,8 @@ import { check, type Counts } from "./counts.ts";
 import type { World } from "./world.ts";
 
 export interface HoldWatch {
-  /** An event that is no job's was committed. `heardMs`: when that worker was last read. */
-  event(kind: string, workerId: WorkerId | null, data: Readonly<Record<string, unknown>>, heardMs: number): void;
+  /** An event that is no job's was committed. */
+  event(kind: string, workerId: WorkerId | null, data: Readonly<Record<string, unknown>>): void;
   /** The orchestrator began anew: it knows of no holds. */
   restarted(): void;
   /** The orchestrator does nothing for so long. */
@@ -15,25 +15,33 @@ export interface HoldWatch {
 
 /** The fleet's scope; any other is a network. */
 const FLEET = "fleet";
+/** The least silence that makes anybody suspect. */
+const SUSPECT_MS_MIN = 1_500;
 /** The handling of what is due may take several ticks, and each of them a commit. */
-const LATE_MS = 2_000;
+const LATE_MS = 1_000;
 
 /** `networkOf` says where a worker comes from. */
 export function createHoldWatch(world: World, counts: Counts, networkOf: (id: WorkerId) => string): HoldWatch {
-  const { massSilenceHoldMs, massSilenceReturnMs, silenceIdle } = { ...DEFAULT_CORE_CONFIG, ...world.faults.bounds };
+  const config = { ...DEFAULT_CORE_CONFIG, ...world.faults.bounds };
+  const { massSilenceHoldMs, massSilenceReturnMs, silenceIdle, restartGraceMs, closeGraceMs } = config;
   /** When the hold of each scope began. */
   const began = new Map<string, number>();
   /** Their sockets closed by themselves: that is no silence. */
   const cut = new Set<WorkerId>();
+  /** Since when they are suspect; unknown where an earlier life of ours made them so. */
+  const suspectFrom = new Map<WorkerId, number>();
   /** From when on the orchestrator has done its work without a pause. */
   let steadyFromMs = 0;
   /** Until when a hold lasts at least, whoever comes back. */
   const shortestMs = Math.min(massSilenceHoldMs, massSilenceReturnMs);
 
-  function checkLost(workerId: WorkerId, heardMs: number): void {
-    const silentMs = world.nowMs() - Math.max(heardMs, steadyFromMs);
-    const keptMs = silenceIdle.lostMs + massSilenceHoldMs + LATE_MS;
-    check(silentMs <= keptMs, () => `${workerId} was silent for ${silentMs} ms before it was given up`);
+  function checkLost(workerId: WorkerId): void {
+    const fromMs = suspectFrom.get(workerId);
+    const suspectMs = world.nowMs() - Math.max(fromMs ?? 0, steadyFromMs);
+    // Whose work is taken away while he is suspect has an idle one's time.
+    const confirmMs = fromMs === undefined ? restartGraceMs + closeGraceMs : silenceIdle.lostMs - SUSPECT_MS_MIN;
+    const keptMs = confirmMs + massSilenceHoldMs + LATE_MS;
+    check(suspectMs <= keptMs, () => `${workerId} was suspect for ${suspectMs} ms before it was given up`);
     if (cut.has(workerId)) return;
     for (const scope of [FLEET, networkOf(workerId)]) {
       const heldMs = world.nowMs() - (began.get(scope) ?? Number.NEGATIVE_INFINITY);
@@ -42,7 +50,7 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
   }
 
   return {
-    event(kind, workerId, data, heardMs) {
+    event(kind, workerId, data) {
       if (kind === "mass_silence") {
         const scope = String(data["scope"]);
         const fromMs = began.get(scope);
@@ -57,13 +65,19 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
         if (data["silent"] !== 0) counts.holdsOutlasted += 1;
       }
       if (workerId === null) return;
-      if (kind === "worker_online") cut.delete(workerId);
-      if (kind === "worker_suspect" && data["why"] === "closed") cut.add(workerId);
-      if (kind === "worker_lost") checkLost(workerId, heardMs);
+      if (kind === "worker_lost") checkLost(workerId);
+      if (kind === "worker_online" || kind === "worker_lost") {
+        cut.delete(workerId);
+        suspectFrom.delete(workerId);
+      }
+      if (kind !== "worker_suspect") return;
+      if (!suspectFrom.has(workerId)) suspectFrom.set(workerId, world.nowMs());
+      if (data["why"] === "closed") cut.add(workerId);
     },
     restarted() {
       began.clear();
       cut.clear();
+      suspectFrom.clear();
       steadyFromMs = Math.max(steadyFromMs, world.nowMs());
     },
     disturbed(ms) {

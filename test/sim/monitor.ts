@@ -451,7 +451,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
           if (kind === "checkpoint_removed") counts.checkpointsRemoved += 1;
           if (jobId !== null && kind === "moved") checkMove(jobId, data);
           if (jobId !== null) standbyWatch.event(jobs.get(jobId), kind, data);
-          else holdWatch.event(kind, workerId, data, (workerId === null ? undefined : heard.get(workerId)) ?? 0);
+          else holdWatch.event(kind, workerId, data);
         }
       }
       touched.workers.forEach(checkWorker);

@@ -105,26 +105,6 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: "a start of ours begins no wait for a lease anew",
-    patches: [
-      {
-        file: `${CORE}/lease-wait.ts`,
-        find: "return Math.max(wait.untilMs, wholeLeaseFrom(state, 0));",
-        replace: "return wait.untilMs;",
-      },
-    ],
-  },
-  {
-    name: "a start of ours forgets what its last life answered",
-    patches: [
-      {
-        file: `${CORE}/lease-wait.ts`,
-        find: "return Math.max(heardMs, state.volatile.bootedAtMs) + exclusiveLeaseMs",
-        replace: "return heardMs + exclusiveLeaseMs",
-      },
-    ],
-  },
-  {
     name: "the margin of a lease is not waited for",
     patches: [
       {
@@ -194,7 +174,7 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: `${WORKER}/reports.ts`,
         find: "if (attempt !== null && over === true) send(",
-        replace: "if (attempt !== null || over === true) send(",
+        replace: "if (attempt !== null && over !== false) send(",
       },
       {
         file: `${WORKER}/reports.ts`,
@@ -259,17 +239,15 @@ export const MUTANTS: readonly Mutant[] = [
     name: "a standby that was lost is not sought again",
     patches: [
       {
-        file: `${CORE}/standbys.ts`,
-        find: `  send(state, standby.workerId, { kind: "release", standbyId: standby.id });
-  return patchJob(state, job, { standbyId: null });
-}
-
-/** It becomes`,
-        replace: `  send(state, standby.workerId, { kind: "release", standbyId: standby.id });
-  return patchJob(state, job, {});
-}
-
-/** It becomes`,
+        file: `${CORE}/indexes.ts`,
+        find: `  if (wants && !wanted) {
+    ix.wantedStandbys.add(id);
+    state.volatile.openStandbys.set(id, null);
+`,
+        replace: `  if (wants && !wanted) {
+    ix.wantedStandbys.add(id);
+    if (after.standbysMade === 0) state.volatile.openStandbys.set(id, null);
+`,
       },
     ],
   },
@@ -390,7 +368,7 @@ export const MUTANTS: readonly Mutant[] = [
       {
         file: `${CORE}/timers.ts`,
         find: "if (!state.volatile.blockedStandbys.delete(id)) return;",
-        replace: "if (state.volatile.blockedStandbys.delete(id)) return;",
+        replace: "if (!state.volatile.blockedStandbys.has(id) || id !== undefined) return;",
       },
     ],
   },
@@ -553,7 +531,9 @@ export const MUTANTS: readonly Mutant[] = [
   const { job } = current;
 `,
         replace: `  const job = state.rows.jobs.get(message.attempt.jobId);
-  if (job === undefined) return refuseStale(state, machine, message, message.attempt);
+  const attempt = state.rows.attempts.get(attemptId(message.attempt));
+  if (job === undefined || attempt === undefined) return refuseStale(state, machine, message, message.attempt);
+  const current = { attempt };
   void currentOf;
 `,
       },

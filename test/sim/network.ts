@@ -8,18 +8,20 @@ import type { World } from "./world.ts";
 export interface Path {
   upBlockedUntilMs: number;
   downBlockedUntilMs: number;
+  /** Until when it is away in any case, also when the faults have stopped. */
+  awayUntilMs: number;
   /** What waits for the end of a block. */
   readonly waiting: Set<() => void>;
 }
 
 export function createPath(): Path {
-  return { upBlockedUntilMs: 0, downBlockedUntilMs: 0, waiting: new Set() };
+  return { upBlockedUntilMs: 0, downBlockedUntilMs: 0, awayUntilMs: 0, waiting: new Set() };
 }
 
-/** The line is free again, earlier than was thought. */
+/** The line is free again, earlier than was thought, unless it is away for longer. */
 export function heal(path: Path): void {
-  path.upBlockedUntilMs = 0;
-  path.downBlockedUntilMs = 0;
+  path.upBlockedUntilMs = path.awayUntilMs;
+  path.downBlockedUntilMs = path.awayUntilMs;
   const waiting = [...path.waiting];
   path.waiting.clear();
   for (const goOn of waiting) goOn();

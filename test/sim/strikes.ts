@@ -21,6 +21,10 @@ export interface Targets {
 const WORKERS_FOR_LOSS_MIN = 4;
 const PROVERS_FOR_LOSS_MIN = 7;
 const ASK_AGAIN_MS = 300;
+/** Longer than the 17 s after which the lease of an exclusive attempt is over. */
+const AWAY_MS_MIN = 15_000;
+const AWAY_MS_MAX = 30_000;
+const LATE_MS_MAX = 2_800;
 /** The share of mass silences that are those of one of the workers' networks. */
 const ONE_NETWORK = 0.3;
 /** The share of moves that empty a machine. */
@@ -51,6 +55,7 @@ export function scheduleFaults(of: Targets): void {
   });
   often("machinesLost", () => loseOne(of));
   often("cuts", () => someone().cut());
+  often("absences", () => leaveForLong(world, someone()));
   often("partitions", () => {
     const worker = someone();
     block(world, worker, rng.int(500, 12_000), BOTH);
@@ -117,15 +122,31 @@ function block(world: World, worker: WorkerNode, ms: number, { up, down }: Direc
   if (down) worker.path.downBlockedUntilMs = Math.max(worker.path.downBlockedUntilMs, untilMs);
 }
 
+/** Away for longer than a lease, in half of the cases after a moment in which our answers came late. */
+function leaveForLong(world: World, worker: WorkerNode): void {
+  const { rng } = world;
+  const lateMs = rng.chance(0.5) ? rng.int(0, LATE_MS_MAX) : 0;
+  if (lateMs > 0) block(world, worker, lateMs, { up: false, down: true });
+  world.after(lateMs + 1, () => keepAway(world, worker, rng.int(AWAY_MS_MIN, AWAY_MS_MAX)));
+}
+
+/** The end of the faulty time does not bring it back. */
+function keepAway(world: World, worker: WorkerNode, ms: number): void {
+  worker.path.awayUntilMs = Math.max(worker.path.awayUntilMs, world.nowMs() + ms);
+  block(world, worker, ms, BOTH);
+}
+
 /** A network between us and many of them is away: they are silent together, and back together. */
 function silenceMany({ world, workers }: Targets): void {
   const { rng } = world;
   const share = 0.3 + 0.7 * rng.next();
   const ms = rng.int(800, 20_000);
+  const lasts = rng.chance(0.3);
   const network = rng.chance(ONE_NETWORK) ? networkOf(rng.pick(workers).machine.workerId) : null;
   for (const worker of workers) {
     const isAway = network === null ? rng.chance(share) : networkOf(worker.machine.workerId) === network;
-    if (isAway) block(world, worker, ms, BOTH);
+    if (isAway && lasts) keepAway(world, worker, ms);
+    else if (isAway) block(world, worker, ms, BOTH);
   }
 }
 

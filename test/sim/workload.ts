@@ -22,7 +22,7 @@ export interface Intent {
 /** A job that begins from another's checkpoint comes at most so much later. */
 const FORK_MS_MAX = 6_000;
 /** Every so many jobs one is exclusive. */
-const EXCLUSIVE_EVERY = 6;
+const EXCLUSIVE_EVERY = 3;
 /** More than any worker has. */
 const UNFIT_MEMORY_MIB = 1_000_000;
 
