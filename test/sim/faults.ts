@@ -107,7 +107,7 @@ const COUNTS_MAX: { readonly [Kind in keyof FaultCounts]: number } = {
   machinesGone: 1,
   machinesLost: 1,
   cuts: 8,
-  absences: 2,
+  absences: 3,
   partitions: 6,
   oneWayStalls: 6,
   oneWayPartitions: 3,

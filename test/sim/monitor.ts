@@ -99,9 +99,6 @@ const HEARD_MS = 1_000;
 const STEADY_MS = 2_500;
 /** …and what came just now may not have been read, as when the process was late by less than it notices. */
 const UNREAD_MS = 400;
-/** So long nobody reads a busy worker's frames only where the process stood still for longer than it overlooks; an idle one's, from here on. */
-const STALLED_MS = 3_900;
-const IDLE_MS = 11_900;
 const ARRIVALS_KEPT = 24;
 
 export function createMonitor(world: World, store: Store, trees: Trees): Monitor {
@@ -123,10 +120,9 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   const fired = new Set<string>();
   /** The newest checkpoint of each replica that was ever durable; it may have been given up since. */
   const newestEver = new Map<string, number>();
+  /** The first replica's checkpoints by job and number: by the time a move is over, the one it began from may be kept no more. */
+  const saved = new Map<string, ChunkCid>();
   const arrivals = new Map<WorkerId, number[]>();
-  /** When each worker last got its first work, or greeted: its silence counts from there. */
-  const busyFrom = new Map<WorkerId, number>();
-  const disturbances: { readonly untilMs: number }[] = [];
   const standbyWatch = createStandbyWatch(world, counts);
   const holdWatch = createHoldWatch(world, counts, networkOf);
   let sessions = 0;
@@ -180,6 +176,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     for (const replica of job.mirror === undefined ? [0] : [0, 1])
       checkCheckpoints(trees, counts, before, job, replica);
     jobs.set(job.id, job);
+    for (const { seq, tree } of job.checkpoints) saved.set(`${job.id} ${seq}`, tree.manifestCid);
     for (const replica of [0, 1]) {
       const chain = chainOf(job.id, replica);
       newestEver.set(chain, Math.max(newestEver.get(chain) ?? 0, checkpointsOf(job, replica).at(-1)?.seq ?? 0));
@@ -283,7 +280,6 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   function hold(workerId: WorkerId, id: string, row: AttemptRecord | StandbyRecord | null): void {
     const held = holders.get(workerId) ?? new Map<string, AttemptRecord | StandbyRecord>();
     holders.set(workerId, held);
-    if (row !== null && held.size === 0) busyFrom.set(workerId, world.nowMs());
     if (row === null) held.delete(id);
     else held.set(id, row);
   }
@@ -370,14 +366,9 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     check(isPair && primary !== standby, () => `${workerId} was told of ${other} for ${jobId}, and they were no pair`);
   }
 
-  /** Silence is of the worker's making, not of ours: after a long stall it is not judged before the sockets were read. */
+  /** Silence is of the worker's making, not of ours: what we did not listen does not count, and after a long stall the sockets are read first. */
   function checkSilence(workerId: WorkerId): void {
     const nowMs = world.nowMs();
-    const unheardMs = nowMs - Math.max(heard.get(workerId) ?? 0, busyFrom.get(workerId) ?? 0);
-    if (unheardMs < STALLED_MS || (unheardMs > IDLE_MS && unheardMs < IDLE_MS + STALLED_MS)) return;
-    // One stall is made up for, not one that follows before anything was read.
-    const stalls = disturbances.filter(({ untilMs }) => untilMs > nowMs - unheardMs);
-    if (stalls.length > 1) return;
     const ages = (arrivals.get(workerId) ?? []).map((atMs) => nowMs - atMs);
     // Was heard all the time, and not just in the moment in which it came back.
     const unread = ages.findLast((ageMs) => ageMs > UNREAD_MS && ageMs < HEARD_MS);
@@ -398,8 +389,8 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     const leftAtStep = containers.findLast((container) => container.attempts.includes(id))?.leftAtStep ?? null;
     if (leftAtStep === null) return;
     counts.movesWithoutLoss += 1;
-    const began = jobs.get(jobId)?.checkpoints.find(({ seq }) => seq === fromSeq);
-    const step = began === undefined ? null : trees.stateOf(began.tree.manifestCid)?.step;
+    const began = saved.get(`${jobId} ${String(fromSeq)}`);
+    const step = began === undefined ? null : trees.stateOf(began)?.step;
     check(step === leftAtStep, () => `${id} left at step ${leftAtStep}, and its successor begins at step ${step}`);
   }
 
@@ -489,7 +480,6 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       if (times.push(world.nowMs()) > ARRIVALS_KEPT) times.shift();
     },
     disturbed(ms) {
-      disturbances.push({ untilMs: world.nowMs() + ms });
       standbyWatch.disturbed(ms);
       holdWatch.disturbed(ms);
     },

@@ -115,41 +115,12 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: "an answer goes out before the fences",
-    patches: [
-      {
-        file: `${CORE}/messages.ts`,
-        find: `  learnBeat(state, machine);
-`,
-        replace: `  learnBeat(state, machine);
-  ack(state, machine, message);
-`,
-      },
-      {
-        file: `${CORE}/messages.ts`,
-        find: `  ack(state, machine, message);
-  // Last: one that throws`,
-        replace: `  // Last: one that throws`,
-      },
-    ],
-  },
-  {
     name: "a worker counts a lease from the answer",
     patches: [
       {
         file: `${WORKER}/exclusive.ts`,
         find: "const untilMs = sentAtMs + EXCLUSIVE_LEASE_MS;",
         replace: "const untilMs = Math.max(sentAtMs, draft.nowMs) + EXCLUSIVE_LEASE_MS;",
-      },
-    ],
-  },
-  {
-    name: "a worker starts a container without a lease",
-    patches: [
-      {
-        file: `${WORKER}/exclusive.ts`,
-        find: "if (!isExclusive(slot)) return true;",
-        replace: "if (!isExclusive(slot) || slot.phase !== undefined) return true;",
       },
     ],
   },
@@ -391,16 +362,6 @@ export const MUTANTS: readonly Mutant[] = [
         file: `${CORE}/attempts.ts`,
         find: "if (message.seq <= newest || (message.parentSeq !== newest && message.parentSeq !== 0)) {",
         replace: "if (message.seq < 0) {",
-      },
-    ],
-  },
-  {
-    name: "our own stall counts as the workers' silence",
-    patches: [
-      {
-        file: `${CORE}/workers.ts`,
-        find: "if (late && !machine.excused) {",
-        replace: "if (late && machine.excused) {",
       },
     ],
   },

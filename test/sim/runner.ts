@@ -105,7 +105,11 @@ export function createRunner(
   function start({ slotId, attempt }: Extract<RunnerEffect, { kind: "start" }>): void {
     // The engine starts it even when the agent dies meanwhile.
     world.after(rng.int(1, START_MS_MAX), () => {
-      if (ports.isAlive() && fails(slotId, "docker_error")) return;
+      // …and sometimes though it says that it could not.
+      if (ports.isAlive() && fails(slotId, "docker_error")) {
+        if (rng.chance(0.5)) machine.start(slotId, attempt);
+        return;
+      }
       const isStarted = machine.start(slotId, attempt);
       if (!ports.isAlive()) return;
       if (isStarted) return give({ kind: "started", slotId });

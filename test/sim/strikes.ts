@@ -21,9 +21,9 @@ export interface Targets {
 const WORKERS_FOR_LOSS_MIN = 4;
 const PROVERS_FOR_LOSS_MIN = 7;
 const ASK_AGAIN_MS = 300;
-/** Longer than the 17 s after which the lease of an exclusive attempt is over. */
+/** About the 17 s after which the lease of an exclusive attempt is over, and the time in which its successor has saved nothing. */
 const AWAY_MS_MIN = 15_000;
-const AWAY_MS_MAX = 30_000;
+const AWAY_MS_MAX = 24_000;
 const LATE_MS_MAX = 2_800;
 /** The share of mass silences that are those of one of the workers' networks. */
 const ONE_NETWORK = 0.3;

@@ -79,7 +79,8 @@ function drawIntent(rng: Rng, scale: Scale, index: number, accountId: AccountId)
 
 function drawProgram(rng: Rng, index: number): Program {
   const steps = rng.int(3, 40);
-  const stepMs = rng.int(20, 250);
+  // An exclusive one often outlasts its lease.
+  const stepMs = isExclusive(index) ? rng.int(200, 900) : rng.int(20, 250);
   return { index, steps, stepMs, stepsPerEntry: rng.int(2, 12), failure: null, runs: 0 };
 }
 
@@ -101,12 +102,16 @@ function drawSpec(rng: Rng, kind: Intent["kind"], program: Program, isHot: boole
     checkpoint: { intervalS: rng.int(1, 3), keep: rng.int(1, 3) },
     standby: isHot ? "hot" : "cold",
     // By its number: a job more or less of this kind leaves every draw as it was.
-    failover: program.index % EXCLUSIVE_EVERY === 0 ? "exclusive" : "speculative",
+    failover: isExclusive(program.index) ? "exclusive" : "speculative",
     stopGraceS: rng.int(0, 2),
     priceMaxPerHour: { amount: String(rng.int(4_000_000, 9_000_000)), currency: "USD" },
-    durationMaxS: kind === "endless" ? rng.int(2, 8) : 60,
-    queueS: kind === "unfit" ? rng.int(2, 20) : rng.int(60, 180),
+    durationMaxS: kind === "endless" ? rng.int(2, 8) : isExclusive(program.index) ? 120 : 60,
+    queueS: kind === "unfit" ? rng.int(2, 20) : rng.int(60, isExclusive(program.index) ? 100 : 180),
     retries: rng.int(2, 3),
     failoversMax: rng.int(1, 10),
   });
+}
+
+function isExclusive(index: number): boolean {
+  return index % EXCLUSIVE_EVERY === 0;
 }
