@@ -122,12 +122,16 @@ function block(world: World, worker: WorkerNode, ms: number, { up, down }: Direc
   if (down) worker.path.downBlockedUntilMs = Math.max(worker.path.downBlockedUntilMs, untilMs);
 }
 
-/** Away for longer than a lease, in half of the cases after a moment in which our answers came late. */
+/** Away for longer than a lease; in half of the cases our last answers still come, late, when nothing of it reaches us any more. */
 function leaveForLong(world: World, worker: WorkerNode): void {
   const { rng } = world;
   const lateMs = rng.chance(0.5) ? rng.int(0, LATE_MS_MAX) : 0;
-  if (lateMs > 0) block(world, worker, lateMs, { up: false, down: true });
-  world.after(lateMs + 1, () => keepAway(world, worker, rng.int(AWAY_MS_MIN, AWAY_MS_MAX)));
+  const ms = rng.int(AWAY_MS_MIN, AWAY_MS_MAX);
+  if (lateMs > 0) {
+    block(world, worker, lateMs, { up: false, down: true });
+    world.after(rng.int(0, lateMs), () => block(world, worker, ms, { up: true, down: false }));
+  }
+  world.after(lateMs + 1, () => keepAway(world, worker, ms));
 }
 
 /** The end of the faulty time does not bring it back. */
