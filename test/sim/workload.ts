@@ -106,7 +106,7 @@ function drawSpec(rng: Rng, kind: Intent["kind"], program: Program, isHot: boole
     stopGraceS: rng.int(0, 2),
     priceMaxPerHour: { amount: String(rng.int(4_000_000, 9_000_000)), currency: "USD" },
     durationMaxS: kind === "endless" ? rng.int(2, 8) : isExclusive(program.index) ? 120 : 60,
-    queueS: kind === "unfit" ? rng.int(2, 20) : rng.int(60, isExclusive(program.index) ? 100 : 180),
+    queueS: kind === "unfit" ? rng.int(2, 20) : rng.int(90, isExclusive(program.index) ? 110 : 180),
     retries: rng.int(2, 3),
     failoversMax: rng.int(1, 10),
   });

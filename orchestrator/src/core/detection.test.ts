@@ -97,6 +97,20 @@ describe("silence", () => {
     expect(phaseOf(net, worker)).toBe("suspect");
   });
 
+  // Found by the simulator: seed 18319.
+  test("that is long enough at the very end of our own stall is not judged before the sockets are read", () => {
+    const { net, worker, consumer } = one();
+    net.submit(consumer, { standby: "cold" });
+    net.silence(worker);
+    net.nowMs += 3_460;
+    net.nowMs += 5_000;
+    net.step({ kind: "lagged", ms: 4_950 });
+    net.step({ kind: "timer" });
+    expect(phaseOf(net, worker)).toBe("online");
+    net.pass(net.state.config.stallGraceMs);
+    expect(phaseOf(net, worker)).toBe("suspect");
+  });
+
   test("a heartbeat changes nothing durable, and says what goes on", () => {
     const { net, worker, consumer } = one();
     const id = net.submit(consumer);
