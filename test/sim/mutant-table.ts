@@ -156,6 +156,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "a worker says at a contact loss that its container is over",
+    isSlow: true,
     patches: [
       {
         file: `${WORKER}/attempts.ts`,
@@ -187,6 +188,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "what was held is held again",
+    isSlow: true,
     patches: [
       {
         file: `${CORE}/mass-silence.ts`,
@@ -197,8 +199,14 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: "our own lag counts as the workers' silence",
+    name: "our own stall counts as the workers' silence",
     patches: [
+      // Either of the two suffices where stalls are as short as here.
+      {
+        file: `${CORE}/workers.ts`,
+        find: "if (isUnread && !machine.excused) {",
+        replace: "if (isUnread && machine.excused) {",
+      },
       {
         file: `${CORE}/silence.ts`,
         find: "return Math.min(config.lagForgivenMsMax, volatile.lagMs - machine.heardLagMs);",

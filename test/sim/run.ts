@@ -38,7 +38,10 @@ export interface SeedResult {
 const PROVIDERS = 3;
 /** Every third worker is of a version that knows neither the message `earnings` nor planned moves. */
 const OLDER_EVERY = 3;
-/** After the faults every job must have ended within this time: the longest queueS, then the longest durationMaxS, and a minute for what lies between. */
+/**
+ * After the faults every job must have ended within this time: the longest queueS and durationMaxS together (240 s, or 230 s of an exclusive job), and a minute
+ * for what lies between: the return of who is away, a hold of 30 s, a wait of 17 s for a lease.
+ */
 const CONVERGE_MS = 300_000;
 /** Then workers have this long to be told of what they may forget. */
 const TIDY_MS = 60_000;
