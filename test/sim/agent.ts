@@ -10,14 +10,14 @@ import {
   type WorkerMessageBody,
   type WorkerState,
 } from "@qubix/worker/core";
-import { type AttemptId, attemptId } from "@qubix/shared/domain";
+import { type AttemptId, attemptId, type JobId } from "@qubix/shared/domain";
 import type { WorkerOffer } from "@qubix/shared/protocol";
 import { createLink, type Link } from "./link.ts";
 import type { Machine } from "./machine.ts";
 import type { Monitor } from "./monitor.ts";
 import type { Path } from "./network.ts";
 import type { OrchestratorNode } from "./orchestrator.ts";
-import type { Trees } from "./programs.ts";
+import type { Trees } from "./trees.ts";
 import { createRunner, NOTICE_MS_MAX, type RunnerEffect } from "./runner.ts";
 import { type Fakes, proofRng, prove } from "./proofs.ts";
 import type { World } from "./world.ts";
@@ -32,6 +32,18 @@ export interface WorkerNode {
   powerLoss(wiped: boolean): void;
   /** Its line breaks. */
   cut(): void;
+  /** The whole machine stands still for so long, or only the agent does. */
+  suspend(ms: number): void;
+  stop(ms: number): void;
+  /** Its journal takes nothing for so long. */
+  fillDisk(ms: number): void;
+  /** The agent is replaced by one of another version. */
+  upgrade(): void;
+  /** It does not stand still any more, and its disk has room. */
+  revive(): void;
+  /** It comes back no more. */
+  lose(): void;
+  isLost(): boolean;
   offer(patch: Partial<WorkerOffer>): void;
   /** Offers this share of what the machine has; what runs goes on. */
   resize(share: number): void;
@@ -61,6 +73,9 @@ interface Life {
 
 /** More than a seed has of them. */
 const WORKERS_APART = 16;
+/** What a version of the agent may know beyond what every worker can. */
+const FEATURES = ["earnings", "direct", "moves", "exclusive", "image-digest", "proofs"] as const;
+const IMAGE_DIGEST = `sha256:${"a".repeat(64)}`;
 const RESTART_MS_MIN = 50;
 const RESTART_MS_MAX = 6_000;
 
@@ -74,7 +89,14 @@ export function createWorkerNode(
 ): WorkerNode {
   const { path, lies } = setup;
   const { workerId, journal } = machine;
-  const { rng, faults } = world;
+  const { rng } = world;
+  const history: WorkerMessageBody[] = [];
+  let stoppedUntilMs = 0;
+  /** What happened while it stood still, in order. */
+  let waiting: { readonly of: Life; readonly event: WorkerCoreEvent }[] = [];
+  let diskFullUntilMs = 0;
+  let isLost = false;
+  let isOld = false;
   /** The machine's boot-time clock has nothing to do with the orchestrator's. */
   const clockOffsetMs = rng.int(0, 10_000_000);
   const logged = new Map<AttemptId, number>();
@@ -85,14 +107,17 @@ export function createWorkerNode(
   // ── The loop: event, step, journal, effects ──
 
   function give(of: Life, event: WorkerCoreEvent): void {
-    if (life !== of) return;
-    if (world.strikes(faults.agentCrashInStep / 2)) return crash();
+    if (life !== of) return undefined;
+    if (stoppedUntilMs > world.nowMs()) return void waiting.push({ of, event });
+    if (world.strikes("agentCrashInStep", 0.5)) return crash();
     const { puts, effects } = step(of.core, world.nowMs() + clockOffsetMs, event);
+    // Rather than do what it would forget it stops; what runs goes on.
+    if (puts.length > 0 && diskFullUntilMs > world.nowMs()) return crash();
     for (const { id, slot } of puts) {
       if (slot === null) journal.delete(id);
       else journal.set(id, slot);
     }
-    if (puts.length > 0 && world.strikes(faults.agentCrashInStep)) return crash();
+    if (puts.length > 0 && world.strikes("agentCrashInStep")) return crash();
     for (const effect of effects) carry(of, effect);
     armTimer(of);
     return undefined;
@@ -112,7 +137,7 @@ export function createWorkerNode(
     world.after(dueMs - world.nowMs(), () => {
       if (life !== of || of.timerAtMs !== dueMs) return;
       of.timerAtMs = null;
-      of.link.watch(journal.size > 0);
+      if (stoppedUntilMs <= world.nowMs()) of.link.watch(journal.size > 0);
       give(of, { kind: "timer" });
     });
   }
@@ -120,7 +145,7 @@ export function createWorkerNode(
   // ── Life and death ──
 
   function start(): void {
-    if (life !== null) return;
+    if (life !== null || isLost) return;
     world.note(`${workerId} starts`);
     const of = createLife();
     life = of;
@@ -138,7 +163,7 @@ export function createWorkerNode(
   }
 
   function createLife(): Life {
-    const link = createLink(world, monitor, orchestrator, { workerId, path, lies }, (event) => {
+    const link = createLink(world, monitor, orchestrator, { workerId, path, lies, isOld, history }, (event) => {
       if (event.kind === "message" && event.message.kind === "prove") prove(world, prover, event.message);
       else if (event.kind === "answered") give(of, { ...event, sentAtMs: event.sentAtMs + clockOffsetMs });
       else give(of, event);
@@ -156,6 +181,9 @@ export function createWorkerNode(
       worldTime: (bootMs: number) => bootMs - clockOffsetMs,
       isAlive: () => life === of,
       isReachable: () => link.isReachable(),
+      stoppedUntilMs: () => stoppedUntilMs,
+      takes: (jobId: JobId) => orchestrator.hasRoom(workerId, jobId),
+      imageDigest: () => (offer.features?.includes("image-digest") === true ? IMAGE_DIGEST : undefined),
     };
     const core = createWorkerState({ slots: [...journal.values()], offer, config: DEFAULT_WORKER_CONFIG });
     const of: Life = { core, link, run: createRunner(world, machine, trees, ports, setup.forges), timerAtMs: null };
@@ -190,6 +218,22 @@ export function createWorkerNode(
     of.link.send({ kind: "log", attempt, stream: "stdout", offset, text, time: "2026-01-01T00:00:00Z" });
   }
 
+  /** Nothing comes in or goes out, and nothing is done. */
+  function standStill(ms: number): void {
+    const untilMs = world.nowMs() + ms;
+    stoppedUntilMs = Math.max(stoppedUntilMs, untilMs);
+    path.upBlockedUntilMs = Math.max(path.upBlockedUntilMs, untilMs);
+    path.downBlockedUntilMs = Math.max(path.downBlockedUntilMs, untilMs);
+    world.after(ms, goOn);
+  }
+
+  function goOn(): void {
+    if (stoppedUntilMs > world.nowMs()) return;
+    const left = waiting;
+    waiting = [];
+    for (const { of, event } of left) give(of, event);
+  }
+
   function changeOffer(patch: Partial<WorkerOffer>): void {
     offer = { ...offer, ...patch };
     if (life !== null) give(life, { kind: "offer", offer });
@@ -210,6 +254,40 @@ export function createWorkerNode(
       world.note(`${workerId} line cut`);
       life?.link.cut({ worker: rng.chance(0.7), orchestrator: rng.chance(0.7) });
     },
+    suspend(ms) {
+      world.note(`${workerId} is suspended for ${ms} ms`);
+      machine.suspend(ms);
+      standStill(ms);
+    },
+    stop(ms) {
+      world.note(`${workerId} agent stands still for ${ms} ms`);
+      standStill(ms);
+    },
+    fillDisk(ms) {
+      world.note(`${workerId} disk is full for ${ms} ms`);
+      diskFullUntilMs = world.nowMs() + ms;
+    },
+    upgrade() {
+      isOld = rng.chance(0.5);
+      const known = new Set(offer.features);
+      // Proofs are drawn with the seed: who gives them goes on to.
+      const features = FEATURES.filter((name) => (name === "proofs" ? known.has(name) : !isOld && rng.chance(0.7)));
+      const { features: _, ...rest } = offer;
+      offer = features.length === 0 && rng.chance(0.5) ? rest : { ...rest, features: [...features] };
+      crash();
+    },
+    revive() {
+      stoppedUntilMs = 0;
+      diskFullUntilMs = 0;
+      goOn();
+      // In the end every owner has a version that takes every kind of job.
+      const features = offer.features ?? [];
+      if (!features.includes("exclusive")) changeOffer({ features: [...features, "exclusive"] });
+    },
+    lose() {
+      isLost = true;
+    },
+    isLost: () => isLost,
     offer: changeOffer,
     resize(share) {
       const { cpus, memoryMiB, gpus } = setup.offer;

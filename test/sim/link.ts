@@ -27,6 +27,10 @@ export interface LinkSetup {
   readonly path: Path;
   /** Claims more container time than there was. */
   readonly lies: boolean;
+  /** Of a version that does not know the optional fields of messages. */
+  readonly isOld: boolean;
+  /** What earlier sessions, also of earlier processes, sent; newest last. */
+  readonly history: WorkerMessageBody[];
 }
 
 interface Session {
@@ -42,6 +46,11 @@ const WATCHDOG_BUSY_MS = 3_000;
 const WATCHDOG_IDLE_MS = 15_000;
 /** How many messages of the last session may be repeated in the next. */
 const REPEATS_MAX = 3;
+/** Of what was sent, so much may come again. */
+const HISTORY_MAX = 48;
+/** What comes again by no doing of the worker's comes within this time, and bears numbers that none of its own messages has. */
+const REPLAY_MS_MAX = 3_000;
+const REPLAYED_FROM = 1_000_000;
 const REPEATABLE: ReadonlySet<string> = new Set([
   "started",
   "checkpoint",
@@ -50,6 +59,10 @@ const REPEATABLE: ReadonlySet<string> = new Set([
   "standby.ready",
   "standby.failed",
 ]);
+/** What may be replayed from long ago, whole or by halves. */
+const REPLAYABLE: ReadonlySet<string> = new Set([...REPEATABLE, "log"]);
+/** Every order that is repeated is one in so many of the sessions' share. */
+const REPEATED_ORDERS = 0.5;
 /** A lying worker claims so many times the container time it had. */
 const LIE = 3;
 const REDIAL_MS_MIN = 50;
@@ -59,10 +72,10 @@ export function createLink(
   world: World,
   monitor: Monitor,
   orchestrator: OrchestratorNode,
-  { workerId, path, lies }: LinkSetup,
+  { workerId, path, lies, isOld, history }: LinkSetup,
   give: (event: WorkerCoreEvent) => void,
 ): Link {
-  const { rng, faults } = world;
+  const { rng } = world;
   let isAlive = true;
   let session: Session | null = null;
   let lastSent: readonly WorkerMessageBody[] = [];
@@ -82,7 +95,7 @@ export function createLink(
     if (connection === null) return redial();
     own = { connection, sent: new Map(), msg: 0, isOpen: false, lastFrameMs: world.nowMs() };
     session = own;
-    if (world.strikes(faults.flaps)) world.after(rng.int(0, 150), () => connection.cut(drawTells()));
+    if (world.strikes("flaps")) world.after(rng.int(0, 150), () => connection.cut(drawTells()));
     // A line that is blocked before the welcome came is given up too.
     world.after(WATCHDOG_BUSY_MS, () => {
       if (own !== null && !own.isOpen) drop(own);
@@ -116,7 +129,8 @@ export function createLink(
     if (message.kind === "welcome") {
       own.isOpen = true;
       give({ kind: "opened", sessionId: message.sessionId, contactLossS: message.contactLossS });
-      if (world.strikes(faults.repeats)) repeat();
+      if (world.strikes("repeats")) repeat();
+      if (world.strikes("repeats")) world.after(rng.int(0, REPLAY_MS_MAX), () => replay(own));
       return;
     }
     if (message.kind === "ack" || message.kind === "refused") {
@@ -128,7 +142,7 @@ export function createLink(
       return;
     }
     give({ kind: "message", message });
-    if (world.strikes(faults.repeats)) give({ kind: "message", message });
+    if (world.strikes("repeats", REPEATED_ORDERS)) give({ kind: "message", message });
   }
 
   function answered(heartbeat: WorkerMessageBody & { kind: "heartbeat" }): void {
@@ -143,17 +157,32 @@ export function createLink(
     for (let count = rng.int(1, REPEATS_MAX); count > 0 && sent.length > 0; count -= 1) send(rng.pick(sent));
   }
 
+  /** Something on the way says again what was said long ago; the worker knows nothing of it, nor of the answers. */
+  function replay(own: Session): void {
+    if (!isAlive || session !== own || !own.isOpen || history.length === 0) return;
+    for (let count = rng.int(1, REPEATS_MAX); count > 0; count -= 1) {
+      const body = rng.pick(history);
+      world.note(`< ${workerId} replayed ${describe(body)}`);
+      carry(own, body, REPLAYED_FROM + count);
+    }
+  }
+
+  function carry({ connection }: Session, body: WorkerMessageBody, msg: number): void {
+    const said = isOld ? withoutOptional(body) : body;
+    const told = lies ? inflate(said) : said;
+    const isSigned = told.kind === "checkpoint" || told.kind === "stopped";
+    connection.sendUp(isSigned ? { ...told, signature: "sig", msg } : { ...told, msg });
+  }
+
   function send(body: WorkerMessageBody): void {
     if (!isAlive || session?.isOpen !== true) return;
     if (body.kind !== "heartbeat") world.note(`< ${workerId} ${describe(body)}`);
     session.msg += 1;
-    const { msg, connection } = session;
-    session.sent.set(msg, body);
+    session.sent.set(session.msg, body);
     // The world's clock; a repeated one counts from when it was first sent.
     if (body.kind === "heartbeat" && !beats.has(body)) beats.set(body, world.nowMs());
-    const told = lies ? inflate(body) : body;
-    const isSigned = told.kind === "checkpoint" || told.kind === "stopped";
-    connection.sendUp(isSigned ? { ...told, signature: "sig", msg } : { ...told, msg });
+    if (REPLAYABLE.has(body.kind) && history.push(body) > HISTORY_MAX) history.shift();
+    carry(session, body, session.msg);
   }
 
   return {
@@ -182,6 +211,17 @@ function describe(message: OrchestratorMessage | WorkerMessageBody): string {
   const seq = "seq" in message ? ` seq ${message.seq}` : "";
   const outcome = message.kind === "ended" ? ` ${message.outcome.kind}` : "";
   return `${message.kind}${attempt}${standby}${seq}${re}${outcome}`;
+}
+
+/** The same message as a worker sends it that does not know the newer fields. */
+function withoutOptional(body: WorkerMessageBody): WorkerMessageBody {
+  if (body.kind === "started") {
+    const { imageDigest: _, ...rest } = body;
+    return rest;
+  }
+  if (body.kind !== "checkpoint") return body;
+  const { shipMs: _, intervalS: __, ...rest } = body;
+  return rest;
 }
 
 /** The same message with the container time a lying provider claims. */

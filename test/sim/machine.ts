@@ -2,9 +2,11 @@
 import type { FolderEntry, ContainerFound, Slot, SlotId } from "@qubix/worker/core";
 import { attemptId, type AttemptRef, type JobId, type WorkerId } from "@qubix/shared/domain";
 import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
+import { check } from "./counts.ts";
 import { createSimGuard, type Runs, type SimGuard } from "./exclusive.ts";
-import { check, type ContainerTruth, type Monitor } from "./monitor.ts";
-import { advance, begin, type Program, type ProgramState, type Trees } from "./programs.ts";
+import type { ContainerTruth, Monitor } from "./monitor.ts";
+import { advance, begin, type Program, type ProgramState } from "./programs.ts";
+import type { Trees } from "./trees.ts";
 import type { World } from "./world.ts";
 
 interface Entry {
@@ -15,6 +17,7 @@ interface Entry {
 
 interface Container {
   readonly slotId: SlotId;
+  readonly jobId: JobId;
   readonly program: Program;
   readonly truth: ContainerTruth;
   state: "created" | "running" | "exited";
@@ -26,13 +29,16 @@ interface Container {
   oomKilled: boolean;
   readonly entries: Entry[];
   readonly isExclusive: boolean;
-  /** Set once it was started. */
-  jobId: JobId | null;
   /** By its guard. */
   isHeld: boolean;
   /** What it was about to do when it was held. */
   next: (() => void) | null;
 }
+
+/** What became of unpacking a checkpoint: `key` names the entry, null where there was nothing to unpack. */
+export type Unpacked =
+  | { readonly kind: "done"; readonly key: string | null }
+  | { readonly kind: "failed"; readonly code: "restore_failed" | "checkpoint_damaged" };
 
 /** What a follower of a container is told. */
 export interface Follower {
@@ -45,9 +51,9 @@ export interface Machine {
   readonly journal: Map<SlotId, Slot>;
   readonly guard: SimGuard;
   follower: Follower | null;
-  /** Makes the container and unpacks the checkpoint; the key of the unpacked entry. Called again: only what is missing. */
-  prepare(slotId: SlotId, run: RunSpec, checkpoint: CheckpointRef | null): string | null;
-  restore(slotId: SlotId, checkpoint: CheckpointRef): string | null;
+  /** Makes the container and unpacks the checkpoint. Called again: only what is missing. */
+  prepare(slotId: SlotId, run: RunSpec, checkpoint: CheckpointRef | null): Unpacked;
+  restore(slotId: SlotId, checkpoint: CheckpointRef): Unpacked;
   /** True when it runs or has run. */
   start(slotId: SlotId, attempt: AttemptRef): boolean;
   /** The container's work counts for this attempt from now on. */
@@ -63,6 +69,8 @@ export interface Machine {
   containers(): readonly SlotId[];
   /** Power is lost: what ran is gone, what is on disk stays unless that is `wiped`. */
   powerLoss(wiped: boolean): void;
+  /** All that runs stands still for so long; the clocks go on. */
+  suspend(ms: number): void;
 }
 
 const EXIT_BY_SIGNAL = 137;
@@ -71,6 +79,7 @@ const EXIT_BY_REQUEST = 143;
 const MANNERS = 3;
 const GOES = 0;
 const DEAF = 2;
+const NOTHING: Unpacked = { kind: "done", key: null };
 
 export function createMachine(
   world: World,
@@ -83,24 +92,36 @@ export function createMachine(
   const guard = createSimGuard(world);
   const containers = new Map<SlotId, Container>();
   const journal = new Map<SlotId, Slot>();
+  /** One after the other. */
+  const suspended: { readonly fromMs: number; readonly untilMs: number }[] = [];
 
-  function unpack(container: Container, checkpoint: CheckpointRef): string {
-    const state = trees.get(checkpoint.tree.manifestCid);
-    check(state !== undefined, () => `invariant 3: checkpoint ${checkpoint.seq} of ${container.slotId} is not whole`);
+  function unpack(container: Container, checkpoint: CheckpointRef): Unpacked {
+    const cid = checkpoint.tree.manifestCid;
+    const state = trees.get(cid);
+    if (state === undefined) {
+      check(!monitor.isNewest(container.jobId, cid), () => {
+        return `invariant 3: checkpoint ${checkpoint.seq} of ${container.jobId} is its newest and is not whole`;
+      });
+      return { kind: "failed", code: "restore_failed" };
+    }
+    if (trees.isDamaged(cid) || world.strikes("restoreDamage")) return { kind: "failed", code: "checkpoint_damaged" };
     container.at = state;
     const key = keyOf(container, state);
     container.entries.length = 0;
     container.entries.push({ key, state, ranMs: 0 });
-    return key;
+    return { kind: "done", key };
   }
 
   function makeContainer(slotId: SlotId, run: RunSpec): Container {
+    const jobId = journal.get(slotId)?.jobId;
+    if (jobId === undefined) throw new Error(`no slot ${slotId}`);
     const program = programs[Number(run.command[0])];
     if (program === undefined) throw new Error(`no program ${run.command[0]}`);
     const at = begin(program);
     const truth = monitor.container(workerId);
     const made: Container = {
       slotId,
+      jobId,
       program,
       truth,
       state: "created",
@@ -111,7 +132,6 @@ export function createMachine(
       oomKilled: false,
       entries: [],
       isExclusive: run.failover === "exclusive",
-      jobId: null,
       isHeld: false,
       next: null,
     };
@@ -127,26 +147,26 @@ export function createMachine(
     const stops = [program.steps, nextEntry, ...(failsAt !== null && failsAt > at.step ? [failsAt] : [])];
     const step = Math.min(...stops);
     const take = (): void => {
-      if (container.state !== "running") return;
+      if (container.state !== "running") return undefined;
       if (container.isHeld) {
         container.next = take;
-        return;
+        return undefined;
       }
       container.at = advance(program, at, step);
       if (step === failsAt) return exit(container, program.failure?.kind === "oom" ? EXIT_BY_SIGNAL : 3);
       if (step === program.steps) return exit(container, 0);
       addEntry(container);
-      run(container);
+      return run(container);
     };
-    world.after((step - at.step) * program.stepMs, take);
+    work(container, (step - at.step) * program.stepMs, take);
   }
 
   function stands(container: Container): void {
-    if (container.jobId !== null) runs.end(container.jobId, container);
+    runs.end(container.jobId, container);
   }
 
   function moves(container: Container): void {
-    if (container.isExclusive && container.jobId !== null) runs.begin(container.jobId, container, container.slotId);
+    if (container.isExclusive) runs.begin(container.jobId, container, container.slotId);
   }
 
   function guardOver(container: Container): void {
@@ -166,6 +186,30 @@ export function createMachine(
         next?.();
       },
     });
+  }
+
+  /** Computing takes so long, and as much longer as the machine stood still meanwhile. */
+  function work(container: Container, ms: number, done: () => void): void {
+    const fromMs = world.nowMs();
+    let waitedMs = 0;
+    const look = (): void => {
+      if (container.state !== "running") return undefined;
+      const stoodMs = stoodStill(fromMs);
+      if (stoodMs <= waitedMs) return done();
+      const moreMs = stoodMs - waitedMs;
+      waitedMs = stoodMs;
+      return world.after(moreMs, look);
+    };
+    world.after(ms, look);
+  }
+
+  /** Of the time from then; with what is to come of a suspension that has begun, unless it is asked for up to a moment. */
+  function stoodStill(sinceMs: number, toMs = Number.POSITIVE_INFINITY): number {
+    let sum = 0;
+    for (const { fromMs, untilMs } of suspended) {
+      if (fromMs <= world.nowMs()) sum += Math.max(0, Math.min(untilMs, toMs) - Math.max(fromMs, sinceMs));
+    }
+    return sum;
   }
 
   function addEntry(container: Container): void {
@@ -207,11 +251,11 @@ export function createMachine(
     follower: null,
     prepare(slotId, spec, checkpoint) {
       const container = containers.get(slotId) ?? makeContainer(slotId, spec);
-      return checkpoint === null || container.state !== "created" ? null : unpack(container, checkpoint);
+      return checkpoint === null || container.state !== "created" ? NOTHING : unpack(container, checkpoint);
     },
     restore(slotId, checkpoint) {
       const container = containers.get(slotId);
-      return container?.state === "created" ? unpack(container, checkpoint) : null;
+      return container?.state === "created" ? unpack(container, checkpoint) : NOTHING;
     },
     start(slotId, attempt) {
       const container = containers.get(slotId);
@@ -227,7 +271,6 @@ export function createMachine(
       container.startedFrom = container.at;
       container.truth.startedAtMs = world.nowMs();
       container.program.runs += 1;
-      container.jobId = attempt.jobId;
       if (container.isExclusive) guardOver(container);
       moves(container);
       run(container);
@@ -244,8 +287,9 @@ export function createMachine(
       const { program, at, atMs } = container;
       const manner = program.index % MANNERS;
       if (manner === DEAF) return;
-      const steps = Math.floor((world.nowMs() - atMs) / program.stepMs) + 1;
-      world.after(atMs + steps * program.stepMs - world.nowMs(), () => {
+      const workedMs = world.nowMs() - atMs - stoodStill(atMs, world.nowMs());
+      const steps = Math.floor(workedMs / program.stepMs) + 1;
+      work(container, steps * program.stepMs - workedMs, () => {
         if (container.state !== "running") return;
         // Where this step is a milestone, that has saved already.
         if (container.at === at) saveNow(container, advance(program, at, at.step + steps));
@@ -296,6 +340,10 @@ export function createMachine(
         if (wiped || state === "running") machine.remove(slotId);
       }
       if (wiped) journal.clear();
+    },
+    suspend(ms) {
+      const fromMs = Math.max(world.nowMs(), suspended.at(-1)?.untilMs ?? 0);
+      suspended.push({ fromMs, untilMs: Math.max(fromMs, world.nowMs() + ms) });
     },
   };
   return machine;

@@ -1,9 +1,12 @@
-// `npm run -s sim -- --seeds N [--seed S] [--json] [--trace] [--threads T]`: runs seeds S to S+N-1 and exits 1 when an invariant broke or too little was met.
+// `npm run -s sim -- --seeds N [--seed S] [--json] [--trace] [--threads T] [--until-broken]`: runs seeds S to S+N-1 and exits 1 when an invariant broke
+// or too little was met. `npm run -s sim -- --mutants [NAME] [--json]`: breaks the product in each of many ways and exits 1 when one is not found.
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
-import { Worker } from "node:worker_threads";
+import { MUTANT_SEEDS, MUTANTS } from "./mutant-table.ts";
+import { runMutants, stalePatches, type Verdict } from "./mutants.ts";
 import { add, createTotals, missingRows, SEEDS_FOR_COVERAGE, shortfalls, type Totals } from "./report.ts";
-import { runSeed, type SeedResult } from "./run.ts";
+import { runSeed } from "./run.ts";
+import { runSeeds } from "./seeds.ts";
 
 const SEEDS_DEFAULT = 100;
 const THREADS_MAX = 2;
@@ -11,6 +14,8 @@ const THREADS_MAX = 2;
 const BROKEN_SHOWN_MAX = 5;
 /** A run in which this many seeds broke has nothing more to tell. */
 const BROKEN_MAX = 20;
+const FAULTS_PER_LINE = 5;
+const MUTANT_NAME_WIDTH = 72;
 
 interface Options {
   readonly first: number;
@@ -18,10 +23,14 @@ interface Options {
   readonly threads: number;
   readonly isJson: boolean;
   readonly isTraced: boolean;
+  readonly isUntilBroken: boolean;
+  /** Words of the names of those to be run; null: seeds are. */
+  readonly mutants: string | null;
 }
 
 async function main(): Promise<number> {
   const options = readOptions();
+  if (options.mutants !== null) return tryMutants(options, options.mutants);
   const startedAt = performance.now();
   const totals = createTotals();
   if (options.isTraced) {
@@ -31,23 +40,32 @@ async function main(): Promise<number> {
         runSeed(options.first + n, (line) => console.log(line)),
       );
   } else {
-    await runAll(options, totals);
+    const { first, seeds, threads, isUntilBroken } = options;
+    await runSeeds({ first, end: first + seeds, threads }, (result) => {
+      add(totals, result);
+      return totals.broken.length < (isUntilBroken ? 1 : BROKEN_MAX);
+    });
   }
   return report(options, totals, (performance.now() - startedAt) / 1000);
 }
 
 function readOptions(): Options {
-  const { values } = parse();
+  const { values, positionals } = parse();
   const first = whole("seed", values.seed, 1);
   const seeds = whole("seeds", values.seeds, values.seed === undefined ? SEEDS_DEFAULT : 1);
   const threads = whole("threads", values.threads, Math.min(THREADS_MAX, availableParallelism()));
-  return { first, seeds, threads, isJson: values.json, isTraced: values.trace };
+  const mutants = values.mutants ? positionals.join(" ") : null;
+  const isUntilBroken = values["until-broken"];
+  return { first, seeds, threads, isJson: values.json, isTraced: values.trace, isUntilBroken, mutants };
 }
 
 function parse() {
   try {
     return parseArgs({
+      allowPositionals: process.argv.includes("--mutants"),
       options: {
+        mutants: { type: "boolean", default: false },
+        "until-broken": { type: "boolean", default: false },
         seeds: { type: "string" },
         seed: { type: "string" },
         threads: { type: "string" },
@@ -57,7 +75,8 @@ function parse() {
     });
   } catch (error) {
     console.error(`sim: ${error instanceof Error ? error.message : String(error)}`);
-    console.error("usage: npm run -s sim -- [--seeds N] [--seed S] [--json] [--trace] [--threads T]");
+    console.error("usage: npm run -s sim -- [--seeds N] [--seed S] [--json] [--trace] [--threads T] [--until-broken]");
+    console.error("       npm run -s sim -- --mutants [WORDS OF A NAME] [--json]");
     return process.exit(2);
   }
 }
@@ -71,40 +90,25 @@ function whole(name: string, text: string | undefined, fallback: number): number
   return value;
 }
 
-/** Spreads the seeds over threads; results are added in the order of the seeds, so that the hash is that of the run. */
-async function runAll(options: Options, totals: Totals): Promise<void> {
-  const results = new Map<number, SeedResult>();
-  let next = options.first;
-  const end = options.first + options.seeds;
-  const threads = Math.min(options.threads, options.seeds);
-  await Promise.all(Array.from({ length: threads }, (_, thread) => runThread(thread, threads, options, take)));
-
-  function take(result: SeedResult): boolean {
-    results.set(result.seed, result);
-    for (let ready = results.get(next); ready !== undefined; ready = results.get(next)) {
-      results.delete(next);
-      add(totals, ready);
-      next += 1;
-    }
-    return next < end && totals.broken.length < BROKEN_MAX;
+/** Each mutant must be found; a line for each as it ends. */
+async function tryMutants({ isJson, threads }: Options, words: string): Promise<number> {
+  const mutants = MUTANTS.filter(({ name }) => name.includes(words));
+  const survivors: string[] = [];
+  const stale = stalePatches(mutants);
+  if (stale.length > 0) {
+    console.error(["patches whose text is not in the sources exactly once:", ...stale].join("\n"));
+    return 1;
   }
-}
-
-function runThread(
-  thread: number,
-  threads: number,
-  { first, seeds }: Options,
-  take: (result: SeedResult) => boolean,
-): Promise<void> {
-  const workerData = { first: first + thread, step: threads, end: first + seeds };
-  const worker = new Worker(new URL("./thread.ts", import.meta.url), { workerData });
-  return new Promise((resolve, reject) => {
-    worker.on("message", (batch: readonly SeedResult[]) => {
-      if (!batch.map(take).every(Boolean)) void worker.terminate();
-    });
-    worker.on("error", reject);
-    worker.on("exit", () => resolve());
+  await runMutants(mutants, threads, ({ mutant, seeds, message, seconds }: Verdict) => {
+    const { name } = mutant;
+    if (seeds === null) survivors.push(name);
+    if (isJson)
+      return console.log(JSON.stringify({ mutant: name, seeds, seconds: Number(seconds.toFixed(1)), message }));
+    const fate = seeds === null ? `SURVIVED ${MUTANT_SEEDS} seeds` : `found in ${seeds} seeds`;
+    console.log(`${name.padEnd(MUTANT_NAME_WIDTH)} ${fate.padEnd(22)} ${seconds.toFixed(1).padStart(5)} s  ${message}`);
   });
+  if (!isJson) console.log(`${mutants.length - survivors.length} of ${mutants.length} mutants found`);
+  return survivors.length === 0 ? 0 : 1;
 }
 
 function report(options: Options, totals: Totals, seconds: number): number {
@@ -127,9 +131,13 @@ function summary(totals: Totals, seconds: number, short: readonly string[]): Rec
     seeds,
     seconds: Number(seconds.toFixed(1)),
     hash: hashOf(totals),
+    longSeeds: totals.longSeeds,
     jobsMin,
     workersMin,
+    slowestMs: totals.slowestMs,
+    slowestSeed: totals.slowestSeed,
     ...counts,
+    faults: totals.struck,
     rowsMissing: missingRows(totals),
     broken: broken.slice(0, BROKEN_SHOWN_MAX),
     shortfalls: short,
@@ -143,8 +151,18 @@ function hashOf(totals: Totals): string {
 function print(totals: Totals, seconds: number, short: readonly string[]): void {
   const { seeds, counts, broken, jobsMin, workersMin } = totals;
   console.log(`${seeds} seeds in ${seconds.toFixed(1)} s, hash ${hashOf(totals)}`);
-  console.log(`at least ${jobsMin} jobs and ${workersMin} workers in each`);
+  if (totals.longSeeds > 0) {
+    console.log(`${totals.longSeeds} of them long, with at least ${jobsMin} jobs and ${workersMin} workers in each`);
+  }
+  console.log(
+    `every job ended within ${(totals.slowestMs / 1000).toFixed(1)} s of the last fault (seed ${totals.slowestSeed})`,
+  );
   for (const [name, count] of Object.entries(counts)) console.log(`  ${name.padEnd(22)}${count}`);
+  console.log("faults injected:");
+  const struck = Object.entries(totals.struck).map(([kind, count]) => `${kind} ${count}`);
+  for (let at = 0; at < struck.length; at += FAULTS_PER_LINE) {
+    console.log(`  ${struck.slice(at, at + FAULTS_PER_LINE).join(", ")}`);
+  }
   console.log(`state table rows never fired: ${missingRows(totals).length}`);
   for (const { seed, message } of broken.slice(0, BROKEN_SHOWN_MAX)) console.log(`seed ${seed}: ${message}`);
   if (broken.length === 0) for (const text of short) console.log(text);

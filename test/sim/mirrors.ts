@@ -2,7 +2,7 @@
 import { type AttemptRecord, checkpointsOf, type JobRecord, runOf, type TreeContent } from "@qubix/orchestrator/core";
 import type { WorkerId } from "@qubix/shared/domain";
 import type { WorkerMessage } from "@qubix/shared/protocol";
-import { check } from "./monitor.ts";
+import { check } from "./counts.ts";
 import type { Program, ProgramState } from "./programs.ts";
 import { createRng, mix, mixText, type Rng } from "./random.ts";
 import type { Intent } from "./workload.ts";
@@ -27,6 +27,8 @@ export function withMirrors(seed: number, intents: readonly Intent[]): readonly 
   const rng: Rng = createRng(seed ^ APART);
   return intents.map((intent) => {
     if (intent.spec.standby !== "cold" || intent.kind === "poor" || !rng.chance(MIRROR_SHARE)) return intent;
+    // Neither twice at once, nor twice from a state that nobody vouches for.
+    if (intent.spec.failover === "exclusive" || intent.fork !== null) return intent;
     const isUnlike = intent.kind === "plain" && rng.chance(UNLIKE_SHARE);
     intent.program.mirrored = isUnlike ? "unlike" : "alike";
     return { ...intent, spec: { ...intent.spec, standby: "mirror" as const } };

@@ -19,63 +19,23 @@ import {
   type AttemptId,
   type AttemptRef,
   attemptId,
+  type ChunkCid,
   type JobId,
   type Money,
+  type SessionId,
   type WorkerId,
 } from "@qubix/shared/domain";
 import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "@qubix/worker/core";
-import { stepOf } from "./programs.ts";
+import { check, type Counts, createCounts } from "./counts.ts";
+import { createHoldWatch } from "./hold-watch.ts";
+import { checkBudgets, checkCheckpoints, checkDamage } from "./job-checks.ts";
+import { networkOf } from "./network.ts";
 import { fakeKey, type Fakes } from "./proofs.ts";
-import { BrokenInvariant, type World } from "./world.ts";
-
-export interface Counts {
-  jobs: number;
-  succeeded: number;
-  failed: number;
-  cancelled: number;
-  promotions: number;
-  undos: number;
-  staleRefused: number;
-  /** Planned moves after which the successor began at the very step at which the program had left. */
-  movesWithoutLoss: number;
-  failovers: number;
-  disagreements: number;
-  /** Mirror jobs whose end two runs agreed on. */
-  verified: number;
-  retries: number;
-  orchestratorRestarts: number;
-  agentRestarts: number;
-  failedCommits: number;
-  /** Rows of workers with them, each time one was written. */
-  proofs: number;
-  proofFailures: number;
-  steps: number;
-}
-
-export function createCounts(): Counts {
-  return {
-    jobs: 0,
-    succeeded: 0,
-    failed: 0,
-    cancelled: 0,
-    promotions: 0,
-    undos: 0,
-    staleRefused: 0,
-    movesWithoutLoss: 0,
-    failovers: 0,
-    disagreements: 0,
-    verified: 0,
-    retries: 0,
-    orchestratorRestarts: 0,
-    agentRestarts: 0,
-    failedCommits: 0,
-    proofs: 0,
-    proofFailures: 0,
-    steps: 0,
-  };
-}
+import { createStandbyWatch } from "./standby-watch.ts";
+import type { Trees } from "./trees.ts";
+import type { World } from "./world.ts";
 
 /** One container's life, on the world's clock. */
 export interface ContainerTruth {
@@ -109,6 +69,8 @@ export interface Monitor {
   readonly containers: readonly ContainerTruth[];
   /** Hardware that is claimed and not there. */
   readonly fakes: Fakes;
+  /** Machines that are lost for good. */
+  readonly lost: Set<WorkerId>;
   /** Hardware that is there, may be proven, and is not. */
   unproven(): readonly string[];
   stepped(event: CoreEvent, result: StepResult): void;
@@ -116,22 +78,36 @@ export interface Monitor {
   /** A message of the orchestrator reached a worker: what it says must be durable. `re`: what it answers. */
   delivered(workerId: WorkerId, message: OrchestratorMessage, re: WorkerMessageBody | undefined): void;
   container(workerId: WorkerId): ContainerTruth;
+  /** A name that no session had before. */
+  nextSession(): SessionId;
+  /** A frame of this worker reached the orchestrator's machine, whether or not it was read. */
+  arrived(workerId: WorkerId): void;
+  /** The orchestrator stands still for so long, or is away: what it owes within a time it owes later. */
+  disturbed(ms: number): void;
+  /** Whether an attempt of this job is active on this worker. */
+  holds(workerId: WorkerId, jobId: JobId): boolean;
+  /** Whether this tree is the newest checkpoint of a job that goes on. */
+  isNewest(jobId: JobId, cid: ChunkCid): boolean;
 }
 
 const ATTEMPT_ENDS: ReadonlySet<string> = new Set(["ended", "lost", "fenced"]);
 const STANDBY_ENDS: ReadonlySet<string> = new Set(["promoted", "released", "lost"]);
 const JOB_ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 
-export function check(condition: boolean, message: () => string): asserts condition {
-  if (!condition) throw new BrokenInvariant(message());
-}
+/** No worker is silent that was heard within this time: less than any limit of the core… */
+const HEARD_MS = 1_000;
+const STEADY_MS = 2_500;
+/** …and what came just now may not have been read, as when the process was late by less than it notices. */
+const UNREAD_MS = 400;
+const ARRIVALS_KEPT = 24;
 
-export function createMonitor(world: World, store: Store): Monitor {
+export function createMonitor(world: World, store: Store, trees: Trees): Monitor {
   const jobs = new Map<JobId, JobRecord>();
   const attempts = new Map<string, Seen<AttemptRecord>>();
   const standbys = new Map<string, Seen<StandbyRecord>>();
   const workerRows = new Map<WorkerId, WorkerRecord>();
   const fakes: Fakes = new Set();
+  const lost = new Set<WorkerId>();
   const offered = new Map<WorkerId, Omit<Allocation, "gpuUuids">>();
   const active = new Map<JobId, Set<string>>();
   const holders = new Map<WorkerId, Map<string, AttemptRecord | StandbyRecord>>();
@@ -142,6 +118,14 @@ export function createMonitor(world: World, store: Store): Monitor {
   const containers: ContainerTruth[] = [];
   const counts = createCounts();
   const fired = new Set<string>();
+  /** The newest checkpoint of each replica that was ever durable; it may have been given up since. */
+  const newestEver = new Map<string, number>();
+  /** The first replica's checkpoints by job and number: by the time a move is over, the one it began from may be kept no more. */
+  const saved = new Map<string, ChunkCid>();
+  const arrivals = new Map<WorkerId, number[]>();
+  const standbyWatch = createStandbyWatch(world, counts);
+  const holdWatch = createHoldWatch(world, counts, networkOf);
+  let sessions = 0;
 
   function put(change: Put, nowMs: number, touched: Touched): void {
     if (change.record === null) return;
@@ -160,6 +144,7 @@ export function createMonitor(world: World, store: Store): Monitor {
         return;
       case "workers":
         putWorker(change.record);
+        touched.workers.add(change.record.id);
         return;
       case "balances":
         check(change.record.amount >= 0n || change.record.account.startsWith("external:"), () => {
@@ -177,22 +162,39 @@ export function createMonitor(world: World, store: Store): Monitor {
     }
   }
 
-  function putJob(job: JobRecord): void {
+  function putJob(job: JobRecord): void | undefined {
     const before = jobs.get(job.id);
     if (before !== undefined) {
-      check(!JOB_ENDS.has(before.phase), () => `invariant 4: ${job.id} changed after its end as ${before.phase}`);
+      if (JOB_ENDS.has(before.phase)) return putEnded(before, job);
       check(job.epoch >= before.epoch, () => `invariant 2: the epoch of ${job.id} fell`);
       const mayFall = JOB_ENDS.has(job.phase) && job.mirror !== undefined && job.mirror.thirdAfter !== null;
       check(mayFall || job.creditedMs >= before.creditedMs, () => `invariant 6: the credit of ${job.id} fell`);
       check(epochOf(job, 1) >= epochOf(before, 1), () => `invariant 2: the epoch of ${job.id}'s replica 1 fell`);
     }
+    checkBudgets(job);
+    checkDamage(before, job);
+    for (const replica of job.mirror === undefined ? [0] : [0, 1])
+      checkCheckpoints(trees, counts, before, job, replica);
     jobs.set(job.id, job);
+    for (const { seq, tree } of job.checkpoints) saved.set(`${job.id} ${seq}`, tree.manifestCid);
+    for (const replica of [0, 1]) {
+      const chain = chainOf(job.id, replica);
+      newestEver.set(chain, Math.max(newestEver.get(chain) ?? 0, checkpointsOf(job, replica).at(-1)?.seq ?? 0));
+    }
     if (!JOB_ENDS.has(job.phase)) return;
     check(job.settlement.phase === "settled", () => `invariant 5: ${job.id} ended without its settlement`);
     if (job.mirror?.verified === true) counts.verified += 1;
     if (job.phase === "succeeded") counts.succeeded += 1;
     else if (job.phase === "failed") counts.failed += 1;
     else counts.cancelled += 1;
+  }
+
+  /** After its end a job's consumer may remove checkpoints of it; nothing else changes. */
+  function putEnded(before: JobRecord, job: JobRecord): void {
+    const isSame = job.phase === before.phase && job.settlement === before.settlement && job.outputs === before.outputs;
+    const isFewer = job.checkpoints.every((checkpoint) => before.checkpoints.includes(checkpoint));
+    check(isSame && isFewer, () => `invariant 4: ${job.id} changed after its end as ${before.phase}`);
+    jobs.set(job.id, job);
   }
 
   function putAttempt(row: AttemptRecord, nowMs: number): void {
@@ -238,7 +240,7 @@ export function createMonitor(world: World, store: Store): Monitor {
   function unprovenOf(worker: WorkerRecord): readonly string[] {
     const { id, offer } = worker;
     // Whoever takes no new work is not asked.
-    if (offer?.features?.includes("proofs") !== true || offer.draining || worker.draining) return [];
+    if (lost.has(id) || offer?.features?.includes("proofs") !== true || offer.draining || worker.draining) return [];
     return [null, ...offer.gpus.map(({ uuid }) => uuid)].flatMap((uuid) => {
       const key = fakeKey(id, uuid);
       check(!fakes.has(key) || !isProven(worker, uuid), () => `${key} is proven, and is made up`);
@@ -255,6 +257,7 @@ export function createMonitor(world: World, store: Store): Monitor {
   }
 
   function putStandby(row: StandbyRecord, nowMs: number): void {
+    if (!standbys.has(row.id)) standbyWatch.reserved(row.jobId);
     const isOver = STANDBY_ENDS.has(row.phase);
     hold(row.workerId, row.id, isOver ? null : row);
     const seen = standbys.get(row.id) ?? { row, fromMs: nowMs, untilMs: null, creditedAtMs: nowMs, readyAtMs: null };
@@ -296,6 +299,10 @@ export function createMonitor(world: World, store: Store): Monitor {
   }
 
   function checkWorker(workerId: WorkerId): void {
+    const held = holders.get(workerId)?.size ?? 0;
+    check(held === 0 || workerRows.get(workerId)?.phase !== "offline", () => {
+      return `invariant 6: ${workerId} is given up, and ${held} attempts and standbys on it are not`;
+    });
     const most = offered.get(workerId);
     if (most === undefined) return;
     const gpus = new Set<string>();
@@ -359,6 +366,16 @@ export function createMonitor(world: World, store: Store): Monitor {
     check(isPair && primary !== standby, () => `${workerId} was told of ${other} for ${jobId}, and they were no pair`);
   }
 
+  /** Silence is of the worker's making, not of ours: what we did not listen does not count, and after a long stall the sockets are read first. */
+  function checkSilence(workerId: WorkerId): void {
+    const nowMs = world.nowMs();
+    const ages = (arrivals.get(workerId) ?? []).map((atMs) => nowMs - atMs);
+    // Was heard all the time, and not just in the moment in which it came back.
+    const unread = ages.findLast((ageMs) => ageMs > UNREAD_MS && ageMs < HEARD_MS);
+    const isSteady = ages.some((ageMs) => ageMs >= HEARD_MS && ageMs < STEADY_MS);
+    check(unread === undefined || !isSteady, () => `${workerId} was called silent, and was heard ${unread} ms before`);
+  }
+
   function durable(ref: AttemptRef): AttemptRecord | undefined {
     return store.job(ref.jobId)?.attempts.find((row) => row.id === attemptId(ref));
   }
@@ -372,8 +389,8 @@ export function createMonitor(world: World, store: Store): Monitor {
     const leftAtStep = containers.findLast((container) => container.attempts.includes(id))?.leftAtStep ?? null;
     if (leftAtStep === null) return;
     counts.movesWithoutLoss += 1;
-    const began = jobs.get(jobId)?.checkpoints.find(({ seq }) => seq === fromSeq);
-    const step = began === undefined ? null : stepOf(began.tree);
+    const began = saved.get(`${jobId} ${String(fromSeq)}`);
+    const step = began === undefined ? null : trees.stateOf(began)?.step;
     check(step === leftAtStep, () => `${id} left at step ${leftAtStep}, and its successor begins at step ${step}`);
   }
 
@@ -386,12 +403,16 @@ export function createMonitor(world: World, store: Store): Monitor {
     transfers,
     containers,
     fakes,
+    lost,
     unproven: () => (world.faults.proofs ? [...workerRows.values()].flatMap(unprovenOf) : []),
     stepped(event, result) {
       counts.steps += 1;
       // After a restart the last commit is the last moment of which anything is known.
-      if (event.kind === "boot")
+      if (event.kind === "boot") {
+        standbyWatch.disturbed(0);
+        holdWatch.restarted();
         for (const id of offered.keys()) heard.set(id, Math.max(heard.get(id) ?? 0, committedAtMs));
+      }
       if ("sessionId" in event && event.kind !== "worker.closed") heard.set(event.workerId, world.nowMs());
       for (const row of result.fired) fired.add(row);
       for (const { kind } of result.incidents) {
@@ -415,9 +436,13 @@ export function createMonitor(world: World, store: Store): Monitor {
             return `invariant 2: a log line of ${log.jobId} epoch ${log.epoch} was taken at epoch ${epoch}`;
           });
         }
-        for (const { kind, jobId, data } of changes.events) {
+        for (const { kind, jobId, workerId, data } of changes.events) {
           if (jobId !== null) world.note(`${jobId} ${kind}`);
+          if (kind === "worker_suspect" && data["why"] === "silent" && workerId !== null) checkSilence(workerId);
+          if (kind === "checkpoint_removed") counts.checkpointsRemoved += 1;
           if (jobId !== null && kind === "moved") checkMove(jobId, data);
+          if (jobId !== null) standbyWatch.event(jobs.get(jobId), kind, data);
+          else holdWatch.event(kind, workerId, data);
         }
       }
       touched.workers.forEach(checkWorker);
@@ -439,15 +464,32 @@ export function createMonitor(world: World, store: Store): Monitor {
           return `the end of ${attemptId(re.attempt)} is acknowledged and not durable`;
         });
       } else if (re.kind === "checkpoint") {
-        const job = store.job(re.attempt.jobId)?.job;
-        const newest = (job === undefined ? undefined : checkpointsOf(job, re.attempt.replica).at(-1)?.seq) ?? 0;
-        // A comparison, or the end, may have thrown the whole chain away meanwhile.
-        const isThrown = job?.mirror !== undefined && (JOB_ENDS.has(job.phase) || job.mirror.results.length > 1);
         check(
-          isThrown || newest >= re.seq,
+          (newestEver.get(chainOf(re.attempt.jobId, re.attempt.replica)) ?? 0) >= re.seq,
           () => `checkpoint ${re.seq} of ${re.attempt.jobId} is acknowledged and not durable`,
         );
       }
+    },
+    nextSession() {
+      sessions += 1;
+      return `ses-${sessions}` as SessionId;
+    },
+    arrived(workerId) {
+      const times = arrivals.get(workerId) ?? [];
+      arrivals.set(workerId, times);
+      if (times.push(world.nowMs()) > ARRIVALS_KEPT) times.shift();
+    },
+    disturbed(ms) {
+      standbyWatch.disturbed(ms);
+      holdWatch.disturbed(ms);
+    },
+    holds: (workerId, jobId) =>
+      [...(active.get(jobId) ?? [])].some((id) => attempts.get(id)?.row.workerId === workerId),
+    isNewest(jobId, cid) {
+      const job = jobs.get(jobId);
+      return (
+        job !== undefined && [0, 1].some((replica) => checkpointsOf(job, replica).at(-1)?.tree.manifestCid === cid)
+      );
     },
     container(workerId) {
       const truth: ContainerTruth = { workerId, startedAtMs: null, endedAtMs: null, attempts: [], leftAtStep: null };
@@ -469,6 +511,10 @@ function isProven({ offer, proofs }: WorkerRecord, uuid: string | null): boolean
 interface Touched {
   readonly workers: Set<WorkerId>;
   readonly jobs: Set<JobId>;
+}
+
+function chainOf(jobId: JobId, replica: number): string {
+  return `${jobId}/${replica}`;
 }
 
 function setOf<K>(sets: Map<K, Set<string>>, key: K): Set<string> {

@@ -1,156 +1,61 @@
 // Shows that the simulator bites: patches a copy of the sources in a scratch folder, one promise of the product broken at a time, and runs the
-// simulator there. A mutant that survives its seeds means that the simulator checks less than it says.
+// simulator there until it breaks. A mutant that survives its seeds means that the simulator checks less than it says.
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-
-export interface Patch {
-  readonly file: string;
-  /** Must be in the file exactly once. */
-  readonly find: string;
-  readonly replace: string;
-}
-
-export interface Mutant {
-  readonly name: string;
-  readonly patches: readonly Patch[];
-}
+import { type Mutant, MUTANT_SEEDS, type Patch } from "./mutant-table.ts";
 
 export interface Verdict {
-  readonly exitCode: number | null;
+  readonly mutant: Mutant;
+  /** The seeds it took to find it; null when it survived all of them. */
+  readonly seeds: number | null;
+  /** What was broken, in the simulator's words. */
+  readonly message: string;
+  readonly seconds: number;
+  /** Of the run, for when it is not what was expected. */
   readonly output: string;
 }
 
-export const MUTANT_SEEDS = 300;
-
-export const MUTANTS: readonly Mutant[] = [
-  {
-    name: "the epoch check is removed",
-    patches: [
-      {
-        file: "orchestrator/src/core/attempts.ts",
-        find: "return attempt.epoch === epochOf(job, attempt.replica) && isActiveAttempt(attempt);",
-        replace: "return attempt.epoch <= epochOf(job, attempt.replica);",
-      },
-    ],
-  },
-  {
-    name: "effects are sent before the commit",
-    patches: [
-      {
-        file: "test/sim/orchestrator.ts",
-        find: "    const outcome = commit(steps);\n",
-        replace: "    carryOut(of, waiting, steps);\n    const outcome = commit(steps);\n",
-      },
-      {
-        file: "test/sim/orchestrator.ts",
-        find: "    carryOut(of, waiting, steps);\n    if (life === of) armTimer(of);\n",
-        replace: "    if (life === of) armTimer(of);\n",
-      },
-    ],
-  },
-  {
-    name: "settlement is not idempotent",
-    patches: [
-      // An end that is told again settles again…
-      {
-        file: "orchestrator/src/core/attempts.ts",
-        find: "if (endedBefore(state, machine, message.attempt)) return ack(state, machine, message);",
-        replace: `if (endedBefore(state, machine, message.attempt)) {
-      const ended = state.rows.jobs.get(message.attempt.jobId);
-      if (ended !== undefined && ended.endedAtMs !== null) settle(state, ended);
-      return ack(state, machine, message);
-    }`,
-      },
-      {
-        file: "orchestrator/src/core/attempts.ts",
-        find: 'import { credit } from "./metering.ts";',
-        replace: 'import { credit, settle } from "./metering.ts";',
-      },
-      // …because nothing remembers that it was done…
-      {
-        file: "orchestrator/src/core/metering.ts",
-        find: "if (phase === undefined) return job;",
-        replace: "",
-      },
-      {
-        file: "orchestrator/src/core/metering.ts",
-        find: "settlement: { phase, hold, gross, lines }",
-        replace: 'settlement: { phase: "settled", hold, gross, lines }',
-      },
-      // …and the job is still at hand.
-      {
-        file: "orchestrator/src/core/job-end.ts",
-        find: "  state.step.ended.push(job.id);\n",
-        replace: "",
-      },
-    ],
-  },
-  {
-    name: "the successor of an exclusive attempt starts at once",
-    patches: [
-      {
-        file: "orchestrator/src/core/failover.ts",
-        find: "if (wait !== null) return waitForLease(state, next, gone, wait);",
-        replace: "",
-      },
-    ],
-  },
-  {
-    name: "GPUs are listed before they are proven",
-    patches: [
-      {
-        file: "orchestrator/src/core/proof-claims.ts",
-        find: "const gpus = proven.flatMap(",
-        replace: "const gpus = claims.flatMap(",
-      },
-    ],
-  },
-  {
-    name: "a mirror job's first result is accepted alone",
-    patches: [
-      {
-        file: "orchestrator/src/core/mirror-results.ts",
-        find: "if (agreeing.length > 1)",
-        replace: "if (!hasActiveReplica(noted) || agreeing.length > 1)",
-      },
-    ],
-  },
-  {
-    name: "two runs of a mirror job may come to one provider",
-    patches: [
-      {
-        file: "orchestrator/src/core/mirror.ts",
-        find: "if (others.has(machine.worker.providerId)) return true;",
-        replace: "",
-      },
-    ],
-  },
-  {
-    name: "an outvoted run is paid",
-    patches: [
-      {
-        file: "orchestrator/src/core/mirror-results.ts",
-        find: "{ ...attempt, creditedMs: 0, isRefused: true }",
-        replace: "{ ...attempt, isRefused: true }",
-      },
-    ],
-  },
+const PACKAGES = ["shared", "orchestrator", "worker"];
+const COPIED = [
+  "package.json",
+  ...PACKAGES.map((name) => `${name}/package.json`),
+  "shared/src",
+  "orchestrator/src/core",
+  "orchestrator/src/store",
+  "worker/src/core",
+  "test/sim",
 ];
-
-const PACKAGES = ["shared", "contracts-bridge", "orchestrator", "worker"];
 const OUTPUT_LENGTH_MAX = 20_000;
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
-/** Runs the simulator on a mutant. The scratch folder is removed again. */
+/** Runs the simulator on each, `parallel` at a time; `found` is told as they end. */
+export async function runMutants(
+  mutants: readonly Mutant[],
+  parallel: number,
+  found: (verdict: Verdict) => void,
+): Promise<void> {
+  const left = [...mutants];
+  const work = async (): Promise<void> => {
+    for (let mutant = left.shift(); mutant !== undefined; mutant = left.shift()) found(await runMutant(mutant));
+  };
+  await Promise.all(Array.from({ length: parallel }, work));
+}
+
+/** Runs the simulator on a mutant until it breaks. The scratch folder is removed again. */
 export async function runMutant(mutant: Mutant, seeds = MUTANT_SEEDS): Promise<Verdict> {
   const scratch = mkdtempSync(join(tmpdir(), "qubix-mutant-"));
+  const startedAt = performance.now();
   try {
     copySources(scratch);
     for (const patch of mutant.patches) applyPatch(scratch, patch);
-    return await simulate(scratch, seeds);
+    const output = await simulate(scratch, seeds);
+    const seconds = (performance.now() - startedAt) / 1000;
+    const broken = /^broken: seed (\d+)$/m.exec(output)?.[1];
+    const message = /^seed \d+: (.*)$/m.exec(output)?.[1] ?? "";
+    return { mutant, seeds: broken === undefined ? null : Number(broken), message, seconds, output };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -158,16 +63,22 @@ export async function runMutant(mutant: Mutant, seeds = MUTANT_SEEDS): Promise<V
 
 /** The sources the simulator needs, with links to the installed packages but not to our own. */
 function copySources(scratch: string): void {
-  const isSource = (path: string) => !["node_modules", "dist"].includes(basename(path));
-  for (const name of PACKAGES) cpSync(join(ROOT, name), join(scratch, name), { recursive: true, filter: isSource });
-  cpSync(join(ROOT, "test/sim"), join(scratch, "test/sim"), { recursive: true });
-  cpSync(join(ROOT, "package.json"), join(scratch, "package.json"));
+  const isWanted = (path: string) => !path.endsWith(".test.ts");
+  for (const path of COPIED) cpSync(join(ROOT, path), join(scratch, path), { recursive: true, filter: isWanted });
   mkdirSync(join(scratch, "node_modules/@qubix"), { recursive: true });
   for (const name of readdirSync(join(ROOT, "node_modules"))) {
     if (name === "@qubix" || name.startsWith(".")) continue;
     symlinkSync(join(ROOT, "node_modules", name), join(scratch, "node_modules", name));
   }
   for (const name of PACKAGES) symlinkSync(join(scratch, name), join(scratch, "node_modules/@qubix", name));
+}
+
+/** The patches whose text is not in the sources exactly once: they would break nothing, or something else. */
+export function stalePatches(mutants: readonly Mutant[]): readonly string[] {
+  const count = ({ file, find }: Patch) => readFileSync(join(ROOT, file), "utf8").split(find).length - 1;
+  return mutants.flatMap(({ name, patches }) =>
+    patches.filter((patch) => count(patch) !== 1).map(({ file, find }) => `${name}: ${file}: ${find}`),
+  );
 }
 
 function applyPatch(scratch: string, { file, find, replace }: Patch): void {
@@ -181,8 +92,9 @@ function applyPatch(scratch: string, { file, find, replace }: Patch): void {
   );
 }
 
-function simulate(scratch: string, seeds: number): Promise<Verdict> {
-  const args = ["--conditions=qubix-source", join(scratch, "test/sim/main.ts"), "--seeds", String(seeds)];
+function simulate(scratch: string, seeds: number): Promise<string> {
+  const main = join(scratch, "test/sim/main.ts");
+  const args = ["--conditions=qubix-source", main, "--seeds", String(seeds), "--threads", "1", "--until-broken"];
   const child = spawn(process.execPath, args, { cwd: scratch, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   const gather = (chunk: Buffer) => {
@@ -192,6 +104,6 @@ function simulate(scratch: string, seeds: number): Promise<Verdict> {
   child.stderr.on("data", gather);
   return new Promise((resolve, reject) => {
     child.on("error", reject);
-    child.on("close", (exitCode) => resolve({ exitCode, output }));
+    child.on("close", () => resolve(output));
   });
 }

@@ -1,16 +1,30 @@
 // Connections as TCP gives them: frames arrive in order or not at all. A path can be slow, blocked in one direction or both, or be cut.
 import type { WorkerId } from "@qubix/shared/domain";
 import type { OrchestratorMessage, WorkerMessage } from "@qubix/shared/protocol";
+import { mixText } from "./random.ts";
 import type { World } from "./world.ts";
 
 /** Until when a worker's line lets nothing through, by direction. */
 export interface Path {
   upBlockedUntilMs: number;
   downBlockedUntilMs: number;
+  /** Until when it is away in any case, also when the faults have stopped. */
+  awayUntilMs: number;
+  /** What waits for the end of a block. */
+  readonly waiting: Set<() => void>;
 }
 
 export function createPath(): Path {
-  return { upBlockedUntilMs: 0, downBlockedUntilMs: 0 };
+  return { upBlockedUntilMs: 0, downBlockedUntilMs: 0, awayUntilMs: 0, waiting: new Set() };
+}
+
+/** The line is free again, earlier than was thought, unless it is away for longer. */
+export function heal(path: Path): void {
+  path.upBlockedUntilMs = path.awayUntilMs;
+  path.downBlockedUntilMs = path.awayUntilMs;
+  const waiting = [...path.waiting];
+  path.waiting.clear();
+  for (const goOn of waiting) goOn();
 }
 
 /** One end of a connection: what it is given by the other side. */
@@ -46,8 +60,8 @@ export function connect(
   path: Path,
   ends: { readonly worker: End<OrchestratorMessage>; readonly orchestrator: End<WorkerMessage> },
 ): Connection {
-  const up = createStream<WorkerMessage>(world, () => path.upBlockedUntilMs, ends.orchestrator);
-  const down = createStream<OrchestratorMessage>(world, () => path.downBlockedUntilMs, ends.worker);
+  const up = createStream<WorkerMessage>(world, path, () => path.upBlockedUntilMs, ends.orchestrator);
+  const down = createStream<OrchestratorMessage>(world, path, () => path.downBlockedUntilMs, ends.worker);
   return {
     workerId,
     sendUp: (message) => up.send(message),
@@ -69,7 +83,7 @@ export function connect(
   };
 }
 
-function createStream<Frame>(world: World, blockedUntilMs: () => number, end: End<Frame>): Stream<Frame> {
+function createStream<Frame>(world: World, path: Path, blockedUntilMs: () => number, end: End<Frame>): Stream<Frame> {
   const waiting: { readonly frame: Frame | typeof CLOSE; readonly dueMs: number }[] = [];
   let lastDueMs = 0;
   let isArmed = false;
@@ -78,10 +92,12 @@ function createStream<Frame>(world: World, blockedUntilMs: () => number, end: En
     const head = waiting[0];
     if (isArmed || head === undefined) return;
     isArmed = true;
+    if (blockedUntilMs() > head.dueMs) path.waiting.add(pump);
     world.after(Math.max(head.dueMs, blockedUntilMs()) - world.nowMs(), pump);
   };
   const pump = () => {
     isArmed = false;
+    path.waiting.delete(pump);
     while (isAlive) {
       const head = waiting[0];
       if (head === undefined || head.dueMs > world.nowMs() || blockedUntilMs() > world.nowMs()) break;
@@ -108,4 +124,9 @@ function createStream<Frame>(world: World, blockedUntilMs: () => number, end: En
       waiting.length = 0;
     },
   };
+}
+
+/** Where a worker comes from, as the orchestrator sees it: one of two networks. */
+export function networkOf(workerId: WorkerId): string {
+  return `network ${mixText(0, workerId) & 1}`;
 }

@@ -42,8 +42,6 @@ export function resultOf(program: Program): ProgramState {
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
 const CID_PREFIX = "bafkrei";
 const CID_DIGITS = 52;
-/** A checkpoint is so large, and larger by one for each step. */
-const TREE_BYTES = 1_000;
 
 /** The tree that holds this state. Equal contents have equal names, as in a content-addressed store. */
 export function treeOf(program: Program, kind: "checkpoint" | "outputs", state: ProgramState): TreeRef {
@@ -53,30 +51,6 @@ export function treeOf(program: Program, kind: "checkpoint" | "outputs", state: 
     hash = mix(hash, digits.length);
     digits += BASE32[(hash >>> 7) & 31];
   }
-  const bytes = TREE_BYTES + state.step;
+  const bytes = 1_000 + state.step;
   return { manifestCid: `${CID_PREFIX}${digits}` as ChunkCid, files: 1, bytes, bytesMoved: bytes };
-}
-
-/** The step at which this checkpoint was saved. */
-export function stepOf({ bytes }: TreeRef): number {
-  return bytes - TREE_BYTES;
-}
-
-/** The chunk store as the simulation needs it: which trees are wholly there, and what they hold. */
-export interface Trees {
-  put(program: Program, kind: "checkpoint" | "outputs", state: ProgramState): TreeRef;
-  /** Undefined when not every byte of it ever arrived. */
-  get(manifestCid: ChunkCid): ProgramState | undefined;
-}
-
-export function createTrees(): Trees {
-  const trees = new Map<ChunkCid, ProgramState>();
-  return {
-    put(program, kind, state) {
-      const tree = treeOf(program, kind, state);
-      trees.set(tree.manifestCid, state);
-      return tree;
-    },
-    get: (manifestCid) => trees.get(manifestCid),
-  };
 }

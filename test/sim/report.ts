@@ -10,7 +10,8 @@ import {
   standbyTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
-import { type Counts, createCounts } from "./monitor.ts";
+import { type Counts, createCounts } from "./counts.ts";
+import { FAULT_KINDS, type FaultKind } from "./faults.ts";
 import type { SeedResult } from "./run.ts";
 
 export interface Totals {
@@ -20,8 +21,15 @@ export interface Totals {
   readonly fired: Set<string>;
   /** Over all seeds, in order: two runs that print the same did the same. */
   hash: number;
+  /** Faults injected, by kind. */
+  readonly struck: Record<FaultKind, number>;
+  longSeeds: number;
+  /** Of the long seeds. */
   jobsMin: number;
   workersMin: number;
+  /** Virtual time from the end of the faults to the end of the last job, at most. */
+  slowestMs: number;
+  slowestSeed: number;
 }
 
 /** From so many seeds on, every kind of incident and every legal row of every table must have been met. */
@@ -40,6 +48,12 @@ const MUST_HAPPEN = [
   "failedCommits",
   "proofs",
   "proofFailures",
+  "forks",
+  "checkpointsRemoved",
+  "checkpointsGivenUp",
+  "standbyRefills",
+  "massSilences",
+  "holdsOutlasted",
 ] as const satisfies readonly (keyof Counts)[];
 
 const TABLES: readonly StateTable<string, string>[] = [
@@ -59,8 +73,12 @@ export function createTotals(): Totals {
     counts: createCounts(),
     fired: new Set(),
     hash: 0,
-    jobsMin: Number.POSITIVE_INFINITY,
-    workersMin: Number.POSITIVE_INFINITY,
+    struck: Object.fromEntries(FAULT_KINDS.map((kind) => [kind, 0])) as Record<FaultKind, number>,
+    longSeeds: 0,
+    jobsMin: 0,
+    workersMin: 0,
+    slowestMs: 0,
+    slowestSeed: 0,
   };
 }
 
@@ -70,8 +88,16 @@ export function add(totals: Totals, result: SeedResult): void {
   for (const key of Object.keys(totals.counts) as (keyof Counts)[]) totals.counts[key] += result.counts[key];
   for (const row of result.fired) totals.fired.add(row);
   totals.hash = (Math.imul(totals.hash, 31) + Number.parseInt(result.hash, 16)) | 0;
-  totals.jobsMin = Math.min(totals.jobsMin, result.counts.jobs);
-  totals.workersMin = Math.min(totals.workersMin, result.workers);
+  for (const kind of FAULT_KINDS) totals.struck[kind] += result.struck[kind];
+  if (result.convergedMs > totals.slowestMs) {
+    totals.slowestMs = result.convergedMs;
+    totals.slowestSeed = result.seed;
+  }
+  if (!result.isLong) return;
+  totals.longSeeds += 1;
+  const isFirst = totals.longSeeds === 1;
+  totals.jobsMin = isFirst ? result.counts.jobs : Math.min(totals.jobsMin, result.counts.jobs);
+  totals.workersMin = isFirst ? result.workers : Math.min(totals.workersMin, result.workers);
 }
 
 export function missingRows(totals: Totals): readonly string[] {
@@ -82,5 +108,6 @@ export function missingRows(totals: Totals): readonly string[] {
 export function shortfalls(totals: Totals): readonly string[] {
   if (totals.seeds < SEEDS_FOR_COVERAGE) return [];
   const never = MUST_HAPPEN.filter((key) => totals.counts[key] === 0).map((key) => `${key} never happened`);
-  return [...never, ...missingRows(totals).map((row) => `row never fired: ${row}`)];
+  const unmet = FAULT_KINDS.filter((kind) => totals.struck[kind] === 0).map((kind) => `no fault of kind ${kind}`);
+  return [...never, ...unmet, ...missingRows(totals).map((row) => `row never fired: ${row}`)];
 }

@@ -5,17 +5,19 @@ import type { AccountId, EnrolmentId, WorkerId } from "@qubix/shared/domain";
 import type { Role, WorkerOffer } from "@qubix/shared/protocol";
 import { createWorkerNode, type WorkerNode } from "./agent.ts";
 import { type Client, createClient } from "./client.ts";
+import { type Counts, checksDone } from "./counts.ts";
+import type { FaultKind } from "./faults.ts";
 import { Runs } from "./exclusive.ts";
-import { FAULTS_FROM_MS, FAULTS_UNTIL_MS } from "./faults.ts";
 import { createMachine } from "./machine.ts";
-import { BrokenInvariant, createWorld, type World } from "./world.ts";
-import { type Counts, createMonitor } from "./monitor.ts";
 import { isForger, withMirrors } from "./mirrors.ts";
+import { BrokenInvariant, createWorld, type World } from "./world.ts";
+import { createMonitor } from "./monitor.ts";
 import { createPath } from "./network.ts";
 import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
-import { createTrees, type Program } from "./programs.ts";
-import { createRng } from "./random.ts";
+import type { Program } from "./programs.ts";
+import { calmDown, scheduleFaults } from "./strikes.ts";
+import { createTrees, type Trees } from "./trees.ts";
 import { reckon } from "./verify.ts";
 import { drawWorkload, type Intent } from "./workload.ts";
 
@@ -26,46 +28,56 @@ export interface SeedResult {
   readonly hash: string;
   readonly counts: Counts;
   readonly fired: readonly string[];
+  readonly struck: Readonly<Record<FaultKind, number>>;
+  readonly isLong: boolean;
   readonly workers: number;
-  /** When the last job had ended, on the virtual clock. */
-  readonly endedAtMs: number;
+  /** Virtual time from when the faults stopped until the last job had ended. */
+  readonly convergedMs: number;
 }
 
-const WORKERS_MIN = 5;
-const WORKERS_MAX = 8;
 const PROVIDERS = 3;
-/** Every third worker is of a version that does not know the message `earnings`. */
-const EARNINGS_UNKNOWN_EVERY = 3;
-/** After the faults every job must have ended within this time: the longest queueS and durationMaxS, a few times over. */
-const CONVERGE_MS = 15 * 60_000;
+/** Every third worker is of a version that knows neither the message `earnings` nor planned moves. */
+const OLDER_EVERY = 3;
+/**
+ * After the faults every job must have ended within this time: the longest queueS and durationMaxS together (240 s, or 230 s of an exclusive job), and a minute
+ * for what lies between: the return of who is away, a hold of 30 s, a wait of 17 s for a lease.
+ */
+const CONVERGE_MS = 300_000;
 /** Then workers have this long to be told of what they may forget. */
 const TIDY_MS = 60_000;
+/** The share of trees that are gone as soon as nothing names them. */
+const SWEPT_AT_ONCE = 0.5;
 const DEPOSIT = 1_000_000_000n;
-/** So that what a seed draws is the same with moves and without. */
-const MOVE_SEED = 0x6d6f7665;
 
 /** Runs a seed. Never throws for a broken invariant; `print` gets the trace. */
 export function runSeed(seed: number, print?: (line: string) => void): SeedResult {
   const world = createWorld(seed, print);
   const store = createMemoryStore();
-  const monitor = createMonitor(world, store);
-  const orchestrator = createOrchestrator(world, store, monitor);
+  const trees = createTrees(
+    (id) => store.job(id)?.job,
+    () => world.rng.chance(SWEPT_AT_ONCE),
+  );
+  const monitor = createMonitor(world, store, trees);
+  const orchestrator = createOrchestrator(world, store, monitor, trees);
+  const checksBefore = checksDone();
+  let convergedMs = 0;
   let broken: string | null = null;
   let workers: readonly WorkerNode[] = [];
   try {
     orchestrator.start();
-    const cluster = build(world, orchestrator, monitor, store);
+    const cluster = build(world, orchestrator, monitor, store, trees);
     workers = cluster.workers;
-    const client = createClient(world, orchestrator, store);
+    const client = createClient(world, orchestrator, store, trees);
     for (const intent of cluster.intents) {
       monitor.counts.jobs += intent.kind === "poor" ? 0 : 1;
       world.after(intent.atMs - world.nowMs(), () => client.submit(intent));
     }
-    scheduleFaults(world, orchestrator, cluster);
-    world.run(FAULTS_UNTIL_MS, () => false);
-    calmDown(world, orchestrator, workers);
-    converge(world, client, cluster.intents, monitor, workers);
-    reckon({ store, monitor, client, ...cluster });
+    const targets = { world, orchestrator, monitor, client, workers, admin: cluster.admin };
+    scheduleFaults(targets);
+    world.run(world.scale.faultsUntilMs, () => false);
+    calmDown(targets);
+    convergedMs = converge(world, client, cluster.intents, monitor, workers);
+    reckon({ store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
   }
@@ -76,8 +88,10 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     hash: world.traceHash(),
     counts: monitor.counts,
     fired: [...monitor.fired],
+    struck: world.struck,
+    isLong: world.scale.isLong,
     workers: workers.length,
-    endedAtMs: world.nowMs(),
+    convergedMs,
   };
 }
 
@@ -89,7 +103,6 @@ function describe(error: unknown): string {
 // ── Building ──
 
 interface Cluster {
-  readonly jobs: Monitor["jobs"];
   readonly workers: readonly WorkerNode[];
   readonly intents: readonly Intent[];
   readonly liars: ReadonlySet<WorkerId>;
@@ -99,7 +112,7 @@ interface Cluster {
 type Monitor = ReturnType<typeof createMonitor>;
 type Store = ReturnType<typeof createMemoryStore>;
 
-function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, store: Store): Cluster {
+function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, store: Store, trees: Trees): Cluster {
   const ask = (event: CoreEvent) => askNow(world, orchestrator, event);
   world.run(world.nowMs() + 10, () => false);
   const admin = store.load().rows.accounts[0]?.id;
@@ -115,14 +128,13 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   for (const accountId of rich) {
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
-  const intents = withMirrors(world.seed, drawWorkload(world.rng, { rich, poor }));
+  const intents = withMirrors(world.seed, drawWorkload(world.rng, world.scale, { rich, poor }));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
-  const trees = createTrees();
   const runs = new Runs();
   const liars = new Set<WorkerId>();
   const proofs = proofRng(world.seed);
-  const workers = Array.from({ length: world.rng.int(WORKERS_MIN, WORKERS_MAX) }, (_, at) => {
+  const workers = Array.from({ length: world.scale.workers }, (_, at) => {
     const provider = providers.at(at % PROVIDERS);
     if (provider === undefined) throw new BrokenInvariant("there are no providers");
     const workerId = enrol(ask, actor, provider, at);
@@ -136,7 +148,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
-  return { workers, intents, liars, admin, jobs: monitor.jobs };
+  return { workers, intents, liars, admin };
 }
 
 function enrol(
@@ -180,111 +192,8 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     standbyPercent: rng.int(10, 50),
     localImages: [],
     draining: false,
-    ...(at % EARNINGS_UNKNOWN_EVERY === EARNINGS_UNKNOWN_EVERY - 1
-      ? {}
-      : { features: ["earnings", "direct", "moves", "exclusive"] }),
+    features: at % OLDER_EVERY === OLDER_EVERY - 1 ? ["exclusive"] : ["earnings", "direct", "moves", "exclusive"],
   };
-}
-
-// ── Faults ──
-
-function scheduleFaults(world: World, orchestrator: OrchestratorNode, cluster: Cluster): void {
-  const { rng, faults } = world;
-  const { workers } = cluster;
-  const gone = new Set<WorkerNode>();
-  const often = (count: number, strike: () => void) => {
-    for (let n = 0; n < count; n += 1) {
-      world.after(rng.int(FAULTS_FROM_MS, FAULTS_UNTIL_MS - 1) - world.nowMs(), strike);
-    }
-  };
-  const someone = () => rng.pick(workers);
-  often(faults.agentCrashes, () => someone().crash());
-  often(faults.machineCrashes, () => someone().powerLoss(false));
-  often(faults.machineWipes, () => someone().powerLoss(true));
-  often(faults.machinesGone, () => {
-    const worker = someone();
-    gone.add(worker);
-    worker.powerLoss(true);
-    // It stays away for the rest of the faulty time: its line is dead.
-    block(world, worker, FAULTS_UNTIL_MS - world.nowMs(), true, true);
-  });
-  often(faults.cuts, () => someone().cut());
-  often(faults.partitions, () => {
-    const worker = someone();
-    block(world, worker, rng.int(500, 12_000), true, true);
-    if (rng.chance(0.5)) worker.cut();
-  });
-  often(faults.oneWayStalls, () => {
-    const isUp = rng.chance(0.5);
-    block(world, someone(), rng.int(300, 8_000), isUp, !isUp);
-  });
-  often(faults.orchestratorCrashes, () => orchestrator.crash());
-  often(faults.orchestratorStalls, () => orchestrator.stall(rng.int(200, 4_000)));
-  often(faults.offerChanges, () => someone().resize(rng.pick([0.25, 0.5, 1])));
-  often(faults.drains, () => drain(world, orchestrator, cluster, someone()));
-  scheduleMoves(world, orchestrator, cluster);
-  world.after(FAULTS_FROM_MS - world.nowMs(), () => {
-    world.calm = false;
-  });
-}
-
-function block(world: World, worker: WorkerNode, ms: number, up: boolean, down: boolean): void {
-  const untilMs = world.nowMs() + ms;
-  world.note(`${worker.machine.workerId} blocked ${up ? "up" : ""} ${down ? "down" : ""} for ${ms} ms`);
-  if (up) worker.path.upBlockedUntilMs = Math.max(worker.path.upBlockedUntilMs, untilMs);
-  if (down) worker.path.downBlockedUntilMs = Math.max(worker.path.downBlockedUntilMs, untilMs);
-}
-
-/** The owner takes the machine out of the market for a while: by the API, or by its own word. */
-function drain(world: World, orchestrator: OrchestratorNode, { admin }: Cluster, worker: WorkerNode): void {
-  const { workerId } = worker.machine;
-  const actor = { accountId: admin, role: "admin" } as const;
-  const byApi = world.rng.chance(0.5);
-  const set = (draining: boolean) => {
-    if (byApi) orchestrator.submit({ kind: "worker.drain", actor, workerId, draining });
-    else worker.offer({ draining });
-  };
-  set(true);
-  world.after(world.rng.int(1_000, 10_000), () => set(false));
-}
-
-/** Jobs are moved: by their owner, to any worker or to one; and away from a machine that is to be left. */
-function scheduleMoves(world: World, orchestrator: OrchestratorNode, { admin, workers, jobs }: Cluster): void {
-  const rng = createRng(world.seed * 2 ** 32 + MOVE_SEED);
-  const actor = { accountId: admin, role: "admin" } as const;
-  for (let n = 0; n < world.faults.moves; n += 1) {
-    world.after(rng.int(FAULTS_FROM_MS, FAULTS_UNTIL_MS - 1) - world.nowMs(), () => {
-      const running = [...jobs.values()].filter(({ phase }) => phase === "running");
-      const worker = rng.pick(workers);
-      const { workerId } = worker.machine;
-      const what = rng.next();
-      if (what < 0.15) {
-        orchestrator.submit({ kind: "worker.drain", actor, workerId, draining: true, move: true });
-        world.after(rng.int(1_000, 10_000), () =>
-          orchestrator.submit({ kind: "worker.drain", actor, workerId, draining: false }),
-        );
-      } else if (what < 0.3) {
-        worker.leave(true);
-        world.after(rng.int(1_000, 10_000), () => worker.leave(false));
-      } else if (running.length > 0) {
-        const to = rng.chance(0.5) ? workerId : null;
-        orchestrator.submit({ kind: "job.move", actor, jobId: rng.pick(running).id, to, force: rng.chance(0.5) });
-      }
-    });
-  }
-}
-
-function calmDown(world: World, orchestrator: OrchestratorNode, workers: readonly WorkerNode[]): void {
-  world.note("faults stop");
-  world.calm = true;
-  orchestrator.start();
-  for (const worker of workers) {
-    worker.path.upBlockedUntilMs = 0;
-    worker.path.downBlockedUntilMs = 0;
-    worker.resize(1);
-    worker.leave(false);
-    worker.start();
-  }
 }
 
 // ── The end ──
@@ -297,15 +206,18 @@ function converge(
   intents: readonly Intent[],
   monitor: Monitor,
   workers: readonly WorkerNode[],
-): void {
+): number {
   const { jobs } = monitor;
+  const { faultsUntilMs } = world.scale;
   const answered = () => client.isServed() && client.accepted.size + client.refused.size === intents.length;
   const ended = () => answered() && [...client.accepted.values()].every((id) => ENDS.has(jobs.get(id)?.phase ?? ""));
-  if (!world.run(FAULTS_UNTIL_MS + CONVERGE_MS, ended)) {
+  if (!world.run(faultsUntilMs + CONVERGE_MS, ended)) {
     const left = [...jobs.values()].filter(({ phase }) => !ENDS.has(phase)).map(({ id, phase }) => `${id} ${phase}`);
     throw new BrokenInvariant(`invariant 7: not everything ended: ${left.join(", ") || "a request has no answer"}`);
   }
-  world.run(world.nowMs() + TIDY_MS, () => workers.every((worker) => worker.leftovers().length === 0));
+  const convergedMs = world.nowMs() - faultsUntilMs;
   // What is there is proven in the end, and what is made up is not.
-  if (world.faults.proofs) world.run(world.nowMs() + TIDY_MS, () => monitor.unproven().length === 0);
+  const isTidy = (worker: WorkerNode) => worker.isLost() || worker.leftovers().length === 0;
+  world.run(world.nowMs() + TIDY_MS, () => workers.every(isTidy) && monitor.unproven().length === 0);
+  return convergedMs;
 }

@@ -1,10 +1,11 @@
 // The runner of one agent process: carries out what the core asks of containers, checkpoints and outputs. Everything takes time, and sometimes fails.
-import type { EndOutcome } from "@qubix/shared/protocol";
+import type { JobId } from "@qubix/shared/domain";
+import type { CheckpointRef, EndOutcome } from "@qubix/shared/protocol";
 import { unreachable } from "@qubix/shared/runtime";
 import type { SlotId, WorkerCoreEvent, WorkerEffect } from "@qubix/worker/core";
-import type { Machine } from "./machine.ts";
+import type { Machine, Unpacked } from "./machine.ts";
 import { handedOver } from "./mirrors.ts";
-import type { Trees } from "./programs.ts";
+import type { Trees } from "./trees.ts";
 import { BrokenInvariant, type World } from "./world.ts";
 
 export interface RunnerPorts {
@@ -15,6 +16,12 @@ export interface RunnerPorts {
   readonly isAlive: () => boolean;
   /** Whether the orchestrator's store can be reached. */
   readonly isReachable: () => boolean;
+  /** Until when the agent's process does nothing. */
+  readonly stoppedUntilMs: () => number;
+  /** Whether the store has room; the orchestrator notes where it has none. */
+  readonly takes: (jobId: JobId) => boolean;
+  /** Which image the tag stands for, where this version of the worker tells. */
+  readonly imageDigest: () => string | undefined;
 }
 
 export type RunnerEffect = Exclude<WorkerEffect, { readonly kind: "send" }>;
@@ -38,13 +45,16 @@ export function createRunner(
   ports: RunnerPorts,
   forges: boolean,
 ): (effect: RunnerEffect) => void {
-  const { rng, faults } = world;
+  const { rng } = world;
   const { give } = ports;
 
   function later(msMax: number, action: () => void): void {
-    world.after(rng.int(1, msMax), () => {
-      if (ports.isAlive()) action();
-    });
+    const act = (): void => {
+      const stoppedMs = ports.stoppedUntilMs() - world.nowMs();
+      if (!ports.isAlive()) return undefined;
+      return stoppedMs > 0 ? world.after(stoppedMs, act) : action();
+    };
+    world.after(rng.int(1, msMax), act);
   }
 
   /** Work that needs the orchestrator's store goes on when the line is there. Work for a slot that is being removed is given up. */
@@ -58,19 +68,36 @@ export function createRunner(
   }
 
   function fails(slotId: SlotId, code: Extract<EndOutcome, { kind: "worker_failed" }>["code"]): boolean {
-    if (!world.strikes(faults.runnerFailure)) return false;
-    give({ kind: "failed", slotId, outcome: { kind: "worker_failed", code, message: "simulated" } });
+    if (!world.strikes("runnerFailure")) return false;
+    failed(slotId, code);
     return true;
   }
 
-  function ship({ slotId, entry, ranMs, progress }: Extract<RunnerEffect, { kind: "ship" }>): void {
+  function failed(slotId: SlotId, code: Extract<EndOutcome, { kind: "worker_failed" }>["code"]): void {
+    give({ kind: "failed", slotId, outcome: { kind: "worker_failed", code, message: "simulated" } });
+  }
+
+  function prepared(slotId: SlotId, checkpoint: CheckpointRef | null, unpacked: Unpacked): void {
+    if (unpacked.kind === "failed") return failed(slotId, unpacked.code);
+    const imageDigest = ports.imageDigest();
+    return give({
+      kind: "prepared",
+      slotId,
+      checkpointSeq: checkpoint?.seq ?? 0,
+      entry: unpacked.key,
+      ...(imageDigest === undefined ? {} : { imageDigest }),
+    });
+  }
+
+  function ship({ slotId, jobId, entry, ranMs, progress }: Extract<RunnerEffect, { kind: "ship" }>): void {
     const content = machine.entryState(slotId, entry);
     later(SHIP_MS_MAX, () => {
-      if (content === undefined || !ports.isReachable() || world.strikes(faults.shipFailure)) {
+      if (content === undefined || !ports.isReachable() || !ports.takes(jobId) || world.strikes("shipFailure")) {
         give({ kind: "shipFailed", slotId, entry });
         return;
       }
-      const tree = trees.put(content.program, "checkpoint", content.state);
+      const tree = trees.put(jobId, content.program, "checkpoint", content.state);
+      if (world.strikes("checkpointDamage")) trees.damage(tree.manifestCid);
       give({ kind: "shipped", slotId, entry, tree, ranMs, progress });
     });
   }
@@ -78,7 +105,11 @@ export function createRunner(
   function start({ slotId, attempt }: Extract<RunnerEffect, { kind: "start" }>): void {
     // The engine starts it even when the agent dies meanwhile.
     world.after(rng.int(1, START_MS_MAX), () => {
-      if (ports.isAlive() && fails(slotId, "docker_error")) return;
+      // …and sometimes though it says that it could not.
+      if (ports.isAlive() && fails(slotId, "docker_error")) {
+        if (rng.chance(0.5)) machine.start(slotId, attempt);
+        return;
+      }
       const isStarted = machine.start(slotId, attempt);
       if (!ports.isAlive()) return;
       if (isStarted) return give({ kind: "started", slotId });
@@ -88,12 +119,14 @@ export function createRunner(
     });
   }
 
-  function collect(slotId: SlotId): void {
-    if (fails(slotId, "upload_failed")) return;
+  function collect(effect: Extract<RunnerEffect, { kind: "collect" }>): void {
+    const { slotId, jobId } = effect;
+    if (!ports.takes(jobId)) return later(RETRY_MS, () => withLine(slotId, COLLECT_MS_MAX, () => collect(effect)));
+    if (fails(slotId, "upload_failed")) return undefined;
     const done = machine.result(slotId);
     if (done === undefined) throw new BrokenInvariant(`${slotId} has no container to collect from`);
     const state = handedOver(done.program, done.state, machine.workerId, forges);
-    give({ kind: "outputs", slotId, tree: trees.put(done.program, "outputs", state) });
+    return give({ kind: "outputs", slotId, tree: trees.put(jobId, done.program, "outputs", state) });
   }
 
   return (effect) => {
@@ -102,14 +135,12 @@ export function createRunner(
       case "prepare":
         return withLine(slotId, PREPARE_MS_MAX, () => {
           if (fails(slotId, "image_pull_failed")) return;
-          const entry = machine.prepare(slotId, effect.run, effect.checkpoint);
-          give({ kind: "prepared", slotId, checkpointSeq: effect.checkpoint?.seq ?? 0, entry });
+          prepared(slotId, effect.checkpoint, machine.prepare(slotId, effect.run, effect.checkpoint));
         });
       case "restore":
         return withLine(slotId, RESTORE_MS_MAX, () => {
           if (fails(slotId, "restore_failed")) return;
-          const entry = machine.restore(slotId, effect.checkpoint);
-          give({ kind: "prepared", slotId, checkpointSeq: effect.checkpoint.seq, entry });
+          prepared(slotId, effect.checkpoint, machine.restore(slotId, effect.checkpoint));
         });
       case "start":
         return start(effect);
@@ -140,7 +171,7 @@ export function createRunner(
       case "note":
         return undefined;
       case "collect":
-        return withLine(slotId, COLLECT_MS_MAX, () => collect(slotId));
+        return withLine(slotId, COLLECT_MS_MAX, () => collect(effect));
       case "remove":
         return later(REMOVE_MS_MAX, () => {
           machine.remove(slotId);

@@ -4,7 +4,8 @@ import type { Store } from "@qubix/orchestrator/store";
 import { attemptId, type JobId, type WorkerId } from "@qubix/shared/domain";
 import type { WorkerNode } from "./agent.ts";
 import type { Client } from "./client.ts";
-import { check, type ContainerTruth, type Monitor } from "./monitor.ts";
+import { check, checksDone } from "./counts.ts";
+import type { ContainerTruth, Monitor } from "./monitor.ts";
 import { resultOf, treeOf } from "./programs.ts";
 import { reckonMirror, runsOf } from "./mirrors.ts";
 import type { Intent } from "./workload.ts";
@@ -16,12 +17,17 @@ export interface Reckoning {
   readonly intents: readonly Intent[];
   readonly workers: readonly WorkerNode[];
   readonly liars: ReadonlySet<WorkerId>;
+  /** Invariants that were looked at before this seed. */
+  readonly checksBefore: number;
 }
 
 const MS_PER_HOUR = 3_600_000n;
 const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 /** Why any job may fail; what else it may fail of lies in the job. */
 const OTHER_REASONS: ReadonlySet<string> = new Set(["failovers_exhausted"]);
+
+/** Why no job was made from another's checkpoint. */
+const FORK_REFUSALS: ReadonlySet<string> = new Set(["checkpoint_none", "checkpoint_not_kept"]);
 
 /** Checks all that only shows at the end. */
 export function reckon(of: Reckoning): void {
@@ -31,6 +37,7 @@ export function reckon(of: Reckoning): void {
       return `invariant 5: ${currency}: postings sum to ${sums.postings}, balances to ${sums.balances}, ${sums.mismatches} differ`;
     });
   }
+  monitor.counts.checks = checksDone() - of.checksBefore;
   check(monitor.jobs.size === client.accepted.size, () => {
     return `invariant 1: ${client.accepted.size} jobs were accepted, ${monitor.jobs.size} exist`;
   });
@@ -42,6 +49,11 @@ export function reckon(of: Reckoning): void {
       check(code === "insufficient_funds", () => `a job without money was answered with ${code}`);
       continue;
     }
+    if (jobId === undefined && intent.fork !== null) {
+      const code = client.refused.get(intent.index) ?? "";
+      check(FORK_REFUSALS.has(code), () => `a job from another's checkpoint was refused with ${code}`);
+      continue;
+    }
     check(
       jobId !== undefined,
       () => `invariant 1: intent ${intent.index} was refused: ${client.refused.get(intent.index)}`,
@@ -51,6 +63,7 @@ export function reckon(of: Reckoning): void {
     reckonResult(of, intent, stored.job);
     reckonMirror(stored.job, stored.attempts);
     reckonRows(stored.job, stored.attempts, stored.standbys);
+    reckonBudgets(stored.job, stored.attempts);
     reckonMoney(of, stored.job, stored.attempts, stored.standbys);
     for (const attempts of runsOf(stored.job, stored.attempts)) {
       const ids = new Set<string>(attempts.map(({ id }) => id));
@@ -63,6 +76,7 @@ export function reckon(of: Reckoning): void {
   const unproven = monitor.unproven();
   check(unproven.length === 0, () => `not proven though it is there: ${unproven.join(", ")}`);
   for (const worker of workers) {
+    if (worker.isLost()) continue;
     const left = worker.leftovers();
     check(left.length === 0, () => `${worker.machine.workerId} still holds ${left.join(", ")}`);
   }
@@ -113,6 +127,21 @@ function reckonRows(job: JobRecord, attempts: readonly AttemptRecord[], standbys
   }
 }
 
+/** Ends of attempts, counted again from the rows, against what the consumer allowed. */
+function reckonBudgets({ id, spec, mirror }: JobRecord, attempts: readonly AttemptRecord[]): void {
+  const adopted = new Set(attempts.map(({ adoptedEpoch }) => adoptedEpoch));
+  const ended = attempts.filter(({ epoch }) => !adopted.has(epoch));
+  const lost = ended.filter(({ phase, outcome }) => phase === "lost" || outcome?.kind === "worker_failed").length;
+  const failed = ended.filter(({ outcome }) => outcome?.kind === "failed").length;
+  // The last failover may find both replicas of a mirror job gone.
+  const lostMax = spec.failoversMax + (mirror === undefined ? 1 : 2);
+  check(lost <= lostMax, () => `invariant 7: ${id} lost ${lost} attempts, ${spec.failoversMax} allowed`);
+  // Each run of a mirror job may come to a failure as its result.
+  const results = mirror?.results.filter(({ failure }) => failure !== null).length ?? 0;
+  const failures = spec.retries + Math.max(1, results);
+  check(failed <= failures, () => `invariant 7: ${id} failed ${failed} times, ${spec.retries} retries allowed`);
+}
+
 // ── Invariant 5: money, reckoned again from the rows ──
 
 function reckonMoney(
@@ -144,6 +173,12 @@ function reckonMoney(
   check(byRole("refund") === hold - gross, () => `invariant 5: the refund of ${job.id} is ${byRole("refund")}`);
   const shares = byRole("primary") + byRole("standby");
   check(shares === gross - fee, () => `invariant 5: the shares of ${job.id} sum to ${shares}, not ${gross - fee}`);
+  const payees = new Map([...attempts, ...standbys].map((row) => [row.workerId, `provider:${row.providerId}`]));
+  for (const { role, account, workerId } of settlement.lines) {
+    const due =
+      role === "fee" ? "fee" : role === "refund" ? `customer:${job.accountId}` : payees.get(workerId as WorkerId);
+    check(account === due, () => `invariant 5: the ${role} of ${job.id} went to ${account}, not to ${due}`);
+  }
   const moved = posted.find(({ kind }) => kind === "settlement")?.postings ?? [];
   for (const account of new Set(settlement.lines.map((line) => line.account))) {
     const said = total(settlement.lines.filter((line) => line.account === account));

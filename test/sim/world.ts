@@ -1,6 +1,7 @@
 // The virtual world: a clock that only events move, chance from one seed, a trace whose hash tells whether two runs were the same.
-import { drawFaults, type FaultOptions } from "./faults.ts";
+import { drawFaults, FAULT_KINDS, type FaultKind, type FaultOptions, type FaultRates } from "./faults.ts";
 import { createRng, mixText, type Rng } from "./random.ts";
+import { drawScale, type Scale } from "./scale.ts";
 
 /** An invariant of the product does not hold. The run stops, and the seed is named. */
 export class BrokenInvariant extends Error {
@@ -13,13 +14,18 @@ export class BrokenInvariant extends Error {
 export interface World {
   readonly seed: number;
   readonly rng: Rng;
+  readonly scale: Scale;
   readonly faults: FaultOptions;
+  /** How often each kind of fault was injected. */
+  readonly struck: Readonly<Record<FaultKind, number>>;
   /** Milliseconds since the world began; also the orchestrator's clock, which runs on while it is down. */
   nowMs(): number;
   /** Once true, nothing goes wrong any more. */
   calm: boolean;
-  /** Whether a fault of this probability happens now. */
-  strikes(probability: number): boolean;
+  /** Whether this fault happens now; `part`: with this share of its probability. */
+  strikes(kind: keyof FaultRates, part?: number): boolean;
+  /** A fault of this kind was injected. */
+  countFault(kind: FaultKind): void;
   /** Runs `action` after `delayMs`. Equal times run in the order in which they were asked for. */
   after(delayMs: number, action: () => void): void;
   /** Adds a line to the trace. */
@@ -38,6 +44,9 @@ interface Due {
 /** Creates the world of a seed. `print` gets every line of the trace. */
 export function createWorld(seed: number, print?: (line: string) => void): World {
   const rng = createRng(seed);
+  const scale = drawScale(seed, rng);
+  const faults = drawFaults(seed, rng, scale);
+  const struck = Object.fromEntries(FAULT_KINDS.map((kind) => [kind, 0])) as Record<FaultKind, number>;
   const heap: Due[] = [];
   let nowMs = 0;
   let order = 0;
@@ -45,11 +54,18 @@ export function createWorld(seed: number, print?: (line: string) => void): World
   return {
     seed,
     rng,
-    faults: drawFaults(seed, rng),
+    scale,
+    faults,
+    struck,
     calm: true,
     nowMs: () => nowMs,
-    strikes(probability) {
-      return !this.calm && rng.chance(probability);
+    strikes(kind, part = 1) {
+      if (this.calm || !rng.chance(faults[kind] * part)) return false;
+      struck[kind] += 1;
+      return true;
+    },
+    countFault(kind) {
+      struck[kind] += 1;
     },
     after(delayMs, action) {
       push(heap, { atMs: nowMs + Math.max(0, Math.round(delayMs)), order: order++, action });

@@ -70,6 +70,47 @@ describe("silence", () => {
     expect(phaseOf(net, worker)).toBe("offline");
   });
 
+  // Found by the simulator: seed 200 of its first form with stalls whose frames wait in the sockets.
+  test("is not judged at once when a place is given to one that is excused", () => {
+    const { net, worker, consumer } = one();
+    net.submit(consumer);
+    net.silence(worker);
+    net.nowMs += 60_000;
+    net.step({ kind: "timer" });
+    net.submit(consumer);
+    net.step({ kind: "timer" });
+    expect(phaseOf(net, worker)).toBe("online");
+    net.pass(net.state.config.stallGraceMs);
+    expect(phaseOf(net, worker)).toBe("suspect");
+  });
+
+  // Found by the simulator: seed 439.
+  test("is not judged at once when a hot job's shorter limit is over the moment it comes", () => {
+    const { net, worker, consumer } = one();
+    net.submit(consumer, { standby: "cold" });
+    net.silence(worker);
+    net.nowMs += 2_600;
+    net.submit(consumer, { standby: "hot" });
+    net.step({ kind: "timer" });
+    expect(phaseOf(net, worker)).toBe("online");
+    net.pass(net.state.config.stallGraceMs);
+    expect(phaseOf(net, worker)).toBe("suspect");
+  });
+
+  // Found by the simulator: seed 18319.
+  test("that is long enough at the very end of our own stall is not judged before the sockets are read", () => {
+    const { net, worker, consumer } = one();
+    net.submit(consumer, { standby: "cold" });
+    net.silence(worker);
+    net.nowMs += 3_460;
+    net.nowMs += 5_000;
+    net.step({ kind: "lagged", ms: 4_950 });
+    net.step({ kind: "timer" });
+    expect(phaseOf(net, worker)).toBe("online");
+    net.pass(net.state.config.stallGraceMs);
+    expect(phaseOf(net, worker)).toBe("suspect");
+  });
+
   test("a heartbeat changes nothing durable, and says what goes on", () => {
     const { net, worker, consumer } = one();
     const id = net.submit(consumer);

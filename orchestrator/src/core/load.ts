@@ -123,6 +123,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       proofsWaiting: { first: new Set(), again: new Set() },
       proofFailures: new Map(),
       lagMs: 0,
+      stalledUntilMs: Number.NEGATIVE_INFINITY,
       mass: { holds: new Map(), doneUntilMs: -Infinity, returnsMs: [], judgedAtMs: -Infinity },
       bootedAtMs: 0,
       dispatchPending: false,

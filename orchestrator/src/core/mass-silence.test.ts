@@ -186,6 +186,21 @@ describe("mass silence", () => {
     expect(net.job(waits)).toMatchObject({ phase: "failed", reason: "no_offer" });
   });
 
+  // Found by the simulator: seed 27400.
+  test("ends no job for the time in which nobody knows whether it runs", () => {
+    const { net, consumer, workers } = fleet(12, 11);
+    const id = net.submit(consumer, { durationMaxS: 30 });
+    const { workerId } = net.attempt(id);
+    net.say(workerId, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+    net.pass(10_000);
+    for (const silent of workers) net.silence(silent);
+    net.pass(25_000);
+    expect(net.job(id)).toMatchObject({ phase: "running", intent: null });
+    net.pass(15_000);
+    expect(net.timeline(id)).toContain("lost");
+    expect(net.job(id)).toMatchObject({ phase: "queued", intent: null });
+  });
+
   test("after a start of ours is the same: while much of the fleet is not back, nobody is given up", () => {
     const { net, workers, jobs } = fleet(12, 6);
     net.restart(2_000);

@@ -75,7 +75,9 @@ export function silenceDueMs(state: CoreState, machine: Machine): number {
 export function watch(state: CoreState, machine: Machine): void {
   if (machine.worker.phase === "offline") return;
   const atMs = silenceDueMs(state, machine);
-  state.deadlines.setNoLater(deadlineKey.worker(machine.id), Math.max(atMs, state.nowMs));
+  // Whom a shorter limit makes silent all at once, or who is excused, is not judged before what waits in the sockets was read.
+  const lookAtMs = atMs > state.nowMs ? atMs : state.nowMs + state.config.stallGraceMs;
+  state.deadlines.setNoLater(deadlineKey.worker(machine.id), lookAtMs);
 }
 
 /** The worker is about to get its first work: until now its heartbeats came slowly, so silence is counted from here. */

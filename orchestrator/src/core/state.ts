@@ -169,6 +169,8 @@ export interface Volatile {
   readonly proofFailures: Map<string, number>;
   /** How long we did not listen, in all, since this process started. */
   lagMs: number;
+  /** When we last began to listen again after a stall that is worth noticing. */
+  stalledUntilMs: number;
   readonly mass: MassSilence;
   /** When this life of the orchestrator began. */
   bootedAtMs: number;

@@ -60,6 +60,7 @@ function handle(state: CoreState, event: CoreEvent): void {
       return onTimer(state);
     case "lagged":
       state.volatile.lagMs += Math.max(0, event.ms);
+      if (event.ms > state.config.stallLateMs) state.volatile.stalledUntilMs = state.nowMs;
       return;
     case "dispatch":
       return dispatch(state);

@@ -16,7 +16,7 @@ import { onLeaseDue } from "./lease-over.ts";
 import { armLeaseWait } from "./lease-wait.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
 import { fleetHeldUntilMs, heldUntilMs, onHoldDue } from "./mass-silence.ts";
-import { armDuration, deadlineKey } from "./silence.ts";
+import { armDuration, deadlineKey, silenceDueMs } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { put } from "./tables.ts";
 import { onRestart, onSilenceDue } from "./workers.ts";
@@ -112,6 +112,7 @@ function onDurationDue(state: CoreState, id: AttemptId): void {
     job.intent !== null
   )
     return;
+  if (waitsForWorker(state, attempt)) return;
   stopAttempt(state, job, "deadline");
 }
 
@@ -121,6 +122,15 @@ function onStopDue(state: CoreState, id: JobId): void {
   if (job === undefined || job.intent === null) return;
   if (activeAttempts(state, job).some((attempt) => waitsForHold(state, attempt, deadlineKey.stop(id)))) return;
   endByIntent(state, fenceRest(state, job));
+}
+
+/** Its worker is not heard: time that nobody worked must not end a job. Looks again when the worker is back, or lost. */
+function waitsForWorker(state: CoreState, attempt: AttemptRecord): boolean {
+  const machine = state.ix.machines.get(attempt.workerId);
+  if (machine?.worker.phase !== "suspect") return false;
+  const untilMs = Math.max(state.nowMs, heldUntilMs(state, machine) ?? 0, silenceDueMs(state, machine));
+  state.deadlines.set(deadlineKey.duration(attempt.id), untilMs + state.config.closeGraceMs);
+  return true;
 }
 
 /** Its worker is silent together with many: what it may have done or said in time is waited for. Moves the deadline then. */

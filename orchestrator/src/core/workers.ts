@@ -150,11 +150,14 @@ export function onSilenceDue(state: CoreState, machine: Machine, due: Deadline):
   if (phase === "offline") return;
   const atMs = silenceDueMs(state, machine);
   if (state.nowMs < atMs) return state.deadlines.set(due.key, atMs);
-  const late = state.nowMs - Math.max(atMs, due.atMs) > state.config.stallLateMs;
-  if (late && !machine.excused) {
+  const { stallLateMs, stallGraceMs } = state.config;
+  const late = state.nowMs - Math.max(atMs, due.atMs) > stallLateMs;
+  // What was due at the very end of a stall is not late, and yet nothing was read.
+  const isUnread = late || state.nowMs < state.volatile.stalledUntilMs + stallGraceMs;
+  if (isUnread && !machine.excused) {
     // We were not listening ourselves: read what waits in the sockets before judging.
     machine.excused = true;
-    return state.deadlines.set(due.key, state.nowMs + state.config.stallGraceMs);
+    return state.deadlines.set(due.key, state.nowMs + stallGraceMs);
   }
   if (phase === "online") return becomeSuspect(state, machine);
   if (!holdBack(state, machine)) expire(state, machine);
