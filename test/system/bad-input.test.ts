@@ -9,10 +9,13 @@ beforeAll(async () => {
   network = await startTestNetwork(["anna"]);
 });
 afterAll(async () => {
-  const wallet = await network.consumer.client.wallet.get();
-  expect(wallet.balances.map((balance) => balance.held)).toEqual(["0"]);
-  expect(network.orchestrator().running()).toBe(true);
-  await network.stop();
+  try {
+    const wallet = await network.consumer.client.wallet.get();
+    expect(wallet.balances.map((balance) => balance.held)).toEqual(["0"]);
+    expect(network.orchestrator().running()).toBe(true);
+  } finally {
+    await network.stop();
+  }
 });
 
 async function post(path: string, body: string, headers: Record<string, string> = {}) {

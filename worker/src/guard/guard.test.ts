@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { EXCLUSIVE_MARGIN_MS } from "@qubix/shared/protocol";
 import { createLogger } from "@qubix/shared/runtime";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -44,6 +44,9 @@ afterEach(async () => {
   guard.release(SLOT);
   guard.stop();
   await bench.dispose();
+  // One that cannot ask its Engine guards on for ever.
+  const { pid } = readStatus(folder) ?? {};
+  if (pid !== undefined && isAlive(pid)) process.kill(pid, "SIGKILL");
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -261,6 +264,7 @@ async function createHangingEngine(): Promise<{ readonly socketPath: string; han
   over.push(() => {
     for (const socket of sockets) socket.destroy();
     server.close();
+    rmSync(dirname(socketPath), { recursive: true, force: true });
   });
   return {
     socketPath,
