@@ -46,6 +46,8 @@ describe("a network that wants proofs", () => {
   it("lists a worker once its cores are proven; a job that comes before waits, and runs", async () => {
     const consumer = await network.addConsumer("consumer", CREDIT.toString());
     const worker = await network.addWorker({ name: "honest", args: [...ARGS, "--local-image", "qubix/tiny:local"] });
+    // Until it has said hello nobody knows of its image.
+    await expect.poll(async () => (await view(worker)).phase).toBe("online");
     const { id } = await consumer.client.jobs.create(shellJob("true"));
     expect((await consumer.client.jobs.wait(id)).phase).toBe("succeeded");
     const { verified, proofs } = await view(worker);
