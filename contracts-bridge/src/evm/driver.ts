@@ -14,7 +14,8 @@ import {
   toHex,
 } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
-import type { ChainDriver, ChainShare, EscrowState, Intent, Observation, Prepared } from "../port/intents.ts";
+import type { ChainDriver, EscrowState, Intent, Observation, Prepared } from "../port/intents.ts";
+import { hasHappened } from "../port/happened.ts";
 import { escrowAbi } from "./artifact.ts";
 
 const PAYEES_MAX = 8;
@@ -89,7 +90,9 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
       ...at,
     });
     const status = STATUS[code] ?? null;
-    return status === null ? null : { payer, status, amount, paid, deadlineMs: Number(deadline) * MS_PER_S };
+    return status === null
+      ? null
+      : { payer: payer.toLowerCase(), status, amount, paid, deadlineMs: Number(deadline) * MS_PER_S };
   }
 
   async function readStake(owner: string, blockNumber?: bigint) {
@@ -133,7 +136,7 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
       case "dispute":
       case "resolve": {
         const state = await readEscrow(intent.jobId, blockNumber);
-        return state !== null && hasHappened(intent, state, account.address);
+        return state !== null && hasHappened(intent, state, account.address.toLowerCase());
       }
       default:
         return unreachable(intent);
@@ -222,28 +225,6 @@ const SENT_BEFORE =
 /** The contract's 32 bytes for a name. */
 export function idOf(name: string): Hex {
   return keccak256(toHex(name));
-}
-
-function hasHappened(intent: Extract<Intent, { readonly jobId: JobId }>, state: EscrowState, signer: Address): boolean {
-  switch (intent.kind) {
-    case "deposit":
-      return state.payer.toLowerCase() === signer.toLowerCase() && state.amount >= intent.amount;
-    case "topUp":
-      return state.amount >= intent.total;
-    case "settle":
-    case "resolve":
-      return state.status === "settled" && state.paid === sumOf(intent.shares);
-    case "refund":
-      return state.status === "refunded";
-    case "dispute":
-      return state.status === "disputed";
-    default:
-      return unreachable(intent);
-  }
-}
-
-function sumOf(shares: readonly ChainShare[]): bigint {
-  return shares.reduce((sum, { amount }) => sum + amount, 0n);
 }
 
 function callOf(intent: Intent, escrow: Address, token: Address): { readonly to: Address; readonly data: Hex } {

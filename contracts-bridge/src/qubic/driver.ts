@@ -2,7 +2,8 @@
 // contract shows no effect, it can never come any more and is signed anew for a later one. A procedure answers nothing: the contract's state decides.
 import type { JobId } from "@qubix/shared/domain";
 import { unreachable } from "@qubix/shared/runtime";
-import type { ChainDriver, ChainShare, EscrowState, Intent, Observation, Prepared } from "../port/intents.ts";
+import type { ChainDriver, EscrowState, Intent, Observation, Prepared } from "../port/intents.ts";
+import { hasHappened } from "../port/happened.ts";
 import {
   amountInput,
   FUNCTION,
@@ -119,24 +120,6 @@ export function createQubicDriver(options: QubicOptions): ChainDriver {
   };
 }
 
-function hasHappened(intent: Extract<Intent, { readonly jobId: JobId }>, state: EscrowState, signer: string): boolean {
-  switch (intent.kind) {
-    case "deposit":
-      return state.payer === signer && state.amount >= intent.amount;
-    case "topUp":
-      return state.amount >= intent.total;
-    case "settle":
-    case "resolve":
-      return state.status === "settled" && state.paid === sumOf(intent.shares);
-    case "refund":
-      return state.status === "refunded";
-    case "dispute":
-      return state.status === "disputed";
-    default:
-      return unreachable(intent);
-  }
-}
-
 function callOf(
   intent: Intent,
   tickOf: (deadlineMs: number) => number,
@@ -183,8 +166,4 @@ function evidenceOf(hash: string): Uint8Array {
   const bytes = Uint8Array.from(Buffer.from(hash.replace(/^0x/, ""), "hex"));
   if (bytes.length !== KEY_BYTES) throw new RangeError("evidence is a hash of 32 bytes, in hex");
   return bytes;
-}
-
-function sumOf(shares: readonly ChainShare[]): bigint {
-  return shares.reduce((sum, { amount }) => sum + amount, 0n);
 }
