@@ -4,7 +4,7 @@ import type { Currency, JobId, TransferId } from "@qubix/shared/domain";
 /** A posted transfer as a driver sees it. Amounts are micro-units; the sum over all postings is zero. */
 export interface PostedTransfer {
   readonly id: TransferId;
-  readonly kind: "deposit" | "hold" | "settlement";
+  readonly kind: string;
   readonly jobId: JobId | null;
   readonly currency: Currency;
   readonly postings: readonly { readonly account: string; readonly amount: bigint }[];

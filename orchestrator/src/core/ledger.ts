@@ -1,6 +1,7 @@
 // Double-entry bookkeeping. Money moves only here, by transfers whose postings sum to zero; no account but the outside world goes below zero.
 import type { Currency, JobId, TransferId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { isSpent } from "./ledger-accounts.ts";
 import type { LedgerAccount, Posting, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { effect, put } from "./tables.ts";
@@ -52,7 +53,6 @@ function moveBalance(state: CoreState, account: LedgerAccount, currency: Currenc
   const amount = balanceOf(state, account, currency) + by;
   assert(amount >= 0n || account.startsWith("external:"), `${account} would be overdrawn by ${-amount} ${currency}`);
   const key = balanceKey(account, currency);
-  // An emptied escrow is over: its row goes, so that balances do not grow with the jobs there ever were.
-  const record = amount === 0n && account.startsWith("escrow:") ? null : { account, currency, amount };
+  const record = isSpent(account, amount) ? null : { account, currency, amount };
   put(state, "balances", key, record);
 }

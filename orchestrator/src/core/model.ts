@@ -387,11 +387,19 @@ export interface IdempotencyRecord {
   readonly expiresAtMs: number;
 }
 
-/** `customer:ACC` (spendable), `escrow:JOB` (held), `provider:ACC` (earned), `fee`, `external:DRIVER` (the outside world; may go below zero). */
+/**
+ * `customer:ACC` (spendable), `escrow:JOB` (held), `pending:ACC` (earned, in its dispute window), `provider:ACC` (earned, payable), `stake:ACC`,
+ * `disputed:JOB` (frozen), `reserved:ID` (any other transfer in two phases), `slashed`, `fee`, `external:DRIVER` (the outside world; may go below zero).
+ */
 export type LedgerAccount =
   | `customer:${string}`
   | `escrow:${string}`
+  | `pending:${string}`
   | `provider:${string}`
+  | `stake:${string}`
+  | `disputed:${string}`
+  | `reserved:${string}`
+  | "slashed"
   | "fee"
   | `external:${string}`;
 
@@ -408,10 +416,25 @@ export interface Posting {
   readonly amount: bigint;
 }
 
+/** Why money moved. release: pay whose dispute window is over becomes payable. check: pay of verification runs. */
+export type TransferKind =
+  | "deposit"
+  | "hold"
+  | "settlement"
+  | "release"
+  | "freeze"
+  | "resolution"
+  | "stake"
+  | "unstake"
+  | "slash"
+  | "payout"
+  | "check"
+  | "adjustment";
+
 /** Money moved, in one currency; its postings sum to zero. */
 export interface TransferRecord {
   readonly id: TransferId;
-  readonly kind: "deposit" | "hold" | "settlement";
+  readonly kind: TransferKind;
   readonly jobId: JobId | null;
   readonly currency: Currency;
   readonly postings: readonly Posting[];

@@ -20,11 +20,6 @@ export function checkBalance(balance: BalanceRecord): void {
   );
 }
 
-/** Escrow accounts live as long as their job: an empty one is not kept. */
-export function isSpentEscrow(account: LedgerAccount, amount: bigint): boolean {
-  return amount === 0n && account.startsWith("escrow:");
-}
-
 /** Bytes of the log's text as the worker counts them. */
 export function logTextBytes(log: LogRecord): number {
   return Buffer.byteLength(log.text, "utf8");

@@ -13,7 +13,8 @@ import type {
   TableName,
   Tables,
 } from "../core/model.ts";
-import { auditSums, checkBalance, checkTransfer, hasEnded, isSpentEscrow, logTextBytes } from "./checks.ts";
+import { isSpent } from "../core/ledger-accounts.ts";
+import { auditSums, checkBalance, checkTransfer, hasEnded, logTextBytes } from "./checks.ts";
 import type { ClockRecord, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "./port.ts";
 
 type TableMaps = { readonly [T in TableName]: Map<string, Tables[T]> };
@@ -119,7 +120,7 @@ function applyPut(data: Data, put: Put): void {
       applyOwned(data.tables.standbys, data.standbysOf, put.key, put.record);
       return;
     case "balances": {
-      const spent = put.record !== null && isSpentEscrow(put.record.account, put.record.amount);
+      const spent = put.record !== null && isSpent(put.record.account, put.record.amount);
       applyRow(data.tables.balances, put.key, spent ? null : put.record);
       return;
     }

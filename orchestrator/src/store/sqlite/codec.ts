@@ -24,6 +24,20 @@ export function decodePlain(data: string): unknown {
   return JSON.parse(data);
 }
 
+/** Records with amounts anywhere, of tables that change seldom: slower than what is written by hand below, and no field can be forgotten. */
+export function encodeRecord(record: unknown): string {
+  return JSON.stringify(record, (_key, value: unknown) =>
+    typeof value === "bigint" ? { units: value.toString() } : value,
+  );
+}
+
+/** Of records that {@link encodeRecord} wrote; the caller names their type. */
+export function decodeRecord(data: string): unknown {
+  return JSON.parse(data, (_key, value: unknown) =>
+    typeof value === "object" && value !== null && "units" in value ? BigInt(String(value.units)) : value,
+  );
+}
+
 // ── Jobs: the specification apart ──
 
 export function encodeSpec(spec: JobSpec): string {

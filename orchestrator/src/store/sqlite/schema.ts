@@ -1,6 +1,6 @@
 // The tables of the SQLite store and how a database of an older version becomes one of today's.
 import type BetterSqlite3 from "better-sqlite3";
-import { QubixError } from "@qubix/shared/runtime";
+import { assert, QubixError } from "@qubix/shared/runtime";
 
 /** "QBIX": marks the file as ours, so that a foreign database is refused instead of changed. */
 const APPLICATION_ID = 0x51424958;
@@ -103,6 +103,24 @@ ${["transfers", "postings", "events"].map(appendOnly).join("")}`,
   `
 -- Statistics of recoveries look at these few alone.
 CREATE INDEX events_resumed ON events (seq, wall_ms, account_id) WHERE kind = 'resumed';`,
+  `
+-- More kinds of transfers than a CHECK could be taught in place.
+CREATE TABLE transfers_3 (
+  seq INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL CHECK (kind IN
+    ('deposit','hold','settlement','release','freeze','resolution','stake','unstake','slash','payout','check','adjustment')),
+  job_id TEXT,
+  currency TEXT NOT NULL,
+  memo TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  wall_ms INTEGER NOT NULL
+) STRICT;
+INSERT INTO transfers_3 SELECT seq, id, kind, job_id, currency, memo, at_ms, wall_ms FROM transfers;
+DROP TABLE transfers;
+ALTER TABLE transfers_3 RENAME TO transfers;
+CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL;
+${appendOnly("transfers")}`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
@@ -131,9 +149,18 @@ export function migrate(db: BetterSqlite3.Database, path: string, migrations: re
     );
   }
   if (version === newest) return;
-  db.transaction(() => {
-    for (const sql of migrations.slice(version)) db.exec(sql);
-    db.pragma(`application_id = ${APPLICATION_ID}`);
-    db.pragma(`user_version = ${newest}`);
-  }).immediate();
+  // A table that others refer to can only be made anew without their references being watched; what came of it is checked before it counts.
+  const foreignKeys = db.pragma("foreign_keys", { simple: true }) as number;
+  db.pragma("foreign_keys = OFF");
+  try {
+    db.transaction(() => {
+      for (const sql of migrations.slice(version)) db.exec(sql);
+      const broken = db.pragma("foreign_key_check") as readonly unknown[];
+      assert(broken.length === 0, `${path}: ${broken.length} references would lead nowhere; nothing was changed`);
+      db.pragma(`application_id = ${APPLICATION_ID}`);
+      db.pragma(`user_version = ${newest}`);
+    }).immediate();
+  } finally {
+    db.pragma(`foreign_keys = ${foreignKeys}`);
+  }
 }

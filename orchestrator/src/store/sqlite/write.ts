@@ -14,7 +14,8 @@ import type {
   Tables,
   TransferRecord,
 } from "../../core/model.ts";
-import { checkBalance, checkTransfer, hasEnded, isSpentEscrow, logTextBytes } from "../checks.ts";
+import { isSpent } from "../../core/ledger-accounts.ts";
+import { checkBalance, checkTransfer, hasEnded, logTextBytes } from "../checks.ts";
 import { encodeAttempt, encodeJob, encodePlain, encodeSpec, encodeStandby, encodeWorker } from "./codec.ts";
 
 type Value = string | number | bigint | null;
@@ -149,7 +150,7 @@ function writeRow(statements: PutRemove, id: string, data: string | null): void 
 }
 
 function writeBalance(statements: Statements, key: string, record: BalanceRecord | null): void {
-  if (record !== null && !isSpentEscrow(record.account, record.amount)) {
+  if (record !== null && !isSpent(record.account, record.amount)) {
     checkBalance(record);
     statements.balances.put.run(record.account, record.currency, record.amount);
     return;

@@ -1,0 +1,9 @@
+// What the name of a ledger account says of it.
+import type { LedgerAccount } from "./model.ts";
+
+const PASSING_ACCOUNT = /^(escrow|disputed|reserved):/;
+
+/** What the account was for is over: those of a job, a dispute, or a transfer in two phases are not kept when they are empty, else balances would grow with the jobs there ever were. */
+export function isSpent(account: LedgerAccount, amount: bigint): boolean {
+  return amount === 0n && PASSING_ACCOUNT.test(account);
+}
