@@ -40,6 +40,8 @@ const LOAD_ORDER: readonly TableName[] = [
   "uploads",
   "idempotency",
   "balances",
+  "reservations",
+  "releases",
 ];
 
 /** Builds tables and indexes. The first event to be stepped must be `boot`. */
@@ -104,6 +106,8 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       uploads: new Map(),
       idempotency: new Map(),
       balances: new Map(),
+      reservations: new Map(),
+      releases: new Map(),
     },
     ix: createIndexes(),
     volatile: {
@@ -122,6 +126,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       proving: new Set(),
       proofsWaiting: { first: new Set(), again: new Set() },
       proofFailures: new Map(),
+      named: new Map(),
       lagMs: 0,
       stalledUntilMs: Number.NEGATIVE_INFINITY,
       mass: { holds: new Map(), doneUntilMs: -Infinity, returnsMs: [], judgedAtMs: -Infinity },
@@ -159,6 +164,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       incidents: [],
       reply: { kind: "none" },
       ended: [],
+      known: new Map(),
       handling: null,
       meta,
     },

@@ -58,6 +58,10 @@ export function createMemoryStore(): Store {
       return logs.slice(from, from + limit);
     },
     transfers: (filter) => listTransfers(data, filter),
+    transfer: (id) => {
+      const at = data.transferIndex.get(id);
+      return at === undefined ? undefined : data.transfers[at];
+    },
     balances: (accounts, currency) => listBalances(data, accounts, currency),
     clock: () => data.clock,
     saveClock: (clock) => {
@@ -130,6 +134,8 @@ function applyPut(data: Data, put: Put): void {
     case "workers":
     case "uploads":
     case "idempotency":
+    case "reservations":
+    case "releases":
       applyRow(data.tables[put.table] as Map<string, unknown>, put.key, put.record);
   }
 }
@@ -202,6 +208,8 @@ function load(data: Data): Snapshot {
       uploads: sorted(tables.uploads),
       idempotency: sorted(tables.idempotency),
       balances: sorted(tables.balances),
+      reservations: sorted(tables.reservations),
+      releases: sorted(tables.releases),
     },
     logCursors,
     logBytes,
@@ -303,6 +311,8 @@ function createData(): Data {
     uploads: new Map(),
     idempotency: new Map(),
     balances: new Map(),
+    reservations: new Map(),
+    releases: new Map(),
   };
   return {
     meta: null,

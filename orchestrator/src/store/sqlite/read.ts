@@ -11,10 +11,19 @@ import type {
   StandbyRecord,
   TableName,
   Tables,
+  TransferStep,
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
-import { decodeAttempt, decodeJob, decodePlain, decodeSpec, decodeStandby, decodeWorker } from "./codec.ts";
+import {
+  decodeAttempt,
+  decodeJob,
+  decodePlain,
+  decodeRecord,
+  decodeSpec,
+  decodeStandby,
+  decodeWorker,
+} from "./codec.ts";
 
 interface DataRow {
   readonly data: string;
@@ -38,6 +47,7 @@ interface TransferRow {
   readonly seq: number;
   readonly id: StoredTransfer["id"];
   readonly kind: StoredTransfer["kind"];
+  readonly step: TransferStep | null;
   readonly job_id: StoredTransfer["jobId"];
   readonly currency: Currency;
   readonly memo: string;
@@ -46,7 +56,7 @@ interface TransferRow {
 }
 type Reader = Pick<
   Store,
-  "load" | "meta" | "job" | "jobs" | "events" | "recoveries" | "logs" | "transfers" | "balances" | "audit"
+  "load" | "meta" | "job" | "jobs" | "events" | "recoveries" | "logs" | "transfers" | "transfer" | "balances" | "audit"
 >;
 
 const JOB_COLUMNS = "jobs.data AS data, job_specs.data AS spec";
@@ -93,6 +103,10 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
         readTransfer(row, postingsOf.all(row.seq) as Posting[]),
       );
     },
+    transfer: (id) => {
+      const row = sql("SELECT * FROM transfers WHERE id = ?").get(id) as TransferRow | undefined;
+      return row && readTransfer(row, postingsOf.all(row.seq) as Posting[]);
+    },
     balances: (accounts, currency) => {
       const query = sql("SELECT account, currency, amount FROM balances WHERE account = ? ORDER BY currency");
       const rows = accounts.flatMap((account) => query.safeIntegers().all(account) as BalanceRecord[]);
@@ -131,6 +145,8 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
         .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
         .safeIntegers()
         .all() as BalanceRecord[],
+      reservations: all("reservations").map((data) => decodeRecord(data) as Tables["reservations"]),
+      releases: all("releases").map((data) => decodeRecord(data) as Tables["releases"]),
     },
     ...logsOf(db, jobs),
   };
@@ -277,6 +293,7 @@ function readTransfer(row: TransferRow, postings: readonly Posting[]): StoredTra
   return {
     id: row.id,
     kind: row.kind,
+    ...(row.step === null ? {} : { step: row.step }),
     jobId: row.job_id,
     currency: row.currency,
     postings,

@@ -16,7 +16,15 @@ import type {
 } from "../../core/model.ts";
 import { isSpent } from "../../core/ledger-accounts.ts";
 import { checkBalance, checkTransfer, hasEnded, logTextBytes } from "../checks.ts";
-import { encodeAttempt, encodeJob, encodePlain, encodeSpec, encodeStandby, encodeWorker } from "./codec.ts";
+import {
+  encodeAttempt,
+  encodeJob,
+  encodePlain,
+  encodeRecord,
+  encodeSpec,
+  encodeStandby,
+  encodeWorker,
+} from "./codec.ts";
 
 type Value = string | number | bigint | null;
 /** The last record of every key of a batch, per table. */
@@ -30,6 +38,8 @@ const KEYED_TABLES = {
   workers: "workers",
   uploads: "uploads",
   idempotency: "idempotency",
+  reservations: "reservations",
+  releases: "releases",
 } as const;
 type KeyedTable = keyof typeof KEYED_TABLES;
 /** Rows of one INSERT: beyond this the gain per row is small. */
@@ -94,6 +104,8 @@ function coalesce(batch: readonly Changes[]): Latest {
     uploads: new Map(),
     idempotency: new Map(),
     balances: new Map(),
+    reservations: new Map(),
+    releases: new Map(),
   };
   for (const changes of batch) {
     for (const put of changes.puts) keep(latest, put);
@@ -117,7 +129,8 @@ function writeKeyed<T extends KeyedTable>(
 }
 
 function encodeKeyed(table: KeyedTable, record: Tables[KeyedTable]): string {
-  return table === "workers" ? encodeWorker(record as Tables["workers"]) : encodePlain(record);
+  if (table === "workers") return encodeWorker(record as Tables["workers"]);
+  return table === "reservations" || table === "releases" ? encodeRecord(record) : encodePlain(record);
 }
 
 function writeJob(
@@ -182,8 +195,8 @@ function writeTransfers(statements: Statements, batch: readonly Changes[], wallM
 }
 
 function transferRow(transfer: TransferRecord, seq: number, wallMs: number): readonly Value[] {
-  const { id, kind, jobId, currency, memo, atMs } = transfer;
-  return [seq, id, kind, jobId, currency, memo, atMs, wallMs];
+  const { id, kind, step = null, jobId, currency, memo, atMs } = transfer;
+  return [seq, id, kind, step, jobId, currency, memo, atMs, wallMs];
 }
 
 function writeLog(statements: Statements, log: LogRecord): void {
@@ -244,7 +257,7 @@ function prepare(db: BetterSqlite3.Database) {
       "events (seq, at_ms, wall_ms, channel, kind, account_id, provider_id, job_id, worker_id, data)",
       10,
     ),
-    transfers: inserter(db, "transfers (seq, id, kind, job_id, currency, memo, at_ms, wall_ms)", 8),
+    transfers: inserter(db, "transfers (seq, id, kind, step, job_id, currency, memo, at_ms, wall_ms)", 9),
     postings: inserter(db, "postings (transfer_seq, n, account, amount)", 4),
     log: db.prepare(
       "INSERT INTO logs (job_id, replica, epoch, stream, offset, text, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
