@@ -51,6 +51,7 @@ const ONCE_BROKEN = [
     "the simulator let a program that was held answer the wish to save, and counted steps that it had not done",
   ],
   [1_019_440, "the same, past the program's end"],
+  [3_009_585, "one machine of three could prove its hardware, and nine jobs were too many for it"],
 ] as const;
 
 describe("a seed that once broke does so no more:", () => {
