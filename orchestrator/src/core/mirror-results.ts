@@ -5,6 +5,7 @@ import { endByIntent, requeue } from "./failover.ts";
 import { endJob } from "./job-end.ts";
 import { checkpointsOf, hasActiveReplica, mirrorOf, replicaOf, resultText, runOf, sameResult } from "./mirror-state.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord, MirrorResult } from "./model.ts";
+import { recordVerdict } from "./reputation.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, effect, emit, emitJob, noteIncident, patchJob, put, refOf } from "./tables.ts";
 
@@ -52,6 +53,9 @@ function agree(
   const verified = patchJob(state, rest, { outputs, mirror: { ...mirrorOf(rest), verified: true } });
   const workerIds = agreeing.map(({ workerId }) => workerId);
   emitJob(state, verified, "mirror_agreed", { result: resultText(first), workerIds });
+  for (const workerId of workerIds) {
+    recordVerdict(state, { workerId, jobId: job.id, kind: "verified", evidence: { result: resultText(first) } });
+  }
   if (failure === null) return endJob(state, verified, { event: "completed", reason: "completed", message: null });
   const message = `${failure.message} Two providers came to the same.`;
   endJob(state, verified, { event: "failed", reason: failure.code, message });
@@ -115,6 +119,7 @@ function refuseWork(state: CoreState, job: JobRecord, outvoted: MirrorResult, ag
       workerId,
       data: { jobId: job.id, ...evidence },
     });
+    recordVerdict(state, { workerId, jobId: job.id, kind: "wrong", evidence });
   }
   const kept = patchJob(state, job, { creditedMs: job.creditedMs - refusedMs });
   return replicaOf(run) === 0 ? withChainOfThird(state, kept) : kept;
