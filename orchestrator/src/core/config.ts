@@ -118,6 +118,14 @@ export interface CoreConfig {
   readonly proofTimeParts: number;
   /** Times in a row that proven hardware may be excused from a re-check by its worker (its owner uses it, say) before it counts as unproven. */
   readonly proofExcusesMax: number;
+  /** How long pay is pending after its job was settled, and may be disputed; 0 for payable at once. */
+  readonly disputeWindowMs: number;
+  /** From a proposed slash to the end of the time in which its provider may appeal; what is asked back of a stake waits as long, so that it is there when something is found. */
+  readonly appealWindowMs: number;
+  /** An admin has this long to decide a dispute or an appeal; then it falls to the provider. */
+  readonly decisionMs: number;
+  /** Basis points of jobs that are checked at the least, by any policy: a slash is what cheating gains divided by this share. */
+  readonly checkRateMinBps: number;
   /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
   readonly directRelays: readonly string[];
   /** Registries images may come from. */
@@ -182,6 +190,10 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofAgeMsMax: 7 * 24 * 3_600_000,
   proofTimeParts: 200,
   proofExcusesMax: 5,
+  disputeWindowMs: 24 * 3_600_000,
+  appealWindowMs: 7 * 24 * 3_600_000,
+  decisionMs: 14 * 24 * 3_600_000,
+  checkRateMinBps: 500,
   directRelays: [],
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

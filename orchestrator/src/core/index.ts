@@ -1,4 +1,6 @@
 export * from "./config.ts";
+export type * from "./case-records.ts";
+export { caseIdOf } from "./case-rows.ts";
 export type * from "./events.ts";
 export { areIntroduced, isIntroduced } from "./direct.ts";
 export { type Explanation, explainPlacement, type FilterResult } from "./explain.ts";

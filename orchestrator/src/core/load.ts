@@ -40,6 +40,7 @@ const LOAD_ORDER: readonly TableName[] = [
   "uploads",
   "idempotency",
   "balances",
+  "cases",
 ];
 
 /** Builds tables and indexes. The first event to be stepped must be `boot`. */
@@ -104,6 +105,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       uploads: new Map(),
       idempotency: new Map(),
       balances: new Map(),
+      cases: new Map(),
     },
     ix: createIndexes(),
     volatile: {
@@ -159,6 +161,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       incidents: [],
       reply: { kind: "none" },
       ended: [],
+      endedCases: [],
       handling: null,
       meta,
     },

@@ -22,6 +22,7 @@ import type {
   WorkerId,
   WorkerPhase,
 } from "@qubix/shared/domain";
+import type { CaseRecord } from "./case-records.ts";
 import type { EndOutcome, JobSpec, Role, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
 
 export interface AccountRecord {
@@ -515,6 +516,8 @@ export interface Tables {
   readonly idempotency: IdempotencyRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
+  /** In memory: the open ones. */
+  readonly cases: CaseRecord;
 }
 export type TableName = keyof Tables;
 

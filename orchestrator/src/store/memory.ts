@@ -2,6 +2,7 @@
 import type { Currency, JobId, TransferId } from "@qubix/shared/domain";
 import { attemptId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import type { CaseRecord } from "../core/case-records.ts";
 import type {
   AttemptRecord,
   BalanceRecord,
@@ -15,7 +16,7 @@ import type {
 } from "../core/model.ts";
 import { isSpent } from "../core/ledger-accounts.ts";
 import { auditSums, checkBalance, checkTransfer, hasEnded, logTextBytes } from "./checks.ts";
-import type { ClockRecord, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "./port.ts";
+import type { CaseFilter, ClockRecord, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "./port.ts";
 
 type TableMaps = { readonly [T in TableName]: Map<string, Tables[T]> };
 
@@ -58,6 +59,8 @@ export function createMemoryStore(): Store {
       return logs.slice(from, from + limit);
     },
     transfers: (filter) => listTransfers(data, filter),
+    case: (id) => data.tables.cases.get(id),
+    cases: (filter) => listCases(data, filter),
     balances: (accounts, currency) => listBalances(data, accounts, currency),
     clock: () => data.clock,
     saveClock: (clock) => {
@@ -104,8 +107,15 @@ function check(data: Data, batch: readonly Changes[]): void {
     }
     for (const put of changes.puts) {
       if (put.table === "balances" && put.record !== null) checkBalance(put.record);
+      if (put.table === "cases") checkCase(data.tables.cases.get(put.key), put.key, put.record);
     }
   }
+}
+
+function checkCase(before: CaseRecord | undefined, id: string, record: CaseRecord | null): void {
+  assert(record !== null, `case ${id} cannot be removed`);
+  const isOver = before !== undefined && before.endedAtMs !== null && before.kind !== "rating";
+  assert(!isOver, `case ${id} has ended and cannot change`);
 }
 
 function applyPut(data: Data, put: Put): void {
@@ -130,6 +140,7 @@ function applyPut(data: Data, put: Put): void {
     case "workers":
     case "uploads":
     case "idempotency":
+    case "cases":
       applyRow(data.tables[put.table] as Map<string, unknown>, put.key, put.record);
   }
 }
@@ -202,6 +213,7 @@ function load(data: Data): Snapshot {
       uploads: sorted(tables.uploads),
       idempotency: sorted(tables.idempotency),
       balances: sorted(tables.balances),
+      cases: sorted(tables.cases).filter(({ endedAtMs }) => endedAtMs === null),
     },
     logCursors,
     logBytes,
@@ -269,6 +281,17 @@ function listTransfers(data: Data, filter: Parameters<Store["transfers"]>[0]): r
   return found;
 }
 
+function listCases(data: Data, { kind, account, open, before, limit }: CaseFilter): readonly CaseRecord[] {
+  const found = [...data.tables.cases.values()].filter(
+    (each) =>
+      each.kind === kind &&
+      (account === undefined || each.parties.includes(account)) &&
+      (open !== true || each.endedAtMs === null) &&
+      (before === undefined || each.id < before),
+  );
+  return found.toSorted((a, b) => (a.id < b.id ? 1 : -1)).slice(0, limit);
+}
+
 function listBalances(
   data: Data,
   accounts: Parameters<Store["balances"]>[0],
@@ -303,6 +326,7 @@ function createData(): Data {
     uploads: new Map(),
     idempotency: new Map(),
     balances: new Map(),
+    cases: new Map(),
   };
   return {
     meta: null,

@@ -73,6 +73,7 @@ export class KeptRows {
         uploads: this.all("uploads"),
         idempotency: this.all("idempotency"),
         balances: this.all("balances"),
+        cases: this.all("cases").filter(({ endedAtMs }) => endedAtMs === null),
       },
       logCursors: cursors,
       logBytes: bytes,

@@ -82,6 +82,7 @@ describe("the schema", () => {
     fill();
     read((db) => {
       db.exec("DROP INDEX events_resumed");
+      db.exec("DROP TABLE case_parties; DROP TABLE cases");
       db.pragma("user_version = 1");
     });
     expectWhole();

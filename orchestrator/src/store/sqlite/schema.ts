@@ -120,7 +120,12 @@ INSERT INTO transfers_3 SELECT seq, id, kind, job_id, currency, memo, at_ms, wal
 DROP TABLE transfers;
 ALTER TABLE transfers_3 RENAME TO transfers;
 CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL;
-${appendOnly("transfers")}`,
+${appendOnly("transfers")}
+-- Ratings, disputes, slashes, unstakes; the core needs those that are open.
+CREATE TABLE cases (id TEXT PRIMARY KEY, kind TEXT NOT NULL, open INTEGER NOT NULL CHECK (open IN (0, 1)), data TEXT NOT NULL CHECK (json_valid(data))) STRICT, WITHOUT ROWID;
+CREATE INDEX cases_by_kind ON cases (kind, id);
+CREATE INDEX cases_open ON cases (kind, id) WHERE open = 1;
+CREATE TABLE case_parties (account_id TEXT NOT NULL, kind TEXT NOT NULL, case_id TEXT NOT NULL REFERENCES cases (id), PRIMARY KEY (account_id, kind, case_id)) STRICT, WITHOUT ROWID;`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
