@@ -8,7 +8,7 @@ import type { Offence, SlashCase } from "./case-records.ts";
 import { newCaseId, openCase, openCases, putCase } from "./case-rows.ts";
 import type { CoreEvent } from "./events.ts";
 import { transfer } from "./ledger.ts";
-import type { JobRecord, LedgerAccount, WorkerRecord } from "./model.ts";
+import type { JobRecord, LedgerAccount } from "./model.ts";
 import { decayFactor } from "./reputation-score.ts";
 import { tally } from "./reputation.ts";
 import { gatherStake } from "./stakes.ts";
@@ -75,7 +75,7 @@ export function accuse(state: CoreState, accusation: Accusation): string | null 
     decision: null,
   };
   report(state, noted, "slash_noted");
-  if (suspectsItself(state, worker)) putCase(state, noted);
+  if (suspectsItself(state)) putCase(state, noted);
   else propose(state, noted);
   return noted.id;
 }
@@ -123,8 +123,8 @@ export function paidFor(job: JobRecord, workerId: WorkerId): Money {
 }
 
 /** So many are silent that the fault may be ours: then nothing that was seen lately is held against anybody. */
-function suspectsItself(state: CoreState, worker: WorkerRecord): boolean {
-  return state.volatile.mass.holds.size > 0 || state.ix.machines.get(worker.id)?.blameless === true;
+function suspectsItself(state: CoreState): boolean {
+  return state.volatile.mass.holds.size > 0;
 }
 
 function propose(state: CoreState, noted: SlashCase): void {
@@ -193,8 +193,7 @@ export function resolveSlash(state: CoreState, event: Event<"slash.resolve">): v
 /** The time of its phase is over. */
 export function onSlashDue(state: CoreState, slash: SlashCase): void {
   if (slash.phase === "noted") {
-    const worker = state.rows.workers.get(slash.workerId);
-    if (worker === undefined || !suspectsItself(state, worker)) return propose(state, slash);
+    if (!suspectsItself(state)) return propose(state, slash);
     return void putCase(state, { ...slash, untilMs: state.nowMs + state.config.massSilenceHoldMs });
   }
   const by = slash.phase === "appealed" ? "nobody" : "window";
