@@ -26,7 +26,7 @@ type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 export interface Accusation {
   readonly kind: Offence;
   readonly workerId: WorkerId;
-  readonly jobId: JobId;
+  readonly jobId: JobId | null;
   /** What a stranger can verify; JSON. */
   readonly evidence: Readonly<Record<string, unknown>>;
   /** What cheating could gain: the worker's pay for the job. Missing where the job is in memory, and can be asked. */
@@ -97,10 +97,10 @@ export function checkRateFor(gain: bigint, stake: bigint): number {
 }
 
 /** Of a job in memory: what all of its time at the worker's rate would cost. Of any other, an hour of what the worker offers. */
-function gainOf(state: CoreState, jobId: JobId, workerId: WorkerId): Money {
-  const job = state.rows.jobs.get(jobId);
+function gainOf(state: CoreState, jobId: JobId | null, workerId: WorkerId): Money {
+  const job = jobId === null ? undefined : state.rows.jobs.get(jobId);
   if (job === undefined) return offeredHour(state, workerId);
-  const rates = attemptsOf(state, jobId).flatMap((each) => (each.workerId === workerId ? [each.ratePerHour] : []));
+  const rates = attemptsOf(state, job.id).flatMap((each) => (each.workerId === workerId ? [each.ratePerHour] : []));
   const rate = rates.reduce((most, each) => (each > most ? each : most), 0n);
   return { amount: chargeFor(rate, job.spec.durationMaxS * 1_000), currency: job.currency };
 }
@@ -234,7 +234,7 @@ function move(
 }
 
 function consumersOf(state: CoreState, { jobId, consumerId }: Accusation): readonly AccountId[] {
-  const known = consumerId ?? state.rows.jobs.get(jobId)?.accountId;
+  const known = consumerId ?? (jobId === null ? undefined : state.rows.jobs.get(jobId)?.accountId);
   return known === undefined ? [] : [known];
 }
 
