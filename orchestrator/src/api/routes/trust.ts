@@ -1,6 +1,6 @@
 // What is brought up about work and money after a job: ratings, disputes, stakes, slashes.
 import { z } from "zod";
-import type { JobId, WorkerId } from "@qubix/shared/domain";
+import type { JobId } from "@qubix/shared/domain";
 import {
   accountIdSchema,
   appealRequestSchema,
@@ -250,7 +250,7 @@ function slashRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request, reply) => {
       const actor = actorOf(request);
       const { offence, evidence } = request.body;
-      const worker = findWorker(ctx.writer.state(), request.body.workerId as WorkerId);
+      const worker = findWorker(ctx.writer.state(), request.body.workerId);
       if (worker === undefined) throw notFound("worker", request.body.workerId);
       const fault = offence === "contradiction" ? contradictionFault(worker.publicKey, evidence) : null;
       if (fault !== null) throw invalidField("evidence", fault);
