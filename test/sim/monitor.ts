@@ -161,6 +161,8 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "enrolments":
       case "idempotency":
       case "uploads":
+      case "reservations":
+      case "releases":
         return;
       default:
         unreachable(change);

@@ -1,5 +1,5 @@
 // Rows of cases: their ids, their deadlines, and how an ended one leaves memory.
-import type { JobId } from "@qubix/shared/domain";
+import type { JobId, TransferId } from "@qubix/shared/domain";
 import { unreachable } from "@qubix/shared/runtime";
 import type { CaseKind, CaseOf, CaseRecord } from "./case-records.ts";
 import { deadlineKey } from "./silence.ts";
@@ -17,6 +17,15 @@ export function caseIdOf(kind: "rating" | "dispute", jobId: JobId): string {
 export function newCaseId(state: CoreState, kind: "slash" | "unstake"): string {
   const number = (state.meta.eventSeq + 1).toString(36).padStart(ID_DIGITS, "0");
   return `${kind === "slash" ? "slh" : "ust"}-${number}`;
+}
+
+/** Money of a case is set aside by one transfer, and leaves by one: the store itself takes each once. Callers of the ledger cannot name such ids. */
+export function reservingId(caseId: string): TransferId {
+  return `${caseId}/hold` as TransferId;
+}
+
+export function endingId(caseId: string): TransferId {
+  return `${caseId}/end` as TransferId;
 }
 
 /** Puts the case; an open one with its deadline, one that has ended leaves memory after this step. */

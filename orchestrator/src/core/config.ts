@@ -84,6 +84,10 @@ export interface CoreConfig {
   readonly movesPerJobMax: number;
   /** The newest of the workers on which a job went wrong, chosen last. */
   readonly troubledWorkersMax: number;
+  /** What a provider earns in so long becomes payable together: memory holds one row for it, not one a job. */
+  readonly payPeriodMs: number;
+  /** Pay can be disputed for so long after the end of the period in which it was earned; then it is payable. 0: payable at once. */
+  readonly disputeWindowMs: number;
   readonly idempotencyTtlMs: number;
   /** A spent or expired enrolment stays known for this time, so that its token gets a telling answer. */
   readonly enrolmentKeptMs: number;
@@ -118,8 +122,6 @@ export interface CoreConfig {
   readonly proofTimeParts: number;
   /** Times in a row that proven hardware may be excused from a re-check by its worker (its owner uses it, say) before it counts as unproven. */
   readonly proofExcusesMax: number;
-  /** How long pay is pending after its job was settled, and may be disputed; 0 for payable at once. */
-  readonly disputeWindowMs: number;
   /** From a proposed slash to the end of the time in which its provider may appeal; what is asked back of a stake waits as long, so that it is there when something is found. */
   readonly appealWindowMs: number;
   /** An admin has this long to decide a dispute or an appeal; then it falls to the provider. */
@@ -170,6 +172,8 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   moveTargetsMax: 3,
   movesPerJobMax: 100,
   troubledWorkersMax: 10,
+  payPeriodMs: 3_600_000,
+  disputeWindowMs: 24 * 3_600_000,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
   enrolmentKeptMs: 24 * 3_600_000,
   logBytesPerJobMax: LOG_BYTES_PER_JOB_MAX,
@@ -190,7 +194,6 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofAgeMsMax: 7 * 24 * 3_600_000,
   proofTimeParts: 200,
   proofExcusesMax: 5,
-  disputeWindowMs: 24 * 3_600_000,
   appealWindowMs: 7 * 24 * 3_600_000,
   decisionMs: 14 * 24 * 3_600_000,
   checkRateMinBps: 500,

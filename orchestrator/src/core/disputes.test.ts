@@ -94,9 +94,21 @@ describe("a dispute", () => {
     expect(codeOf(net.dispute(job))).toBe("dispute_exists");
     expect(codeOf(net.resolve(job, 0, net.consumer))).toBe("forbidden");
     const late = net.paidJob();
-    net.wait(net.config.disputeWindowMs);
+    net.wait(net.config.disputeWindowMs + net.config.payPeriodMs);
+    expect(net.balance(`pending:${net.provider.accountId}`)).toBe(0n);
     expect(codeOf(net.dispute(late))).toBe("dispute_window_over");
     expect(codeOf(net.resolve(late, 0))).toBe("case_closed");
+  });
+
+  test("takes the pay of its job alone: what else the provider earned in that hour is released in time", () => {
+    const net = new TrustNetwork();
+    const [kept, disputed] = [net.paidJob(60_000), net.paidJob(120_000)];
+    net.dispute(disputed);
+    const { accountId } = net.provider;
+    const other = net.job(kept).settlement.lines.find(({ role }) => role === "primary")?.amount ?? 0n;
+    expect(net.balance(`pending:${accountId}`)).toBe(other);
+    net.wait(net.config.disputeWindowMs + net.config.payPeriodMs);
+    expect([net.balance(`pending:${accountId}`), net.balance(`provider:${accountId}`)]).toEqual([0n, other]);
   });
 
   test("no account has more open ones than somebody can decide", () => {

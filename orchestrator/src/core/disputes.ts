@@ -10,12 +10,12 @@ import {
 } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { DisputeCase, DisputedShare } from "./case-records.ts";
-import { caseIdOf, openCase, openCases, putCase } from "./case-rows.ts";
+import { caseIdOf, endingId, openCase, openCases, putCase, reservingId } from "./case-rows.ts";
 import { takeBackEarnings } from "./earnings.ts";
 import type { CoreEvent } from "./events.ts";
 import { transfer } from "./ledger.ts";
 import type { JobRecord, LedgerAccount, Posting } from "./model.ts";
-import { pendingPay } from "./pending-pay.ts";
+import { disputableUntilMs, takePending } from "./pending-pay.ts";
 import { recordDisputed } from "./reputation.ts";
 import type { CoreState } from "./state.ts";
 import { emit, fire, refuse } from "./tables.ts";
@@ -36,19 +36,25 @@ export function openDispute(state: CoreState, event: Event<"job.dispute">): void
   const shares = sharesOf(ended);
   const gross = fee + shares.reduce((sum, { amount }) => sum + amount, 0n);
   const frozen: LedgerAccount = `disputed:${jobId}`;
-  const taken = [...byProvider(shares)].flatMap(([providerId, amount]) =>
-    pendingPay(state, { providerId, currency, amount, settledAtMs: ended.endedAtMs ?? 0 }),
-  );
+  const id = caseIdOf("dispute", jobId);
+  const settledAtMs = ended.endedAtMs ?? 0;
+  const taken = [...byProvider(shares)].map(([providerId, amount]) => {
+    const isThere = takePending(state, { providerId, currency, amount, settledAtMs });
+    assert(isThere, `the pay of ${jobId} for ${providerId} is not pending`);
+    return { account: `pending:${providerId}` as const, amount: -amount };
+  });
   transfer(state, {
+    id: reservingId(id),
     kind: "freeze",
+    step: "reserve",
     jobId,
     currency,
     postings: [...taken, { account: "fee", amount: -fee }, { account: frozen, amount: gross }],
-    memo: `dispute of ${jobId}`,
+    memo: `${id}: frozen`,
   });
   const dispute = putCase(state, {
     kind: "dispute",
-    id: caseIdOf("dispute", jobId),
+    id,
     phase: disputeTable.initial,
     parties: [...new Set([actor.accountId, ended.accountId, ...shares.map(({ providerId }) => providerId)])],
     createdAtMs: state.nowMs,
@@ -87,9 +93,9 @@ function obstacleOf(state: CoreState, { actor, jobId, ended, previous }: Event<"
     const message = `Job ${jobId} is or was disputed already, and a job is disputed once. See the dispute for what came of it.`;
     return { status: 409, code: "dispute_exists", message };
   }
-  const windowMs = state.config.disputeWindowMs;
-  if (state.nowMs >= ended.endedAtMs + windowMs) {
-    const message = `Job ${jobId} ended more than ${Math.round(windowMs / 3_600_000)} h ago: its pay is paid out. Rate it, or ask the operator.`;
+  if (state.nowMs >= disputableUntilMs(state, ended.endedAtMs)) {
+    const hours = Math.round(state.config.disputeWindowMs / 3_600_000);
+    const message = `The pay of job ${jobId} is paid out: it could be disputed for ${hours} h after its end. Rate it, or ask the operator.`;
     return { status: 409, code: "dispute_window_over", message };
   }
   if ((ended.settlement.gross ?? 0n) === 0n) {
@@ -153,7 +159,8 @@ function decide(state: CoreState, dispute: DisputeCase, event: DisputeEvent, con
     // Its time of waiting is over: it is payable at once.
     postings.push({ account: `provider:${providerId}`, amount });
   }
-  transfer(state, { kind: "resolution", jobId, currency, postings, memo: `${dispute.id}: ${phase}` });
+  const memo = `${dispute.id}: ${phase}`;
+  transfer(state, { id: endingId(dispute.id), kind: "resolution", step: "post", jobId, currency, postings, memo });
   const { refund } = split;
   putCase(state, { ...dispute, phase, endedAtMs: state.nowMs, decision: { consumerBps, refund, note } });
   if (consumerBps > 0) {

@@ -1,14 +1,14 @@
 // Slashes: stake that is taken for a proven offence, in two phases. The evidence is kept whole, whoever may see it can check it, and its provider may appeal for
 // a time; without an appeal the slash is applied, with one an admin decides, and where none does it is void. Nobody is slashed for being away: that costs
 // reputation (`standing.ts`) and pay. While much of the fleet is silent at once, an accusation is noted and taken up when that is over.
-import { type AccountId, chargeFor, type Currency, type JobId, type Money, slashTable } from "@qubix/shared/domain";
-import type { SlashEvent, WorkerId } from "@qubix/shared/domain";
+import { type AccountId, chargeFor, type JobId, type Money, slashTable } from "@qubix/shared/domain";
+import type { SlashEvent, TransferId, WorkerId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { Offence, SlashCase } from "./case-records.ts";
-import { newCaseId, openCase, openCases, putCase } from "./case-rows.ts";
+import { endingId, newCaseId, openCase, openCases, putCase, reservingId } from "./case-rows.ts";
 import type { CoreEvent } from "./events.ts";
 import { transfer } from "./ledger.ts";
-import type { JobRecord, LedgerAccount } from "./model.ts";
+import type { JobRecord, LedgerAccount, TransferStep } from "./model.ts";
 import { decayFactor } from "./reputation-score.ts";
 import { tally } from "./reputation.ts";
 import { gatherStake } from "./stakes.ts";
@@ -134,7 +134,8 @@ function propose(state: CoreState, noted: SlashCase): void {
   const amount = staked < due ? staked : due;
   const untilMs = state.nowMs + state.config.appealWindowMs;
   const proposed = putCase(state, { ...noted, phase, amount, untilMs });
-  move(state, proposed, `stake:${providerId}`, `reserved:${proposed.id}`);
+  const of = { id: reservingId(proposed.id), step: "reserve" } as const;
+  move(state, proposed, [`stake:${providerId}`, `reserved:${proposed.id}`], of);
   report(state, proposed, "slash_proposed");
 }
 
@@ -204,7 +205,9 @@ function close(state: CoreState, slash: SlashCase, event: SlashEvent, decision: 
   const phase = step(state, slash, event);
   assert(phase === "applied" || phase === "voided", `${slash.id} is closed and ${phase}`);
   const { providerId, workerId } = slash;
-  move(state, slash, `reserved:${slash.id}`, phase === "applied" ? "slashed" : `stake:${providerId}`);
+  const to: LedgerAccount = phase === "applied" ? "slashed" : `stake:${providerId}`;
+  const of = { id: endingId(slash.id), step: phase === "applied" ? "post" : "void" } as const;
+  move(state, slash, [`reserved:${slash.id}`, to], of);
   const closed = putCase(state, { ...slash, phase, decision, endedAtMs: state.nowMs });
   // It was no offence: what is left of it in the reputation goes.
   if (phase === "voided") tally(state, workerId, { wrong: -decayFactor(state.nowMs - slash.createdAtMs) });
@@ -222,15 +225,15 @@ function step(state: CoreState, slash: SlashCase, event: SlashEvent): SlashCase[
 
 function move(
   state: CoreState,
-  { id, jobId, currency, amount }: { id: string; jobId: JobId | null; currency: Currency; amount: bigint },
-  from: LedgerAccount,
-  to: LedgerAccount,
+  { id, jobId, currency, amount }: SlashCase,
+  [from, to]: readonly [LedgerAccount, LedgerAccount],
+  of: { readonly id: TransferId; readonly step: TransferStep },
 ): void {
   const postings = [
     { account: from, amount: -amount },
     { account: to, amount },
   ];
-  transfer(state, { kind: "slash", jobId, currency, postings, memo: id });
+  transfer(state, { ...of, kind: "slash", jobId, currency, postings, memo: id });
 }
 
 function consumersOf(state: CoreState, { jobId, consumerId }: Accusation): readonly AccountId[] {

@@ -4,7 +4,7 @@ import { assert } from "@qubix/shared/runtime";
 import type { AccountId, Currency } from "@qubix/shared/domain";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import type { UnstakeCase } from "./case-records.ts";
-import { newCaseId, openCases, putCase } from "./case-rows.ts";
+import { endingId, newCaseId, openCases, putCase, reservingId } from "./case-rows.ts";
 import type { Actor, CoreEvent } from "./events.ts";
 import { balanceOf, transfer } from "./ledger.ts";
 import type { LedgerAccount } from "./model.ts";
@@ -62,7 +62,18 @@ export function removeStake(state: CoreState, event: Event<"stake.remove">): voi
     return refuse(state, 409, "unstakes_too_many", message);
   }
   const id = newCaseId(state, "unstake");
-  move(state, { from: `stake:${providerId}`, to: `reserved:${id}`, amount, currency, memo: `${id}: asked back` });
+  transfer(state, {
+    id: reservingId(id),
+    kind: "unstake",
+    step: "reserve",
+    jobId: null,
+    currency,
+    postings: [
+      { account: `stake:${providerId}`, amount: -amount },
+      { account: `reserved:${id}`, amount },
+    ],
+    memo: `${id}: asked back`,
+  });
   const dueAtMs = state.nowMs + state.config.appealWindowMs;
   report(state, "unstake_asked", { id, providerId, amount, currency });
   putCase(state, {
@@ -109,24 +120,19 @@ function end(state: CoreState, unstake: UnstakeCase, event: "due" | "recall", to
   const phase = fire(state, unstakeTable, unstake.phase, event);
   assert(phase !== undefined, `${unstake.id} ended twice`);
   const { id, amount, currency } = unstake;
-  move(state, { from: `reserved:${id}`, to, amount, currency, memo: `${id}: ${phase}` });
+  transfer(state, {
+    id: endingId(id),
+    kind: "unstake",
+    step: event === "due" ? "post" : "void",
+    jobId: null,
+    currency,
+    postings: [
+      { account: `reserved:${id}`, amount: -amount },
+      { account: to, amount },
+    ],
+    memo: `${id}: ${phase}`,
+  });
   putCase(state, { ...unstake, phase, endedAtMs: state.nowMs });
-}
-
-interface Move {
-  readonly from: LedgerAccount;
-  readonly to: LedgerAccount;
-  readonly amount: bigint;
-  readonly currency: Currency;
-  readonly memo: string;
-}
-
-function move(state: CoreState, { from, to, amount, currency, memo }: Move): void {
-  const postings = [
-    { account: from, amount: -amount },
-    { account: to, amount },
-  ];
-  transfer(state, { kind: "unstake", jobId: null, currency, postings, memo });
 }
 
 function report(

@@ -16,6 +16,7 @@ import { activeAttempts } from "./mirror.ts";
 import { armMove, onMoveDue } from "./moves.ts";
 import { onLeaseDue } from "./lease-over.ts";
 import { armLeaseWait } from "./lease-wait.ts";
+import { armRelease, onReleaseDue } from "./pending-pay.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
 import { fleetHeldUntilMs, heldUntilMs, onHoldDue } from "./mass-silence.ts";
 import { armDuration, deadlineKey, silenceDueMs } from "./silence.ts";
@@ -71,6 +72,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onHoldDue(state, id);
     case "k":
       return onCaseDue(state, id);
+    case "y":
+      return onReleaseDue(state, id);
     case "e":
       return removeRow(state, "enrolments", id);
     default:
@@ -177,6 +180,7 @@ export function armAll(state: CoreState): void {
   for (const { id, expiresAtMs } of state.rows.idempotency.values()) {
     state.deadlines.set(deadlineKey.idempotency(id), expiresAtMs);
   }
+  for (const release of state.rows.releases.values()) armRelease(state, release);
   for (const enrolment of state.rows.enrolments.values()) armEnrolment(state, enrolment);
   for (const each of state.rows.cases.values()) {
     const dueMs = dueAtMs(each);

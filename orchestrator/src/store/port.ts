@@ -112,6 +112,7 @@ export interface Store {
   case(id: string): CaseRecord | undefined;
   /** Newest first; `before` is the id after which the last page ended. `account`: only those it is a party to. `open`: only those that have not ended. */
   cases(filter: CaseFilter): readonly CaseRecord[];
+  transfer(id: TransferId): StoredTransfer | undefined;
   /** Those that exist, in the order asked for. An escrow account that is empty again does not exist. */
   balances(accounts: readonly LedgerAccount[], currency?: Currency): readonly BalanceRecord[];
   /** The clock of the last start; null before the first. */

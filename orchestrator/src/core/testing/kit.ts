@@ -74,6 +74,8 @@ export class KeptRows {
         idempotency: this.all("idempotency"),
         balances: this.all("balances"),
         cases: this.all("cases").filter(({ endedAtMs }) => endedAtMs === null),
+        reservations: this.all("reservations"),
+        releases: this.all("releases"),
       },
       logCursors: cursors,
       logBytes: bytes,

@@ -12,6 +12,7 @@ import {
   type MetaRecord,
   type Posting,
   type StandbyRecord,
+  type TransferStep,
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AuditSum, CaseFilter, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
@@ -47,6 +48,7 @@ interface TransferRow {
   readonly seq: number;
   readonly id: StoredTransfer["id"];
   readonly kind: StoredTransfer["kind"];
+  readonly step: TransferStep | null;
   readonly job_id: StoredTransfer["jobId"];
   readonly currency: Currency;
   readonly memo: string;
@@ -63,6 +65,7 @@ type Reader = Pick<
   | "recoveries"
   | "logs"
   | "transfers"
+  | "transfer"
   | "case"
   | "cases"
   | "balances"
@@ -120,6 +123,10 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
     cases: (filter) => {
       const { text, values } = casesQuery(filter);
       return (sql(text).all(...values) as DataRow[]).map(readCase);
+    },
+    transfer: (id) => {
+      const row = sql("SELECT * FROM transfers WHERE id = ?").get(id) as TransferRow | undefined;
+      return row && readTransfer(row, postingsOf.all(row.seq) as Posting[]);
     },
     balances: (accounts, currency) => {
       const query = sql("SELECT account, currency, amount FROM balances WHERE account = ? ORDER BY currency");
@@ -324,6 +331,7 @@ function readTransfer(row: TransferRow, postings: readonly Posting[]): StoredTra
   return {
     id: row.id,
     kind: row.kind,
+    ...(row.step === null ? {} : { step: row.step }),
     jobId: row.job_id,
     currency: row.currency,
     postings,
