@@ -126,7 +126,7 @@ export interface CoreConfig {
   readonly appealWindowMs: number;
   /** An admin has this long to decide a dispute or an appeal; then it falls to the provider. */
   readonly decisionMs: number;
-  /** Basis points of jobs that are checked at the least, by any policy: a slash is what cheating gains divided by this share. */
+  /** Of checked jobs, the basis points that are run again whole at the least, whatever the history of who ran them: a slash is what cheating gains divided by that. */
   readonly checkRateMinBps: number;
   /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
   readonly directRelays: readonly string[];
@@ -196,7 +196,8 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofExcusesMax: 5,
   appealWindowMs: 7 * 24 * 3_600_000,
   decisionMs: 14 * 24 * 3_600_000,
-  checkRateMinBps: 500,
+  // 5% on average, a quarter of that for those who are known best, half of it whole: 0.625%.
+  checkRateMinBps: 62,
   directRelays: [],
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

@@ -81,9 +81,10 @@ export function accuse(state: CoreState, accusation: Accusation): string | null 
 }
 
 /**
- * What is taken for cheating that could gain `gain`, where at least `checkRateMinBps` of jobs are checked: gain ÷ rate, rounded up. Whoever computes a part f of a
- * job wrongly gains f × gain, and is found with probability rate × f, for then the slice that is checked is among them: he loses rate × f × slash ≥ f × gain.
- * So no part of no job is worth it, even if he keeps the pay; that he does not, and his reputation, come on top.
+ * What is taken for cheating that could gain `gain`, where at least `checkRateMinBps` of jobs are run again whole: gain ÷ rate, rounded up. Whoever leaves out a
+ * part f of a job saves no more than f × gain, and is found with at least that probability, whatever f: he loses rate × slash ≥ gain. Where only a part is run again,
+ * and is found with probability f, that is rate × f × slash ≥ f × gain. So it is never worth it, even for one who keeps the pay; that he does not, and his
+ * reputation, come on top. It holds for providers whose stake is that large; see docs/decisions/2026-11-27-trust.md for the others.
  */
 export function slashFor(gain: bigint, checkRateMinBps: number): bigint {
   const rate = BigInt(checkRateMinBps);

@@ -18,7 +18,8 @@ export class TrustNetwork extends Network {
   readonly workerId: WorkerId;
 
   constructor(config: Partial<CoreConfig> = {}) {
-    super(config);
+    // One in twenty is checked: figures that can be followed.
+    super({ checkRateMinBps: 500, ...config });
     this.provider = this.account("provider", 1_000n);
     this.consumer = this.account("consumer", 1_000n);
     this.workerId = this.worker(this.provider, "alpha");
