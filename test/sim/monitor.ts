@@ -64,6 +64,7 @@ export interface Monitor {
   readonly counts: Counts;
   readonly fired: Set<string>;
   readonly jobs: ReadonlyMap<JobId, JobRecord>;
+  readonly cases: ReadonlyMap<string, CaseRecord>;
   readonly attempts: ReadonlyMap<string, Seen<AttemptRecord>>;
   readonly standbys: ReadonlyMap<string, Seen<StandbyRecord>>;
   readonly transfers: readonly TransferRecord[];
@@ -207,6 +208,11 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       check(record.amount <= record.due, () => `invariant 6: ${record.id} takes ${record.amount} of ${record.due}`);
     }
     cases.set(record.id, record);
+    if (before === undefined) {
+      if (record.kind === "rating") counts.ratings += 1;
+      else if (record.kind === "dispute") counts.disputes += 1;
+      else if (record.kind === "slash") counts.slashes += 1;
+    }
   }
 
   /** After its end a job's consumer may remove checkpoints of it; nothing else changes. */
@@ -418,6 +424,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     counts,
     fired,
     jobs,
+    cases,
     attempts,
     standbys,
     transfers,

@@ -176,6 +176,8 @@ describe("a slash", () => {
     const id = caseId(net.accuse(job));
     expect(net.caseOf("slash", id)).toMatchObject({ phase: "noted", amount: 0n });
     expect(staked(net)).toBe(30n * UNIT);
+    expect(codeOf(net.decide(id, "dismiss"))).toBe("slash_not_proposed");
+    expect(codeOf(net.appeal(id))).toBe("slash_not_proposed");
     net.pass(10 * 60_000);
     expect(net.caseOf("slash", id)).toMatchObject({ phase: "proposed", amount: DUE });
   });

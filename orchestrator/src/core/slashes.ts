@@ -184,6 +184,10 @@ export function resolveSlash(state: CoreState, event: Event<"slash.resolve">): v
   }
   const slash = openCase(state, "slash", slashId);
   if (slash === undefined) return;
+  if (slash.phase === "noted") {
+    const message = `Slash ${slashId} waits: much of the fleet is silent at once, and the fault may be ours. Decide it when it is proposed.`;
+    return refuse(state, 409, "slash_not_proposed", message);
+  }
   if (decision === "uphold" && slash.phase !== "appealed") {
     const message = `Slash ${slashId} is ${slash.phase}: without an appeal it is applied by itself when the appeal window is over. It can be dismissed before.`;
     return refuse(state, 409, "slash_not_appealed", message);

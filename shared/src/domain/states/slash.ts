@@ -23,7 +23,7 @@ export const slashTable: StateTable<SlashPhase, SlashEvent> = {
       appeal: "ignore",
       lapse: "ignore",
       uphold: "ignore",
-      dismiss: { next: "voided" },
+      dismiss: "ignore",
     },
     proposed: {
       propose: "ignore",
