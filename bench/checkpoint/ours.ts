@@ -51,6 +51,8 @@ async function save(states: readonly string[]): Promise<void> {
   let parent: Parent | null = null;
   for (const [index, state] of states.entries()) {
     const name = `state-${index}`;
+    // As the agent does when the job begins to write.
+    threads.warm();
     copyFileSync(state, join(job, `${name}.tmp`));
     renameSync(join(job, `${name}.tmp`), join(job, name));
     let last: ShippedTree | undefined;

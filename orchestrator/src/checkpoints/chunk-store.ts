@@ -262,6 +262,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
         await rebuildIndex({ files, index, keys }, logger);
         await fill();
       }
+      sealed.start();
       scheduleSweep();
     },
     async stop() {

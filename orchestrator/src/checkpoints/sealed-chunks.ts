@@ -11,6 +11,7 @@ import type { FetchLost, StoredCid, StoredUsage } from "./port.ts";
 import { createSealer, lengthOf } from "./sealer.ts";
 
 export interface SealedChunks {
+  start(): void;
   /** Durable when it resolves. Throws `chunk_mismatch`, `storage_quota`, `storage_full`. */
   write(accountId: AccountId, cid: ChunkCid, parts: readonly Uint8Array[]): Promise<void>;
   /** Undefined where it is not here nor anywhere else. Throws `chunk_damaged`. `into`: memory of CHUNK_STORED_BYTES_MAX for it, which goes away from there. */
@@ -122,6 +123,7 @@ export function createSealedChunks({ root, files, index, keys, bytesMax, fetchLo
   };
 
   return {
+    start: () => sealer.start(),
     async write(accountId, cid, parts) {
       const key = `${accountId}/${cid}`;
       for (let same = pending.get(key); same !== undefined; same = pending.get(key)) {

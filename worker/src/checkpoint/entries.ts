@@ -63,11 +63,15 @@ export interface EntryWatch {
   look(): Promise<void>;
 }
 
-/** Tells the newest entry whenever it is another than last time, one at a time. `known`: the entry that needs no telling. */
+/**
+ * Tells the newest entry whenever it is another than last time, one at a time. `known`: the entry that needs no telling; `onStir`: something happens in
+ * the folder, as before a checkpoint is whole.
+ */
 export function createEntryWatch(
   folder: string,
   known: string | null,
   onNewest: (id: string) => Promise<void>,
+  onStir: () => void = () => undefined,
 ): EntryWatch {
   let watcher: FSWatcher | null = null;
   let poll: NodeJS.Timeout | null = null;
@@ -106,12 +110,17 @@ export function createEntryWatch(
     }, SETTLE_MS);
   }
 
+  function stirred(): void {
+    if (settle === null) onStir();
+    soon();
+  }
+
   return {
     start() {
       if (poll !== null) return;
       poll = setInterval(soon, POLL_MS);
       try {
-        watcher = watch(folder, soon);
+        watcher = watch(folder, stirred);
         // The folder is gone or the system is out of watches: the poll goes on.
         watcher.on("error", () => undefined);
       } catch {

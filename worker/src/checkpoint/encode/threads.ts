@@ -16,6 +16,8 @@ export interface Threads {
    * `given`: memory of the question that nobody else needs any more; it goes to the thread.
    */
   ask<K extends TaskKind>(kind: K, ask: Ask<K>, given?: readonly ArrayBuffer[]): Promise<Answer<K>>;
+  /** Work is about to come: the threads are started, so that it does not wait for that. */
+  warm(): void;
   stop(): Promise<void>;
 }
 
@@ -53,7 +55,15 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
     // Work under way keeps the process alive, an idle thread does not.
     worker.unref();
     all.add(worker);
+    // Whoever waits for it hears of its end; so does nobody while it is idle.
+    worker.on("error", () => undefined).on("exit", () => forget(worker));
     return worker;
+  }
+
+  function forget(worker: Worker): void {
+    all.delete(worker);
+    const at = free.indexOf(worker);
+    if (at !== -1) free.splice(at, 1);
   }
 
   function run(worker: Worker, waiter: Waiting): void {
@@ -66,7 +76,7 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
     };
     const broken = (cause: unknown): void => {
       done();
-      all.delete(worker);
+      forget(worker);
       const message = "A thread that makes checkpoints ended";
       waiter.reject(new QubixError("thread_failed", message, { category: "internal", cause }));
       next();
@@ -97,6 +107,10 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
         waiting.push({ request, given, resolve, reject });
         next();
       });
+    },
+    warm() {
+      while (all.size < count) free.push(startThread());
+      next();
     },
     stop,
   };
