@@ -1,16 +1,6 @@
 // A thread that seals chunks and writes their files, and opens them again: hashing and encrypting, which the loop must not do. While the disk makes the
 // files of one batch durable, the thread seals those of the next.
-import {
-  closeSync,
-  fdatasync,
-  fsync,
-  mkdirSync,
-  openSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, fdatasync, fsync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { parentPort, threadId, workerData } from "node:worker_threads";
@@ -77,7 +67,7 @@ async function putInPlace({ stored, fd, temp, folder }: Written, folders: Set<st
     folders.add(folder);
     return { stored };
   } catch (error) {
-    rmSync(temp, { force: true });
+    discard(temp);
     return failed(error);
   }
 }
@@ -141,9 +131,16 @@ function writeNew(path: string, file: Uint8Array): number {
     return fd;
   } catch (cause) {
     closeSync(fd);
-    rmSync(path, { force: true });
+    discard(path);
     throw cause;
   }
+}
+
+/** What cannot be deleted now is at the next start. */
+function discard(temp: string): void {
+  try {
+    rmSync(temp, { force: true });
+  } catch {}
 }
 
 async function syncFolder(path: string): Promise<void> {

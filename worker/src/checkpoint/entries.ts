@@ -79,6 +79,7 @@ export function createEntryWatch(
   let told = known;
   let looking: Promise<void> | null = null;
   let again = false;
+  let stirs = false;
 
   async function lookOnce(): Promise<void> {
     const newest = (await listEntries(folder)).at(-1);
@@ -106,12 +107,14 @@ export function createEntryWatch(
   function soon(): void {
     settle ??= setTimeout(() => {
       settle = null;
+      stirs = false;
       void look().catch(() => undefined);
     }, SETTLE_MS);
   }
 
-  function stirred(): void {
-    if (settle === null) onStir();
+  function stir(): void {
+    if (!stirs) onStir();
+    stirs = true;
     soon();
   }
 
@@ -120,7 +123,7 @@ export function createEntryWatch(
       if (poll !== null) return;
       poll = setInterval(soon, POLL_MS);
       try {
-        watcher = watch(folder, stirred);
+        watcher = watch(folder, stir);
         // The folder is gone or the system is out of watches: the poll goes on.
         watcher.on("error", () => undefined);
       } catch {

@@ -8,6 +8,8 @@ import type { Answer, Ask, Reply, Request, TaskKind } from "./tasks.ts";
 const THREADS_MAX = 4;
 /** Starting one takes some 50 ms; keeping one costs some 15 MB. */
 const IDLE_MS = 10_000;
+/** A small checkpoint needs no more of them, and a large one starts the others itself. */
+const WARM_MAX = 2;
 
 export interface Threads {
   readonly count: number;
@@ -55,7 +57,7 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
     // Work under way keeps the process alive, an idle thread does not.
     worker.unref();
     all.add(worker);
-    // Whoever waits for it hears of its end; so does nobody while it is idle.
+    // Whoever waits for an answer hears of it too; an idle one that ends is nobody's loss.
     worker.on("error", () => undefined).on("exit", () => forget(worker));
     return worker;
   }
@@ -109,7 +111,7 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
       });
     },
     warm() {
-      while (all.size < count) free.push(startThread());
+      while (all.size < Math.min(count, WARM_MAX)) free.push(startThread());
       next();
     },
     stop,
