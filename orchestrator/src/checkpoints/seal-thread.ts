@@ -50,7 +50,7 @@ async function makeDurable(
   made: Set<string>,
 ): Promise<readonly ThreadAnswer[]> {
   const folders = new Set<string>();
-  const answers = await Promise.all(done.map((one) => ("fd" in one ? putInPlace(one, folders) : one)));
+  const answers = await Promise.all(done.map(async (one) => ("fd" in one ? putInPlace(one, folders) : one)));
   try {
     await Promise.all([...folders, ...made].map(syncFolder));
     for (const folder of [...folders, ...made]) known.add(folder);

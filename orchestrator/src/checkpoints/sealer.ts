@@ -178,7 +178,8 @@ export function createSealer(root: string): Sealer {
 
   return {
     start() {
-      while (!stopped && threads.length < threadsMax) startThread();
+      if (stopped) return;
+      while (threads.length < threadsMax) startThread();
     },
     async write(accountId, parts, key, sum) {
       const bytes = lengthOf(parts);
