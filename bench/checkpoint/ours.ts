@@ -27,6 +27,7 @@ const store = createChunkStore({
   logger: createLogger("bench", "warn"),
 });
 await store.start();
+store.warm();
 const sink = {
   missing: async (cids: Parameters<typeof store.missing>[2]) => new Set(await store.missing(ACCOUNT, HOLDER, cids)),
   put: (cid: Parameters<typeof store.put>[2], stored: Uint8Array) => store.put(ACCOUNT, HOLDER, cid, stored),

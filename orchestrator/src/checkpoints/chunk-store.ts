@@ -262,9 +262,9 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
         await rebuildIndex({ files, index, keys }, logger);
         await fill();
       }
-      sealed.start();
       scheduleSweep();
     },
+    warm: () => sealed.warm(),
     async stop() {
       if (phase === "stopped") return;
       phase = "stopped";

@@ -57,7 +57,7 @@ describe("sealed chunks", () => {
   });
 
   it("are stored although others that came with them are refused, and nothing is left of those", async () => {
-    sealed.start();
+    sealed.warm();
     const pieces = Array.from({ length: 40 }, (_, n) => randomBytes(n % 4 === 0 ? 100 : 100_000 + n));
     const isBad = (n: number): boolean => n % 5 === 1;
     const written = await Promise.allSettled(

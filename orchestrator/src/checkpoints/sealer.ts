@@ -23,7 +23,7 @@ const BATCHES_MAX = 3;
 
 export interface Sealer {
   /** Starts the threads, so that the first chunk does not wait for that (some 40 ms of CPU each). Without it they start when they are needed. */
-  start(): void;
+  warm(): void;
   /**
    * Makes the file of a chunk that should have this SHA-256, durable when it resolves with its name; undefined: the bytes have another sum. Rejects with
    * `seal_failed` or an error of the file system.
@@ -95,7 +95,7 @@ interface Thread {
 
 const NOTHING = new Uint8Array(0);
 
-/** Memory is made when it is first needed. `root`: the folder of the chunks. */
+/** Threads and memory are made when they are first needed, threads also before. `root`: the folder of the chunks. */
 export function createSealer(root: string): Sealer {
   const free: SharedArrayBuffer[] = [];
   let slots = 0;
@@ -177,7 +177,7 @@ export function createSealer(root: string): Sealer {
   };
 
   return {
-    start() {
+    warm() {
       if (stopped) return;
       while (threads.length < threadsMax) startThread();
     },
