@@ -52,6 +52,7 @@ const MUST_HAPPEN = [
   "checkpointsRemoved",
   "checkpointsGivenUp",
   "standbyRefills",
+  "stalls",
   "massSilences",
   "holdsOutlasted",
 ] as const satisfies readonly (keyof Counts)[];

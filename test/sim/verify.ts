@@ -60,7 +60,7 @@ export function reckon(of: Reckoning): void {
     );
     const stored = store.job(jobId);
     check(stored !== undefined, () => `invariant 1: accepted job ${jobId} is lost`);
-    reckonResult(of, intent, stored.job);
+    reckonResult(of, intent, stored.job, stored.attempts);
     reckonMirror(stored.job, stored.attempts);
     reckonRows(stored.job, stored.attempts, stored.standbys);
     reckonBudgets(stored.job, stored.attempts);
@@ -84,7 +84,12 @@ export function reckon(of: Reckoning): void {
 
 // ── Invariants 4 and 7: results and ends ──
 
-function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): void {
+function reckonResult(
+  { client, monitor }: Reckoning,
+  intent: Intent,
+  job: JobRecord,
+  attempts: readonly AttemptRecord[],
+): void {
   check(ENDS.has(job.phase), () => `invariant 7: ${job.id} is still ${job.phase}`);
   if (job.phase === "succeeded") {
     const undisturbed = treeOf(intent.program, "outputs", resultOf(intent.program));
@@ -101,6 +106,11 @@ function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): vo
   const own: ReadonlySet<string | undefined> = new Set([
     intent.program.failure?.kind,
     intent.kind === "endless" ? "deadline" : undefined,
+    intent.program.hang?.runs === Number.POSITIVE_INFINITY ? "stalled" : undefined,
+    // Nobody tells of it on a machine whose agent does not look.
+    intent.program.hang !== undefined && attempts.some(({ workerId }) => monitor.blind.has(workerId))
+      ? "deadline"
+      : undefined,
     // Every machine is back long before queueS is over, but not every seed has a GPU.
     // A mirror job needs up to three providers, of which one that was lost cannot come back to another run.
     intent.kind === "unfit" || job.spec.resources.gpus.count > 0 || job.mirror !== undefined ? "no_offer" : undefined,
