@@ -170,7 +170,7 @@ export function createWorkerNode(
     const stoppedMs = stoppedUntilMs - world.nowMs();
     world.after(Math.max(LOOK_MS, stoppedMs), () => lookAtAll(of, nth + 1));
     if (stoppedMs > 0) return;
-    for (const slotId of [...journal.keys()]) {
+    for (const slotId of journal.keys()) {
       const look = machine.look(slotId);
       if (look === undefined) continue;
       const { ranMs, newest } = machine.found(slotId);
