@@ -32,6 +32,7 @@ interface Container {
   /** By its guard; since when, or null; and for how long before. */
   isHeld: boolean;
   heldFromMs: number;
+  heldAtStep: number;
   heldMs: number;
   /** The step at which this run of its program stands still for ever; null for none. */
   hangsAt: number | null;
@@ -145,6 +146,7 @@ export function createMachine(
       isExclusive: run.failover === "exclusive",
       isHeld: false,
       heldFromMs: 0,
+      heldAtStep: 0,
       heldMs: 0,
       hangsAt: null,
       nextStep: at.step,
@@ -208,6 +210,13 @@ export function createMachine(
     return world.nowMs() - atMs - stoodStill(atMs, world.nowMs());
   }
 
+  /** As far as anybody sees. */
+  function stepOf({ program, at, atMs, nextStep, truth }: Container): number {
+    if (truth.hungAtMs !== null) return at.step;
+    const workedMs = world.nowMs() - atMs - stoodStill(atMs, world.nowMs());
+    return Math.min(nextStep, at.step + Math.floor(workedMs / program.stepMs));
+  }
+
   function stands(container: Container): void {
     runs.end(container.jobId, container);
   }
@@ -221,6 +230,7 @@ export function createMachine(
       isRunning: () => container.state === "running",
       hold() {
         if (container.state !== "running" || container.isHeld) return;
+        container.heldAtStep = stepOf(container);
         container.isHeld = true;
         container.heldFromMs = world.nowMs();
         stands(container);
@@ -374,9 +384,8 @@ export function createMachine(
     look(slotId) {
       const container = containers.get(slotId);
       if (container?.state !== "running") return undefined;
-      const { program, at, nextStep, entries, isHeld, heldFromMs } = container;
-      const isHung = container.truth.hungAtMs !== null;
-      const step = isHung ? at.step : Math.min(nextStep, at.step + Math.floor(workedMsOf(container) / program.stepMs));
+      const { program, entries, isHeld, heldFromMs } = container;
+      const step = isHeld ? container.heldAtStep : stepOf(container);
       const heldMs = container.heldMs + (isHeld ? world.nowMs() - heldFromMs : 0);
       return {
         progressMark: String(step),

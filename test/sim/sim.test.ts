@@ -46,6 +46,7 @@ describe("the simulator", () => {
 
 /** Seeds that once broke, and what was wrong. */
 const ONCE_BROKEN = [
+  [4_080, "the word of a container that had vanished came late, and was held against the one that ran in its place"],
   [
     1_001_580,
     "the simulator let a program that was held answer the wish to save, and counted steps that it had not done",

@@ -287,14 +287,26 @@ function paidInterval(
   all: readonly ContainerTruth[],
 ): { readonly fromMs: number; readonly untilMs: number } {
   const fromMs = container.startedAtMs ?? 0;
-  // An attempt whose first container vanished before its start was known runs in the last one.
-  const own = attempts.filter(({ id }) => all.findLast((other) => other.attempts.includes(id)) === container);
+  const own = attempts.filter((attempt) => containerOf(attempt, all) === container);
   const creditedMs = own.reduce((sum, attempt) => sum + attempt.creditedMs, 0);
-  const ranMs = (container.endedAtMs ?? Number.POSITIVE_INFINITY) - fromMs;
+  const ranMs = ranMsOf(container);
   check(creditedMs <= ranMs, () => {
     return `invariant 6: a container of ${job.id} is credited ${creditedMs} ms and ran ${ranMs} ms (${container.attempts.join(", ")})`;
   });
   return { fromMs, untilMs: fromMs + creditedMs };
+}
+
+/**
+ * An attempt whose first container vanished before its start was known runs in the last one: unless what the first one said, long ago, arrives after all,
+ * and is what is paid.
+ */
+function containerOf({ id, creditedMs }: AttemptRecord, all: readonly ContainerTruth[]): ContainerTruth | undefined {
+  const own = all.filter((container) => container.attempts.includes(id));
+  return own.findLast((container) => ranMsOf(container) >= creditedMs) ?? own.at(-1);
+}
+
+function ranMsOf({ startedAtMs, endedAtMs }: ContainerTruth): number {
+  return (endedAtMs ?? Number.POSITIVE_INFINITY) - (startedAtMs ?? 0);
 }
 
 function reckonStandby({ monitor }: Reckoning, standby: StandbyRecord, attempts: readonly AttemptRecord[]): void {
