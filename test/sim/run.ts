@@ -78,8 +78,9 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     scheduleTrust({ ...targets, store, providers: cluster.providers });
     world.run(world.scale.faultsUntilMs, () => false);
     calmDown(targets);
-    convergedMs = converge(world, client, cluster.intents, monitor, workers);
+    convergedMs = converge(world, client, cluster.intents, monitor);
     waitForDecisions({ world, store });
+    tidy(world, monitor, workers);
     reckon({ store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
@@ -207,13 +208,7 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
 
 const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 
-function converge(
-  world: World,
-  client: Client,
-  intents: readonly Intent[],
-  monitor: Monitor,
-  workers: readonly WorkerNode[],
-): number {
+function converge(world: World, client: Client, intents: readonly Intent[], monitor: Monitor): number {
   const { jobs } = monitor;
   const { faultsUntilMs } = world.scale;
   const answered = () => client.isServed() && client.accepted.size + client.refused.size === intents.length;
@@ -222,9 +217,11 @@ function converge(
     const left = [...jobs.values()].filter(({ phase }) => !ENDS.has(phase)).map(({ id, phase }) => `${id} ${phase}`);
     throw new BrokenInvariant(`invariant 7: not everything ended: ${left.join(", ") || "a request has no answer"}`);
   }
-  const convergedMs = world.nowMs() - faultsUntilMs;
-  // What is there is proven in the end, and what is made up is not.
+  return world.nowMs() - faultsUntilMs;
+}
+
+/** What is there is proven in the end, and what is made up is not. */
+function tidy(world: World, monitor: Monitor, workers: readonly WorkerNode[]): void {
   const isTidy = (worker: WorkerNode) => worker.isLost() || worker.leftovers().length === 0;
   world.run(world.nowMs() + TIDY_MS, () => workers.every(isTidy) && monitor.unproven().length === 0);
-  return convergedMs;
 }

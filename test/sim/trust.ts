@@ -93,7 +93,7 @@ export function scheduleTrust(of: TrustParts): void {
       send(() => ({ kind: "job.rate", ...about, stars, comment: "", previous: previous() }), done);
     } else {
       const previous = () => stored(of.store, "dispute", job.id);
-      send(() => ({ kind: "job.dispute", ...about, reason: "wrong", previous: previous() }), done);
+      send(() => ({ kind: "job.dispute", ...about, reason: "wrong", previous: previous(), returned: false }), done);
     }
   }
 
