@@ -267,10 +267,6 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
 
   function unprovenOf(worker: WorkerRecord): readonly string[] {
     const { id, offer } = worker;
-    for (const { amount, currency } of worker.earned) {
-      const key = `${id} ${currency}`;
-      if (amount > (mostEarned.get(key) ?? 0n)) mostEarned.set(key, amount);
-    }
     // Whoever takes no new work is not asked.
     if (lost.has(id) || offer?.features?.includes("proofs") !== true || offer.draining || worker.draining) return [];
     return [null, ...offer.gpus.map(({ uuid }) => uuid)].flatMap((uuid) => {
@@ -320,6 +316,10 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   function putWorker(worker: WorkerRecord): void {
     const { id, offer } = worker;
     workerRows.set(id, worker);
+    for (const { amount, currency } of worker.earned) {
+      const key = `${id} ${currency}`;
+      if (amount > (mostEarned.get(key) ?? 0n)) mostEarned.set(key, amount);
+    }
     counts.proofs += worker.proofs.length;
     counts.proofFailures += worker.proofFailures.length;
     const most = offered.get(id) ?? { cpuMilli: 0, memoryMiB: 0, diskMiB: 0 };

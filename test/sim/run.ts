@@ -49,6 +49,8 @@ const TIDY_MS = 60_000;
 /** The share of trees that are gone as soon as nothing names them. */
 const SWEPT_AT_ONCE = 0.5;
 const DEPOSIT = 1_000_000_000n;
+/** Of a provider, to put at risk. */
+const STAKE = 200_000n;
 
 /** Runs a seed. Never throws for a broken invariant; `print` gets the trace. */
 export function runSeed(seed: number, print?: (line: string) => void): SeedResult {
@@ -136,6 +138,9 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   const intents = withMirrors(world.seed, drawWorkload(world.rng, world.scale, { rich, poor }));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
+  for (const accountId of providers) {
+    ask({ kind: "deposit", actor, accountId, amount: STAKE, currency: "USD", reference: "to stake" });
+  }
   const runs = new Runs();
   const liars = new Set<WorkerId>();
   const proofs = proofRng(world.seed);
