@@ -167,7 +167,14 @@ function reckonMoney(
     settlement.lines.every(({ amount }) => amount >= 0n),
     () => `invariant 5: ${job.id} has a negative line`,
   );
-  const charges = [...attempts, ...standbys].map((row) => (row.ratePerHour * BigInt(row.creditedMs)) / MS_PER_HOUR);
+  const charge = (ratePerHour: bigint, ms: number) => (ratePerHour * BigInt(ms)) / MS_PER_HOUR;
+  const charges = [
+    // A container that went on under another epoch costs what it would have cost under one.
+    ...attempts.map(({ ratePerHour, baseRanMs, creditedMs }) => {
+      return charge(ratePerHour, baseRanMs + creditedMs) - charge(ratePerHour, baseRanMs);
+    }),
+    ...standbys.map(({ ratePerHour, creditedMs }) => charge(ratePerHour, creditedMs)),
+  ];
   const sumOfCharges = charges.reduce((all, charge) => all + charge, 0n);
   // Three runs of which none was shown to be wrong share the hold.
   const gross = job.mirror !== undefined && sumOfCharges > hold ? hold : sumOfCharges;
