@@ -125,17 +125,14 @@ describe("stake", () => {
     const file = join(api.dir, "evidence.json");
     const tick = (ranMs: number) => says(`qubix-tick-v1\n${jobId}\n0\n1\n7\ncheckpoint\n${ranMs}\n-`);
     await writeFile(file, JSON.stringify({ statements: [tick(1), tick(2)] }));
-    const accuse = (worker: string) =>
-      qubix(
-        ...([api.adminKey, "slashes", "propose", "--worker", worker, "--job", jobId] as const),
-        ...["--offence", "contradiction", "--evidence", file],
-      );
+    const about = ["--job", jobId, "--offence", "contradiction", "--evidence", file];
+    const accuse = (worker: string) => qubix(api.adminKey, "slashes", "propose", "--worker", worker, ...about);
     // Of another worker these signatures are not.
     expect(await accuse(workerId)).toMatchObject({ code: 2, stderr: expect.stringContaining("not signed") });
     expect(await accuse(liar)).toMatchObject({ code: 0, stdout: expect.stringContaining("contradict each other") });
     const list = await qubix(provider.key, "slashes", "--json");
     const [slash] = (JSON.parse(list.stdout) as { items: { id: string }[] }).items;
-    const id = String(slash?.id);
+    const id = slash?.id ?? "";
     expect(await qubix(consumer.key, "slashes", id, "--json")).toMatchObject({
       code: 0,
       stdout: expect.stringContaining('"verified":true'),
