@@ -582,4 +582,48 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: "a slash needs no evidence",
+    patches: [
+      {
+        file: `${CORE}/slashes.ts`,
+        find: " || Object.keys(accusation.evidence).length === 0",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "a slash takes all of a stake",
+    patches: [
+      {
+        file: `${CORE}/slashes.ts`,
+        find: "const amount = staked < due ? staked : due;",
+        replace: "const amount = staked;",
+      },
+    ],
+  },
+  {
+    name: "what a voided slash held is slashed all the same",
+    patches: [
+      {
+        file: `${CORE}/slashes.ts`,
+        find: 'const to: LedgerAccount = phase === "applied" ? "slashed" : `stake:${providerId}`;',
+        replace: 'const to: LedgerAccount = providerId === "" ? `stake:${providerId}` : "slashed";',
+      },
+    ],
+  },
+  {
+    name: "disputed pay is released too",
+    patches: [
+      {
+        file: `${CORE}/disputes.ts`,
+        find: "const isThere = takePending(state, { providerId, currency, amount, settledAtMs });",
+        replace: 'const isThere = settledAtMs >= 0 && currency !== "" && takePending !== undefined;',
+      },
+    ],
+  },
+  {
+    name: "a dispute that nobody decides stays open",
+    patches: [{ file: `${CORE}/timers.ts`, find: "      return onCaseDue(state, id);", replace: "      return;" }],
+  },
 ];

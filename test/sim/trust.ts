@@ -93,7 +93,7 @@ export function scheduleTrust(of: TrustParts): void {
       send(() => ({ kind: "job.rate", ...about, stars, comment: "", previous: previous() }), done);
     } else {
       const previous = () => stored(of.store, "dispute", job.id);
-      send(() => ({ kind: "job.dispute", ...about, reason: "wrong", previous: previous() }), done);
+      send(() => ({ kind: "job.dispute", ...about, reason: "wrong", previous: previous(), returned: false }), done);
     }
   }
 
@@ -101,8 +101,10 @@ export function scheduleTrust(of: TrustParts): void {
     const workers = job.settlement.lines.flatMap(({ workerId }) => workerId ?? []);
     if (workers.length === 0) return;
     const actor = { accountId: of.admin, role: "admin" } as const;
+    // Without any it is to be refused.
+    const evidence = rng.chance(0.2) ? {} : { of: job.id };
     const about = { workerId: rng.pick(workers), jobId: job.id, ended: job };
-    send(() => ({ kind: "slash.propose", actor, offence: "wrong_result", ...about, evidence: { of: job.id } }));
+    send(() => ({ kind: "slash.propose", actor, offence: "wrong_result", ...about, evidence }));
   }
 
   function open<Kind extends "dispute" | "slash">(kind: Kind): readonly CaseOf<Kind>[] {

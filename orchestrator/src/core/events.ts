@@ -158,6 +158,8 @@ export type CoreEvent =
       readonly reason: string;
       readonly ended: JobRecord | null;
       readonly previous: CaseOf<"dispute"> | null;
+      /** Its pay, or a part of it, went back to the consumer already, for another reason. */
+      readonly returned: boolean;
     }
   /** `consumerBps`: basis points of the gross that go back to the consumer. */
   | {
