@@ -2,7 +2,8 @@
 import { chargeBetween, chargeFor, type Claim, divideHold, settlementTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { addEarnings } from "./earnings.ts";
-import { settlementId, transfer } from "./ledger.ts";
+import { transfer } from "./ledger.ts";
+import { settlementId } from "./ledger-accounts.ts";
 import type { Machine } from "./machine.ts";
 import { creditedBesideMs } from "./mirror.ts";
 import type { AttemptRecord, JobRecord, LedgerAccount, Posting, SettlementLine, StandbyRecord } from "./model.ts";

@@ -14,6 +14,7 @@ import {
   type StandbyRecord,
   type TransferStep,
 } from "../../core/model.ts";
+import { holdId, settlementId } from "../../core/ledger-accounts.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AuditSum, CaseFilter, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
 import {
@@ -273,7 +274,7 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
   const bound = before === undefined ? "" : "AND seq < coalesce((SELECT seq FROM transfers WHERE id = ?), 0)";
   const boundValues = before === undefined ? [] : [before];
   if (jobId !== undefined || accounts === undefined) {
-    const job = jobId === undefined ? "TRUE" : "job_id = ?";
+    const job = jobId === undefined ? "TRUE" : OF_JOB;
     const marks = (accounts ?? []).map(() => "?").join(", ");
     const touching =
       accounts === undefined
@@ -281,7 +282,12 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
         : `AND EXISTS (SELECT 1 FROM postings WHERE transfer_seq = seq AND account IN (${marks}))`;
     return {
       text: `SELECT * FROM transfers WHERE ${job} ${bound} ${touching} ORDER BY seq DESC LIMIT ?`,
-      values: [...(jobId === undefined ? [] : [jobId]), ...boundValues, ...(accounts ?? []), limit],
+      values: [
+        ...(jobId === undefined ? [] : [holdId(jobId), settlementId(jobId), jobId]),
+        ...boundValues,
+        ...(accounts ?? []),
+        limit,
+      ],
     };
   }
   if (accounts.length === 0) return { text: "SELECT * FROM transfers WHERE FALSE", values: [] };
@@ -292,6 +298,10 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
     values: [...accounts.flatMap((account) => [account, ...boundValues, limit]), limit],
   };
 }
+
+/** A job's hold and settlement by their ids; what else there is of it by the index, whose condition this is, word for word. */
+const OF_JOB =
+  "seq IN (SELECT seq FROM transfers WHERE id IN (?, ?) UNION SELECT seq FROM transfers WHERE job_id = ? AND id NOT GLOB 'job-*/*')";
 
 /** As the index on accounts has it, word for word. */
 const INDEXED = "account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*'";
