@@ -2,9 +2,11 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import {
   attemptTable,
+  chainPayTable,
   jobTable,
   leaseTable,
   moveTable,
+  payoutTable,
   settlementTable,
   standbyTable,
   type StateTable,
@@ -20,6 +22,8 @@ const TABLES: readonly StateTable<string, string>[] = [
   workerSessionTable,
   settlementTable,
   moveTable,
+  chainPayTable,
+  payoutTable,
 ];
 
 const text = `# State machines

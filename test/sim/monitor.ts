@@ -156,6 +156,9 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "enrolments":
       case "idempotency":
       case "uploads":
+      case "chainPays":
+      case "payoutAddresses":
+      case "payouts":
         return;
       default:
         unreachable(change);

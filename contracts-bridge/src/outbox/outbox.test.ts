@@ -99,7 +99,7 @@ describe("on a chain", () => {
         store,
         logger,
         clock: { nowMs: () => performance.now() },
-        finished: (id, _intent, phase) => ends.push(`${id} ${phase}`),
+        finished: (id, _intent, phase) => void ends.push(`${id} ${phase}`),
       },
       { pollMs: 20, bumpMs: 1_000 },
     );

@@ -2,7 +2,7 @@
 // sent again, and what the chain shows decides, not what we remember of sending. An intent that a stranger's transaction displaced halts everything.
 import type { Logger } from "@qubix/shared/runtime";
 import type { ChainDriver, Intent, Prepared } from "../port/intents.ts";
-import type { OutboxStore, StoredIntent } from "./store.ts";
+import type { OutboxCounts, OutboxStore, StoredIntent } from "./store.ts";
 
 /** Intents under way at a time: a chain includes several of one signer in a block. */
 const WINDOW = 16;
@@ -18,7 +18,11 @@ export interface OutboxPorts {
   readonly logger: Logger;
   readonly clock: { readonly nowMs: () => number };
   /** An intent is final. Called again after a crash, at least once for each. */
-  readonly finished: (id: string, intent: Intent, phase: "applied" | "refused") => void;
+  readonly finished: (id: string, intent: Intent, phase: "applied" | "refused") => void | Promise<void>;
+  /** Why nothing may be signed; asked before the first look, and after a resumption. */
+  readonly check?: () => Promise<string | null>;
+  /** It stopped, and goes on only when a person resumes it. */
+  readonly onHalt?: (reason: string) => void;
 }
 
 export interface OutboxOptions {
@@ -29,6 +33,9 @@ export interface OutboxOptions {
 export interface Outbox {
   /** Durable when this returns; the same id with the same content again changes nothing. Throws `intent_differs`. */
   add(id: string, intent: Intent): void;
+  /** Whether it was added, whatever became of it. */
+  has(id: string): boolean;
+  counts(): OutboxCounts;
   start(): void;
   /** Waits for the look under way. */
   stop(): Promise<void>;
@@ -42,7 +49,7 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
   const { driver, store, logger, clock, finished } = ports;
   /** Since when a try waits for its inclusion, by hash: after a restart from then on. */
   const waitingSinceMs = new Map<string, number>();
-  const life = { running: false };
+  const life = { running: false, checked: false };
   let wake: () => void = () => {};
   let loop: Promise<void> = Promise.resolve();
 
@@ -50,24 +57,38 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
     let failures = 0;
     while (life.running) {
       try {
-        if (store.halted() === null) await look();
+        if (store.halted() === null && (await mayAct())) await look();
         failures = 0;
       } catch (error) {
         failures += 1;
         logger.warn(
           { event: "outbox_retry", failures, err: error },
-          "the chain's node did not answer; it is asked again",
+          "the chain's node did not answer, or what is final could not be posted; it is tried again",
         );
       }
       await pause(Math.min(POLL_MS_MAX, pollMs * 2 ** Math.min(failures, 10)));
     }
   }
 
-  /** One look at all that is under way. In order: a later place is never signed before an earlier one is on disk. */
+  async function mayAct(): Promise<boolean> {
+    if (life.checked || ports.check === undefined) return true;
+    const reason = await ports.check();
+    life.checked = reason === null;
+    if (reason !== null) stopAt(reason);
+    return life.checked;
+  }
+
+  /**
+   * One look at all that is under way. In order: a later place is never signed before an earlier one is on disk; and of one job nothing is signed before
+   * what comes before it is final, because a chain may turn the order of two transactions round.
+   */
   async function look(): Promise<void> {
+    const jobs = new Set<string>();
     for (const row of store.open(WINDOW)) {
       if (!life.running || store.halted() !== null) return;
-      await advance(row);
+      const { jobId } = row.intent as { readonly jobId?: string };
+      if (jobId === undefined || !jobs.has(jobId)) await advance(row);
+      if (jobId !== undefined) jobs.add(jobId);
     }
   }
 
@@ -94,8 +115,13 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
   }
 
   function halt(row: StoredIntent, reason: string): void {
-    logger.error({ event: "outbox_halted", intentId: row.id, reason }, "somebody must look");
+    stopAt(reason, row.id);
+  }
+
+  function stopAt(reason: string, intentId: string | null = null): void {
+    logger.error({ event: "outbox_halted", intentId, reason }, "somebody must look");
     store.halt(reason);
+    ports.onHalt?.(reason);
   }
 
   async function sendNew(row: StoredIntent, prepared: Prepared): Promise<void> {
@@ -117,9 +143,9 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
     if (!isKnown) await driver.submit(newest);
   }
 
-  function finish(row: StoredIntent, phase: "applied" | "refused"): void {
+  async function finish(row: StoredIntent, phase: "applied" | "refused"): Promise<void> {
     // First what depends on it: after a crash in between it is told again.
-    finished(row.id, row.intent, phase);
+    await finished(row.id, row.intent, phase);
     store.finish(row.id, phase);
     for (const { hash } of row.tries) waitingSinceMs.delete(hash);
     logger.info({ event: "intent_final", intentId: row.id, kind: row.intent.kind, phase }, "final on the chain");
@@ -139,6 +165,8 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
     add(id, intent) {
       if (store.add(id, intent)) wake();
     },
+    has: (id) => store.get(id) !== undefined,
+    counts: () => store.counts(),
     start() {
       if (life.running) return;
       life.running = true;
@@ -152,6 +180,7 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
     halted: () => store.halted(),
     resume() {
       store.halt(null);
+      life.checked = false;
       wake();
     },
   };

@@ -14,10 +14,14 @@ export interface StoredIntent {
   readonly tries: readonly Prepared[];
 }
 
+export type OutboxCounts = Readonly<Record<Exclude<IntentPhase, "applied">, number>>;
+
 export interface OutboxStore {
   /** Whether it is new. Throws `intent_differs` where the id is known with another content. */
   add(id: string, intent: Intent): boolean;
   get(id: string): StoredIntent | undefined;
+  /** How many there are in each phase that somebody may have to look at. */
+  counts(): OutboxCounts;
   /** Those that are not final, oldest first. */
   open(limit: number): readonly StoredIntent[];
   /** The try with the highest place. */
@@ -40,6 +44,7 @@ CREATE TABLE IF NOT EXISTS intents (
   phase TEXT NOT NULL CHECK (phase IN ('queued', 'signed', 'applied', 'refused'))
 ) STRICT;
 CREATE INDEX IF NOT EXISTS intents_open ON intents (seq) WHERE phase IN ('queued', 'signed');
+CREATE INDEX IF NOT EXISTS intents_refused ON intents (phase) WHERE phase = 'refused';
 CREATE TABLE IF NOT EXISTS tries (
   intent_seq INTEGER NOT NULL REFERENCES intents (seq),
   n INTEGER NOT NULL,
@@ -70,6 +75,10 @@ export function openOutbox(file: string): OutboxStore {
     get: db.prepare("SELECT seq, id, body, phase FROM intents WHERE id = ?"),
     open: db.prepare(
       "SELECT seq, id, body, phase FROM intents WHERE phase IN ('queued', 'signed') ORDER BY seq LIMIT ?",
+    ),
+    counts: db.prepare(
+      `SELECT phase, count(*) AS n FROM intents WHERE phase IN ('queued', 'signed') GROUP BY phase
+       UNION ALL SELECT 'refused', count(*) FROM intents WHERE phase = 'refused'`,
     ),
     tries: db.prepare("SELECT raw, hash, place, fee FROM tries WHERE intent_seq = ? ORDER BY n"),
     last: db.prepare("SELECT raw, hash, place, fee FROM tries ORDER BY place DESC, n DESC LIMIT 1"),
@@ -110,6 +119,11 @@ export function openOutbox(file: string): OutboxStore {
     get(id) {
       const row = sql.get.get(id);
       return row === undefined ? undefined : full(row);
+    },
+    counts() {
+      const counts = { queued: 0, signed: 0, refused: 0 };
+      for (const { phase, n } of sql.counts.all()) counts[String(phase) as keyof OutboxCounts] = Number(n);
+      return counts;
     },
     open: (limit) => sql.open.all(limit).map(full),
     last() {

@@ -27,6 +27,15 @@ export interface SilenceBounds extends SilenceLimits {
 export const WORKER_PROOFS = ["required", "gpus", "off"] as const;
 export type WorkerProofs = (typeof WORKER_PROOFS)[number];
 
+/** A chain's driver, as the operator set it up. */
+export interface ChainSetting {
+  readonly driver: string;
+  /** Payees of one settlement. */
+  readonly payeesMax: number;
+  /** The network's fee has an account of its own on the chain; else it stays with the operator's other money. */
+  readonly feeApart: boolean;
+}
+
 export interface CoreConfig {
   /** Holds an attempt that has, or wants, a hot standby: silent loss is noticed within 3 s. */
   readonly silenceHot: SilenceBounds;
@@ -84,6 +93,8 @@ export interface CoreConfig {
   readonly movesPerJobMax: number;
   /** The newest of the workers on which a job went wrong, chosen last. */
   readonly troubledWorkersMax: number;
+  /** For so long a consumer may dispute what an ended job cost; until then pay is pending. 0: it is payable at once. */
+  readonly disputeWindowMs: number;
   readonly idempotencyTtlMs: number;
   /** A spent or expired enrolment stays known for this time, so that its token gets a telling answer. */
   readonly enrolmentKeptMs: number;
@@ -120,6 +131,8 @@ export interface CoreConfig {
   readonly proofExcusesMax: number;
   /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
   readonly directRelays: readonly string[];
+  /** Currencies whose money lies on a chain, and what the core must know of the driver; any other is the ledger's alone. */
+  readonly chains: Readonly<Record<string, ChainSetting>>;
   /** Registries images may come from. */
   readonly registriesAllowed: readonly string[];
 }
@@ -162,6 +175,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   moveTargetsMax: 3,
   movesPerJobMax: 100,
   troubledWorkersMax: 10,
+  disputeWindowMs: 24 * 3_600_000,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
   enrolmentKeptMs: 24 * 3_600_000,
   logBytesPerJobMax: LOG_BYTES_PER_JOB_MAX,
@@ -183,5 +197,6 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofTimeParts: 200,
   proofExcusesMax: 5,
   directRelays: [],
+  chains: {},
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

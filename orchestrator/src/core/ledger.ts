@@ -4,7 +4,7 @@ import { assert } from "@qubix/shared/runtime";
 import { isSpent } from "./ledger-accounts.ts";
 import type { LedgerAccount, Posting, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
-import { effect, put } from "./tables.ts";
+import { put } from "./tables.ts";
 import { newTransferId } from "./random.ts";
 
 export interface TransferInput {
@@ -36,7 +36,6 @@ export function transfer(state: CoreState, input: TransferInput): TransferId | n
     atMs: state.nowMs,
   };
   state.step.transfers.push(record);
-  effect(state, { kind: "settle", transfer: record });
   return record.id;
 }
 

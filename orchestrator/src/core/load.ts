@@ -28,17 +28,20 @@ export interface CreateStateInput {
   readonly orchestratorId: string;
 }
 
-/** Jobs before what refers to them. */
+/** Jobs, and where providers are paid, before what refers to them. */
 const LOAD_ORDER: readonly TableName[] = [
   "accounts",
   "apiKeys",
   "enrolments",
+  "payoutAddresses",
   "workers",
   "jobs",
   "attempts",
   "standbys",
   "uploads",
   "idempotency",
+  "chainPays",
+  "payouts",
   "balances",
 ];
 
@@ -103,6 +106,9 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       standbys: new Map(),
       uploads: new Map(),
       idempotency: new Map(),
+      chainPays: new Map(),
+      payoutAddresses: new Map(),
+      payouts: new Map(),
       balances: new Map(),
     },
     ix: createIndexes(),
@@ -159,6 +165,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       incidents: [],
       reply: { kind: "none" },
       ended: [],
+      payoutsEnded: [],
       handling: null,
       meta,
     },

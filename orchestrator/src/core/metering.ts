@@ -1,6 +1,7 @@
 // What was worked and what it costs. Time is credited only by accepted checkpoints and ends of the current epoch; money is settled once, at the job's end.
 import { chargeFor, type Claim, feeOf, settlementTable, splitByLargestRemainder } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { queueChainPay } from "./chain.ts";
 import { addEarnings } from "./earnings.ts";
 import { transfer } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
@@ -67,11 +68,12 @@ export function settle(state: CoreState, job: JobRecord): JobRecord {
     kind: "settlement",
     jobId: job.id,
     currency: job.currency,
-    postings: [{ account: escrow, amount: -hold }, ...postingsOf(lines)],
+    postings: [{ account: escrow, amount: -hold }, ...postingsOf(job, lines)],
     memo: `settlement of ${job.id}`,
   });
   const settled = { ...job, settlement: { phase, hold, gross, lines } };
   put(state, "jobs", job.id, settled);
+  queueChainPay(state, settled, lines);
   addEarnings(state, job.currency, lines);
   reportSettlement(state, settled, gross, lines);
   return settled;
@@ -113,9 +115,13 @@ function settlementOf(
   };
 }
 
-function postingsOf(lines: readonly SettlementLine[]): readonly Posting[] {
+/** Pay on a chain is pending until the chain shows it. */
+function postingsOf(job: JobRecord, lines: readonly SettlementLine[]): readonly Posting[] {
   const byAccount = new Map<string, bigint>();
-  for (const { account, amount } of lines) byAccount.set(account, (byAccount.get(account) ?? 0n) + amount);
+  for (const line of lines) {
+    const account = job.chain === undefined ? line.account : line.account.replace(/^provider:/, "pending:");
+    byAccount.set(account, (byAccount.get(account) ?? 0n) + line.amount);
+  }
   return [...byAccount].map(([account, amount]) => ({ account: account as LedgerAccount, amount }));
 }
 

@@ -23,6 +23,7 @@ export const deadlineKey = {
   enrolment: (id: string) => `e:${id}`,
   proof: (id: WorkerId) => `p:${id}`,
   challenge: (id: WorkerId) => `c:${id}`,
+  chainPay: (id: JobId) => `x:${id}`,
   /** Of a mass silence; the scope is a network or the fleet. */
   massSilence: (scope: string) => `h:${scope}`,
 } as const;

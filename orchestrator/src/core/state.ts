@@ -192,6 +192,8 @@ export interface StepScratch {
   reply: Reply;
   /** Jobs that ended: they leave memory when the step is done. */
   ended: JobId[];
+  /** …and payouts. */
+  payoutsEnded: string[];
   /** The deadline being handled, or what is being placed. */
   handling: string | null;
   /** The last written meta record. */

@@ -9,6 +9,7 @@ import {
   deposit,
   redeemEnrolment,
 } from "./accounts.ts";
+import { noteChain, noteDisputes, onChainFinal, releaseChainPay, retryChain } from "./chain.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { introduceTouched } from "./direct.ts";
 import { dispatch, setAside } from "./dispatch.ts";
@@ -18,6 +19,7 @@ import { onMessage } from "./messages.ts";
 import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { moveJob } from "./moves.ts";
+import { endPayout, onPayoutFinal, requestPayout, setPayoutAddress } from "./payouts.ts";
 import { onVerdict } from "./proofs.ts";
 import { emit, replace } from "./tables.ts";
 import { armAll, onTimer } from "./timers.ts";
@@ -38,6 +40,7 @@ export function step(state: CoreState, nowMs: number, event: CoreEvent): StepRes
   const { random, jobCount, workerCount, accountCount, transferCount, eventSeq } = state.meta;
   try {
     handle(state, event);
+    noteDisputes(state);
     introduceTouched(state);
     return finish(state);
   } catch (error) {
@@ -74,6 +77,22 @@ function handle(state: CoreState, event: CoreEvent): void {
       return redeemEnrolment(state, event);
     case "deposit":
       return deposit(state, event);
+    case "payout.address":
+      return setPayoutAddress(state, event);
+    case "payout.request":
+      return requestPayout(state, event);
+    case "payout.end":
+      return endPayout(state, event);
+    case "payout.final":
+      return onPayoutFinal(state, event);
+    case "chain.final":
+      return onChainFinal(state, event);
+    case "chain.retry":
+      return retryChain(state, event);
+    case "chain.release":
+      return releaseChainPay(state, event);
+    case "chain.note":
+      return noteChain(state, event);
     case "upload.create":
       return createUpload(state, event);
     case "job.create":
@@ -141,6 +160,7 @@ function finish(state: CoreState): StepResult {
     meta: scratch.meta,
   };
   for (const jobId of scratch.ended) evict(state, jobId);
+  for (const id of scratch.payoutsEnded) replace(state, "payouts", id, null);
   reset(state);
   return { changes, effects, reply, fired, incidents, changed };
 }
@@ -184,6 +204,7 @@ function reset(state: CoreState): void {
   if (scratch.fired.length > 0) scratch.fired = [];
   if (scratch.incidents.length > 0) scratch.incidents = [];
   if (scratch.ended.length > 0) scratch.ended = [];
+  if (scratch.payoutsEnded.length > 0) scratch.payoutsEnded = [];
   scratch.reply = NO_REPLY;
   scratch.handling = null;
 }

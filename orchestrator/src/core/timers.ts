@@ -1,6 +1,7 @@
 // What is due by time. Deadlines are only hints to look: each handler judges by the state as it is now.
 import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import { armEnrolment } from "./accounts.ts";
+import { armChainPay, onChainPayDue } from "./chain.ts";
 import { armStop, stopAttempt } from "./attempts.ts";
 import { putBack } from "./dispatch.ts";
 import type { AttemptRecord } from "./model.ts";
@@ -65,6 +66,8 @@ function handle(state: CoreState, due: Deadline): void {
       const machine = state.ix.machines.get(id as WorkerId);
       return machine === undefined ? undefined : onChallengeDue(state, machine);
     }
+    case "x":
+      return onChainPayDue(state, id as JobId);
     case "h":
       return onHoldDue(state, id);
     case "e":
@@ -174,6 +177,7 @@ export function armAll(state: CoreState): void {
     state.deadlines.set(deadlineKey.idempotency(id), expiresAtMs);
   }
   for (const enrolment of state.rows.enrolments.values()) armEnrolment(state, enrolment);
+  for (const pay of state.rows.chainPays.values()) armChainPay(state, pay);
   for (const machine of state.ix.machines.values()) onRestart(state, machine);
 }
 

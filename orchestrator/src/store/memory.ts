@@ -58,6 +58,15 @@ export function createMemoryStore(): Store {
       return logs.slice(from, from + limit);
     },
     transfers: (filter) => listTransfers(data, filter),
+    payout: (id) => data.tables.payouts.get(id),
+    payouts: ({ account, before, limit }) =>
+      sorted(data.tables.payouts)
+        .filter(
+          ({ id, accountId }) =>
+            (account === undefined || accountId === account) && (before === undefined || id < before),
+        )
+        .toReversed()
+        .slice(0, limit),
     balances: (accounts, currency) => listBalances(data, accounts, currency),
     clock: () => data.clock,
     saveClock: (clock) => {
@@ -130,6 +139,9 @@ function applyPut(data: Data, put: Put): void {
     case "workers":
     case "uploads":
     case "idempotency":
+    case "chainPays":
+    case "payoutAddresses":
+    case "payouts":
       applyRow(data.tables[put.table] as Map<string, unknown>, put.key, put.record);
   }
 }
@@ -201,6 +213,9 @@ function load(data: Data): Snapshot {
       standbys: live.flatMap((id) => standbysOf(data, id)),
       uploads: sorted(tables.uploads),
       idempotency: sorted(tables.idempotency),
+      chainPays: sorted(tables.chainPays),
+      payoutAddresses: sorted(tables.payoutAddresses),
+      payouts: sorted(tables.payouts).filter(({ phase }) => phase === "requested"),
       balances: sorted(tables.balances),
     },
     logCursors,
@@ -302,6 +317,9 @@ function createData(): Data {
     standbys: new Map(),
     uploads: new Map(),
     idempotency: new Map(),
+    chainPays: new Map(),
+    payoutAddresses: new Map(),
+    payouts: new Map(),
     balances: new Map(),
   };
   return {

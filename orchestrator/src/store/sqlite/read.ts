@@ -7,6 +7,7 @@ import type {
   BalanceRecord,
   JobRecord,
   MetaRecord,
+  PayoutRecord,
   Posting,
   StandbyRecord,
   TableName,
@@ -14,7 +15,15 @@ import type {
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
-import { decodeAttempt, decodeJob, decodePlain, decodeSpec, decodeStandby, decodeWorker } from "./codec.ts";
+import {
+  decodeAttempt,
+  decodeJob,
+  decodePlain,
+  decodeRecord,
+  decodeSpec,
+  decodeStandby,
+  decodeWorker,
+} from "./codec.ts";
 
 interface DataRow {
   readonly data: string;
@@ -46,7 +55,18 @@ interface TransferRow {
 }
 type Reader = Pick<
   Store,
-  "load" | "meta" | "job" | "jobs" | "events" | "recoveries" | "logs" | "transfers" | "balances" | "audit"
+  | "load"
+  | "meta"
+  | "payout"
+  | "payouts"
+  | "job"
+  | "jobs"
+  | "events"
+  | "recoveries"
+  | "logs"
+  | "transfers"
+  | "balances"
+  | "audit"
 >;
 
 const JOB_COLUMNS = "jobs.data AS data, job_specs.data AS spec";
@@ -93,6 +113,16 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
         readTransfer(row, postingsOf.all(row.seq) as Posting[]),
       );
     },
+    payout: (id) => {
+      const row = sql("SELECT data FROM payouts WHERE key = ?").get(id) as DataRow | undefined;
+      return row && (decodeRecord(row.data) as PayoutRecord);
+    },
+    payouts: ({ account, before, limit }) => {
+      const own = account === undefined ? "TRUE" : "data ->> '$.accountId' = ?";
+      const query = sql(`SELECT data FROM payouts WHERE ${own} AND (? IS NULL OR key < ?) ORDER BY key DESC LIMIT ?`);
+      const values = [...(account === undefined ? [] : [account]), before ?? null, before ?? null, limit];
+      return (query.all(...values) as DataRow[]).map(({ data }) => decodeRecord(data) as PayoutRecord);
+    },
     balances: (accounts, currency) => {
       const query = sql("SELECT account, currency, amount FROM balances WHERE account = ? ORDER BY currency");
       const rows = accounts.flatMap((account) => query.safeIntegers().all(account) as BalanceRecord[]);
@@ -127,6 +157,11 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
       standbys: jobs.flatMap((job) => standbysOf(sql, job.id)),
       uploads: plain<"uploads">("uploads"),
       idempotency: plain<"idempotency">("idempotency"),
+      chainPays: all("chain_pays").map((data) => decodeRecord(data) as Tables["chainPays"]),
+      payoutAddresses: plain<"payoutAddresses">("payout_addresses"),
+      payouts: (
+        db.prepare("SELECT data FROM payouts WHERE data ->> '$.phase' = 'requested' ORDER BY key").all() as DataRow[]
+      ).map(({ data }) => decodeRecord(data) as PayoutRecord),
       balances: db
         .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
         .safeIntegers()

@@ -120,7 +120,10 @@ INSERT INTO transfers_3 SELECT seq, id, kind, job_id, currency, memo, at_ms, wal
 DROP TABLE transfers;
 ALTER TABLE transfers_3 RENAME TO transfers;
 CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL;
-${appendOnly("transfers")}`,
+${appendOnly("transfers")}
+${["chain_pays", "payout_addresses", "payouts"].map(keyed).join("\n")}
+CREATE INDEX payouts_open ON payouts (key) WHERE data ->> '$.phase' = 'requested';
+CREATE INDEX payouts_by_account ON payouts (data ->> '$.accountId', key);`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -16,7 +16,15 @@ import type {
 } from "../../core/model.ts";
 import { isSpent } from "../../core/ledger-accounts.ts";
 import { checkBalance, checkTransfer, hasEnded, logTextBytes } from "../checks.ts";
-import { encodeAttempt, encodeJob, encodePlain, encodeSpec, encodeStandby, encodeWorker } from "./codec.ts";
+import {
+  encodeAttempt,
+  encodeJob,
+  encodePlain,
+  encodeRecord,
+  encodeSpec,
+  encodeStandby,
+  encodeWorker,
+} from "./codec.ts";
 
 type Value = string | number | bigint | null;
 /** The last record of every key of a batch, per table. */
@@ -30,8 +38,12 @@ const KEYED_TABLES = {
   workers: "workers",
   uploads: "uploads",
   idempotency: "idempotency",
+  chainPays: "chain_pays",
+  payoutAddresses: "payout_addresses",
+  payouts: "payouts",
 } as const;
 type KeyedTable = keyof typeof KEYED_TABLES;
+const WITH_AMOUNTS: ReadonlySet<KeyedTable> = new Set(["chainPays", "payouts"]);
 /** Rows of one INSERT: beyond this the gain per row is small. */
 const ROWS_PER_INSERT = 8;
 
@@ -93,6 +105,9 @@ function coalesce(batch: readonly Changes[]): Latest {
     standbys: new Map(),
     uploads: new Map(),
     idempotency: new Map(),
+    chainPays: new Map(),
+    payoutAddresses: new Map(),
+    payouts: new Map(),
     balances: new Map(),
   };
   for (const changes of batch) {
@@ -117,7 +132,8 @@ function writeKeyed<T extends KeyedTable>(
 }
 
 function encodeKeyed(table: KeyedTable, record: Tables[KeyedTable]): string {
-  return table === "workers" ? encodeWorker(record as Tables["workers"]) : encodePlain(record);
+  if (table === "workers") return encodeWorker(record as Tables["workers"]);
+  return WITH_AMOUNTS.has(table) ? encodeRecord(record) : encodePlain(record);
 }
 
 function writeJob(

@@ -1,11 +1,13 @@
 import { describe, expect, it } from "vitest";
 import {
   attemptTable,
+  chainPayTable,
   IllegalTransitionError,
   jobTable,
   leaseTable,
   legalRows,
   moveTable,
+  payoutTable,
   settlementTable,
   standbyTable,
   transition,
@@ -21,6 +23,8 @@ const tables: readonly StateTable<string, string>[] = [
   workerSessionTable,
   settlementTable,
   moveTable,
+  chainPayTable,
+  payoutTable,
 ];
 
 describe.each(tables.map((table) => [table.name, table] as const))("state table %s", (_name, table) => {
