@@ -4,10 +4,12 @@ import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
 import type {
   AttemptRecord,
   JobRecord,
+  KeyedTable,
   MirrorState,
   Settlement,
   SettlementLine,
   StandbyRecord,
+  Tables,
   WorkerRecord,
 } from "../../core/model.ts";
 
@@ -178,3 +180,38 @@ function encodeMoney(money: { readonly amount: bigint; readonly currency: string
 function decodeMoney(raw: { readonly amount: bigint | string; readonly currency: string }) {
   return { amount: BigInt(raw.amount), currency: raw.currency };
 }
+
+// ── Tables of rows that stand by themselves ──
+
+interface KeyedCodec<T> {
+  /** The table's name in SQL. */
+  readonly sql: string;
+  readonly encode: (record: T) => string;
+  readonly decode: (data: string) => T;
+  /** Of the rows that are loaded at a start; all where it is missing. */
+  readonly loaded?: string;
+}
+
+const plain = <T>(sql: string): KeyedCodec<T> => ({
+  sql,
+  encode: encodePlain,
+  decode: (data) => decodePlain(data) as T,
+});
+
+const withAmounts = <T>(sql: string): KeyedCodec<T> => ({
+  sql,
+  encode: encodeRecord,
+  decode: (data) => decodeRecord(data) as T,
+});
+
+export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> } = {
+  accounts: plain("accounts"),
+  apiKeys: plain("api_keys"),
+  enrolments: plain("enrolments"),
+  workers: { sql: "workers", encode: encodeWorker, decode: decodeWorker },
+  uploads: plain("uploads"),
+  idempotency: plain("idempotency"),
+  payoutAddresses: plain("payout_addresses"),
+  chainPays: withAmounts("chain_pays"),
+  payouts: { ...withAmounts("payouts"), loaded: "data ->> '$.phase' = 'requested'" },
+};
