@@ -244,11 +244,11 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
       return own.includes(found) ? null : found;
     },
     check,
-    async prepare(intent, last) {
+    async prepare(intent, last, accepts = false) {
       const used = await client.getTransactionCount({ address: account.address, blockTag: "latest" });
       const next = last === null ? used : last.place + 1;
-      if (used > next) return { conflict: foreign(next) };
-      return sign(intent, next, await offeredFee());
+      if (used > next && !accepts) return { conflict: foreign(next) };
+      return sign(intent, Math.max(used, next), await offeredFee());
     },
     async bump(intent, tries) {
       const newest = tries.at(-1);

@@ -41,7 +41,7 @@ export interface Outbox {
   stop(): Promise<void>;
   /** Why nothing goes on any more; `null` while it does. */
   halted(): string | null;
-  /** After a person has looked: goes on. */
+  /** After a person has looked: goes on, behind what others signed in our place. */
   resume(): void;
 }
 
@@ -49,7 +49,8 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
   const { driver, store, logger, clock, finished } = ports;
   /** Since when a try waits for its inclusion, by hash: after a restart from then on. */
   const waitingSinceMs = new Map<string, number>();
-  const life = { running: false, checked: false };
+  /** accepts: a person has looked, so that for one look what others signed in our place is no reason to stop. */
+  const life = { running: false, checked: false, accepts: false };
   let wake: () => void = () => {};
   let loop: Promise<void> = Promise.resolve();
 
@@ -90,6 +91,7 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
       if (jobId === undefined || !jobs.has(jobId)) await advance(row);
       if (jobId !== undefined) jobs.add(jobId);
     }
+    life.accepts = false;
   }
 
   async function advance(row: StoredIntent): Promise<void> {
@@ -102,14 +104,17 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
       case "void":
         return store.reset(row.id);
       case "conflict":
-        return halt(row, seen.message);
+        if (!life.accepts) return halt(row, seen.message);
+        // Another one has its place for ever: it never comes, and may be signed anew.
+        store.reset(row.id);
+        return sign(row);
       case "pending":
         return row.tries.length === 0 ? sign(row) : waitOn(row, seen.isKnown);
     }
   }
 
   async function sign(row: StoredIntent): Promise<void> {
-    const prepared = await driver.prepare(row.intent, store.last());
+    const prepared = await driver.prepare(row.intent, store.last(), life.accepts);
     if ("conflict" in prepared) return halt(row, prepared.conflict);
     return sendNew(row, prepared);
   }
@@ -181,6 +186,7 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
     resume() {
       store.halt(null);
       life.checked = false;
+      life.accepts = true;
       wake();
     },
   };

@@ -125,8 +125,11 @@ export interface ChainDriver {
   account(text: string): ChainAccount | null;
   /** Why nothing may be signed with these settings; `null` where all is as it was said. */
   check(): Promise<string | null>;
-  /** Signs; sends nothing. `last`: what this signer prepared last; `null` for nothing yet. A conflict: somebody else signs with the same key. */
-  prepare(intent: Intent, last: Prepared | null): Promise<Prepared | { readonly conflict: string }>;
+  /**
+   * Signs; sends nothing. `last`: what this signer prepared last; `null` for nothing yet. A conflict: somebody else signs with the same key.
+   * `accepts`: a person knows of that; it goes on behind what the other one signed.
+   */
+  prepare(intent: Intent, last: Prepared | null, accepts?: boolean): Promise<Prepared | { readonly conflict: string }>;
   /** The same in the same place for a higher fee; `null` where the last one offers enough. */
   bump(intent: Intent, tries: readonly Prepared[]): Promise<Prepared | null>;
   /** Sends. That it was sent before is no error. */

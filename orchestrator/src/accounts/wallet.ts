@@ -3,6 +3,7 @@ import type { AccountId, Currency, TransferId } from "@qubix/shared/domain";
 import { toWireMoney, type walletEntrySchema, type walletSchema } from "@qubix/shared/protocol";
 import type { z } from "zod";
 import type { CoreState, LedgerAccount } from "../core/index.ts";
+import type { Backing } from "../settlement/chains.ts";
 import type { Store, StoredTransfer } from "../store/port.ts";
 
 export type Wallet = z.output<typeof walletSchema>;
@@ -15,7 +16,13 @@ export interface WalletCursor {
   readonly balances: Readonly<Record<string, string>>;
 }
 
-export function walletOf(state: CoreState, store: Store, accountId: AccountId): Wallet {
+/** `backing`: what stands behind a currency. */
+export function walletOf(
+  state: CoreState,
+  store: Store,
+  accountId: AccountId,
+  backing: (currency: string) => Backing,
+): Wallet {
   const [customer, provider] = ledgerAccountsOf(accountId);
   const rows = new Map<Currency, { available: bigint; held: bigint; earned: bigint }>();
   const row = (currency: Currency) => {
@@ -35,6 +42,7 @@ export function walletOf(state: CoreState, store: Store, accountId: AccountId): 
       available: available.toString(),
       held: held.toString(),
       earned: earned.toString(),
+      settledBy: backing(currency),
     }));
   return { accountId, balances };
 }

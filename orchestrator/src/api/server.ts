@@ -28,12 +28,14 @@ import { installOpenapi, openapiRoute } from "./openapi.ts";
 import { PROBLEM_CONTENT_TYPE, RETRY_AFTER_S, problemOf, toQubixError } from "./problems.ts";
 import { installNotFound } from "./not-found.ts";
 import { accountRoutes } from "./routes/accounts.ts";
+import { chainRoutes } from "./routes/chains.ts";
 import { checkpointRoutes } from "./routes/checkpoints.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { jobRoutes } from "./routes/jobs.ts";
 import { logRoutes } from "./routes/logs.ts";
 import { marketRoutes } from "./routes/market.ts";
 import { outputRoutes } from "./routes/outputs.ts";
+import { payoutRoutes } from "./routes/payouts.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
@@ -110,6 +112,8 @@ export async function createApiServer(
   marketRoutes(app, ctx);
   accountRoutes(app, ctx);
   walletRoutes(app, ctx);
+  payoutRoutes(app, ctx);
+  chainRoutes(app, ctx);
   statsRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {

@@ -2,7 +2,7 @@
 import { formatUnits } from "@qubix/shared/domain";
 import { EXIT_OK } from "../exit-codes.ts";
 import { formatTable } from "../format/table.ts";
-import { formatMoney } from "../format/units.ts";
+import { formatBacking, formatMoney } from "../format/units.ts";
 import { type ListOptions, readList } from "../list.ts";
 import { parseMoney } from "../parse/values.ts";
 import type { Handler } from "../session.ts";
@@ -22,6 +22,7 @@ export const wallet: Handler<object> = async (session, [account]) => {
           { title: "AVAILABLE", value: (balance) => formatUnits(BigInt(balance.available)), align: "right" },
           { title: "HELD", value: (balance) => formatUnits(BigInt(balance.held)), align: "right" },
           { title: "EARNED", value: (balance) => formatUnits(BigInt(balance.earned)), align: "right" },
+          { title: "BEHIND IT", value: (balance) => formatBacking(balance.settledBy) },
         ],
         view.balances,
         session.colors,

@@ -59,6 +59,7 @@ const SEED = 7;
 export interface TestApiOptions {
   readonly store?: StoreKind;
   readonly bytesPerAccountMax?: number;
+  readonly disputeWindowMs?: number;
   /** A chain's driver that is only asked what needs no node. */
   readonly chain?: Pick<ChainPorts, "driver" | "terms">;
 }
@@ -67,6 +68,7 @@ export async function startTestApi({
   store: kind = "memory",
   bytesPerAccountMax = Number.MAX_SAFE_INTEGER,
   chain,
+  disputeWindowMs = DEFAULT_CORE_CONFIG.disputeWindowMs,
 }: TestApiOptions = {}): Promise<TestApi> {
   const dir = await mkdtemp(join(tmpdir(), "qubix-api-"));
   const logger = createLogger("test", "error");
@@ -74,7 +76,7 @@ export async function startTestApi({
   const clock = createOrchestratorClock(store);
   const random = { bytes: (count: number) => randomBytes(count) };
   const settings = chain === undefined ? {} : { [chain.terms.currency]: settingOf(chain) };
-  const config = { ...DEFAULT_CORE_CONFIG, chains: settings };
+  const config = { ...DEFAULT_CORE_CONFIG, chains: settings, disputeWindowMs };
   const writer = createWriter({
     store,
     clock,

@@ -1,0 +1,186 @@
+// The whole orchestrator is killed with -9 again and again while jobs are held and paid by the contract on a real EVM node, whose blocks are replaced, too.
+import {
+  createPublicClient,
+  encodeFunctionData,
+  erc20Abi,
+  getAddress,
+  type Hex,
+  http,
+  keccak256,
+  parseAbi,
+  toHex,
+} from "viem";
+import { privateKeyToAccount } from "viem/accounts";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { escrowAbi } from "../../contracts-bridge/src/evm/index.ts";
+import { compileEscrow } from "../../contracts-bridge/src/evm/testing/compile.ts";
+import { deployLab, type EvmLab } from "../../contracts-bridge/src/evm/testing/lab.ts";
+import { type EvmNode, startEvmNode } from "../../contracts-bridge/src/evm/testing/node.ts";
+import { sleep } from "../../scripts/lib/processes.ts";
+import { type ChainLab, startChainLab } from "./lab.ts";
+
+const KILLS = Number(process.env["QUBIX_TEST_CHAIN_KILLS"] ?? 20);
+const JOBS_PER_LIFE = 2;
+const LIFE_MS_MAX = 1_000;
+const FINALITY = 4;
+const BLOCK_MS = 80;
+const UNITS_PER_MICRO = 10n ** 12n;
+const KEY: Hex = `0x${"5c".repeat(32)}`;
+const signer = privateKeyToAccount(KEY).address;
+const tokenAbi = parseAbi(["function mint(address[] to, uint256 amount)"]);
+
+let node: EvmNode;
+let chain: EvmLab;
+let lab: ChainLab;
+/** In the spelling with a checksum. */
+let alice: Hex;
+let mining: NodeJS.Timeout | undefined;
+beforeAll(async () => {
+  node = await startEvmNode();
+  chain = await deployLab(node, compileEscrow(), signer);
+  alice = getAddress(chain.address.alice);
+  await node.rpc("hardhat_setBalance", signer, toHex(10n ** 20n));
+  const data = encodeFunctionData({ abi: tokenAbi, functionName: "mint", args: [[signer], 10n ** 30n] });
+  await node.rpc("eth_sendTransaction", { from: chain.address.operator, to: chain.token, data });
+  await node.rpc("hardhat_mine", toHex(FINALITY));
+  await node.rpc("evm_setAutomine", false);
+  mining = setInterval(() => void node.rpc("evm_mine").catch(() => {}), BLOCK_MS);
+  lab = await startChainLab({
+    currency: "TST",
+    driver: "evm",
+    address: alice,
+    files: { key: KEY },
+    settings: (file) => [
+      ...["--evm-rpc-url", node.url, "--evm-chain-id", `${node.chainId}`, "--evm-contract", chain.escrow],
+      ...["--evm-token", chain.token, "--evm-key-file", file("key"), "--evm-currency", "TST"],
+      ...["--evm-confirmations", `${FINALITY}`],
+    ],
+  });
+}, 120_000);
+afterAll(async () => {
+  await lab?.stop();
+  clearInterval(mining);
+  await node?.stop();
+});
+
+it(`killed ${KILLS} times with blocks replaced among it: each job is deposited, settled and posted once, and both sides agree`, async () => {
+  const jobs: string[] = [];
+  for (let life = 0; life < KILLS; life += 1) {
+    for (let n = 0; n < JOBS_PER_LIFE; n += 1) jobs.push(await lab.submit(`job-${life}-${n}`));
+    await sleep(Math.random() * LIFE_MS_MAX);
+    if (life % 5 === 2) await replaceBlocks();
+    await lab.kill();
+    await lab.restart();
+  }
+  // One more that earns nobody anything: its hold is given back.
+  const unwanted = await lab.consumer.jobs.create({
+    image: "docker.io/library/busybox:1",
+    priceMaxPerHour: { amount: "1", currency: "TST" },
+    durationMaxS: 3_600,
+  });
+  await lab.consumer.jobs.cancel(unwanted.id);
+  const all = [...jobs, unwanted.id];
+  await expect
+    .poll(async () => (await lab.admin.chains.reconcile("evm")).jobs, { timeout: 90_000, interval: 500 })
+    .toBe(0);
+
+  const deposited = await eventsOf("Deposited");
+  const settled = await eventsOf("Settled");
+  const refunded = await eventsOf("Refunded");
+  const ids = all.map((id) => keccak256(toHex(id))).toSorted();
+  expect(deposited.map(({ jobId }) => jobId).toSorted()).toEqual(ids);
+  expect([...settled, ...refunded].map(({ jobId }) => jobId).toSorted()).toEqual(ids);
+  expect(settled.length).toBeGreaterThan(KILLS);
+
+  const posted = lab.rows<{ job: string; amount: number; n: number }>(
+    `SELECT job_id AS job, sum(amount) AS amount, count(*) AS n FROM transfers JOIN postings ON transfer_seq = seq
+     WHERE kind = 'payout' AND account = 'external:evm' GROUP BY job_id`,
+  );
+  expect(posted.every(({ n }) => n === 1)).toBe(true);
+  const onChain = settled.map(({ jobId, amounts }) => `${jobId} ${amounts.reduce((sum, one) => sum + one, 0n)}`);
+  const inBooks = posted.map(({ job, amount }) => `${keccak256(toHex(job))} ${BigInt(amount) * UNITS_PER_MICRO}`);
+  expect(inBooks.toSorted()).toEqual(onChain.toSorted());
+
+  const paid = posted.reduce((sum, { amount }) => sum + BigInt(amount), 0n);
+  expect(await creditOf(alice)).toBe(paid * UNITS_PER_MICRO);
+  const left = lab.rows<{ account: string }>(
+    "SELECT account FROM balances WHERE amount <> 0 AND (account LIKE 'escrow:%' OR account LIKE 'reserved:%' OR account LIKE 'pending:%')",
+  );
+  expect(left).toEqual([]);
+  expect(lab.rows("SELECT sum(amount) AS sum FROM balances")).toEqual([{ sum: 0 }]);
+  const report = await lab.admin.chains.reconcile("evm");
+  expect(report).toMatchObject({ jobs: 0, differences: [] });
+  expect(report.sum.there).toBe((10n ** 30n + 1_000_000n - paid * UNITS_PER_MICRO).toString());
+
+  const payout = await lab.provider.payouts.withdraw("TST");
+  expect(payout).toMatchObject({ by: "contract", amount: { amount: `${paid}` }, destination: alice });
+  await expect
+    .poll(async () => (await lab.provider.payouts.list()).items[0]?.phase, { timeout: 30_000 })
+    .toBe("completed");
+  expect(await creditOf(alice)).toBe(0n);
+}, 240_000);
+
+it("a key that signs elsewhere halts the chain and is told; it goes on when an admin says so, and the job is paid", async () => {
+  const account = privateKeyToAccount(KEY);
+  const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+  const nonce = await client.getTransactionCount({ address: signer });
+  const fees = { maxFeePerGas: 10n ** 10n, maxPriorityFeePerGas: 10n ** 9n };
+  const transaction = { type: "eip1559", chainId: node.chainId, to: signer, nonce, gas: 21_000n, ...fees } as const;
+  await node.rpc("eth_sendRawTransaction", await account.signTransaction(transaction));
+  await expect.poll(() => client.getTransactionCount({ address: signer }), { timeout: 10_000 }).toBe(nonce + 1);
+  const job = await lab.submit("after a foreign transaction");
+  const status = async () => (await lab.admin.chains.list()).items[0];
+  await expect.poll(async () => (await status())?.halted, { timeout: 20_000 }).toMatch(/was not signed here/);
+  const told = lab.rows<{ kind: string }>("SELECT kind FROM events WHERE channel = 'system' AND kind LIKE 'chain_%'");
+  expect(told.map(({ kind }) => kind)).toEqual(["chain_halted"]);
+  await lab.admin.chains.resume("evm");
+  await expect
+    .poll(async () => (await lab.consumer.jobs.events(job)).items.map(({ kind }) => kind), { timeout: 30_000 })
+    .toContain("paid");
+  expect(await status()).toMatchObject({ halted: null, underWay: 0 });
+}, 90_000);
+
+it("what is missing outside is found, and told to admins once", async () => {
+  expect((await lab.admin.chains.reconcile("evm")).differences).toEqual([]);
+  const [own] = (await lab.consumer.wallet.get()).balances;
+  expect(own?.settledBy).toEqual({ driver: "evm", enforced: "contract" });
+  // The operator's tokens are spent elsewhere.
+  await node.rpc("hardhat_impersonateAccount", signer);
+  const args = [chain.address.bob, 10n ** 30n - 10n ** 24n] as const;
+  const data = encodeFunctionData({ abi: erc20Abi, functionName: "transfer", args });
+  await node.rpc("eth_sendTransaction", { from: signer, to: chain.token, data });
+  const missing = { jobId: null, what: "less is there than is owed" };
+  await expect
+    .poll(async () => (await lab.admin.chains.reconcile("evm")).differences, { timeout: 20_000 })
+    .toMatchObject([missing]);
+  await lab.admin.chains.reconcile("evm");
+  const told = lab.rows<{ data: string }>("SELECT data FROM events WHERE kind = 'chain_differences'");
+  expect(told.map(({ data }) => JSON.parse(data) as object)).toMatchObject([
+    { driver: "evm", count: 1, differences: [missing] },
+  ]);
+  const metrics = await (await fetch(`${lab.admin.url}/metrics`)).text();
+  expect(metrics).toContain("qubix_chain_evm_differences 1");
+}, 60_000);
+
+/** Blocks that were mined, but are not final, are replaced by others without what was in them. */
+async function replaceBlocks(): Promise<void> {
+  const fork = await node.rpc<string>("evm_snapshot");
+  for (let block = 0; block < FINALITY - 2; block += 1) await node.rpc("evm_mine");
+  await node.rpc("evm_revert", fork);
+}
+
+interface EscrowEvent {
+  readonly jobId: Hex;
+  readonly amounts: readonly bigint[];
+}
+
+async function eventsOf(eventName: "Deposited" | "Settled" | "Refunded"): Promise<readonly EscrowEvent[]> {
+  const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+  const events = await client.getContractEvents({ abi: escrowAbi, address: chain.escrow, eventName, fromBlock: 0n });
+  return events.map(({ args }) => args as unknown as EscrowEvent);
+}
+
+async function creditOf(owner: Hex): Promise<bigint> {
+  const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+  return client.readContract({ abi: escrowAbi, address: chain.escrow, functionName: "payable_", args: [owner] });
+}
