@@ -45,7 +45,7 @@ export async function startChainLab(options: {
   const url = `http://127.0.0.1:${port}`;
   const args = [
     ...["start", "--data-dir", file("data"), "--listen", `127.0.0.1:${port}`, "--worker-proofs", "off"],
-    ...["--dispute-window-s", "1", "--chain-poll-ms", "40", ...options.settings(file)],
+    ...["--dispute-window-s", "0", "--chain-poll-ms", "40", ...options.settings(file)],
   ];
   const logFile = file("orchestrator.log");
   let program = await startProgram("orchestrator", { args, logFile });

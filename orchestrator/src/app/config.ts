@@ -5,7 +5,7 @@ import { currencySchema, REGISTRIES_ALLOWED_DEFAULT } from "@qubix/shared/protoc
 import { LOG_LEVELS } from "@qubix/shared/runtime";
 
 const PORT_MAX = 65_535;
-/** A year: pay that is withheld for longer is withheld. */
+/** A year: providers have to be paid some day. */
 const DISPUTE_WINDOW_S_MAX = 366 * 86_400;
 
 /** `HOST:PORT`, with brackets around an IPv6 address. */

@@ -4,10 +4,14 @@ import { transfer } from "./ledger.ts";
 import { ADMIN, Network, offerOf, refOf } from "./testing/kit.ts";
 import type { Actor } from "./events.ts";
 import type { ChainPayRecord } from "./model.ts";
+import { returnPending, takePending } from "./pending-pay.ts";
 
 const PRICE = { amount: 1_000_000n, currency: "TST" };
 const SPEC = { priceMaxPerHour: { amount: "3600000", currency: "TST" }, durationMaxS: 3600 } as const;
 const WINDOW_MS = 3_600_000;
+const PERIOD_MS = 60_000;
+/** Longer than any of what is earned now can be disputed. */
+const OVER_MS = WINDOW_MS + PERIOD_MS;
 const HOLD = 3_600_000n;
 
 let net: Network;
@@ -21,7 +25,11 @@ function begin(
   over: { readonly disputeWindowMs?: number; readonly payeesMax?: number; readonly feeApart?: boolean } = {},
 ) {
   const { disputeWindowMs = WINDOW_MS, payeesMax = 8, feeApart = false } = over;
-  net = new Network({ chains: { TST: { driver: "evm", payeesMax, feeApart } }, disputeWindowMs });
+  net = new Network({
+    chains: { TST: { driver: "evm", payeesMax, feeApart } },
+    disputeWindowMs,
+    payPeriodMs: PERIOD_MS,
+  });
   consumer = net.account("consumer");
   provider = net.account("provider");
   net.deposit(consumer, 100_000_000n, "TST");
@@ -68,7 +76,7 @@ describe("a job in a currency that lies on a chain", () => {
     final(id, "deposit");
     expect(net.timeline(id).filter((kind) => kind === "deposited")).toHaveLength(1);
     expect([net.balance(own("pending")), net.balance("fee"), payOf(id).phase]).toEqual([475_000n, 25_000n, "waiting"]);
-    net.pass(WINDOW_MS);
+    net.pass(OVER_MS);
     expect(asked()).toEqual([id, id]);
     expect([net.balance(own("pending")), net.balance(`reserved:${id}`)]).toEqual([0n, 475_000n]);
     expect(payOf(id).payees).toEqual([
@@ -96,7 +104,7 @@ describe("a job in a currency that lies on a chain", () => {
     const id = run();
     net.restart();
     expect(net.state.rows.chainPays.get(id)?.phase).toBe("waiting");
-    net.pass(WINDOW_MS);
+    net.pass(OVER_MS);
     expect(payOf(id).phase).toBe("paying");
     net.restart();
     final(id, "pay");
@@ -113,7 +121,7 @@ describe("a job in a currency that lies on a chain", () => {
     begin({ feeApart: true });
     address();
     const id = run();
-    net.pass(WINDOW_MS);
+    net.pass(OVER_MS);
     expect([payOf(id).fee, net.balance("fee"), net.balance(`reserved:${id}`)]).toEqual([25_000n, 0n, 500_000n]);
     final(id, "pay");
     expect(net.balance("external:evm")).toBe(-99_500_000n);
@@ -123,16 +131,29 @@ describe("a job in a currency that lies on a chain", () => {
     begin({ payeesMax: 0 });
     address();
     const id = run();
-    net.pass(WINDOW_MS);
+    net.pass(OVER_MS);
     expect([payOf(id).payees, net.balance(own("provider"))]).toEqual([[], 475_000n]);
   });
+});
+
+it("what a provider asks for by hand meanwhile is never what is on its way to the chain", () => {
+  address();
+  const id = run();
+  const ask = () =>
+    net.do({ kind: "payout.request", actor: provider, by: "hand", amount: 475_000n, currency: "TST", destination: "" });
+  for (let n = 0; n < 3; n += 1) {
+    expect(ask()).toMatchObject({ refusal: { code: "insufficient_funds" } });
+    net.pass(OVER_MS / 2);
+  }
+  expect([payOf(id).phase, net.balance(own("provider"))]).toEqual(["paying", 0n]);
+  expect(net.kept.all("releases")).toEqual([]);
 });
 
 describe("what a chain refuses", () => {
   it("stays reserved, is told to admins, and is tried again under another number when they say so", () => {
     address();
     const id = run();
-    net.pass(WINDOW_MS);
+    net.pass(OVER_MS);
     final(id, "pay", false);
     expect([payOf(id).phase, net.balance(`reserved:${id}`)]).toEqual(["refused", 475_000n]);
     expect(net.kept.events.at(-1)).toMatchObject({
@@ -155,7 +176,7 @@ describe("what a chain refuses", () => {
   it("or is made payable here, once", () => {
     address();
     const id = run();
-    net.pass(WINDOW_MS);
+    net.pass(OVER_MS);
     const release = () => net.do({ kind: "chain.release", actor: ADMIN, jobId: id });
     expect(release()).toMatchObject({ refusal: { code: "chain_not_refused" } });
     final(id, "pay", false);
@@ -185,14 +206,17 @@ describe("a dispute", () => {
   it("keeps the pay from the chain until it is resolved, and then pays what the resolution says", () => {
     address();
     const id = run();
+    const share = { providerId: provider.accountId, currency: "TST", settledAtMs: payOf(id).settledAtMs };
+    expect(takePending(net.state, { ...share, amount: 475_000n })).toBe(true);
     post(id, "freeze", { [own("pending")]: -475_000n, fee: -25_000n, [`disputed:${id}`]: 500_000n });
     expect(payOf(id).phase).toBe("frozen");
-    net.pass(2 * WINDOW_MS);
+    net.pass(2 * OVER_MS);
     expect(payOf(id).phase).toBe("frozen");
+    expect(returnPending(net.state, { ...share, amount: 190_000n })).toBe(own("provider"));
     const customer = `customer:${consumer.accountId}`;
     post(id, "resolution", {
       [`disputed:${id}`]: -500_000n,
-      [own("pending")]: 190_000n,
+      [own("provider")]: 190_000n,
       fee: 10_000n,
       [customer]: 300_000n,
     });

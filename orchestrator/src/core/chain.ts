@@ -1,12 +1,12 @@
 // Jobs in a currency whose money lies on a chain. The ledger says who is owed what, as for any other; beside it a row says what is to become of the job's
 // escrow there. Pay waits as `pending`, is `reserved` while the chain is asked for it, and is `external` once the chain shows it: one settlement there, one
 // transfer here. What the shell must do follows from the rows alone, so that nothing has to be remembered over a crash.
-import { type AccountId, chainPayTable, type JobId } from "@qubix/shared/domain";
+import { type AccountId, chainPayTable, type JobId, type TransferId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { isAdmin } from "./accounts.ts";
 import { chainOf, externalOf } from "./chain-of.ts";
 import type { CoreEvent } from "./events.ts";
-import { transfer } from "./ledger.ts";
+import { transfer, type TransferInput } from "./ledger.ts";
 import type {
   ChainDeposit,
   ChainPayRecord,
@@ -16,6 +16,7 @@ import type {
   SettlementLine,
   TransferRecord,
 } from "./model.ts";
+import { disputableUntilMs, takePending } from "./pending-pay.ts";
 import { deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { effect, emit, fire, patchJob, put, refuse } from "./tables.ts";
@@ -40,8 +41,8 @@ export function queueChainPay(state: CoreState, job: JobRecord, lines: readonly 
   if (job.chain === undefined) return;
   const shares = sharesOf(lines.map(({ account, amount }) => ({ account, amount })));
   const fee = lines.find(({ role }) => role === "fee")?.amount ?? 0n;
-  // Where nobody earned anything there is nothing to dispute.
-  const waitMs = shares.length === 0 ? 0 : state.config.disputeWindowMs;
+  // Where nobody earned anything there is nothing to dispute. Else before its bucket is released: deadlines are handled in their order.
+  const untilMs = shares.length === 0 ? state.nowMs : disputableUntilMs(state, state.nowMs);
   const pay: ChainPayRecord = {
     id: job.id,
     accountId: job.accountId,
@@ -51,12 +52,13 @@ export function queueChainPay(state: CoreState, job: JobRecord, lines: readonly 
     hold: job.settlement.hold,
     shares,
     fee: feeOnChain(state, job.currency, fee),
-    dueAtMs: state.nowMs + waitMs,
+    settledAtMs: state.nowMs,
+    dueAtMs: Math.max(state.nowMs, untilMs - 1),
     tries: 0,
     payees: [],
   };
   put(state, "chainPays", pay.id, pay);
-  if (waitMs === 0) startPay(state, pay);
+  if (pay.dueAtMs <= state.nowMs) startPay(state, pay);
   else armChainPay(state, pay);
 }
 
@@ -83,7 +85,10 @@ export function noteDisputes(state: CoreState): void {
   }
 }
 
-/** Its window is over: the pay is set aside under the job's name, and the chain is asked to settle, or to give all of it back. */
+/**
+ * Its window is over: the pay is set aside under the job's name, and the chain is asked to settle, or to give all of it back. Of providers without an
+ * address, and beyond what one settlement may name, the pay is released like any other, to be paid out by hand.
+ */
 function startPay(state: CoreState, pay: ChainPayRecord): void {
   const { driver } = pay.chain;
   const room = (chainOf(state, pay.currency)?.payeesMax ?? 0) - (pay.fee > 0n ? 1 : 0);
@@ -96,13 +101,9 @@ function startPay(state: CoreState, pay: ChainPayRecord): void {
       return address === undefined ? [] : [{ ...share, address }];
     })
     .slice(0, Math.max(0, room));
-  const named = new Set(payees.map(({ accountId }) => accountId));
-  const others = pay.shares.filter(({ accountId }) => !named.has(accountId));
-  post(state, pay, "payout", [...movedFrom(payees), { account: "fee", amount: -pay.fee }], `reserved:${pay.id}`);
-  for (const { accountId, amount } of others) {
-    const postings: readonly Posting[] = [{ account: `pending:${accountId}`, amount: -amount }];
-    post(state, pay, "release", postings, `provider:${accountId}`);
-  }
+  const from = payees.map((payee) => ({ account: payFrom(state, pay, payee), amount: -payee.amount }));
+  const naming = { id: `${pay.id}/pay` as TransferId, step: "reserve" } as const;
+  post(state, pay, "payout", [...from, { account: "fee", amount: -pay.fee }], `reserved:${pay.id}`, naming);
   move(state, pay, "due", { payees, shares: payees.map(({ accountId, amount }) => ({ accountId, amount })), tries: 1 });
   effect(state, { kind: "chain", id: pay.id });
 }
@@ -164,10 +165,17 @@ export function releaseChainPay(state: CoreState, { actor, jobId }: Event<"chain
     return refuse(state, 409, "chain_not_refused", message);
   }
   move(state, pay, "release", {});
-  for (const { accountId, amount } of pay.payees) {
-    post(state, pay, "adjustment", [{ account: `reserved:${pay.id}`, amount: -amount }], `provider:${accountId}`);
-  }
-  post(state, pay, "adjustment", [{ account: `reserved:${pay.id}`, amount: -pay.fee }], "fee");
+  const amount = reservedOf(pay);
+  const back = pay.payees.map((payee) => ({ account: `provider:${payee.accountId}` as const, amount: payee.amount }));
+  transfer(state, {
+    id: `${pay.id}/paid` as TransferId,
+    kind: "payout",
+    step: "void",
+    jobId: pay.id,
+    currency: pay.currency,
+    postings: [{ account: `reserved:${pay.id}`, amount: -amount }, ...back, { account: "fee", amount: pay.fee }],
+    memo: `pay of ${pay.id} that the chain refused`,
+  });
   put(state, "chainPays", pay.id, null);
   tell(state, pay, "pay_released");
 }
@@ -193,17 +201,19 @@ function move(
   return next;
 }
 
-/** Posts what moves from the accounts of `postings` to one other. */
+/** Posts what moves from the accounts of `postings` to one other; under a name that the store takes once. */
 function post(
   state: CoreState,
   pay: ChainPayRecord,
   kind: TransferRecord["kind"],
   postings: readonly Posting[],
   to: LedgerAccount,
+  naming: Required<Pick<TransferInput, "id" | "step">>,
 ): void {
   const amount = postings.reduce((sum, posting) => sum - posting.amount, 0n);
   const memo = `${kind} of ${pay.id}`;
   transfer(state, {
+    ...naming,
     kind,
     jobId: pay.id,
     currency: pay.currency,
@@ -213,12 +223,19 @@ function post(
 }
 
 function postReserved(state: CoreState, pay: ChainPayRecord, to: LedgerAccount): void {
-  const amount = pay.payees.reduce((sum, payee) => sum + payee.amount, pay.fee);
-  post(state, pay, "payout", [{ account: `reserved:${pay.id}`, amount: -amount }], to);
+  const from = [{ account: `reserved:${pay.id}`, amount: -reservedOf(pay) }] as const;
+  post(state, pay, "payout", from, to, { id: `${pay.id}/paid` as TransferId, step: "post" });
 }
 
-function movedFrom(shares: readonly Share[]): readonly Posting[] {
-  return shares.map(({ accountId, amount }) => ({ account: `pending:${accountId}`, amount: -amount }));
+function reservedOf({ payees, fee }: ChainPayRecord): bigint {
+  return payees.reduce((sum, { amount }) => sum + amount, fee);
+}
+
+/** Out of its bucket; where there is no window, or a dispute outlasted it, it is payable already. */
+function payFrom(state: CoreState, { currency, settledAtMs }: ChainPayRecord, share: Share): LedgerAccount {
+  const { accountId: providerId, amount } = share;
+  const isPending = takePending(state, { providerId, currency, amount, settledAtMs });
+  return isPending ? `pending:${providerId}` : `provider:${providerId}`;
 }
 
 /** What goes to providers, one share each. */

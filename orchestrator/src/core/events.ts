@@ -11,6 +11,7 @@ import type {
   WorkerId,
 } from "@qubix/shared/domain";
 import type { ErrorCategory } from "@qubix/shared/runtime";
+import type { LedgerEntry, LinkedOutcome } from "./ledger-entries.ts";
 import type {
   JobSpec,
   OrchestratorMessage,
@@ -29,6 +30,7 @@ import type {
   JobRecord,
   PayoutAddressRecord,
   PayoutRecord,
+  TransferRecord,
   TreeContent,
   UploadRecord,
   WorkerRecord,
@@ -89,6 +91,9 @@ export type CoreEvent =
       readonly amount: bigint;
       readonly currency: Currency;
       readonly reference: string;
+      /** Named by the caller: the same deposit again, whenever, is made once. */
+      readonly id?: TransferId;
+      readonly known?: KnownTransfers;
       readonly idempotency?: Idempotency;
     }
   /** From the shell, which has looked whether the chain knows such an address. */
@@ -129,6 +134,13 @@ export type CoreEvent =
       readonly kind: "chain.note";
       readonly note: "chain_halted" | "chain_resumed" | "chain_differences";
       readonly data: Readonly<Record<string, unknown>>;
+    }
+  /** Linked transfers of the operator's programs: what an escrow driver saw, payment runs. */
+  | {
+      readonly kind: "ledger.apply";
+      readonly actor: Actor;
+      readonly entries: readonly LedgerEntry[];
+      readonly known?: KnownTransfers;
     }
   | { readonly kind: "upload.create"; readonly actor: Actor; readonly uploadId: string; readonly tree: TreeRef }
   | {
@@ -203,6 +215,9 @@ export type CoreEvent =
       readonly verdict: ProofVerdict | null;
     };
 
+/** What the store has under the ids that the event names; looked up when it is stepped (`knownIdsOf`). */
+export type KnownTransfers = ReadonlyMap<TransferId, TransferRecord>;
+
 /** The checkpoint of another job that a new one is to begin from. */
 export type SourceFound =
   | { readonly kind: "found"; readonly checkpoint: CheckpointRecord }
@@ -261,6 +276,7 @@ export type Reply =
   | { readonly kind: "enrolment"; readonly enrolment: EnrolmentRecord }
   | { readonly kind: "worker"; readonly worker: WorkerRecord }
   | { readonly kind: "transfer"; readonly transferId: TransferId }
+  | { readonly kind: "ledger"; readonly outcome: LinkedOutcome }
   | { readonly kind: "upload"; readonly upload: UploadRecord }
   /** One that has ended may be asked for again by its idempotency key: then only its id is here. */
   | { readonly kind: "payout"; readonly payoutId: string; readonly payout: PayoutRecord | null }

@@ -397,7 +397,9 @@ export interface ChainPayRecord {
   readonly shares: readonly { readonly accountId: AccountId; readonly amount: bigint }[];
   /** The network's, where it has an account of its own on the chain; else 0. */
   readonly fee: bigint;
-  /** While it waits: when its dispute window is over. */
+  /** When it was settled here: that says in which bucket of pending pay its shares are, and until when it can be disputed. */
+  readonly settledAtMs: number;
+  /** While it waits: just before its shares would be released from their bucket. */
   readonly dueAtMs: number;
   /** What `paying` is about: how often it was begun, and whom the contract pays. Of other shares an admin takes care. */
   readonly tries: number;
@@ -469,6 +471,30 @@ export interface BalanceRecord {
   readonly amount: bigint;
 }
 
+/** Money that a transfer in two phases has set aside on `reserved:ID`, until it is posted or voided. A job's hold is its own record: the job's. */
+export interface ReservationRecord {
+  /** Of the transfer that reserved it. */
+  readonly id: TransferId;
+  readonly kind: TransferKind;
+  readonly jobId: JobId | null;
+  readonly currency: Currency;
+  readonly amount: bigint;
+  /** Where it came from, and what is left goes back to. */
+  readonly from: LedgerAccount;
+  readonly atMs: number;
+}
+
+/** A provider's pay of one hour that is in its dispute window: together what `pending:ACC` holds. */
+export interface ReleaseRecord {
+  /** `ACC CURRENCY ENDS_AT_MS`. */
+  readonly id: string;
+  readonly providerId: AccountId;
+  readonly currency: Currency;
+  /** Of the hour, on the orchestrator's clock: the dispute window of all of it begins then. */
+  readonly endsAtMs: number;
+  readonly amount: bigint;
+}
+
 // ── Append-only records ──
 
 export interface Posting {
@@ -491,10 +517,15 @@ export type TransferKind =
   | "check"
   | "adjustment";
 
-/** Money moved, in one currency; its postings sum to zero. */
+/** post: some or all of what was reserved goes where it was meant for, the rest back. void: all goes back. */
+export type TransferStep = "reserve" | "post" | "void";
+
+/** Money moved, in one currency; its postings sum to zero, none of them is zero. */
 export interface TransferRecord {
   readonly id: TransferId;
   readonly kind: TransferKind;
+  /** Of a transfer in two phases: it sets money aside, or ends that. Missing for one that happens at once. */
+  readonly step?: TransferStep;
   readonly jobId: JobId | null;
   readonly currency: Currency;
   readonly postings: readonly Posting[];
@@ -559,6 +590,8 @@ export interface Tables {
   readonly payouts: PayoutRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
+  readonly reservations: ReservationRecord;
+  readonly releases: ReleaseRecord;
 }
 export type TableName = keyof Tables;
 
@@ -571,6 +604,8 @@ export const KEYED_TABLES = [
   "workers",
   "uploads",
   "idempotency",
+  "reservations",
+  "releases",
   "chainPays",
   "payouts",
 ] as const;

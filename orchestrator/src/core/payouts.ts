@@ -5,7 +5,7 @@ import { isAdmin, REFUSED, remember, seenBefore } from "./accounts.ts";
 import { chainOf, externalOf } from "./chain-of.ts";
 import type { CoreEvent } from "./events.ts";
 import { balanceOf, transfer } from "./ledger.ts";
-import type { LedgerAccount, PayoutRecord } from "./model.ts";
+import type { LedgerAccount, PayoutRecord, TransferStep } from "./model.ts";
 import { newTransferId } from "./random.ts";
 import type { CoreState } from "./state.ts";
 import { effect, emit, fire, put, refuse } from "./tables.ts";
@@ -58,7 +58,7 @@ export function requestPayout(state: CoreState, event: Event<"payout.request">):
   put(state, "payouts", id, payout);
   remember(state, actor, event.idempotency, id);
   if (by === "contract") effect(state, { kind: "chain", id });
-  else post(state, payout, `provider:${actor.accountId}`, `reserved:${id}`);
+  else post(state, payout, `provider:${actor.accountId}`, `reserved:${id}`, "reserve");
   tell(state, payout, "payout_requested");
   state.step.reply = { kind: "payout", payoutId: id, payout };
 }
@@ -113,7 +113,7 @@ export function endPayout(state: CoreState, { actor, payoutId, outcome, referenc
   const ended = end(state, payout, outcome, reference);
   const to: LedgerAccount =
     outcome === "complete" ? externalOf(state, payout.currency) : `provider:${payout.accountId}`;
-  post(state, payout, `reserved:${payoutId}`, to);
+  post(state, payout, `reserved:${payoutId}`, to, outcome === "complete" ? "post" : "void");
   state.step.reply = { kind: "payout", payoutId, payout: ended };
 }
 
@@ -135,12 +135,18 @@ function end(state: CoreState, payout: PayoutRecord, outcome: "complete" | "reje
   return ended;
 }
 
-function post(state: CoreState, { id, currency, amount }: PayoutRecord, from: LedgerAccount, to: LedgerAccount): void {
+function post(
+  state: CoreState,
+  { id, currency, amount }: PayoutRecord,
+  from: LedgerAccount,
+  to: LedgerAccount,
+  step: TransferStep,
+): void {
   const postings = [
     { account: from, amount: -amount },
     { account: to, amount },
   ];
-  transfer(state, { kind: "payout", jobId: null, currency, postings, memo: `payout ${id}` });
+  transfer(state, { kind: "payout", step, jobId: null, currency, postings, memo: `payout ${id}` });
 }
 
 function tell(state: CoreState, payout: PayoutRecord, kind: string): void {

@@ -100,6 +100,7 @@ export interface Store {
     readonly before?: TransferId;
     readonly limit: number;
   }): readonly StoredTransfer[];
+  transfer(id: TransferId): StoredTransfer | undefined;
   payout(id: string): PayoutRecord | undefined;
   /** Newest first; `before` is the id after which the last page ended. */
   payouts(filter: {

@@ -76,6 +76,8 @@ export class KeptRows {
         payoutAddresses: this.all("payoutAddresses"),
         payouts: this.all("payouts").filter(({ phase }) => phase === "requested"),
         balances: this.all("balances"),
+        reservations: this.all("reservations"),
+        releases: this.all("releases"),
       },
       logCursors: cursors,
       logBytes: bytes,

@@ -211,6 +211,8 @@ export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> }
   workers: { sql: "workers", encode: encodeWorker, decode: decodeWorker },
   uploads: plain("uploads"),
   idempotency: plain("idempotency"),
+  reservations: withAmounts("reservations"),
+  releases: withAmounts("releases"),
   payoutAddresses: plain("payout_addresses"),
   chainPays: withAmounts("chain_pays"),
   payouts: { ...withAmounts("payouts"), loaded: "data ->> '$.phase' = 'requested'" },
