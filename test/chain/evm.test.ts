@@ -50,11 +50,15 @@ beforeAll(async () => {
     driver: "evm",
     address: alice,
     files: { key: KEY },
-    settings: (file) => [
-      ...["--evm-rpc-url", node.url, "--evm-chain-id", `${node.chainId}`, "--evm-contract", chain.escrow],
-      ...["--evm-token", chain.token, "--evm-key-file", file("key"), "--evm-currency", "TST"],
-      ...["--evm-confirmations", `${FINALITY}`],
-    ],
+    settings: (file) => ({
+      "evm-rpc-url": node.url,
+      "evm-chain-id": `${node.chainId}`,
+      "evm-contract": chain.escrow,
+      "evm-token": chain.token,
+      "evm-key-file": file("key"),
+      "evm-currency": "TST",
+      "evm-confirmations": `${FINALITY}`,
+    }),
   });
 }, 120_000);
 afterAll(async () => {
@@ -92,18 +96,20 @@ it(`killed ${KILLS} times with blocks replaced among it: each job is deposited, 
   expect([...settled, ...refunded].map(({ jobId }) => jobId).toSorted()).toEqual(ids);
   expect(settled.length).toBeGreaterThan(KILLS);
 
-  const posted = lab.rows<{ job: string; amount: number; n: number }>(
+  const posted = lab.rows(
     `SELECT job_id AS job, sum(amount) AS amount, count(*) AS n FROM transfers JOIN postings ON transfer_seq = seq
      WHERE kind = 'payout' AND account = 'external:evm' GROUP BY job_id`,
   );
   expect(posted.every(({ n }) => n === 1)).toBe(true);
   const onChain = settled.map(({ jobId, amounts }) => `${jobId} ${amounts.reduce((sum, one) => sum + one, 0n)}`);
-  const inBooks = posted.map(({ job, amount }) => `${keccak256(toHex(job))} ${BigInt(amount) * UNITS_PER_MICRO}`);
+  const inBooks = posted.map(
+    ({ job, amount }) => `${keccak256(toHex(String(job)))} ${BigInt(Number(amount)) * UNITS_PER_MICRO}`,
+  );
   expect(inBooks.toSorted()).toEqual(onChain.toSorted());
 
-  const paid = posted.reduce((sum, { amount }) => sum + BigInt(amount), 0n);
+  const paid = posted.reduce((sum, { amount }) => sum + BigInt(Number(amount)), 0n);
   expect(await creditOf(alice)).toBe(paid * UNITS_PER_MICRO);
-  const left = lab.rows<{ account: string }>(
+  const left = lab.rows(
     "SELECT account FROM balances WHERE amount <> 0 AND (account LIKE 'escrow:%' OR account LIKE 'reserved:%' OR account LIKE 'pending:%')",
   );
   expect(left).toEqual([]);
@@ -131,7 +137,7 @@ it("a key that signs elsewhere halts the chain and is told; it goes on when an a
   const job = await lab.submit("after a foreign transaction");
   const status = async () => (await lab.admin.chains.list()).items[0];
   await expect.poll(async () => (await status())?.halted, { timeout: 20_000 }).toMatch(/was not signed here/);
-  const told = lab.rows<{ kind: string }>("SELECT kind FROM events WHERE channel = 'system' AND kind LIKE 'chain_%'");
+  const told = lab.rows("SELECT kind FROM events WHERE channel = 'system' AND kind LIKE 'chain_%'");
   expect(told.map(({ kind }) => kind)).toEqual(["chain_halted"]);
   await lab.admin.chains.resume("evm");
   await expect
@@ -154,8 +160,8 @@ it("what is missing outside is found, and told to admins once", async () => {
     .poll(async () => (await lab.admin.chains.reconcile("evm")).differences, { timeout: 20_000 })
     .toMatchObject([missing]);
   await lab.admin.chains.reconcile("evm");
-  const told = lab.rows<{ data: string }>("SELECT data FROM events WHERE kind = 'chain_differences'");
-  expect(told.map(({ data }) => JSON.parse(data) as object)).toMatchObject([
+  const told = lab.rows("SELECT data FROM events WHERE kind = 'chain_differences'");
+  expect(told.map(({ data }) => JSON.parse(String(data)) as object)).toMatchObject([
     { driver: "evm", count: 1, differences: [missing] },
   ]);
   const metrics = await (await fetch(`${lab.admin.url}/metrics`)).text();

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
+import { DatabaseSync, type SQLOutputValue } from "node:sqlite";
 import { createKey } from "../../worker/src/link/keys.ts";
 import { type Client, createClient } from "../../client/src/sdk/index.ts";
 import { createNullWorker, type NullWorker } from "../../bench/harness/null-worker.ts";
@@ -13,6 +13,8 @@ import { enrolText } from "@qubix/shared/protocol";
 /** Of a core: what a run of a millisecond costs is a thousand micro-units. */
 export const PRICE = 3_600_000_000n;
 const GRANT = 10n ** 15n;
+
+export type Row = Readonly<Record<string, SQLOutputValue>>;
 
 export interface ChainLab {
   readonly dir: string;
@@ -25,7 +27,7 @@ export interface ChainLab {
   orchestrator(): Program;
   submit(name: string): Promise<string>;
   /** All rows of a query of the store; the orchestrator may run. */
-  rows<T>(sql: string): readonly T[];
+  rows(sql: string): readonly Row[];
   stop(): Promise<void>;
 }
 
@@ -35,7 +37,7 @@ export async function startChainLab(options: {
   readonly driver: string;
   readonly address: string;
   readonly files: Readonly<Record<string, string>>;
-  readonly settings: (file: (name: string) => string) => readonly string[];
+  readonly settings: (file: (name: string) => string) => Readonly<Record<string, string>>;
 }): Promise<ChainLab> {
   const { currency, driver } = options;
   const dir = mkdtempSync(join(tmpdir(), "qubix-chain-"));
@@ -43,10 +45,15 @@ export async function startChainLab(options: {
   for (const [name, text] of Object.entries(options.files)) writeFileSync(file(name), text, { mode: 0o600 });
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const args = [
-    ...["start", "--data-dir", file("data"), "--listen", `127.0.0.1:${port}`, "--worker-proofs", "off"],
-    ...["--dispute-window-s", "0", "--chain-poll-ms", "40", ...options.settings(file)],
-  ];
+  const settings = {
+    "data-dir": file("data"),
+    listen: `127.0.0.1:${port}`,
+    "worker-proofs": "off",
+    "dispute-window-s": "0",
+    "chain-poll-ms": "40",
+    ...options.settings(file),
+  };
+  const args = ["start", ...Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])];
   const logFile = file("orchestrator.log");
   let program = await startProgram("orchestrator", { args, logFile });
   const clientOf = (apiKey: string) => createClient({ url, apiKey, retries: 10 });
@@ -77,10 +84,10 @@ export async function startChainLab(options: {
       const job = await consumer.client.jobs.create({ name, image, priceMaxPerHour, durationMaxS: 60 });
       return job.id;
     },
-    rows<T>(sql: string) {
+    rows(sql) {
       const db = new DatabaseSync(join(file("data"), "qubix.db"), { readOnly: true });
       try {
-        return db.prepare(sql).all() as unknown as readonly T[];
+        return db.prepare(sql).all() as readonly Row[];
       } finally {
         db.close();
       }
@@ -94,7 +101,7 @@ export async function startChainLab(options: {
 }
 
 async function startWorker(url: string, provider: Client, currency: string, keyFile: string): Promise<NullWorker> {
-  const { token = "" } = await provider.enrolments.create();
+  const { token } = await provider.enrolments.create();
   const key = createKey(keyFile);
   const body = { token, name: "null", publicKey: key.publicKey, signature: key.sign(enrolText(token)) };
   const { workerId } = await provider.requester.json<{ workerId: string }>({

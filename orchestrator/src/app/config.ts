@@ -134,7 +134,7 @@ export const orchestratorConfigSchema = z.object({
   qubicSeedFile: z.string().min(1).optional(),
   qubicCurrency: currencySchema.optional(),
   /** How long a tick takes in the mean. */
-  qubicTickMs: z.coerce.number().int().min(1).default(1_000),
+  qubicTickMs: z.coerce.number().int().min(10).max(60_000).default(1_000),
   /** Between two looks at what is under way on a chain. */
   chainPollMs: z.coerce.number().int().min(10).max(60_000).default(1_000),
   logLevel: z.enum(LOG_LEVELS).default("info"),

@@ -13,7 +13,7 @@ export interface Chains {
   stop(): Promise<void>;
   consider(id: string): void;
   considerAll(): void;
-  backing(currency: string): Backing;
+  readonly backing: (currency: string) => Backing;
   /** By the driver's name, or by a currency. */
   find(name: string): Chain | undefined;
   list(): readonly Chain[];
