@@ -16,6 +16,7 @@ import { escrowAbi } from "../../contracts-bridge/src/evm/index.ts";
 import { compileEscrow } from "../../contracts-bridge/src/evm/testing/compile.ts";
 import { deployLab, type EvmLab } from "../../contracts-bridge/src/evm/testing/lab.ts";
 import { type EvmNode, startEvmNode } from "../../contracts-bridge/src/evm/testing/node.ts";
+import { FUNDS } from "../../contracts-bridge/src/testing/scenarios.ts";
 import { sleep } from "../../scripts/lib/processes.ts";
 import { type ChainLab, startChainLab } from "./lab.ts";
 
@@ -26,6 +27,10 @@ const FINALITY = 4;
 const BLOCK_MS = 80;
 const UNITS_PER_MICRO = 10n ** 12n;
 const KEY: Hex = `0x${"5c".repeat(32)}`;
+const MINTED = 10n ** 30n;
+const TOKEN = 10n ** 18n;
+/** A consumer's own account. */
+const payer = privateKeyToAccount(`0x${"7a".repeat(32)}`);
 const signer = privateKeyToAccount(KEY).address;
 const tokenAbi = parseAbi(["function mint(address[] to, uint256 amount)"]);
 
@@ -39,8 +44,8 @@ beforeAll(async () => {
   node = await startEvmNode();
   chain = await deployLab(node, compileEscrow(), signer);
   alice = getAddress(chain.address.alice);
-  await node.rpc("hardhat_setBalance", signer, toHex(10n ** 20n));
-  const data = encodeFunctionData({ abi: tokenAbi, functionName: "mint", args: [[signer], 10n ** 30n] });
+  for (const rich of [signer, payer.address]) await node.rpc("hardhat_setBalance", rich, toHex(10n ** 20n));
+  const data = encodeFunctionData({ abi: tokenAbi, functionName: "mint", args: [[signer, payer.address], MINTED] });
   await node.rpc("eth_sendTransaction", { from: chain.address.operator, to: chain.token, data });
   await node.rpc("hardhat_mine", toHex(FINALITY));
   await node.rpc("evm_setAutomine", false);
@@ -69,8 +74,11 @@ afterAll(async () => {
 
 it(`killed ${KILLS} times with blocks replaced among it: each job is deposited, settled and posted once, and both sides agree`, async () => {
   const jobs: string[] = [];
+  await register();
+  const sent: bigint[] = [];
   for (let life = 0; life < KILLS; life += 1) {
     for (let n = 0; n < JOBS_PER_LIFE; n += 1) jobs.push(await lab.submit(`job-${life}-${n}`));
+    if (life % 6 === 1) sent.push(await sendTokens(BigInt(life) * TOKEN + 1n));
     await sleep(Math.random() * LIFE_MS_MAX);
     if (life % 5 === 2) await replaceBlocks();
     await lab.kill();
@@ -116,7 +124,20 @@ it(`killed ${KILLS} times with blocks replaced among it: each job is deposited, 
   expect(lab.rows("SELECT sum(amount) AS sum FROM balances")).toEqual([{ sum: 0 }]);
   const report = await lab.admin.chains.reconcile("evm");
   expect(report).toMatchObject({ jobs: 0, differences: [] });
-  expect(report.sum.there).toBe((10n ** 30n + 1_000_000n - paid * UNITS_PER_MICRO).toString());
+  expect(report.sum.there).toBe(
+    (MINTED + FUNDS + sent.reduce((sum, units) => sum + units, 0n) - paid * UNITS_PER_MICRO).toString(),
+  );
+
+  // What is less than a micro-unit of a payment stays with the operator.
+  const whole = sent.reduce((sum, units) => sum + units / UNITS_PER_MICRO, 0n);
+  const credits = () =>
+    lab.rows(
+      `SELECT memo, amount FROM transfers JOIN postings ON transfer_seq = seq
+       WHERE kind = 'deposit' AND memo LIKE 'evm %' AND amount > 0`,
+    );
+  await expect.poll(() => credits().length, { timeout: 20_000 }).toBe(sent.length);
+  expect(credits().reduce((sum, { amount }) => sum + BigInt(Number(amount)), 0n)).toBe(whole);
+  expect(new Set(credits().map(({ memo }) => memo)).size).toBe(sent.length);
 
   const payout = await lab.provider.payouts.withdraw("TST");
   expect(payout).toMatchObject({ by: "contract", amount: { amount: `${paid}` }, destination: alice });
@@ -152,7 +173,7 @@ it("what is missing outside is found, and told to admins once", async () => {
   expect(own?.settledBy).toEqual({ driver: "evm", enforced: "contract" });
   // The operator's tokens are spent elsewhere.
   await node.rpc("hardhat_impersonateAccount", signer);
-  const args = [chain.address.bob, 10n ** 30n - 10n ** 24n] as const;
+  const args = [chain.address.bob, MINTED - 10n ** 24n] as const;
   const data = encodeFunctionData({ abi: erc20Abi, functionName: "transfer", args });
   await node.rpc("eth_sendTransaction", { from: signer, to: chain.token, data });
   const missing = { jobId: null, what: "less is there than is owed" };
@@ -167,6 +188,32 @@ it("what is missing outside is found, and told to admins once", async () => {
   const metrics = await (await fetch(`${lab.admin.url}/metrics`)).text();
   expect(metrics).toContain("qubix_chain_evm_differences 1");
 }, 60_000);
+
+/** Shows that the account is the consumer's. */
+async function register(): Promise<void> {
+  const [own] = (await lab.consumer.wallet.addresses()).items;
+  expect(own).toMatchObject({ driver: "evm", currency: "TST", sendTo: signer, address: null });
+  const message = String(own?.text).replace("ADDRESS", payer.address);
+  const forged = await privateKeyToAccount(KEY).signMessage({ message });
+  await expect(lab.consumer.wallet.setAddress("evm", payer.address, forged)).rejects.toMatchObject({
+    code: "signature_invalid",
+  });
+  const signature = await payer.signMessage({ message });
+  expect(await lab.consumer.wallet.setAddress("evm", payer.address, signature)).toMatchObject({
+    address: payer.address,
+  });
+}
+
+/** From the consumer's account to the operator; returns how much. */
+async function sendTokens(amount: bigint): Promise<bigint> {
+  const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+  const nonce = await client.getTransactionCount({ address: payer.address, blockTag: "pending" });
+  const data = encodeFunctionData({ abi: erc20Abi, functionName: "transfer", args: [signer, amount] });
+  const fees = { maxFeePerGas: 10n ** 10n, maxPriorityFeePerGas: 10n ** 9n };
+  const transaction = { type: "eip1559", chainId: node.chainId, to: chain.token, data, nonce, gas: 100_000n } as const;
+  await node.rpc("eth_sendRawTransaction", await payer.signTransaction({ ...transaction, ...fees }));
+  return amount;
+}
 
 /** Blocks that were mined, but are not final, are replaced by others without what was in them. */
 async function replaceBlocks(): Promise<void> {

@@ -160,6 +160,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "releases":
       case "chainPays":
       case "payoutAddresses":
+      case "depositAddresses":
       case "payouts":
         return;
       default:

@@ -229,6 +229,16 @@ function addWalletCommands(program: Command, run: Runner): Command {
     .option("--cursor <cursor>", "go on after a page (its nextCursor)")
     .option("--all", "all of them")
     .action((options: object) => run(async () => (await import("./commands/wallet.ts")).entries, [], options, false));
+  wallet
+    .command("address")
+    .description("where to send tokens, and from where yours come; with a driver and an address, say so")
+    .argument("[driver]", "e.g. evm")
+    .argument("[address]", "your own on the chain")
+    .option("--signature <hex>", "of the text that is shown without it, by the address's key")
+    .action((driver: string | undefined, address: string | undefined, options: { readonly signature?: string }) => {
+      const args = [driver, address].filter((arg) => arg !== undefined);
+      return run(async () => (await import("./commands/wallet.ts")).depositAddress, args, options, false);
+    });
   return wallet;
 }
 

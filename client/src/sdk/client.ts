@@ -12,6 +12,7 @@ import type {
   ApiKey,
   Chain,
   ChainReport,
+  DepositAddress,
   Enrolment,
   EventView,
   JobSpec,
@@ -93,6 +94,10 @@ export interface Client {
       },
       options?: CreateOptions,
     ): Promise<{ readonly transferId: string; readonly wallet: Wallet }>;
+    /** Where to send tokens of currencies that lie on a chain, and from where yours come. */
+    addresses(options?: CallOptions): Promise<{ readonly items: readonly DepositAddress[] }>;
+    /** `signature`: by the address's key, of the `text` that `addresses` gives, with the address in it. */
+    setAddress(driver: string, address: string, signature: string, options?: CallOptions): Promise<DepositAddress>;
   };
   readonly payouts: Listed<Payout> & {
     /** Of what is payable to you, sent by the operator; `destination`: where to, in words that he understands. */
@@ -215,6 +220,12 @@ function walletOf(requester: Requester): Client["wallet"] {
     },
     entriesAll: (options = {}) => allItems((cursor) => wallet.entries({ ...options, cursor })),
     deposit: (input, options) => postCreating(requester, "/v1/wallet/deposits", input, options),
+    addresses: (options) =>
+      requester.json({ method: "GET", path: "/v1/deposit-addresses", idempotent: true, ...options }),
+    setAddress: (driver, address, signature, options) => {
+      const path = `/v1/deposit-addresses/${encodeURIComponent(driver)}`;
+      return requester.json({ method: "PUT", path, body: { address, signature }, idempotent: true, ...options });
+    },
   };
   return wallet;
 }

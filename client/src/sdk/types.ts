@@ -8,6 +8,7 @@ import type {
   chainStatusSchema,
   checkpointEntrySchema,
   checkpointViewSchema,
+  depositAddressSchema,
   enrolmentSchema,
   EventView,
   JobSpecInput,
@@ -56,6 +57,7 @@ export type JobPhase = Output<typeof jobPhaseSchema>;
 export type Backing = Output<typeof backingSchema>;
 export type Chain = Output<typeof chainStatusSchema>;
 export type ChainReport = Output<typeof chainReportSchema>;
+export type DepositAddress = Output<typeof depositAddressSchema>;
 export type Payout = Output<typeof payoutSchema>;
 export type PayoutAddress = Output<typeof payoutAddressSchema>;
 export type Offer = Output<typeof offerViewSchema>;

@@ -14,6 +14,7 @@ import {
   TransactionNotFoundError,
   TransactionReceiptNotFoundError,
   toHex,
+  verifyMessage,
   zeroAddress,
 } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
@@ -269,6 +270,27 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
     readStake: (owner) => readStake(owner),
     readCredit: (owner) => readCredit(owner),
     reconcile,
+    payments: {
+      place: async () => Number(await finalBlock()),
+      async between(after, upTo) {
+        const logs = await client.getContractEvents({
+          abi: erc20Abi,
+          address: token,
+          eventName: "Transfer",
+          args: { to: account.address },
+          fromBlock: BigInt(after) + 1n,
+          toBlock: BigInt(upTo),
+          strict: true,
+        });
+        return logs.map(({ args, transactionHash, logIndex }) => ({
+          id: `${transactionHash}:${logIndex}`,
+          from: getAddress(args.from),
+          amount: args.value,
+        }));
+      },
+      proves: async (address, message, signature) =>
+        verifyMessage({ address: address as Address, message, signature: signature as Hex }).catch(() => false),
+    },
   };
 }
 

@@ -30,6 +30,9 @@ export interface OutboxStore {
   /** Forgets tries that can never be included. */
   reset(id: string): void;
   finish(id: string, phase: "applied" | "refused"): void;
+  /** How far something was read; `null` before the first time. */
+  mark(name: string): number | null;
+  setMark(name: string, place: number): void;
   /** Why it stopped; `null` while it goes on. */
   halted(): string | null;
   halt(message: string | null): void;
@@ -55,6 +58,7 @@ CREATE TABLE IF NOT EXISTS tries (
   PRIMARY KEY (intent_seq, n)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS tries_by_place ON tries (place);
+CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, place INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS halt (message TEXT NOT NULL) STRICT;
 `;
 
@@ -87,6 +91,8 @@ export function openOutbox(file: string): OutboxStore {
     ),
     forget: db.prepare("DELETE FROM tries WHERE intent_seq = (SELECT seq FROM intents WHERE id = ?)"),
     phase: db.prepare("UPDATE intents SET phase = ? WHERE id = ?"),
+    mark: db.prepare("SELECT place FROM marks WHERE name = ?"),
+    setMark: db.prepare("INSERT INTO marks VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET place = excluded.place"),
     halted: db.prepare("SELECT message FROM halt LIMIT 1"),
     halt: db.prepare("INSERT INTO halt VALUES (?)"),
     unhalt: db.prepare("DELETE FROM halt"),
@@ -143,6 +149,11 @@ export function openOutbox(file: string): OutboxStore {
       });
     },
     finish: (id, phase) => void sql.phase.run(phase, id),
+    mark(name) {
+      const row = sql.mark.get(name);
+      return row === undefined ? null : Number(row["place"]);
+    },
+    setMark: (name, place) => void sql.setMark.run(name, place),
     halted: () => (sql.halted.get()?.["message"] as string | undefined) ?? null,
     halt(message) {
       together(() => {

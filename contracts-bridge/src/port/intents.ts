@@ -116,6 +116,24 @@ export interface ReconcileReport {
   readonly sum: { readonly owed: bigint; readonly there: bigint };
 }
 
+/** Tokens that somebody sent to the signer. */
+export interface Payment {
+  /** Names it for ever: a transaction and its place in it. */
+  readonly id: string;
+  readonly from: ChainAccount;
+  /** In the token's smallest units. */
+  readonly amount: bigint;
+}
+
+/** Sees what is sent to the signer. Places are blocks that cannot be replaced any more. */
+export interface PaymentWatch {
+  place(): Promise<number>;
+  /** Of the places after `after`, up to and with `upTo`. */
+  between(after: number, upTo: number): Promise<readonly Payment[]>;
+  /** Whether whoever has this account signed the text with it. */
+  proves(account: ChainAccount, text: string, signature: string): Promise<boolean>;
+}
+
 /** Every call may fail because the chain's node does; then nothing is known, and it is asked again. */
 export interface ChainDriver {
   caps(): ChainCapabilities;
@@ -140,6 +158,8 @@ export interface ChainDriver {
   readStake(owner: ChainAccount): Promise<StakeState>;
   /** What the contract owes an account that has not been withdrawn; 0 on chains that send it at once. */
   readCredit(owner: ChainAccount): Promise<bigint>;
+  /** `null` where the driver cannot see payments. */
+  readonly payments: PaymentWatch | null;
   /** Compares what the ledger says with what is there, for each job and in sum. */
   reconcile(expected: Expectation): Promise<ReconcileReport>;
 }

@@ -130,6 +130,8 @@ export function createQubicDriver(options: QubicOptions): ChainDriver {
     },
     check,
     readCredit: async () => 0n,
+    // Transfers between identities are not asked for: credit is granted by hand.
+    payments: null,
     reconcile,
     caps: () => ({ name: "qubic", enforced: "contract", payeesMax: PAYEES_MAX }),
     async prepare(intent) {

@@ -38,6 +38,8 @@ const ROUTES = [
   "GET /v1/wallet",
   "GET /v1/wallet/entries",
   "POST /v1/wallet/deposits",
+  "GET /v1/deposit-addresses",
+  "PUT /v1/deposit-addresses/{driver}",
   "GET /v1/payout-addresses",
   "PUT /v1/payout-addresses/{driver}",
   "POST /v1/payouts",

@@ -1,5 +1,6 @@
 // Payouts and chains over the API. The chain's driver is the real one; nothing here needs its node, which is not there.
 import { createEvmDriver } from "@qubix/contracts-bridge/evm";
+import { privateKeyToAccount } from "viem/accounts";
 import { afterEach, describe, expect, test } from "vitest";
 import { jobSpec, startTestApi, type TestAccount, type TestApi } from "./testing/test-api.ts";
 
@@ -104,6 +105,29 @@ describe("payouts by hand", () => {
     expect((await consumer.call("POST /v1/payouts", { amount: money(1n) })).status).toBe(403);
     expect((await consumer.call("GET /v1/payouts")).status).toBe(403);
     expect((await provider.call("POST /v1/payouts/pay-0/complete", { reference: "r" })).status).toBe(403);
+  });
+});
+
+describe("from where on a chain a consumer's tokens come", () => {
+  const key = privateKeyToAccount(`0x${"2".padStart(64, "0")}`);
+  const put = async (account: TestAccount, address = key.address, sign = key.address) => {
+    const { items } = (await account.call("GET /v1/deposit-addresses")).body as { items: { text: string }[] };
+    const message = String(items[0]?.text).replace(/what \S+ sends/, `what ${sign} sends`);
+    return account.call("PUT /v1/deposit-addresses/evm", { address, signature: await key.signMessage({ message }) });
+  };
+
+  test("is shown by a signature of that account, which serves nobody else", async () => {
+    const { provider, consumer } = await begin();
+    expect((await put(consumer, DEAD)).body).toMatchObject({ status: 403, code: "signature_invalid" });
+    expect((await put(consumer)).body).toMatchObject({ address: key.address, sendTo: OWN, currency: "TST" });
+    expect((await put(consumer)).status).toBe(200);
+    const other = await api.account("consumer");
+    expect((await put(other)).body).toMatchObject({ status: 409, code: "address_taken" });
+    const stolen = await key.signMessage({ message: "anything else" });
+    const body = { address: key.address, signature: stolen };
+    expect((await other.call("PUT /v1/deposit-addresses/evm", body)).body).toMatchObject({ code: "signature_invalid" });
+    expect((await other.call("PUT /v1/deposit-addresses/moon", body)).body).toMatchObject({ code: "chain_not_found" });
+    expect((await provider.call("PUT /v1/deposit-addresses/evm", body)).status).toBe(403);
   });
 });
 

@@ -30,6 +30,7 @@ import { installNotFound } from "./not-found.ts";
 import { accountRoutes } from "./routes/accounts.ts";
 import { chainRoutes } from "./routes/chains.ts";
 import { checkpointRoutes } from "./routes/checkpoints.ts";
+import { depositAddressRoutes } from "./routes/deposit-addresses.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { jobRoutes } from "./routes/jobs.ts";
 import { logRoutes } from "./routes/logs.ts";
@@ -112,6 +113,7 @@ export async function createApiServer(
   marketRoutes(app, ctx);
   accountRoutes(app, ctx);
   walletRoutes(app, ctx);
+  depositAddressRoutes(app, ctx);
   payoutRoutes(app, ctx);
   chainRoutes(app, ctx);
   statsRoutes(app, ctx);

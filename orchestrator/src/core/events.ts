@@ -26,6 +26,7 @@ import type {
   ApiKeyRecord,
   Changes,
   CheckpointRecord,
+  DepositAddressRecord,
   EnrolmentRecord,
   JobRecord,
   PayoutAddressRecord,
@@ -98,6 +99,8 @@ export type CoreEvent =
     }
   /** From the shell, which has looked whether the chain knows such an address. */
   | { readonly kind: "payout.address"; readonly actor: Actor; readonly driver: string; readonly address: string }
+  /** The shell has looked whether whoever asks has this account on the chain. */
+  | { readonly kind: "deposit.address"; readonly actor: Actor; readonly driver: string; readonly address: string }
   /** `by`: see {@link PayoutRecord}; `amount` of a withdrawal from a contract is what it owed when it was asked. */
   | {
       readonly kind: "payout.request";
@@ -132,7 +135,7 @@ export type CoreEvent =
   /** For admins: what the shell has seen of a chain. */
   | {
       readonly kind: "chain.note";
-      readonly note: "chain_halted" | "chain_resumed" | "chain_differences";
+      readonly note: "chain_halted" | "chain_resumed" | "chain_differences" | "chain_deposit_refused";
       readonly data: Readonly<Record<string, unknown>>;
     }
   /** Linked transfers of the operator's programs: what an escrow driver saw, payment runs. */
@@ -281,6 +284,7 @@ export type Reply =
   /** One that has ended may be asked for again by its idempotency key: then only its id is here. */
   | { readonly kind: "payout"; readonly payoutId: string; readonly payout: PayoutRecord | null }
   | { readonly kind: "payoutAddress"; readonly record: PayoutAddressRecord }
+  | { readonly kind: "depositAddress"; readonly record: DepositAddressRecord }
   | { readonly kind: "checkpoint"; readonly jobId: JobId; readonly seq: number }
   /** `repeated`: an idempotency key was seen before, this is its first result. The job may have ended meanwhile: then only its id is here. */
   | { readonly kind: "job"; readonly jobId: JobId; readonly job: JobRecord | null; readonly repeated: boolean };

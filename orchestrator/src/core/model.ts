@@ -416,6 +416,16 @@ export interface PayoutAddressRecord {
   readonly setAtMs: number;
 }
 
+/** From where on a chain a consumer's tokens come: what it sends to the operator is credited to him. Key `DRIVER ADDRESS`. */
+export interface DepositAddressRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly driver: string;
+  /** In the chain's own spelling. */
+  readonly address: string;
+  readonly setAtMs: number;
+}
+
 /** A provider's money that leaves. Those that have ended live on in the store only. */
 export interface PayoutRecord {
   readonly id: string;
@@ -587,6 +597,7 @@ export interface Tables {
   readonly idempotency: IdempotencyRecord;
   readonly chainPays: ChainPayRecord;
   readonly payoutAddresses: PayoutAddressRecord;
+  readonly depositAddresses: DepositAddressRecord;
   readonly payouts: PayoutRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
@@ -601,6 +612,7 @@ export const KEYED_TABLES = [
   "apiKeys",
   "enrolments",
   "payoutAddresses",
+  "depositAddresses",
   "workers",
   "uploads",
   "idempotency",

@@ -1,4 +1,4 @@
-// Money that leaves: what is payable to a provider, sent by an admin's hand in two phases; and what a chain's contract owes him already, withdrawn for him.
+// Accounts on chains that people have here. And money that leaves: what is payable to a provider, sent by an admin's hand in two phases; and what a chain's contract owes him already, withdrawn for him.
 import { payoutTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { isAdmin, REFUSED, remember, seenBefore } from "./accounts.ts";
@@ -26,6 +26,27 @@ export function setPayoutAddress(state: CoreState, { actor, driver, address }: E
     emit(state, { channel: "wallet", kind: "payout_address", providerId: accountId, data: { driver, address } });
   }
   state.step.reply = { kind: "payoutAddress", record };
+}
+
+/** One account on each chain for each consumer: a new one takes the old one's place. */
+export function setDepositAddress(state: CoreState, { actor, driver, address }: Event<"deposit.address">): void {
+  const { accountId, role } = actor;
+  if (role === "provider") return refuse(state, 403, "forbidden", "Only consumers deposit. Use a consumer's API key.");
+  const id = `${driver} ${address}`;
+  const known = state.rows.depositAddresses.get(id);
+  if (known !== undefined && known.accountId !== accountId) {
+    const message = "This account on the chain is another's here already. Use another one, or his account.";
+    return refuse(state, 409, "address_taken", message);
+  }
+  const record = known ?? { id, accountId, driver, address, setAtMs: state.nowMs };
+  if (known === undefined) {
+    for (const other of [...state.rows.depositAddresses.values()]) {
+      if (other.accountId === accountId && other.driver === driver) put(state, "depositAddresses", other.id, null);
+    }
+    put(state, "depositAddresses", id, record);
+    emit(state, { channel: "wallet", kind: "deposit_address", accountId, data: { driver, address } });
+  }
+  state.step.reply = { kind: "depositAddress", record };
 }
 
 /** By hand: payable → reserved, until an admin completes or rejects it. From a contract: nothing moves here, it is his already. */

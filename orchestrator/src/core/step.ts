@@ -20,7 +20,7 @@ import { onMessage } from "./messages.ts";
 import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { moveJob } from "./moves.ts";
-import { endPayout, onPayoutFinal, requestPayout, setPayoutAddress } from "./payouts.ts";
+import { endPayout, onPayoutFinal, requestPayout, setDepositAddress, setPayoutAddress } from "./payouts.ts";
 import { onVerdict } from "./proofs.ts";
 import { emit, replace } from "./tables.ts";
 import { armAll, onTimer } from "./timers.ts";
@@ -82,6 +82,8 @@ function handle(state: CoreState, event: CoreEvent): void {
       return deposit(state, event);
     case "payout.address":
       return setPayoutAddress(state, event);
+    case "deposit.address":
+      return setDepositAddress(state, event);
     case "payout.request":
       return requestPayout(state, event);
     case "payout.end":

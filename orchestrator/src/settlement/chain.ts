@@ -1,10 +1,10 @@
 // One chain: what the core's rows ask of it goes to the outbox, what is final there comes back as an event, and what both sides say is compared from time to
 // time. Nothing is kept here that the rows and the outbox do not have.
 import { createOutbox, openOutbox } from "@qubix/contracts-bridge/outbox";
-import type { ChainDriver, Intent, ReconcileReport } from "@qubix/contracts-bridge/port";
-import type { JobId } from "@qubix/shared/domain";
+import type { ChainDriver, Intent, Payment, ReconcileReport } from "@qubix/contracts-bridge/port";
+import type { JobId, TransferId } from "@qubix/shared/domain";
 import type { Logger } from "@qubix/shared/runtime";
-import type { CoreEvent, CoreState } from "../core/index.ts";
+import { ADMIN_ACCOUNT, type CoreEvent, type CoreState, type Reply } from "../core/index.ts";
 import {
   type ChainTerms,
   type Derived,
@@ -24,6 +24,12 @@ const RECONCILE_MS = 600_000;
 const RECONCILE_MS_FIRST = 60_000;
 /** A stop does not wait longer for a node that does not answer: what it would have said is asked for again after the start. */
 const STOP_MS_MAX = 3_000;
+/** Payments are looked for less often than what is under way: nobody's job waits for a block's worth of time. */
+const SCAN_POLLS = 5;
+const POLL_MS = 1_000;
+/** Blocks that are read at a time: nodes refuse much more. */
+const SCAN_PLACES = 2_000;
+const PAYMENTS_MARK = "payments";
 /** More than these are counted, not listed. */
 const DIFFERENCES_TOLD_MAX = 20;
 
@@ -32,7 +38,7 @@ export interface ChainPorts {
   readonly terms: ChainTerms;
   /** Of the outbox. */
   readonly file: string;
-  readonly submit: (event: CoreEvent) => Promise<unknown>;
+  readonly submit: (event: CoreEvent) => Promise<Reply>;
   /** Committed state, read at once. */
   readonly state: () => CoreState;
   readonly logger: Logger;
@@ -75,10 +81,10 @@ export interface Chain {
 }
 
 /** Opens the outbox. Throws where another process has it. */
-export function createChain(ports: ChainPorts, { pollMs }: ChainOptions = {}): Chain {
+export function createChain(ports: ChainPorts, { pollMs = POLL_MS }: ChainOptions = {}): Chain {
   const { driver, terms, submit, state, logger, clock } = ports;
   const store = openOutbox(ports.file);
-  const life = { isOpen: true, collectDue: true, told: "" };
+  const life = { isOpen: true, collectDue: true, told: "", mayRead: false, isScanning: false };
   let newest: ReconcileReport | null = null;
   const timers: NodeJS.Timeout[] = [];
   const outbox = createOutbox(
@@ -91,7 +97,7 @@ export function createChain(ports: ChainPorts, { pollMs }: ChainOptions = {}): C
       check: () => driver.check(),
       onHalt: (reason) => void tell("chain_halted", { reason }),
     },
-    pollMs === undefined ? {} : { pollMs },
+    { pollMs },
   );
 
   async function tell(
@@ -180,6 +186,45 @@ export function createChain(ports: ChainPorts, { pollMs }: ChainOptions = {}): C
     return report;
   }
 
+  /** Credits what consumers sent to the operator, each payment once: its name is the transfer's, which the store takes once. */
+  async function scan(): Promise<void> {
+    const { payments } = driver;
+    if (payments === null || life.isScanning || outbox.halted() !== null) return;
+    life.isScanning = true;
+    try {
+      life.mayRead ||= (await driver.check()) === null;
+      if (!life.mayRead) return;
+      const place = await payments.place();
+      // What was sent before the chain was set up here is nobody's.
+      const after = store.mark(PAYMENTS_MARK) ?? place;
+      const upTo = Math.min(place, after + SCAN_PLACES);
+      const found = upTo > after ? await payments.between(after, upTo) : [];
+      for (const payment of found) await credit(payment);
+      if (life.isOpen) store.setMark(PAYMENTS_MARK, Math.max(after, upTo));
+    } finally {
+      life.isScanning = false;
+    }
+  }
+
+  async function credit({ id: name, from, amount: units }: Payment): Promise<void> {
+    const accountId = state().rows.depositAddresses.get(`${terms.driver} ${from}`)?.accountId;
+    const amount = units / terms.unitsPerMicro;
+    if (accountId === undefined || amount === 0n) {
+      logger.info(
+        { event: "chain_payment_ignored", driver: terms.driver, from, name },
+        "nobody's, or less than can be counted",
+      );
+      return;
+    }
+    const reference = `${terms.driver} ${name}`;
+    const actor = { accountId: ADMIN_ACCOUNT, role: "admin" } as const;
+    const id = `${terms.driver}:${name}` as TransferId;
+    const { currency } = terms;
+    const reply = await submit({ kind: "deposit", actor, accountId, amount, currency, reference, id });
+    if (reply.kind !== "refused") return;
+    await tell("chain_deposit_refused", { accountId, amount: amount.toString(), reference, why: reply.refusal.code });
+  }
+
   function guarded(what: string, work: () => Promise<unknown>): () => void {
     return () =>
       void work().catch((error: unknown) => logger.warn({ event: `${what}_failed`, err: error }, "it is tried again"));
@@ -196,6 +241,7 @@ export function createChain(ports: ChainPorts, { pollMs }: ChainOptions = {}): C
       timers.push(setTimeout(guarded("chain_reconcile", reconcile), RECONCILE_MS_FIRST));
       timers.push(setInterval(guarded("chain_reconcile", reconcile), RECONCILE_MS));
       timers.push(setInterval(guarded("chain_collect", collect), COLLECT_MS));
+      timers.push(setInterval(guarded("chain_scan", scan), pollMs * SCAN_POLLS));
     },
     async stop() {
       if (!life.isOpen) return;

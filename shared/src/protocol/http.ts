@@ -465,6 +465,23 @@ export const payoutSchema = z.object({
 export const payoutCompleteSchema = z.strictObject({ reference: z.string().min(1).max(200) });
 export const payoutRejectSchema = z.strictObject({ reason: z.string().min(1).max(200) });
 
+// ── Deposits from chains ──
+/** `PUT /v1/deposit-addresses/{driver}`. `signature`: of the text that GET gives, with your address in it, by the address's key. */
+export const depositAddressRequestSchema = z.strictObject({
+  address: z.string().min(1).max(200),
+  signature: z.string().min(1).max(500),
+});
+export const depositAddressSchema = z.object({
+  driver: text,
+  currency: text,
+  /** Send the currency's token here, from your own address. */
+  sendTo: text,
+  /** From where yours come; null where you have not said so. */
+  address: nullableText,
+  /** What is to be signed, `ADDRESS` replaced by yours. */
+  text,
+});
+
 // ── Chains, for admins ──
 export const chainReportSchema = z.object({
   /** The block or tick that was read. */

@@ -54,13 +54,7 @@ export function payoutRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request) => {
       const { driver } = chainNamed(ctx, request.params.driver);
       const address = driver.account(request.body.address);
-      if (address === null) {
-        throw new QubixError(
-          "address_invalid",
-          `This is no account on ${request.params.driver} that could be paid: a letter is wrong, or it is the operator's or the contract's own. Copy it again from your wallet.`,
-          { category: "user", status: 422 },
-        );
-      }
+      if (address === null) throw addressInvalid(request.params.driver);
       const event = { kind: "payout.address", actor: actorOf(request), driver: driver.caps().name, address } as const;
       return viewAddress(ctx, expectReply(await ctx.writer.submit(event), "payoutAddress").record);
     },
@@ -186,6 +180,14 @@ async function withdrawalOf(ctx: ApiContext, { accountId }: Actor, currency: str
   }
   const amount = (await askChain(() => driver.readCredit(address))) / terms.unitsPerMicro;
   return { by: "contract", amount, currency, destination: address } as const;
+}
+
+export function addressInvalid(driver: string): QubixError {
+  return new QubixError(
+    "address_invalid",
+    `This is no account on ${driver} that could be used: a letter is wrong, or it is the operator's or the contract's own. Copy it again from your wallet.`,
+    { category: "user", status: 422 },
+  );
 }
 
 /** The chain that is named. Throws 404. */

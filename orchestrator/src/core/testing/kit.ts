@@ -74,6 +74,7 @@ export class KeptRows {
         idempotency: this.all("idempotency"),
         chainPays: this.all("chainPays"),
         payoutAddresses: this.all("payoutAddresses"),
+        depositAddresses: this.all("depositAddresses"),
         payouts: this.all("payouts").filter(({ phase }) => phase === "requested"),
         balances: this.all("balances"),
         reservations: this.all("reservations"),

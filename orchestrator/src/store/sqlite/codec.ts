@@ -214,6 +214,7 @@ export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> }
   reservations: withAmounts("reservations"),
   releases: withAmounts("releases"),
   payoutAddresses: plain("payout_addresses"),
+  depositAddresses: plain("deposit_addresses"),
   chainPays: withAmounts("chain_pays"),
   payouts: { ...withAmounts("payouts"), loaded: "data ->> '$.phase' = 'requested'" },
 };
