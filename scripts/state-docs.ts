@@ -3,13 +3,16 @@ import { readFileSync, writeFileSync } from "node:fs";
 import {
   attemptTable,
   chainPayTable,
+  disputeTable,
   jobTable,
   leaseTable,
   moveTable,
   payoutTable,
   settlementTable,
+  slashTable,
   standbyTable,
   type StateTable,
+  unstakeTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
 
@@ -24,6 +27,9 @@ const TABLES: readonly StateTable<string, string>[] = [
   moveTable,
   chainPayTable,
   payoutTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 const text = `# State machines

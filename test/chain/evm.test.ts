@@ -193,7 +193,7 @@ it("what is missing outside is found, and told to admins once", async () => {
 async function register(): Promise<void> {
   const [own] = (await lab.consumer.wallet.addresses()).items;
   expect(own).toMatchObject({ driver: "evm", currency: "TST", sendTo: signer, address: null });
-  const message = String(own?.text).replace("ADDRESS", payer.address);
+  const message = (own?.text ?? "").replace("ADDRESS", payer.address);
   const forged = await privateKeyToAccount(KEY).signMessage({ message });
   await expect(lab.consumer.wallet.setAddress("evm", payer.address, forged)).rejects.toMatchObject({
     code: "signature_invalid",

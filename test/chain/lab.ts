@@ -87,7 +87,7 @@ export async function startChainLab(options: {
     rows(sql) {
       const db = new DatabaseSync(join(file("data"), "qubix.db"), { readOnly: true });
       try {
-        return db.prepare(sql).all() as readonly Row[];
+        return db.prepare(sql).all();
       } finally {
         db.close();
       }

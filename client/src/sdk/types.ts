@@ -9,6 +9,7 @@ import type {
   checkpointEntrySchema,
   checkpointViewSchema,
   depositAddressSchema,
+  disputeSchema,
   enrolmentSchema,
   EventView,
   JobSpecInput,
@@ -19,7 +20,10 @@ import type {
   payoutSchema,
   problemSchema,
   quoteSchema,
+  ratingSchema,
   settlementViewSchema,
+  slashSchema,
+  stakesSchema,
   storageSchema,
   uploadViewSchema,
   walletEntrySchema,
@@ -66,6 +70,10 @@ export type ProblemDocument = Output<typeof problemSchema>;
 export type Quote = Output<typeof quoteSchema>;
 export type Settlement = Output<typeof settlementViewSchema>;
 export type StorageUse = Output<typeof storageSchema>;
+export type Dispute = Output<typeof disputeSchema>;
+export type Rating = Output<typeof ratingSchema>;
+export type Slash = Output<typeof slashSchema>;
+export type Stakes = Output<typeof stakesSchema>;
 export type Upload = Output<typeof uploadViewSchema>;
 export type Wallet = Output<typeof walletSchema>;
 export type WalletEntry = Output<typeof walletEntrySchema>;

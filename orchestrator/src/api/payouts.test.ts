@@ -112,7 +112,7 @@ describe("from where on a chain a consumer's tokens come", () => {
   const key = privateKeyToAccount(`0x${"2".padStart(64, "0")}`);
   const put = async (account: TestAccount, address = key.address, sign = key.address) => {
     const { items } = (await account.call("GET /v1/deposit-addresses")).body as { items: { text: string }[] };
-    const message = String(items[0]?.text).replace(/what \S+ sends/, `what ${sign} sends`);
+    const message = (items[0]?.text ?? "").replace(/what \S+ sends/, `what ${sign} sends`);
     return account.call("PUT /v1/deposit-addresses/evm", { address, signature: await key.signMessage({ message }) });
   };
 

@@ -39,6 +39,7 @@ import { outputRoutes } from "./routes/outputs.ts";
 import { payoutRoutes } from "./routes/payouts.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
+import { trustRoutes } from "./routes/trust.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { walletRoutes } from "./routes/wallet.ts";
 import { createWatch } from "./watch.ts";
@@ -117,6 +118,7 @@ export async function createApiServer(
   payoutRoutes(app, ctx);
   chainRoutes(app, ctx);
   statsRoutes(app, ctx);
+  trustRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {
     if (!opened) socket.destroy();

@@ -217,7 +217,7 @@ function closedWhileThereIsNoState(gate: RelayGate): RelayGate {
 }
 
 function createCore(
-  { registryAllow, workerProofs, disputeWindowS }: OrchestratorConfig,
+  { registryAllow, workerProofs, disputeWindowS, appealWindowS, decisionS }: OrchestratorConfig,
   orchestratorId: string,
   directRelays: readonly string[],
   chains: CoreConfig["chains"],
@@ -229,6 +229,8 @@ function createCore(
     directRelays,
     disputeWindowMs: disputeWindowS * 1000,
     chains,
+    appealWindowMs: appealWindowS * 1000,
+    decisionMs: decisionS * 1000,
   };
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {

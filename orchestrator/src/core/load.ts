@@ -136,6 +136,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       reply: { kind: "none" },
       ended: [],
       payoutsEnded: [],
+      endedCases: [],
       known: new Map(),
       handling: null,
       meta,

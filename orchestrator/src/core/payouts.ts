@@ -40,7 +40,7 @@ export function setDepositAddress(state: CoreState, { actor, driver, address }: 
   }
   const record = known ?? { id, accountId, driver, address, setAtMs: state.nowMs };
   if (known === undefined) {
-    for (const other of [...state.rows.depositAddresses.values()]) {
+    for (const other of state.rows.depositAddresses.values()) {
       if (other.accountId === accountId && other.driver === driver) put(state, "depositAddresses", other.id, null);
     }
     put(state, "depositAddresses", id, record);

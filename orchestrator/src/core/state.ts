@@ -196,6 +196,8 @@ export interface StepScratch {
   ended: JobId[];
   /** …and payouts. */
   payoutsEnded: string[];
+  /** …and cases. */
+  endedCases: string[];
   /** What the store has of the transfers that the event names. */
   known: ReadonlyMap<TransferId, TransferRecord>;
   /** The deadline being handled, or what is being placed. */

@@ -77,6 +77,7 @@ export class KeptRows {
         depositAddresses: this.all("depositAddresses"),
         payouts: this.all("payouts").filter(({ phase }) => phase === "requested"),
         balances: this.all("balances"),
+        cases: this.all("cases").filter(({ endedAtMs }) => endedAtMs === null),
         reservations: this.all("reservations"),
         releases: this.all("releases"),
       },

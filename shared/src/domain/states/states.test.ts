@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   attemptTable,
   chainPayTable,
+  disputeTable,
   IllegalTransitionError,
   jobTable,
   leaseTable,
@@ -9,8 +10,10 @@ import {
   moveTable,
   payoutTable,
   settlementTable,
+  slashTable,
   standbyTable,
   transition,
+  unstakeTable,
   workerSessionTable,
   type StateTable,
 } from "./index.ts";
@@ -25,6 +28,9 @@ const tables: readonly StateTable<string, string>[] = [
   moveTable,
   chainPayTable,
   payoutTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 describe.each(tables.map((table) => [table.name, table] as const))("state table %s", (_name, table) => {
