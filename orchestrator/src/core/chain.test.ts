@@ -4,7 +4,6 @@ import { transfer } from "./ledger.ts";
 import { ADMIN, Network, offerOf, refOf } from "./testing/kit.ts";
 import type { Actor } from "./events.ts";
 import type { ChainPayRecord } from "./model.ts";
-import { returnPending, takePending } from "./pending-pay.ts";
 
 const PRICE = { amount: 1_000_000n, currency: "TST" };
 const SPEC = { priceMaxPerHour: { amount: "3600000", currency: "TST" }, durationMaxS: 3600 } as const;
@@ -197,31 +196,43 @@ describe("what a chain refuses", () => {
 });
 
 describe("a dispute", () => {
-  const post = (id: JobId, kind: "freeze" | "resolution", postings: Readonly<Record<string, bigint>>) => {
-    const list = Object.entries(postings).map(([account, amount]) => ({ account: account as "fee", amount }));
-    transfer(net.state, { kind, jobId: id, currency: "TST", postings: list, memo: "" });
-    net.step({ kind: "timer" });
+  const dispute = (jobId: JobId) =>
+    net.do({ kind: "job.dispute", actor: consumer, jobId, reason: "wrong", ended: net.job(jobId), previous: null });
+  const resolve = (reply: ReturnType<typeof dispute>, consumerBps: number) => {
+    if (reply.kind !== "case") throw new Error(JSON.stringify(reply));
+    net.do({ kind: "dispute.resolve", actor: ADMIN, disputeId: reply.caseId, consumerBps, note: "looked" });
   };
 
-  it("keeps the pay from the chain until it is resolved, and then pays what the resolution says", () => {
+  it("keeps the pay from the chain until it is decided, and then the chain pays what was decided", () => {
     address();
     const id = run();
-    const share = { providerId: provider.accountId, currency: "TST", settledAtMs: payOf(id).settledAtMs };
-    expect(takePending(net.state, { ...share, amount: 475_000n })).toBe(true);
-    post(id, "freeze", { [own("pending")]: -475_000n, fee: -25_000n, [`disputed:${id}`]: 500_000n });
+    const opened = dispute(id);
     expect(payOf(id).phase).toBe("frozen");
+    net.restart();
     net.pass(2 * OVER_MS);
     expect(payOf(id).phase).toBe("frozen");
-    expect(returnPending(net.state, { ...share, amount: 190_000n })).toBe(own("provider"));
-    const customer = `customer:${consumer.accountId}`;
-    post(id, "resolution", {
-      [`disputed:${id}`]: -500_000n,
-      [own("provider")]: 190_000n,
-      fee: 10_000n,
-      [customer]: 300_000n,
-    });
+    resolve(opened, 6_000);
     expect(payOf(id)).toMatchObject({ phase: "paying", payees: [{ amount: 190_000n }] });
-    expect(net.balance(`reserved:${id}`)).toBe(190_000n);
+    expect([net.balance(`reserved:${id}`), net.balance(`disputed:${id}`)]).toEqual([190_000n, 0n]);
+    final(id, "pay");
+    expect(net.balance("external:evm")).toBe(-100_000_000n + 190_000n);
+  });
+
+  it("that the consumer wins wholly has the escrow given back", () => {
+    address();
+    const id = run();
+    resolve(dispute(id), 10_000);
+    expect(payOf(id)).toMatchObject({ phase: "paying", payees: [], fee: 0n });
+    final(id, "pay");
+    expect(net.balance(`customer:${consumer.accountId}`)).toBe(100_000_000n);
+  });
+
+  it("comes too late when the chain was asked already, to the millisecond", () => {
+    address();
+    const id = run();
+    net.pass(payOf(id).dueAtMs - net.nowMs);
+    expect(payOf(id).phase).toBe("paying");
+    expect(dispute(id)).toMatchObject({ refusal: { code: "dispute_window_over" } });
   });
 });
 
