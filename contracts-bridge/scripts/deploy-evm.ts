@@ -2,7 +2,7 @@
 // --operator ADDRESS --arbiter ADDRESS --slash-pool ADDRESS`. The key pays for it and gets no right by that.
 import { readFileSync, statSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { type Address, createPublicClient, createWalletClient, getAddress, type Hex, http } from "viem";
+import { type Address, createPublicClient, createWalletClient, getAddress, http } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { escrowAbi, escrowBytecode } from "../src/evm/index.ts";
 
@@ -28,7 +28,7 @@ const roles = [
   addressOf("arbiter"),
   addressOf("slash-pool"),
 ] as const;
-const hash = await wallet.deployContract({ chain: null, abi: escrowAbi, bytecode: escrowBytecode as Hex, args: roles });
+const hash = await wallet.deployContract({ chain: null, abi: escrowAbi, bytecode: escrowBytecode, args: roles });
 const { contractAddress, blockNumber } = await client.waitForTransactionReceipt({ hash });
 const chainId = await client.getChainId();
 process.stdout.write(`${JSON.stringify({ contract: contractAddress, chainId, block: Number(blockNumber), hash })}\n`);

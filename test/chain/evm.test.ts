@@ -1,4 +1,9 @@
 // The whole orchestrator is killed with -9 again and again while jobs are held and paid by the contract on a real EVM node, whose blocks are replaced, too.
+import { execFile } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import {
   createPublicClient,
   encodeFunctionData,
@@ -12,7 +17,7 @@ import {
 } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { escrowAbi } from "../../contracts-bridge/src/evm/index.ts";
+import { createEvmDriver, escrowAbi } from "../../contracts-bridge/src/evm/index.ts";
 import { compileEscrow } from "../../contracts-bridge/src/evm/testing/compile.ts";
 import { deployLab, type EvmLab } from "../../contracts-bridge/src/evm/testing/lab.ts";
 import { type EvmNode, startEvmNode } from "../../contracts-bridge/src/evm/testing/node.ts";
@@ -26,11 +31,13 @@ const LIFE_MS_MAX = 1_000;
 const FINALITY = 4;
 const BLOCK_MS = 80;
 const UNITS_PER_MICRO = 10n ** 12n;
+const DEPLOY = "contracts-bridge/scripts/deploy-evm.ts";
 const KEY: Hex = `0x${"5c".repeat(32)}`;
 const MINTED = 10n ** 30n;
 const TOKEN = 10n ** 18n;
 /** A consumer's own account. */
-const payer = privateKeyToAccount(`0x${"7a".repeat(32)}`);
+const PAYER_KEY: Hex = `0x${"7a".repeat(32)}`;
+const payer = privateKeyToAccount(PAYER_KEY);
 const signer = privateKeyToAccount(KEY).address;
 const tokenAbi = parseAbi(["function mint(address[] to, uint256 amount)"]);
 
@@ -166,6 +173,29 @@ it("a key that signs elsewhere halts the chain and is told; it goes on when an a
     .toContain("paid");
   expect(await status()).toMatchObject({ halted: null, underWay: 0 });
 }, 90_000);
+
+it("the deploying script makes a contract that the driver takes, and no other", async () => {
+  const file = join(lab.dir, "deployer");
+  writeFileSync(file, PAYER_KEY, { mode: 0o600 });
+  const roles = ["admin", "operator", "arbiter", "slash-pool"].flatMap((role) => [`--${role}`, signer]);
+  const run = (token: string) =>
+    promisify(execFile)(
+      process.execPath,
+      ["--conditions=qubix-source", DEPLOY, "--rpc-url", node.url, "--key-file", file, "--token", token, ...roles],
+      { cwd: fileURLToPath(new URL("../..", import.meta.url)) },
+    );
+  await expect(run(`${chain.token.slice(0, -1)}Z`)).rejects.toThrow(/--token is no address/);
+  const { contract } = JSON.parse((await run(chain.token)).stdout) as { contract: Hex };
+  const options = { url: node.url, chainId: node.chainId, escrow: contract, token: chain.token, key: KEY };
+  const checked = (over: object) =>
+    createEvmDriver({ ...options, finality: 1, feeMax: 1n, tokenDecimals: 18, ...over }).check();
+  expect(await checked({})).toBeNull();
+  expect(await checked({ chainId: 1 })).toMatch(/of chain 31337/);
+  expect(await checked({ escrow: alice })).toMatch(/no contract/);
+  expect(await checked({ token: alice })).toMatch(/The contract's token is/);
+  expect(await checked({ tokenDecimals: 6 })).toMatch(/has 18 decimals/);
+  expect(await checked({ key: `0x${"7b".repeat(32)}` })).toMatch(/not the contract's operator/);
+}, 60_000);
 
 it("what is missing outside is found, and told to admins once", async () => {
   expect((await lab.admin.chains.reconcile("evm")).differences).toEqual([]);

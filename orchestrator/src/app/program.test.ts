@@ -169,12 +169,17 @@ describe("qubix-orchestrator start", () => {
     const data = join(dir, "data");
     await writeFile(key, "1".padStart(64, "0"), { mode: 0o644 });
     const address = `0x${"1".repeat(40)}`;
-    const start = (currency: string) => [
-      "start",
-      ...["--data-dir", data, "--listen", "127.0.0.1:0", "--json", "--evm-rpc-url", "http://127.0.0.1:1"],
-      ...["--evm-chain-id", "1", "--evm-contract", address, "--evm-token", `0x${"2".repeat(40)}`],
-      ...["--evm-key-file", key, "--evm-currency", currency],
-    ];
+    const settings = {
+      "data-dir": data,
+      listen: "127.0.0.1:0",
+      "evm-rpc-url": "http://127.0.0.1:1",
+      "evm-chain-id": "1",
+      "evm-contract": address,
+      "evm-token": `0x${"2".repeat(40)}`,
+      "evm-key-file": key,
+    };
+    const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+    const start = (currency: string) => ["start", "--json", ...flags, "--evm-currency", currency];
     const unsafe = await run(start("TST")).ended;
     expect([unsafe.code, unsafe.err]).toEqual([1, expect.stringContaining(`chmod 600 ${key}`)]);
     await chmod(key, 0o600);

@@ -47,7 +47,7 @@ describe("what a job asks of its chain", () => {
       purpose: { kind: "deposit", jobId: id, tries: 1 },
       intent: { kind: "deposit", jobId: id, amount: HOLD },
     });
-    const { deadlineMs } = deposit?.intent as { deadlineMs: number };
+    const { deadlineMs = 0 } = (deposit?.intent ?? {}) as { deadlineMs?: number };
     expect(deadlineMs - NOW).toBeGreaterThan(60 * 24 * 3_600_000);
     expect(others).toEqual([]);
     final(id, "deposit");
