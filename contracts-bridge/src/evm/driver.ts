@@ -271,7 +271,7 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
     readCredit: (owner) => readCredit(owner),
     reconcile,
     payments: {
-      place: async () => Number(await finalBlock()),
+      place: async () => Math.max(0, Number(await finalBlock())),
       async between(after, upTo) {
         const logs = await client.getContractEvents({
           abi: erc20Abi,

@@ -250,17 +250,21 @@ function openAll(
   return createChains(opened, createLedgerDriver());
 }
 
-/** A currency that people have money in already cannot be given to a chain where that money is not. */
+const CHAIN_DRIVERS: ReadonlySet<string> = new Set(["evm", "qubic"]);
+
+/** Money lies where it came in: neither can a currency with other balances be given to a chain, nor one be taken from a chain on which it lies. */
 function refuseTaken(store: Store, setUps: readonly ChainSetUp[]): void {
-  for (const { terms } of setUps) {
-    const others = store.balances(["external:ledger", "external:evm", "external:qubic"], terms.currency);
-    const taken = others.find(({ account, amount }) => amount !== 0n && account !== `external:${terms.driver}`);
-    if (taken === undefined) continue;
-    throw new QubixError(
-      "chain_currency_taken",
-      `There are balances in ${terms.currency} already (${taken.account}), and nothing of them lies on ${terms.driver}. Give the chain a currency of its own.`,
-      { category: "user" },
-    );
+  const outside = ["ledger", ...CHAIN_DRIVERS].map((driver) => `external:${driver}` as const);
+  const driverOf = (currency: string) =>
+    setUps.find(({ terms }) => terms.currency === currency)?.terms.driver ?? "ledger";
+  for (const { account, currency, amount } of store.balances(outside)) {
+    const lies = account.slice("external:".length);
+    const set = driverOf(currency);
+    if (amount === 0n || lies === set) continue;
+    const message = CHAIN_DRIVERS.has(lies)
+      ? `There is money in ${currency} on ${lies}, and ${currency} is not set up there any more. Give it its settings back (--${lies}-currency ${currency} and the others).`
+      : `There are balances in ${currency} already, and nothing of them lies on ${set}. Give the chain a currency of its own.`;
+    throw new QubixError("chain_currency_taken", message, { category: "user" });
   }
 }
 

@@ -187,13 +187,16 @@ describe("qubix-orchestrator start", () => {
     const first = run(start("TST"));
     const { url, adminKey } = JSON.parse(await first.line()) as { url: string; adminKey: string };
     const headers = { authorization: `Bearer ${adminKey}`, "content-type": "application/json" };
-    const grant = { accountId: "acc-admin", amount: { amount: "5", currency: "USD" } };
-    const granted = await fetch(`${url}/v1/wallet/deposits`, { method: "POST", headers, body: JSON.stringify(grant) });
-    expect(granted.status).toBe(201);
+    for (const currency of ["USD", "TST"]) {
+      const body = JSON.stringify({ accountId: "acc-admin", amount: { amount: "5", currency } });
+      expect((await fetch(`${url}/v1/wallet/deposits`, { method: "POST", headers, body })).status).toBe(201);
+    }
     first.kill("SIGTERM");
     expect((await first.ended).code).toBe(0);
     const taken = await run(start("USD")).ended;
     expect([taken.code, taken.err]).toEqual([1, expect.stringContaining("There are balances in USD already")]);
+    const gone = await run(["start", "--data-dir", data, "--listen", "127.0.0.1:0"]).ended;
+    expect([gone.code, gone.err]).toEqual([1, expect.stringContaining("--evm-currency TST")]);
   });
 
   test("shows the configuration in force: flags before variables before the file", async () => {
