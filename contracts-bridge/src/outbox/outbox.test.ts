@@ -119,7 +119,8 @@ describe("on a chain", () => {
     outbox.add("two", { kind: "refund", jobId: "job-1" as JobId });
     outbox.add("frozen", { kind: "dispute", jobId: "job-2" as JobId });
     await until(() => ends.length === 4);
-    expect(ends).toEqual(["one applied", "none left refused", "two applied", "frozen applied"]);
+    // Of one job in order; others overtake what waits for its own.
+    expect(ends).toEqual(["one applied", "two applied", "frozen applied", "none left refused"]);
     outbox.add("paid", { kind: "payout", owner: lab.address.alice });
     await until(() => ends.length === 5);
     expect((await lab.view({ jobs: [], slashes: [] })).wallets.alice).toBe(1_000_600n);
@@ -231,6 +232,26 @@ describe("on a chain", () => {
     checking.resume();
     await until(() => ends.length === 1);
     await checking.stop();
+  });
+
+  it("what is in a block keeps nothing up: more are signed than wait for one", async () => {
+    clearInterval(mining);
+    await node.rpc("evm_setAutomine", false);
+    const jobs = 40;
+    try {
+      for (let n = 0; n < jobs; n += 1) {
+        const jobId = `job-${n}` as JobId;
+        outbox.add(`deposit ${n}`, { kind: "deposit", jobId, amount: 1n, deadlineMs: 4e12 });
+      }
+      await until(() => store.counts().signed === 16);
+      await node.rpc("evm_mine");
+      await until(() => store.counts().signed === 32);
+      mining = setInterval(() => void node.rpc("evm_mine").catch(() => {}), BLOCK_MS);
+      await until(() => ends.length === jobs);
+    } finally {
+      await node.rpc("evm_setAutomine", true);
+    }
+    expect(ends.every((end) => end.endsWith(" applied"))).toBe(true);
   });
 
   it("of one job nothing is signed before what comes before it is final", async () => {

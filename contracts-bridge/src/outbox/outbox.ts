@@ -4,8 +4,12 @@ import type { Logger } from "@qubix/shared/runtime";
 import type { ChainDriver, Intent, Prepared } from "../port/intents.ts";
 import type { OutboxCounts, OutboxStore, StoredIntent } from "./store.ts";
 
-/** Intents under way at a time: a chain includes several of one signer in a block. */
-const WINDOW = 16;
+/** Signed, and not in any block yet: a chain includes several of one signer in a block, and its nodes keep no more for one. */
+const WAITING_MAX = 16;
+/** Intents that are looked at: what is in a block waits a quarter of an hour to be final on some chains, and keeps nothing up meanwhile. */
+const OPEN_MAX = 1_024;
+/** What is in a block is looked at once in so many looks. */
+const INCLUDED_LOOKS = 4;
 /** Between two looks at what is under way: first, and longest while the node does not answer. */
 const POLL_MS = 1_000;
 const POLL_MS_MAX = 60_000;
@@ -49,6 +53,8 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
   const { driver, store, logger, clock, finished } = ports;
   /** Since when a try waits for its inclusion, by hash: after a restart from then on. */
   const waitingSinceMs = new Map<string, number>();
+  /** Of what is in a block, by intent: when to look again. */
+  const lookFromMs = new Map<string, number>();
   /** accepts: a person has looked, so that for one look what others signed in our place is no reason to stop. */
   const life = { running: false, checked: false, accepts: false };
   let wake: () => void = () => {};
@@ -85,42 +91,51 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
    */
   async function look(): Promise<void> {
     const jobs = new Set<string>();
-    for (const row of store.open(WINDOW)) {
+    let waiting = 0;
+    for (const row of store.open(OPEN_MAX)) {
       if (!life.running || store.halted() !== null) return;
       const { jobId } = row.intent as { readonly jobId?: string };
-      if (jobId === undefined || !jobs.has(jobId)) await advance(row);
+      const isBehind = jobId !== undefined && jobs.has(jobId);
       if (jobId !== undefined) jobs.add(jobId);
+      if (isBehind || (row.tries.length === 0 && waiting >= WAITING_MAX)) continue;
+      if ((lookFromMs.get(row.id) ?? 0) > clock.nowMs()) continue;
+      if ((await advance(row)) === "waiting") waiting += 1;
     }
     life.accepts = false;
   }
 
-  async function advance(row: StoredIntent): Promise<void> {
+  /** Whether it waits for a block. */
+  async function advance(row: StoredIntent): Promise<"waiting" | "not waiting"> {
     const seen = await driver.observe(row.intent, row.tries);
     switch (seen.kind) {
       case "final":
-        return finish(row, seen.applied ? "applied" : "refused");
+        await finish(row, seen.applied ? "applied" : "refused");
+        return "not waiting";
       case "included":
-        return;
+        lookFromMs.set(row.id, clock.nowMs() + pollMs * INCLUDED_LOOKS);
+        return "not waiting";
       case "void":
-        return store.reset(row.id);
+        store.reset(row.id);
+        return "not waiting";
       case "conflict":
-        if (!life.accepts) return halt(row, seen.message);
+        if (!life.accepts) {
+          stopAt(seen.message, row.id);
+          return "not waiting";
+        }
         // Another one has its place for ever: it never comes, and may be signed anew.
         store.reset(row.id);
-        return sign(row);
+        await sign(row);
+        return "waiting";
       case "pending":
-        return row.tries.length === 0 ? sign(row) : waitOn(row, seen.isKnown);
+        await (row.tries.length === 0 ? sign(row) : waitOn(row, seen.isKnown));
+        return "waiting";
     }
   }
 
   async function sign(row: StoredIntent): Promise<void> {
     const prepared = await driver.prepare(row.intent, store.last(), life.accepts);
-    if ("conflict" in prepared) return halt(row, prepared.conflict);
+    if ("conflict" in prepared) return stopAt(prepared.conflict, row.id);
     return sendNew(row, prepared);
-  }
-
-  function halt(row: StoredIntent, reason: string): void {
-    stopAt(reason, row.id);
   }
 
   function stopAt(reason: string, intentId: string | null = null): void {
@@ -153,6 +168,7 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
     await finished(row.id, row.intent, phase);
     store.finish(row.id, phase);
     for (const { hash } of row.tries) waitingSinceMs.delete(hash);
+    lookFromMs.delete(row.id);
     logger.info({ event: "intent_final", intentId: row.id, kind: row.intent.kind, phase }, "final on the chain");
   }
 
