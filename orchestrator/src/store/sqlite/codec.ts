@@ -198,6 +198,17 @@ const plain = <T>(sql: string): KeyedCodec<T> => ({
   decode: (data) => decodePlain(data) as T,
 });
 
+/** Of records with one amount, written often. */
+const withAmount = <T extends { readonly amount: bigint }>(sql: string): KeyedCodec<T> => ({
+  sql,
+  encode: (record) => JSON.stringify({ ...record, amount: record.amount.toString() }),
+  decode: (data) => {
+    const raw = JSON.parse(data) as Raw<T>;
+    return { ...raw, amount: BigInt(raw.amount) } as unknown as T;
+  },
+});
+
+/** Of records with amounts anywhere. */
 const withAmounts = <T>(sql: string): KeyedCodec<T> => ({
   sql,
   encode: encodeRecord,
@@ -211,8 +222,8 @@ export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> }
   workers: { sql: "workers", encode: encodeWorker, decode: decodeWorker },
   uploads: plain("uploads"),
   idempotency: plain("idempotency"),
-  reservations: withAmounts("reservations"),
-  releases: withAmounts("releases"),
+  reservations: withAmount("reservations"),
+  releases: withAmount("releases"),
   payoutAddresses: plain("payout_addresses"),
   depositAddresses: plain("deposit_addresses"),
   chainPays: withAmounts("chain_pays"),
