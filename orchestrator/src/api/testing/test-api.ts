@@ -198,4 +198,10 @@ export function jobSpec(over: Readonly<Record<string, unknown>> = {}): Record<st
 }
 
 /** Of a wallet without pay or stake. */
-export const NOTHING_EARNED = { earned: "0", pending: "0", payable: "0", staked: "0" } as const;
+export const NOTHING_EARNED = {
+  earned: "0",
+  pending: "0",
+  payable: "0",
+  staked: "0",
+  settledBy: { driver: "ledger", enforced: "custodial" },
+} as const;
