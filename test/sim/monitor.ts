@@ -171,6 +171,10 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "uploads":
       case "reservations":
       case "releases":
+      case "chainPays":
+      case "payoutAddresses":
+      case "depositAddresses":
+      case "payouts":
         return;
       default:
         unreachable(change);

@@ -2,9 +2,13 @@
 import type {
   accountSchema,
   apiKeySchema,
+  backingSchema,
   batchResultSchema,
+  chainReportSchema,
+  chainStatusSchema,
   checkpointEntrySchema,
   checkpointViewSchema,
+  depositAddressSchema,
   disputeSchema,
   enrolmentSchema,
   EventView,
@@ -12,6 +16,8 @@ import type {
   jobPhaseSchema,
   offerViewSchema,
   outputViewSchema,
+  payoutAddressSchema,
+  payoutSchema,
   problemSchema,
   quoteSchema,
   ratingSchema,
@@ -51,6 +57,13 @@ export type BatchResult = Output<typeof batchResultSchema>;
 export type Checkpoint = Output<typeof checkpointViewSchema>;
 export type CheckpointEntry = Output<typeof checkpointEntrySchema>;
 export type JobPhase = Output<typeof jobPhaseSchema>;
+/** What stands behind a currency. */
+export type Backing = Output<typeof backingSchema>;
+export type Chain = Output<typeof chainStatusSchema>;
+export type ChainReport = Output<typeof chainReportSchema>;
+export type DepositAddress = Output<typeof depositAddressSchema>;
+export type Payout = Output<typeof payoutSchema>;
+export type PayoutAddress = Output<typeof payoutAddressSchema>;
 export type Offer = Output<typeof offerViewSchema>;
 export type OutputFile = Output<typeof outputViewSchema>;
 export type ProblemDocument = Output<typeof problemSchema>;

@@ -144,6 +144,12 @@ const FILTERS: readonly Filter[] = [
     hint: () => "placement.avoid names them or their providers.",
   },
   {
+    name: "payout address",
+    keeps: ({ unpayable }, { currency }) => !unpayable.has(currency),
+    hint: ({ currency }) =>
+      `Their providers have not said where they want to be paid in ${currency}, which is paid on a chain (PUT /v1/payout-addresses). Use a currency that they take, or ask them to.`,
+  },
+  {
     name: "price",
     keeps: ({ worker }, { needs, currency, rateMax }) => {
       const rate = worker.offer === null ? null : rateOf(worker.offer, needs, currency);

@@ -4,7 +4,7 @@ import { assert } from "@qubix/shared/runtime";
 import { fits64Bits, isSpent } from "./ledger-accounts.ts";
 import type { LedgerAccount, Posting, TransferRecord, TransferStep } from "./model.ts";
 import type { CoreState } from "./state.ts";
-import { effect, put } from "./tables.ts";
+import { put } from "./tables.ts";
 import { newTransferId } from "./random.ts";
 
 export interface TransferInput {
@@ -40,7 +40,6 @@ export function transfer(state: CoreState, input: TransferInput): TransferId | n
     atMs: state.nowMs,
   };
   state.step.transfers.push(record);
-  effect(state, { kind: "settle", transfer: record });
   return record.id;
 }
 

@@ -135,6 +135,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       incidents: [],
       reply: { kind: "none" },
       ended: [],
+      payoutsEnded: [],
       endedCases: [],
       known: new Map(),
       handling: null,

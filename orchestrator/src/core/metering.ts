@@ -1,6 +1,7 @@
 // What was worked and what it costs. Time is credited only by accepted checkpoints and ends of the current epoch; money is settled once, at the job's end.
 import { chargeBetween, chargeFor, type Claim, divideHold, settlementTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { queueChainPay } from "./chain.ts";
 import { addEarnings } from "./earnings.ts";
 import { transfer } from "./ledger.ts";
 import { settlementId } from "./ledger-accounts.ts";
@@ -76,6 +77,7 @@ export function settle(state: CoreState, job: JobRecord): JobRecord {
   });
   const settled = { ...job, settlement: { phase, hold, gross, lines } };
   put(state, "jobs", job.id, settled);
+  queueChainPay(state, settled, lines);
   addEarnings(state, job.currency, lines);
   reportSettlement(state, settled, gross, lines);
   return settled;

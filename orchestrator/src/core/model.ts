@@ -5,6 +5,7 @@ import type {
   ApiKeyId,
   AttemptId,
   AttemptPhase,
+  ChainPayPhase,
   ChunkCid,
   Currency,
   EnrolmentId,
@@ -14,6 +15,7 @@ import type {
   MovePhase,
   LeasePhase,
   Money,
+  PayoutPhase,
   SessionId,
   SettlementPhase,
   StandbyId,
@@ -321,6 +323,8 @@ export interface JobRecord {
   /** Names the vault's entry with the content of its secrets, which is in no record; null where it has none. */
   readonly vaultId: string | null;
   readonly currency: Currency;
+  /** Of a job in a chain's currency: how it stands with its escrow there. Missing for others. */
+  readonly chain?: ChainDeposit;
   /** Highest rates (micro-units an hour) any attempt, any standby of this job had: what the price cap is checked against. */
   readonly rateMax: bigint;
   readonly standbyRateMax: bigint;
@@ -390,6 +394,74 @@ export interface StandbyRecord {
   readonly endedAtMs: number | null;
   /** Paid reserved time, from ready to the end, within its lease. */
   readonly creditedMs: number;
+}
+
+/** A job's hold on its way into a chain's contract. */
+export interface ChainDeposit {
+  readonly driver: string;
+  /** sent: not final yet. */
+  readonly deposit: "sent" | "final" | "refused";
+  /** How often it was begun. */
+  readonly tries: number;
+}
+
+/** What is to become of an ended job's escrow in a chain's contract; the row goes when that is final. */
+export interface ChainPayRecord {
+  readonly id: JobId;
+  readonly accountId: AccountId;
+  readonly currency: Currency;
+  readonly chain: ChainDeposit;
+  readonly phase: ChainPayPhase;
+  readonly hold: bigint;
+  /** One a provider, none of zero. What is in none of them goes back to the operator, who owes it to the consumer. */
+  readonly shares: readonly { readonly accountId: AccountId; readonly amount: bigint }[];
+  /** The network's, where it has an account of its own on the chain; else 0. */
+  readonly fee: bigint;
+  /** When it was settled here: that says in which bucket of pending pay its shares are, and until when it can be disputed. */
+  readonly settledAtMs: number;
+  /** While it waits: just before its shares would be released from their bucket. */
+  readonly dueAtMs: number;
+  /** What `paying` is about: how often it was begun, and whom the contract pays. Of other shares an admin takes care. */
+  readonly tries: number;
+  readonly payees: readonly { readonly accountId: AccountId; readonly address: string; readonly amount: bigint }[];
+}
+
+/** Where a provider wants to be paid on a chain. Key `DRIVER ACCOUNT`. */
+export interface PayoutAddressRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly driver: string;
+  /** In the chain's own spelling. */
+  readonly address: string;
+  readonly setAtMs: number;
+}
+
+/** From where on a chain a consumer's tokens come: what it sends to the operator is credited to him. Key `DRIVER ADDRESS`. */
+export interface DepositAddressRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly driver: string;
+  /** In the chain's own spelling. */
+  readonly address: string;
+  readonly setAtMs: number;
+}
+
+/** A provider's money that leaves. Those that have ended live on in the store only. */
+export interface PayoutRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly phase: PayoutPhase;
+  /** hand: an admin sends it, from what is payable. contract: what a chain's contract owes him already is withdrawn for him. */
+  readonly by: "hand" | "contract";
+  readonly driver: string;
+  readonly currency: Currency;
+  readonly amount: bigint;
+  /** Where to: an address on the chain, or what the provider wrote. */
+  readonly destination: string;
+  /** Of the completion, for the books; or why it was rejected. */
+  readonly reference: string;
+  readonly requestedAtMs: number;
+  readonly endedAtMs: number | null;
 }
 
 export interface UploadRecord {
@@ -543,6 +615,10 @@ export interface Tables {
   readonly standbys: StandbyRecord;
   readonly uploads: UploadRecord;
   readonly idempotency: IdempotencyRecord;
+  readonly chainPays: ChainPayRecord;
+  readonly payoutAddresses: PayoutAddressRecord;
+  readonly depositAddresses: DepositAddressRecord;
+  readonly payouts: PayoutRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
   /** In memory: the open ones. */
@@ -552,16 +628,20 @@ export interface Tables {
 }
 export type TableName = keyof Tables;
 
-/** Tables of which each row stands by itself under the record's `id`, and is loaded whole at a start. */
+/** Tables of which each row stands by itself under the record's `id`, and is loaded whole at a start; of payouts, those that wait. Where providers are paid comes before their workers. */
 export const KEYED_TABLES = [
   "accounts",
   "apiKeys",
   "enrolments",
+  "payoutAddresses",
+  "depositAddresses",
   "workers",
   "uploads",
   "idempotency",
   "reservations",
   "releases",
+  "chainPays",
+  "payouts",
 ] as const;
 export type KeyedTable = (typeof KEYED_TABLES)[number];
 

@@ -194,6 +194,8 @@ export interface StepScratch {
   reply: Reply;
   /** Jobs that ended: they leave memory when the step is done. */
   ended: JobId[];
+  /** …and payouts. */
+  payoutsEnded: string[];
   /** …and cases. */
   endedCases: string[];
   /** What the store has of the transfers that the event names. */

@@ -237,6 +237,12 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   failed: (data) => `failed${data.because("message", "reason")}`,
   cancelled: () => "cancelled",
   settled: settledText,
+  deposited: (data) => `its hold lies in the contract on ${data.text("driver") ?? "a chain"}`,
+  deposit_refused: (data) => `${data.text("driver") ?? "the chain"} refused its hold: the operator has to look`,
+  paid: (data) =>
+    `${moneyText(data, "amount")} paid to its providers by the contract on ${data.text("driver") ?? "a chain"}`,
+  pay_refused: (data) => `${data.text("driver") ?? "the chain"} refused to pay: the operator has to look`,
+  pay_released: (data) => `${moneyText(data, "amount")} are payable to its providers by the operator's hand`,
   rated: (data) => `rated ${data.number("stars") ?? "?"} of 5${said(data, "comment")}`,
   disputed: (data) => `disputed by its consumer, ${moneyText(data, "frozen")} frozen${said(data, "reason")}`,
   dispute_resolved: (data) => `dispute decided: ${moneyText(data, "refund")} back to the consumer${said(data, "note")}`,

@@ -10,6 +10,7 @@ import {
   KEYED_TABLES,
   type KeyedTable,
   type MetaRecord,
+  type PayoutRecord,
   type Posting,
   type StandbyRecord,
   type TransferStep,
@@ -60,6 +61,8 @@ type Reader = Pick<
   Store,
   | "load"
   | "meta"
+  | "payout"
+  | "payouts"
   | "job"
   | "jobs"
   | "events"
@@ -129,6 +132,16 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
       const row = sql("SELECT * FROM transfers WHERE id = ?").get(id) as TransferRow | undefined;
       return row && readTransfer(row, postingsOf.all(row.seq) as Posting[]);
     },
+    payout: (id) => {
+      const row = sql("SELECT data FROM payouts WHERE key = ?").get(id) as DataRow | undefined;
+      return row && (decodeRecord(row.data) as PayoutRecord);
+    },
+    payouts: ({ account, before, limit }) => {
+      const own = account === undefined ? "TRUE" : "data ->> '$.accountId' = ?";
+      const query = sql(`SELECT data FROM payouts WHERE ${own} AND (? IS NULL OR key < ?) ORDER BY key DESC LIMIT ?`);
+      const values = [...(account === undefined ? [] : [account]), before ?? null, before ?? null, limit];
+      return (query.all(...values) as DataRow[]).map(({ data }) => decodeRecord(data) as PayoutRecord);
+    },
     balances: (accounts, currency) => {
       const query = sql("SELECT account, currency, amount FROM balances WHERE account = ? ORDER BY currency");
       const rows = accounts.flatMap((account) => query.safeIntegers().all(account) as BalanceRecord[]);
@@ -143,8 +156,8 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
 function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snapshot {
   const keyed = Object.fromEntries(
     KEYED_TABLES.map((table) => {
-      const { sql: name, decode } = KEYED_CODECS[table];
-      const rows = db.prepare(`SELECT data FROM ${name} ORDER BY key`).pluck().all() as string[];
+      const { sql: name, decode, loaded = "TRUE" } = KEYED_CODECS[table];
+      const rows = db.prepare(`SELECT data FROM ${name} WHERE ${loaded} ORDER BY key`).pluck().all() as string[];
       return [table, rows.map((data) => decode(data))];
     }),
   ) as unknown as Pick<Snapshot["rows"], KeyedTable>;
