@@ -21,8 +21,8 @@ export interface TrustParts {
 /** After the last act all is decided within this time: a note, an appeal window, a decision, and what comes late. */
 const DECIDED_MS = 120_000;
 const RNG_SALT = 0x7a57;
-const ACT_MS_MIN = 300;
-const ACT_MS_MAX = 3_000;
+const ACT_MS_MIN = 200;
+const ACT_MS_MAX = 1_600;
 /** The share of requests that are sent again, though they arrived. */
 const REPEATED = 0.2;
 const STAKE_MAX = 60_000;
@@ -58,16 +58,16 @@ export function scheduleTrust(of: TrustParts): void {
     const job = ended.length === 0 ? undefined : of.store.job(rng.pick(ended).id)?.job;
     const amount = BigInt(rng.int(1, STAKE_MAX));
     const what = rng.next();
-    if (what < 0.15) {
+    if (what < 0.18) {
       const from = rng.pick(["payable", "spendable"] as const);
       return send(() => ({ kind: "stake.add", actor: provider, amount, currency: "USD", from }));
     }
-    if (what < 0.25) return send(() => ({ kind: "stake.remove", actor: provider, amount, currency: "USD" }));
-    if (what < 0.55) return job === undefined ? undefined : ofConsumer(job);
-    if (what < 0.7) return job === undefined ? undefined : accuse(job);
+    if (what < 0.34) return send(() => ({ kind: "stake.remove", actor: provider, amount, currency: "USD" }));
+    if (what < 0.58) return job === undefined ? undefined : ofConsumer(job);
+    if (what < 0.74) return job === undefined ? undefined : accuse(job);
     const disputes = open("dispute");
     const slashes = open("slash");
-    if (what < 0.8 && disputes.length > 0) {
+    if (what < 0.83 && disputes.length > 0) {
       const consumerBps = rng.pick([0, BPS_ALL, rng.int(0, BPS_ALL)]);
       const disputeId = rng.pick(disputes).id;
       return send(() => ({ kind: "dispute.resolve", actor: admin, disputeId, consumerBps, note: "" }));
@@ -75,7 +75,7 @@ export function scheduleTrust(of: TrustParts): void {
     if (slashes.length === 0) return undefined;
     const { id: slashId, providerId: owner } = rng.pick(slashes);
     const actor = { accountId: owner, role: "provider" } as const;
-    if (what < 0.9) return send(() => ({ kind: "slash.appeal", actor, slashId, text: "no" }));
+    if (what < 0.91) return send(() => ({ kind: "slash.appeal", actor, slashId, text: "no" }));
     const decision = rng.pick(["uphold", "dismiss"] as const);
     return send(() => ({ kind: "slash.resolve", actor: admin, slashId, decision, note: "" }));
   }
