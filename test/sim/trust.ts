@@ -1,6 +1,6 @@
 // What people bring up about work and money while everything else goes wrong: consumers rate and dispute ended jobs, providers stake and ask it back, an admin
 // accuses and decides, or lets the time run out. Draws of its own: a seed's jobs and faults are as they were without it.
-import { type CaseOf, caseIdOf, type CoreEvent, type JobRecord } from "@qubix/orchestrator/core";
+import { type Actor, type CaseOf, caseIdOf, type CoreEvent, type JobRecord } from "@qubix/orchestrator/core";
 import type { Store } from "@qubix/orchestrator/store";
 import type { AccountId, JobId } from "@qubix/shared/domain";
 import { check } from "./counts.ts";
@@ -62,7 +62,7 @@ export function scheduleTrust(of: TrustParts): void {
       const from = rng.pick(["payable", "spendable"] as const);
       return send(() => ({ kind: "stake.add", actor: provider, amount, currency: "USD", from }));
     }
-    if (what < 0.34) return send(() => ({ kind: "stake.remove", actor: provider, amount, currency: "USD" }));
+    if (what < 0.34) return unstake(provider, amount);
     if (what < 0.58) return job === undefined ? undefined : ofConsumer(job);
     if (what < 0.74) return job === undefined ? undefined : accuse(job);
     const disputes = open("dispute");
@@ -78,6 +78,13 @@ export function scheduleTrust(of: TrustParts): void {
     if (what < 0.91) return send(() => ({ kind: "slash.appeal", actor, slashId, text: "no" }));
     const decision = rng.pick(["uphold", "dismiss"] as const);
     return send(() => ({ kind: "slash.resolve", actor: admin, slashId, decision, note: "" }));
+  }
+
+  /** Some, or all of it: then a slash has to take back what waits. */
+  function unstake(actor: Actor, some: bigint): void {
+    const staked = of.store.balances([`stake:${actor.accountId}`])[0]?.amount ?? 0n;
+    const amount = staked > 0n && rng.chance(0.6) ? staked : some;
+    send(() => ({ kind: "stake.remove", actor, amount, currency: "USD" }));
   }
 
   /** Of the ones of a job one at a time, as the API does it. */
