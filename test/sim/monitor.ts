@@ -171,10 +171,6 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "uploads":
       case "reservations":
       case "releases":
-      case "chainPays":
-      case "payoutAddresses":
-      case "depositAddresses":
-      case "payouts":
         return;
       default:
         unreachable(change);
@@ -325,11 +321,11 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   function putWorker(worker: WorkerRecord): void {
     const { id, offer } = worker;
     workerRows.set(id, worker);
-    if (offer !== null && offer.features?.includes("stalls") !== true) blind.add(id);
     for (const { amount, currency } of worker.earned) {
       const key = `${id} ${currency}`;
       if (amount > (mostEarned.get(key) ?? 0n)) mostEarned.set(key, amount);
     }
+    if (offer !== null && offer.features?.includes("stalls") !== true) blind.add(id);
     counts.proofs += worker.proofs.length;
     counts.proofFailures += worker.proofFailures.length;
     const most = offered.get(id) ?? { cpuMilli: 0, memoryMiB: 0, diskMiB: 0 };

@@ -335,9 +335,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/job-end.ts`,
-        find: `  settle(state, ended);
-`,
-        replace: "",
+        find: "const settled = settle(state, ended);",
+        replace: "const settled = ended;",
       },
     ],
   },
