@@ -29,7 +29,7 @@ const RESUMED = {
   workLostMs: 900,
 };
 const EMPTY_EVENT = { atMs: 1, channel: "jobs", providerId: null, jobId: null, workerId: null } as const;
-const NO_CHANGES = { puts: [], transfers: [], logs: [] };
+const NO_CHANGES = { puts: [], transfers: [], logs: [], ticks: [], settled: [] };
 
 let api: TestApi;
 let consumer: TestAccount;

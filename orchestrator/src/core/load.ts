@@ -129,6 +129,8 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       events: [],
       transfers: [],
       logs: [],
+      ticks: [],
+      settled: [],
       effects: [],
       fired: [],
       incidents: [],

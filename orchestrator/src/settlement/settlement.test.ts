@@ -134,6 +134,8 @@ function post(store: ReturnType<typeof createMemoryStore>, from: number, to: num
         events: [],
         transfers,
         logs: [],
+        ticks: [],
+        settled: [],
         meta: META,
       },
     ],

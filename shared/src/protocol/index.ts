@@ -7,3 +7,4 @@ export * from "./limits.ts";
 export * from "./manifest.ts";
 export * from "./sealed-content.ts";
 export * from "./worker-messages.ts";
+export * from "./ticks.ts";

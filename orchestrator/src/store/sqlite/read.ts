@@ -13,6 +13,8 @@ import {
   type StandbyRecord,
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
+import type { AccountReads } from "../accounts-port.ts";
+import { createAccountReader } from "./accounts.ts";
 import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
 import { decodeAttempt, decodeJob, decodePlain, decodeSpec, decodeStandby, KEYED_CODECS } from "./codec.ts";
 
@@ -46,7 +48,19 @@ interface TransferRow {
 }
 type Reader = Pick<
   Store,
-  "load" | "meta" | "job" | "jobs" | "events" | "recoveries" | "logs" | "transfers" | "balances" | "audit"
+  | keyof AccountReads
+  | "ticks"
+  | "tick"
+  | "load"
+  | "meta"
+  | "job"
+  | "jobs"
+  | "events"
+  | "recoveries"
+  | "logs"
+  | "transfers"
+  | "balances"
+  | "audit"
 >;
 
 const JOB_COLUMNS = "jobs.data AS data, job_specs.data AS spec";
@@ -61,6 +75,7 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
   const readJob = (row: JobRow): JobRecord => decodeJob(row.data, decodeSpec(row.spec));
 
   return {
+    ...createAccountReader(db),
     load: () => load(db, onSpec),
     meta: () => readMeta(db),
     job: (id) => {

@@ -1,6 +1,7 @@
 // The tables of the SQLite store and how a database of an older version becomes one of today's.
 import type BetterSqlite3 from "better-sqlite3";
 import { assert, QubixError } from "@qubix/shared/runtime";
+import { accountTables } from "./accounts.ts";
 
 /** "QBIX": marks the file as ours, so that a foreign database is refused instead of changed. */
 const APPLICATION_ID = 0x51424958;
@@ -120,7 +121,8 @@ INSERT INTO transfers_3 SELECT seq, id, kind, job_id, currency, memo, at_ms, wal
 DROP TABLE transfers;
 ALTER TABLE transfers_3 RENAME TO transfers;
 CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL;
-${appendOnly("transfers")}`,
+${appendOnly("transfers")}
+${accountTables(appendOnly)}`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
