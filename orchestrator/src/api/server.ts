@@ -34,6 +34,8 @@ import { jobRoutes } from "./routes/jobs.ts";
 import { logRoutes } from "./routes/logs.ts";
 import { marketRoutes } from "./routes/market.ts";
 import { outputRoutes } from "./routes/outputs.ts";
+import { receiptRoutes } from "./routes/receipts.ts";
+import { statementRoutes } from "./routes/statements.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
@@ -110,6 +112,8 @@ export async function createApiServer(
   marketRoutes(app, ctx);
   accountRoutes(app, ctx);
   walletRoutes(app, ctx);
+  receiptRoutes(app, ctx);
+  statementRoutes(app, ctx);
   statsRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {

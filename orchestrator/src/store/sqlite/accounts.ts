@@ -242,7 +242,7 @@ export function createAccountReader(db: BetterSqlite3.Database): AccountReads & 
 }
 
 function placeOf(cursor: WallCursor | null): readonly [number, number] {
-  return cursor === null ? [-1, 0] : [cursor.wallMs, cursor.seq];
+  return cursor === null ? [Number.MIN_SAFE_INTEGER, 0] : [cursor.wallMs, cursor.seq];
 }
 
 function readTick({ seq, data, wall_ms }: TickRow): StoredTick {
