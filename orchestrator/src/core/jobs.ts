@@ -15,7 +15,7 @@ import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import { stopAttempt } from "./attempts.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
-import { balanceOf, transfer } from "./ledger.ts";
+import { balanceOf, holdId, transfer } from "./ledger.ts";
 import { FIRST_MIRROR } from "./mirror-state.ts";
 import type { CheckpointRecord, JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
 import { leave } from "./moves.ts";
@@ -205,7 +205,9 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     endedAtMs: null,
   };
   transfer(state, {
+    id: holdId(id),
     kind: "hold",
+    step: "reserve",
     jobId: id,
     currency,
     postings: [

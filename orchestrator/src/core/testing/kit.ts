@@ -79,6 +79,8 @@ export class KeptRows {
         uploads: this.all("uploads"),
         idempotency: this.all("idempotency"),
         balances: this.all("balances"),
+        reservations: this.all("reservations"),
+        releases: this.all("releases"),
       },
       logCursors: cursors,
       logBytes: bytes,

@@ -14,8 +14,15 @@ import { hasStatements, utcDay } from "../checks.ts";
 import type { Store, StoredTick } from "../port.ts";
 import { decodePlain, encodePlain } from "./codec.ts";
 
-/** `appendOnly`: makes the triggers of a table. */
-export const accountTables = (appendOnly: (table: string) => string) => `
+const SAME_TICK = ["job_id", "replica", "epoch", "n", "hash"]
+  .map((column) => `${column} = NEW.${column}`)
+  .join(" AND ");
+
+/** `appendOnly` and `onceOnly` make the triggers of a table: no row of it is changed, deleted, or replaced. */
+export const accountTables = (
+  appendOnly: (table: string) => string,
+  onceOnly: (table: string, same: string) => string,
+) => `
 CREATE TABLE ticks (
   seq INTEGER PRIMARY KEY,
   job_id TEXT NOT NULL,
@@ -79,7 +86,9 @@ INSERT INTO job_shares (job_id, provider_id, worker_id, role, currency, amount, 
     CAST(value ->> '$.amount' AS INTEGER), coalesce(value ->> '$.ms', 0), wall_ms
   FROM events, json_each(events.data, '$.lines') AS line
   WHERE events.kind = 'settled' AND channel = 'jobs' AND value ->> '$.role' IN ('primary', 'standby') ORDER BY events.seq, line.id;
-${["ticks", "settled_jobs", "job_shares"].map(appendOnly).join("")}`;
+${appendOnly("ticks")}${onceOnly("ticks", `seq = NEW.seq OR (${SAME_TICK})`)}
+${appendOnly("settled_jobs")}${onceOnly("settled_jobs", "seq = NEW.seq OR job_id = NEW.job_id")}
+${appendOnly("job_shares")}${onceOnly("job_shares", "seq = NEW.seq")}`;
 
 // ── Writing ──
 
