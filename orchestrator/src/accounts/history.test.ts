@@ -64,10 +64,10 @@ describe("after any history", () => {
           rmSync(dir, { recursive: true, force: true });
         }
       }),
-      { numRuns: 40, seed: 20_261_127 },
+      { numRuns: 24, seed: 20_261_127 },
     );
     // A history in which nothing of this happened would prove nothing.
-    for (const [what, count] of Object.entries(seen)) expect(count, what).toBeGreaterThan(10);
+    for (const [what, count] of Object.entries(seen)) expect(count, what).toBeGreaterThan(5);
   }, 120_000);
 });
 
