@@ -433,8 +433,8 @@ describe("accounts", () => {
     const view = JSON.parse((await qubix("statement", "--by", "job", "--limit", "1", "--json")).stdout) as object;
     expect(view).toMatchObject({ by: "job", timeZone: "UTC", items: [{}], totals: [{ currency: "USD" }] });
     const workers = JSON.parse((await asAdmin("workers", "--json")).stdout) as { items: { providerId: string }[] };
-    const providerId = workers.items[0]?.providerId;
-    const earned = await asAdmin("earnings", "--by", "worker", "--account", String(providerId));
+    const providerId = workers.items.at(0)?.providerId ?? "";
+    const earned = await asAdmin("earnings", "--by", "worker", "--account", providerId);
     expect(earned.stdout).toMatch(new RegExp(`${worker.id} +anna`));
     expect(earned.stdout).toMatch(/CURRENCY +EARNED +PENDING +PAYABLE +PAID OUT/);
     expect(await qubix("statement", "--csv", "--json")).toMatchObject({

@@ -27,8 +27,9 @@ async function allItems(account: TestAccount, path: string): Promise<Record<stri
   for (let cursor = ""; ; ) {
     const { body } = await account.call(`GET ${path}&limit=1${cursor === "" ? "" : `&cursor=${cursor}`}`);
     items.push(...(body.items ?? []));
-    if (body["nextCursor"] === null) return items;
-    cursor = String(body["nextCursor"]);
+    const next = body["nextCursor"];
+    if (typeof next !== "string") return items;
+    cursor = next;
   }
 }
 
@@ -193,7 +194,7 @@ describe("GET /v1/earnings", () => {
       (answer?.body.items ?? []).reduce((sum, item) => sum + BigInt(String(item["amount"])), 0n).toString();
     const wallet = await provider.call("GET /v1/wallet");
     const [balance] = wallet.body["balances"] as Record<string, string>[];
-    const earned = String(balance?.["earned"]);
+    const earned = balance?.["earned"];
     expect([sumOf(day), sumOf(byWorker), sumOf(job)]).toEqual([earned, earned, earned]);
     expect(day?.body["totals"]).toEqual([
       {

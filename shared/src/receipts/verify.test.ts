@@ -14,7 +14,7 @@ type Open = { -readonly [K in keyof Receipt]: Receipt[K] };
 
 /** A copy with a change, under a digest of its own: whoever forges it makes that anew. */
 function forged(change: (receipt: Open) => void): Receipt {
-  const copy = structuredClone(sampleReceipt()) as Open;
+  const copy = structuredClone<Open>(sampleReceipt());
   change(copy);
   return sealed(copy);
 }
@@ -82,16 +82,20 @@ describe("a receipt", () => {
     [
       "another signature",
       ["signature_invalid"],
-      (r) => (attempt(r, 1).ticks[0]!.signature = attempt(r, 2).ticks[0]!.signature),
+      (r) => (attempt(r, 1).ticks.at(0)!.signature = attempt(r, 2).ticks.at(0)!.signature),
     ],
-    ["more time in a tick", ["chain_broken", "signature_invalid"], (r) => (attempt(r, 1).ticks[0]!.ranMs += 1)],
+    ["more time in a tick", ["chain_broken", "signature_invalid"], (r) => (attempt(r, 1).ticks.at(0)!.ranMs += 1)],
     ["a tick left out", ["chain_broken"], (r) => (attempt(r, 3).ticks = attempt(r, 3).ticks.slice(1))],
     ["the first tick left out", ["chain_broken"], (r) => (attempt(r, 1).ticks = [])],
-    ["ticks in another order", ["chain_broken", "tick_falls"], (r) => attempt(r, 3).ticks.reverse()],
+    [
+      "ticks in another order",
+      ["chain_broken", "tick_falls"],
+      (r) => (attempt(r, 3).ticks = attempt(r, 3).ticks.toReversed()),
+    ],
     [
       "a tick under another epoch",
       ["attempts_confused", "signature_invalid"],
-      (r) => (attempt(r, 2).ticks[0]!.epoch = 4),
+      (r) => (attempt(r, 2).ticks.at(0)!.epoch = 4),
     ],
     ["another worker's key", ["signature_invalid"], (r) => (attempt(r, 1).publicKey = attempt(r, 2).publicKey)],
     ["an attempt twice", ["attempts_confused"], (r) => r.attempts.push(structuredClone(attempt(r, 4)))],
@@ -109,18 +113,18 @@ describe("a receipt", () => {
     ["less time agreed than is paid", ["time_exceeds_agreed"], (r) => (r.agreed!.durationMaxS = 60)],
     ["a unit from one share to the other", ["share_differs"], (r) => shift(r.lines, 0, 1)],
     ["a unit from a share to the fee", ["fee_differs", "share_differs"], (r) => shift(r.lines, 0, r.lines.length - 2)],
-    ["a share for another provider", ["shares_differ"], (r) => (r.lines[0]!.account = "provider:acc-two")],
-    ["a share for other time", ["shares_differ"], (r) => (r.lines[0]!.ms = 1)],
+    ["a share for another provider", ["shares_differ"], (r) => (r.lines.at(0)!.account = "provider:acc-two")],
+    ["a share for other time", ["shares_differ"], (r) => (r.lines.at(0)!.ms = 1)],
     ["a share left out", ["shares_differ", "sum_differs"], (r) => r.lines.shift()],
     ["a hold that was said to be short", ["hold_not_short"], (r) => (r.heldShort = true)],
-    ["a posting", ["transfer_unbalanced"], (r) => (r.transfers[1]!.postings[1]!.amount = "1")],
+    ["a posting", ["transfer_unbalanced"], (r) => (r.transfers.at(1)!.postings.at(1)!.amount = "1")],
     [
       "a posting to somebody else",
       ["posting_differs"],
-      (r) => (r.transfers[1]!.postings[1]!.account = "pending:acc-thief"),
+      (r) => (r.transfers.at(1)!.postings.at(1)!.account = "pending:acc-thief"),
     ],
     ["a settlement that was not posted", ["settlement_not_posted"], (r) => r.transfers.pop()],
-    ["a settlement that was posted twice", ["settlement_not_posted"], (r) => r.transfers.push(r.transfers[1]!)],
+    ["a settlement that was posted twice", ["settlement_not_posted"], (r) => r.transfers.push(r.transfers.at(1)!)],
     ["a hold that was not posted", ["hold_not_posted"], (r) => r.transfers.shift()],
     ["the account of a running job with shares", ["lines_unexpected"], (r) => (r.final = false)],
   ];
@@ -190,9 +194,9 @@ describe("a provider's view", () => {
   });
 
   it("is not verified where a share is less than the charge without the fee, or the posting is another", () => {
-    const less = providerView((receipt) => (receipt.lines[0]!.amount = "9000"));
+    const less = providerView((receipt) => (receipt.lines.at(0)!.amount = "9000"));
     expect(codesOf(less)).toEqual(["posting_differs", "share_differs"]);
-    const unposted = providerView((receipt) => (receipt.transfers[0]!.postings[0]!.amount = "1"));
+    const unposted = providerView((receipt) => (receipt.transfers.at(0)!.postings.at(0)!.amount = "1"));
     expect(codesOf(unposted)).toEqual(["posting_differs"]);
   });
 });
