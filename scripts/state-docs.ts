@@ -2,12 +2,15 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import {
   attemptTable,
+  disputeTable,
   jobTable,
   leaseTable,
   moveTable,
   settlementTable,
+  slashTable,
   standbyTable,
   type StateTable,
+  unstakeTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
 
@@ -20,6 +23,9 @@ const TABLES: readonly StateTable<string, string>[] = [
   workerSessionTable,
   settlementTable,
   moveTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 const text = `# State machines

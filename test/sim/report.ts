@@ -1,13 +1,16 @@
 // What a run over many seeds adds up to, and whether it met enough to mean something.
 import {
   attemptTable,
+  disputeTable,
   jobTable,
   leaseTable,
   moveTable,
   legalRows,
   settlementTable,
+  slashTable,
   type StateTable,
   standbyTable,
+  unstakeTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
 import { type Counts, createCounts } from "./counts.ts";
@@ -54,6 +57,9 @@ const MUST_HAPPEN = [
   "standbyRefills",
   "massSilences",
   "holdsOutlasted",
+  "ratings",
+  "disputes",
+  "slashes",
 ] as const satisfies readonly (keyof Counts)[];
 
 const TABLES: readonly StateTable<string, string>[] = [
@@ -64,6 +70,9 @@ const TABLES: readonly StateTable<string, string>[] = [
   settlementTable,
   workerSessionTable,
   moveTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 export function createTotals(): Totals {

@@ -17,6 +17,7 @@ import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
 import type { Program } from "./programs.ts";
 import { calmDown, scheduleFaults } from "./strikes.ts";
+import { scheduleTrust, waitForDecisions } from "./trust.ts";
 import { createTrees, type Trees } from "./trees.ts";
 import { reckon } from "./verify.ts";
 import { drawWorkload, type Intent } from "./workload.ts";
@@ -74,9 +75,11 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     }
     const targets = { world, orchestrator, monitor, client, workers, admin: cluster.admin };
     scheduleFaults(targets);
+    scheduleTrust({ ...targets, store, providers: cluster.providers });
     world.run(world.scale.faultsUntilMs, () => false);
     calmDown(targets);
     convergedMs = converge(world, client, cluster.intents, monitor, workers);
+    waitForDecisions({ world, store });
     reckon({ store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
@@ -107,6 +110,7 @@ interface Cluster {
   readonly intents: readonly Intent[];
   readonly liars: ReadonlySet<WorkerId>;
   readonly admin: AccountId;
+  readonly providers: readonly AccountId[];
 }
 
 type Monitor = ReturnType<typeof createMonitor>;
@@ -151,7 +155,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
-  return { workers, intents, liars, admin };
+  return { workers, intents, liars, admin, providers };
 }
 
 function enrol(

@@ -9,6 +9,7 @@ import { check, checksDone } from "./counts.ts";
 import type { ContainerTruth, Monitor } from "./monitor.ts";
 import { resultOf, treeOf } from "./programs.ts";
 import { reckonMirror, runsOf } from "./mirrors.ts";
+import { lostToDisputes, reckonTrust, refundedJobs } from "./trust.ts";
 import type { Intent } from "./workload.ts";
 
 export interface Reckoning {
@@ -22,6 +23,8 @@ export interface Reckoning {
   readonly checksBefore: number;
 }
 
+/** Transfers of what was brought up about a job: they are reckoned apart. */
+const ABOUT_JOBS: ReadonlySet<string> = new Set(["freeze", "resolution", "slash"]);
 const MS_PER_HOUR = 3_600_000n;
 const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 /** Why any job may fail; what else it may fail of lies in the job. */
@@ -76,6 +79,7 @@ export function reckon(of: Reckoning): void {
   }
   reckonEarnings(store, monitor);
   reckonPending(store, monitor);
+  reckonTrust(store, monitor);
   reckonAccounts(
     store,
     store.load().rows.accounts.map(({ id }) => id),
@@ -159,7 +163,7 @@ function reckonMoney(
 ): void {
   const { settlement, spec } = job;
   const hold = (spec.priceMaxPerHour.amount * BigInt(spec.durationMaxS) + 3_599n) / 3_600n;
-  const posted = monitor.transfers.filter(({ jobId }) => jobId === job.id);
+  const posted = monitor.transfers.filter(({ jobId, kind }) => jobId === job.id && !ABOUT_JOBS.has(kind));
   const kinds = posted.map(({ kind }) => kind).sort();
   check(kinds.join() === "hold,settlement", () => `invariant 5: ${job.id} has the transfers ${kinds.join(", ")}`);
   check(settlement.hold === hold, () => `invariant 5: the hold of ${job.id} is ${settlement.hold}, not ${hold}`);
@@ -169,7 +173,14 @@ function reckonMoney(
     settlement.lines.every(({ amount }) => amount >= 0n),
     () => `invariant 5: ${job.id} has a negative line`,
   );
-  const charges = [...attempts, ...standbys].map((row) => (row.ratePerHour * BigInt(row.creditedMs)) / MS_PER_HOUR);
+  const charge = (ratePerHour: bigint, ms: number) => (ratePerHour * BigInt(ms)) / MS_PER_HOUR;
+  const charges = [
+    // A container that went on under another epoch costs what it would have cost under one.
+    ...attempts.map(({ ratePerHour, baseRanMs, creditedMs }) => {
+      return charge(ratePerHour, baseRanMs + creditedMs) - charge(ratePerHour, baseRanMs);
+    }),
+    ...standbys.map(({ ratePerHour, creditedMs }) => charge(ratePerHour, creditedMs)),
+  ];
   const sumOfCharges = charges.reduce((all, charge) => all + charge, 0n);
   // Three runs of which none was shown to be wrong share the hold.
   const gross = job.mirror !== undefined && sumOfCharges > hold ? hold : sumOfCharges;
@@ -198,6 +209,9 @@ function reckonMoney(
 function reckonEarnings(store: Store, monitor: Monitor): void {
   const workers = store.load().rows.workers;
   const posted = new Map<string, bigint>();
+  const settled = [...monitor.jobs.values()];
+  const refunded = refundedJobs(monitor);
+  const lost = lostToDisputes(monitor);
   for (const { kind, currency, postings } of monitor.transfers) {
     if (kind !== "settlement") continue;
     for (const { account, amount } of postings) {
@@ -207,15 +221,20 @@ function reckonEarnings(store: Store, monitor: Monitor): void {
   const earned = new Map<string, bigint>();
   for (const worker of workers) {
     for (const { amount, currency } of worker.earned) earned.set(currency, (earned.get(currency) ?? 0n) + amount);
-    const lines = [...monitor.jobs.values()].flatMap(({ settlement }) => settlement.lines);
+    const lines = settled.flatMap(({ settlement }) => settlement.lines);
     const shares = total(lines.filter(({ workerId }) => workerId === worker.id));
     const sum = total(worker.earned);
+    if (settled.some(({ id, settlement }) => refunded.has(id) && isPaid(settlement, worker.id))) continue;
     check(sum === shares, () => `invariant 5: ${worker.id} earned ${shares}, its row says ${sum}`);
   }
   for (const currency of new Set([...posted.keys(), ...earned.keys()])) {
-    const [rows, books] = [earned.get(currency) ?? 0n, posted.get(currency) ?? 0n];
+    const [rows, books] = [earned.get(currency) ?? 0n, (posted.get(currency) ?? 0n) - (lost.get(currency) ?? 0n)];
     check(rows === books, () => `invariant 5: workers earned ${rows} ${currency}, providers were posted ${books}`);
   }
+}
+
+function isPaid({ lines }: JobRecord["settlement"], id: WorkerId): boolean {
+  return lines.some(({ workerId, amount }) => workerId === id && amount > 0n);
 }
 
 /** A provider's pay waits under a name of its own until its dispute window is over. */
@@ -226,7 +245,7 @@ function payeeOf(account: string): string {
 /** What is pending is in a bucket, what is not has been released; together it is what providers earned. */
 function reckonPending(store: Store, monitor: Monitor): void {
   const { balances, releases } = store.load().rows;
-  const paid = monitor.transfers.filter(({ kind }) => kind === "settlement" || kind === "release");
+  const paid = monitor.transfers;
   for (const { account, currency, amount } of balances) {
     if (!/^(pending|provider):/.test(account)) continue;
     const moved = paid.flatMap((transfer) => (transfer.currency === currency ? transfer.postings : []));

@@ -1,5 +1,5 @@
 // A job's whole account: what was agreed, what was worked and signed for, what it cost, and every transfer. Made from committed records alone.
-import { type AccountId, chargeFor, FEE_BASIS_POINTS } from "@qubix/shared/domain";
+import { type AccountId, chargeBetween, FEE_BASIS_POINTS } from "@qubix/shared/domain";
 import type { Receipt, ReceiptAttempt, ReceiptStandby, ReceiptTick } from "@qubix/shared/protocol";
 import { receiptDigest } from "@qubix/shared/receipts";
 import type { AttemptRecord, StandbyRecord } from "../core/index.ts";
@@ -79,8 +79,10 @@ export function receiptOf(ports: ReceiptPorts, stored: StoredJob, view: ReceiptV
   return { ...receipt, digest: receiptDigest(receipt) };
 }
 
-function chargeOf({ ratePerHour, creditedMs }: AttemptRecord | StandbyRecord): bigint {
-  return chargeFor(ratePerHour, creditedMs);
+/** A standby has no time before; an attempt that took a running container over goes on from what that was paid for. */
+function chargeOf(payee: AttemptRecord | StandbyRecord): bigint {
+  const fromMs = "baseRanMs" in payee ? payee.baseRanMs : 0;
+  return chargeBetween(payee.ratePerHour, fromMs, fromMs + payee.creditedMs);
 }
 
 function attemptOf(ports: ReceiptPorts, attempt: AttemptRecord, ticks: readonly StoredTick[]): ReceiptAttempt {

@@ -38,6 +38,7 @@ import { receiptRoutes } from "./routes/receipts.ts";
 import { statementRoutes } from "./routes/statements.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
+import { trustRoutes } from "./routes/trust.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { walletRoutes } from "./routes/wallet.ts";
 import { createWatch } from "./watch.ts";
@@ -115,6 +116,7 @@ export async function createApiServer(
   receiptRoutes(app, ctx);
   statementRoutes(app, ctx);
   statsRoutes(app, ctx);
+  trustRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {
     if (!opened) socket.destroy();

@@ -205,7 +205,7 @@ function closedWhileThereIsNoState(gate: RelayGate): RelayGate {
 }
 
 function createCore(
-  { registryAllow, workerProofs, disputeWindowS }: OrchestratorConfig,
+  { registryAllow, workerProofs, disputeWindowS, appealWindowS, decisionS }: OrchestratorConfig,
   orchestratorId: string,
   directRelays: readonly string[],
 ): CorePort {
@@ -215,6 +215,8 @@ function createCore(
     workerProofs,
     directRelays,
     disputeWindowMs: disputeWindowS * 1000,
+    appealWindowMs: appealWindowS * 1000,
+    decisionMs: decisionS * 1000,
   };
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {

@@ -137,6 +137,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       incidents: [],
       reply: { kind: "none" },
       ended: [],
+      endedCases: [],
       known: new Map(),
       handling: null,
       meta,

@@ -209,9 +209,15 @@ describe("two lines of one number", () => {
       [2, 6_000, false],
       [1, 5_000, true],
     ]);
-    const accused = net.kept.events.filter(({ kind }) => kind === "accused");
-    expect(accused).toMatchObject([
-      { workerId: worker, jobId: id, data: { kind: "contradiction", evidence: { first: { ranMs: 3_000 } } } },
+    const slashes = net.kept.all("cases");
+    expect(slashes).toMatchObject([{ kind: "slash", offence: "contradiction", workerId: worker, jobId: id }]);
+    const [slash] = slashes;
+    const { statements } = JSON.parse(slash?.kind === "slash" ? slash.evidence : "{}") as {
+      statements: { text: string }[];
+    };
+    expect(statements.map(({ text }) => text.split("\n").slice(0, 7))).toEqual([
+      ["qubix-tick-v1", id, "0", "1", "1", "checkpoint", "3000"],
+      ["qubix-tick-v1", id, "0", "1", "1", "checkpoint", "5000"],
     ]);
     expect(refusals(net, worker).map((message) => message.kind === "refused" && message.head?.n)).toEqual([2, 2]);
   });
@@ -225,6 +231,6 @@ describe("two lines of one number", () => {
     if (known === undefined) throw new Error("nothing was kept");
     tick(net, id, { n: 1, ranMs: 3_000, prev: null }, { signed: true, known });
     expect(refusals(net, worker)).toEqual([]);
-    expect(net.kept.events.filter(({ kind }) => kind === "accused")).toEqual([]);
+    expect(net.kept.all("cases")).toEqual([]);
   });
 });

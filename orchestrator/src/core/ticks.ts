@@ -1,7 +1,7 @@
 // Metering ticks as they come: signed by their worker (the gateway has checked that), each naming the one before. Where a worker has begun to keep such an
 // account, its time is credited no further than it has signed for. A tick that is refused costs nobody anything for long: the next good one covers its time.
 import { attemptId, type AttemptRef } from "@qubix/shared/domain";
-import { type Tick, TICKS_PER_JOB_MAX, type WorkerMessage } from "@qubix/shared/protocol";
+import { type Tick, TICKS_PER_JOB_MAX, tickText, type WorkerMessage } from "@qubix/shared/protocol";
 import { tickHash } from "@qubix/shared/receipts";
 import { ack, type Current, currentOf, refuseStale } from "./attempts.ts";
 import { isActiveAttempt } from "./indexes.ts";
@@ -65,6 +65,11 @@ function recordOf(state: CoreState, attempt: AttemptRecord, message: TickMessage
   };
 }
 
+/** What was signed: with the worker's public key anybody can check it. */
+function textOf({ jobId, replica, epoch, ...rest }: TickRecord): string {
+  return tickText({ attempt: { jobId, replica, epoch }, ...rest });
+}
+
 function keep(state: CoreState, attempt: AttemptRecord, chain: TickChain, record: TickRecord): void {
   const keptOfJob = attemptsOf(state, attempt.jobId).reduce((sum, { ticks }) => sum + (ticks?.kept ?? 0), 0);
   // The last of each attempt is always kept: it is the one that its pay rests on. How many attempts a job has is bounded.
@@ -115,5 +120,6 @@ function contradict(state: CoreState, { attempt }: Current, record: TickRecord, 
   state.step.ticks.push({ ...record, contradicts: true });
   noteIncident(state, "contradiction", refOf(attempt));
   const { jobId, workerId } = attempt;
-  accuse(state, { kind: "contradiction", workerId, jobId, evidence: { first: known, second: record } });
+  const statements = [known, record].map((each) => ({ text: textOf(each), signature: each.signature }));
+  accuse(state, { kind: "contradiction", workerId, jobId, evidence: { statements } });
 }

@@ -1,2 +1,2 @@
-// Ed25519 signatures of workers.
-export { verifySignature } from "@qubix/shared/ed25519";
+// Signatures of workers, where the gateway looks for them.
+export { verifySignature } from "@qubix/shared/runtime";

@@ -37,7 +37,7 @@ export const receiptAttemptSchema = z.looseObject({
   /** Container time that older epochs of the same container were credited for. */
   baseRanMs: count,
   creditedMs: count,
-  /** floor(ratePerHour × creditedMs / 3,600,000). */
+  /** floor(ratePerHour × (baseRanMs + creditedMs) / 3,600,000) − floor(ratePerHour × baseRanMs / 3,600,000). */
   charge: amount,
   /** Its result was outvoted: it is not paid. */
   refused: z.boolean().optional(),

@@ -1,5 +1,5 @@
 // Whether the amounts of a receipt follow from rates and time, and from each other.
-import { chargeFor, type Claim, holdFor, splitByLargestRemainder } from "../domain/money.ts";
+import { chargeBetween, type Claim, holdFor, splitByLargestRemainder } from "../domain/money.ts";
 import type { Receipt } from "../protocol/receipts.ts";
 import type { Check } from "./problem.ts";
 
@@ -58,16 +58,22 @@ export function checkAmounts(receipt: Receipt, check: Check): void {
 /** Recomputes each charge. */
 function payeesOf(receipt: Receipt, check: Check): readonly Payee[] {
   const payees: Payee[] = [];
-  const add = (of: Receipt["attempts"][number] | Receipt["standbys"][number], role: Payee["role"]) => {
-    const charge = chargeFor(BigInt(of.ratePerHour), of.creditedMs);
+  // An attempt that took a running container over is its next window: windows add up to the charge of the whole.
+  const add = (
+    of: Receipt["attempts"][number] | Receipt["standbys"][number],
+    role: Payee["role"],
+    fromMs: number,
+  ): void => {
+    const charge = chargeBetween(BigInt(of.ratePerHour), fromMs, fromMs + of.creditedMs);
     check(of.charge === charge.toString(), "charge_differs", of.id, () => {
-      return `is charged ${of.charge} for ${of.creditedMs} ms at ${of.ratePerHour} an hour, which is ${charge}`;
+      const after = fromMs === 0 ? "" : ` after ${fromMs} ms`;
+      return `is charged ${of.charge} for ${of.creditedMs} ms${after} at ${of.ratePerHour} an hour, which is ${charge}`;
     });
     const { id, providerId, workerId, creditedMs } = of;
     if (creditedMs > 0) payees.push({ id, role, providerId, workerId, creditedMs, charge });
   };
-  for (const attempt of receipt.attempts) add(attempt, "primary");
-  for (const standby of receipt.standbys) add(standby, "standby");
+  for (const attempt of receipt.attempts) add(attempt, "primary", attempt.baseRanMs);
+  for (const standby of receipt.standbys) add(standby, "standby", 0);
   return payees;
 }
 

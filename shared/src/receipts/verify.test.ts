@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Receipt } from "../protocol/receipts.ts";
-import { verifySignature } from "../runtime/ed25519.ts";
+import { verifySignature } from "../runtime/signatures.ts";
 import { receiptDigest } from "./digest.ts";
 import { createSigner, sampleReceipt, sealed, signChain } from "./testing/sample.ts";
 import { verifyReceipt } from "./verify.ts";

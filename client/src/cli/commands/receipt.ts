@@ -1,6 +1,6 @@
 // `qubix receipt`: a job's whole account, verified here and not only said to be right; or one that was saved to a file, verified without a network.
 import { readFile, writeFile } from "node:fs/promises";
-import { verifySignature } from "@qubix/shared/ed25519";
+import { verifySignature } from "@qubix/shared/signatures";
 import { QubixError } from "@qubix/shared/errors";
 import { type ReceiptVerdict, verifyReceipt } from "@qubix/shared/receipts";
 import { EXIT_NOT_VERIFIED, EXIT_OK, usageError } from "../exit-codes.ts";

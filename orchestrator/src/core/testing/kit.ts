@@ -79,6 +79,7 @@ export class KeptRows {
         uploads: this.all("uploads"),
         idempotency: this.all("idempotency"),
         balances: this.all("balances"),
+        cases: this.all("cases").filter(({ endedAtMs }) => endedAtMs === null),
         reservations: this.all("reservations"),
         releases: this.all("releases"),
       },

@@ -1,14 +1,17 @@
 import { describe, expect, it } from "vitest";
 import {
   attemptTable,
+  disputeTable,
   IllegalTransitionError,
   jobTable,
   leaseTable,
   legalRows,
   moveTable,
   settlementTable,
+  slashTable,
   standbyTable,
   transition,
+  unstakeTable,
   workerSessionTable,
   type StateTable,
 } from "./index.ts";
@@ -21,6 +24,9 @@ const tables: readonly StateTable<string, string>[] = [
   workerSessionTable,
   settlementTable,
   moveTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 describe.each(tables.map((table) => [table.name, table] as const))("state table %s", (_name, table) => {

@@ -1,6 +1,6 @@
 // A receipt for tests, with real signatures: a job that failed over once, came back under a later epoch, had a standby, and was settled.
 import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
-import { chargeFor, feeOf, holdFor, splitByLargestRemainder } from "../../domain/money.ts";
+import { chargeBetween, chargeFor, feeOf, holdFor, splitByLargestRemainder } from "../../domain/money.ts";
 import type { Receipt, ReceiptAttempt, ReceiptTick } from "../../protocol/receipts.ts";
 import { type TickStatement, tickText } from "../../protocol/ticks.ts";
 import { receiptDigest } from "../digest.ts";
@@ -104,7 +104,7 @@ function attempt(of: {
     adoptedEpoch,
     baseRanMs,
     creditedMs,
-    charge: chargeFor(RATE, creditedMs).toString(),
+    charge: chargeBetween(RATE, baseRanMs, baseRanMs + creditedMs).toString(),
     ticks: [...ticks],
     ticksLeftOut: 0,
   };
