@@ -55,6 +55,7 @@ const MUST_HAPPEN = [
   "checkpointsRemoved",
   "checkpointsGivenUp",
   "standbyRefills",
+  "stalls",
   "massSilences",
   "holdsOutlasted",
   "ratings",

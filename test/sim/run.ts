@@ -16,6 +16,7 @@ import { createPath } from "./network.ts";
 import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
 import type { Program } from "./programs.ts";
+import { hasStalls, withStalls } from "./stalls.ts";
 import { calmDown, scheduleFaults } from "./strikes.ts";
 import { scheduleTrust, waitForDecisions } from "./trust.ts";
 import { createTrees, type Trees } from "./trees.ts";
@@ -132,7 +133,8 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   for (const accountId of rich) {
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
-  const intents = withMirrors(world.seed, drawWorkload(world.rng, world.scale, { rich, poor }));
+  const drawnJobs = drawWorkload(world.rng, world.scale, { rich, poor });
+  const intents = withStalls(world.seed, withMirrors(world.seed, drawnJobs));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   const runs = new Runs();
@@ -146,7 +148,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
-    const drawn = drawOffer(world, at);
+    const drawn = withWatch(world, drawOffer(world, at));
     const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
     const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;
     if (world.faults.proofs && offer === drawn) tooOld += 1;
@@ -202,6 +204,10 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     features:
       at % OLDER_EVERY === OLDER_EVERY - 1 ? ["exclusive"] : ["earnings", "direct", "moves", "exclusive", "ticks"],
   };
+}
+
+function withWatch({ seed }: World, offer: WorkerOffer): WorkerOffer {
+  return hasStalls(seed) ? { ...offer, features: [...(offer.features ?? []), "stalls"] } : offer;
 }
 
 // ── The end ──

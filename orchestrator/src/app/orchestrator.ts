@@ -158,6 +158,7 @@ async function startWith(
     await keepSources(store, chunks);
     settlement.start();
     api.open();
+    chunks.warm();
     logger.info({ event: "ready", url, orchestratorId, dataDir: config.dataDir }, "ready");
     return { url, stop, ...(firstStart ? { adminKey: admin.secret } : {}) };
   } catch (error) {

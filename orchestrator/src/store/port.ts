@@ -115,6 +115,7 @@ export interface Store extends AccountReads {
   tick(key: Pick<TickRecord, "jobId" | "replica" | "epoch" | "n">): StoredTick | undefined;
   /** Newest first; `before` is the id after which the last page ended. */
   transfers(filter: {
+    /** Not what is set aside (`escrow:`, `reserved:`): that is found by job or id. */
     readonly accounts?: readonly LedgerAccount[];
     readonly jobId?: JobId;
     readonly before?: TransferId;
