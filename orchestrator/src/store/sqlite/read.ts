@@ -17,6 +17,8 @@ import {
 } from "../../core/model.ts";
 import { holdId, settlementId } from "../../core/ledger-accounts.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
+import type { AccountReads } from "../accounts-port.ts";
+import { createAccountReader } from "./accounts.ts";
 import type { AuditSum, CaseFilter, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
 import {
   decodeAttempt,
@@ -59,6 +61,9 @@ interface TransferRow {
 }
 type Reader = Pick<
   Store,
+  | keyof AccountReads
+  | "ticks"
+  | "tick"
   | "load"
   | "meta"
   | "payout"
@@ -88,6 +93,7 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
   const readJob = (row: JobRow): JobRecord => decodeJob(row.data, decodeSpec(row.spec));
 
   return {
+    ...createAccountReader(db),
     load: () => load(db, onSpec),
     meta: () => readMeta(db),
     job: (id) => {

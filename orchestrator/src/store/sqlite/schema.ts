@@ -1,6 +1,7 @@
 // The tables of the SQLite store and how a database of an older version becomes one of today's.
 import type BetterSqlite3 from "better-sqlite3";
 import { assert, QubixError } from "@qubix/shared/runtime";
+import { accountTables } from "./accounts.ts";
 
 /** "QBIX": marks the file as ours, so that a foreign database is refused instead of changed. */
 const APPLICATION_ID = 0x51424958;
@@ -150,7 +151,8 @@ CREATE INDEX payouts_by_account ON payouts (data ->> '$.accountId', key);
 CREATE TABLE cases (id TEXT PRIMARY KEY, kind TEXT NOT NULL, open INTEGER NOT NULL CHECK (open IN (0, 1)), data TEXT NOT NULL CHECK (json_valid(data))) STRICT, WITHOUT ROWID;
 CREATE INDEX cases_by_kind ON cases (kind, id);
 CREATE INDEX cases_open ON cases (kind, id) WHERE open = 1;
-CREATE TABLE case_parties (account_id TEXT NOT NULL, kind TEXT NOT NULL, case_id TEXT NOT NULL REFERENCES cases (id), PRIMARY KEY (account_id, kind, case_id)) STRICT, WITHOUT ROWID;`,
+CREATE TABLE case_parties (account_id TEXT NOT NULL, kind TEXT NOT NULL, case_id TEXT NOT NULL REFERENCES cases (id), PRIMARY KEY (account_id, kind, case_id)) STRICT, WITHOUT ROWID;
+${accountTables(appendOnly, onceOnly)}`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;
