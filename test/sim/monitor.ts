@@ -156,6 +156,8 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "enrolments":
       case "idempotency":
       case "uploads":
+      case "budgets":
+      case "spending":
         return;
       default:
         unreachable(change);

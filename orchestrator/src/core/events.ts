@@ -23,6 +23,7 @@ import type {
 import type {
   AccountRecord,
   ApiKeyRecord,
+  BudgetPeriod,
   Changes,
   CheckpointRecord,
   EnrolmentRecord,
@@ -54,6 +55,8 @@ export type CoreEvent =
   | { readonly kind: "timer" }
   /** The event loop did nothing for so long: nobody was listened to, so it is nobody's silence. Told before what arrived meanwhile. */
   | { readonly kind: "lagged"; readonly ms: number }
+  /** The calendar month (UTC), `2026-11`: what is settled from here on counts in it. Told at each start and whenever it changes. */
+  | { readonly kind: "month"; readonly month: string }
   /** Place one waiting job or one wanted standby. Stepped after the events of a tick until it changes nothing. */
   | { readonly kind: "dispatch" }
   // Requests of people and programs.
@@ -89,6 +92,21 @@ export type CoreEvent =
       readonly currency: Currency;
       readonly reference: string;
       readonly idempotency?: Idempotency;
+    }
+  | {
+      readonly kind: "budget.set";
+      readonly actor: Actor;
+      readonly accountId: AccountId;
+      readonly period: BudgetPeriod;
+      readonly amount: bigint;
+      readonly currency: Currency;
+    }
+  | {
+      readonly kind: "budget.clear";
+      readonly actor: Actor;
+      readonly accountId: AccountId;
+      readonly period: BudgetPeriod;
+      readonly currency: Currency;
     }
   | { readonly kind: "upload.create"; readonly actor: Actor; readonly uploadId: string; readonly tree: TreeRef }
   | {
@@ -221,6 +239,7 @@ export type Reply =
   | { readonly kind: "enrolment"; readonly enrolment: EnrolmentRecord }
   | { readonly kind: "worker"; readonly worker: WorkerRecord }
   | { readonly kind: "transfer"; readonly transferId: TransferId }
+  | { readonly kind: "budgets"; readonly accountId: AccountId }
   | { readonly kind: "upload"; readonly upload: UploadRecord }
   | { readonly kind: "checkpoint"; readonly jobId: JobId; readonly seq: number }
   /** `repeated`: an idempotency key was seen before, this is its first result. The job may have ended meanwhile: then only its id is here. */

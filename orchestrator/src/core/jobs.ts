@@ -1,5 +1,5 @@
 // Jobs as their owners see them: created with their money locked, cancelled, drained around.
-import { formatUnits, holdFor, jobTable, settlementTable } from "@qubix/shared/domain";
+import { formatUnits, jobTable, settlementTable } from "@qubix/shared/domain";
 import {
   holdsSealed,
   imageKey,
@@ -13,6 +13,7 @@ import {
 import { assert } from "@qubix/shared/runtime";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import { stopAttempt } from "./attempts.ts";
+import { allowanceOf } from "./budgets.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
 import { balanceOf, transfer } from "./ledger.ts";
@@ -137,14 +138,16 @@ function localRefusal(state: CoreState, image: string, ref: ImageRef): Refusal |
 }
 
 function fundsRefusal(state: CoreState, actor: Actor, spec: JobSpec): Refusal | undefined {
-  const { amount, currency } = spec.priceMaxPerHour;
-  const needed = holdFor(amount, spec.durationMaxS);
+  const { currency } = spec.priceMaxPerHour;
+  const allowance = allowanceOf(state, actor, spec);
+  if ("code" in allowance) return allowance;
+  const needed = allowance.hold;
   const available = balanceOf(state, `customer:${actor.accountId}`, currency);
   if (needed <= available) return undefined;
   return refusal(
     402,
     "insufficient_funds",
-    `This job locks ${formatUnits(needed)} ${currency} (priceMaxPerHour × durationMaxS) and ${formatUnits(available)} are available. Deposit credit, or lower one of the two.`,
+    `This job locks ${formatUnits(needed)} ${currency} (${allowance.cap === undefined ? "priceMaxPerHour × durationMaxS" : "what its budget allows"}) and ${formatUnits(available)} are available. Deposit credit, or lower ${allowance.cap === undefined ? "one of the two" : "budgetMax"}.`,
     { needed: needed.toString(), available: available.toString(), currency },
   );
 }
@@ -167,8 +170,10 @@ interface Belongings {
 
 /** Locks the money and queues the job: both or neither. */
 function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId, source }: Belongings): JobRecord {
-  const { amount, currency } = spec.priceMaxPerHour;
-  const hold = holdFor(amount, spec.durationMaxS);
+  const { currency } = spec.priceMaxPerHour;
+  const allowance = allowanceOf(state, actor, spec);
+  assert(!("code" in allowance), "a job was accepted beyond its budget");
+  const { hold, cap } = allowance;
   const id = newJobId(state.meta);
   const job: JobRecord = {
     id,
@@ -198,6 +203,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     rateMax: 0n,
     standbyRateMax: 0n,
     ...(spec.standby === "mirror" ? { mirror: FIRST_MIRROR } : {}),
+    ...(cap === undefined ? {} : { cap }),
     settlement: { phase: settlementTable.initial, hold, gross: null, lines: [] },
     createdAtMs: state.nowMs,
     queuedAtMs: state.nowMs,
@@ -220,6 +226,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
   emitJob(state, job, "queued", {
     ...(spec.name === undefined ? {} : { name: spec.name }),
     ...(job.fromCheckpoint === null ? {} : { fromCheckpoint: job.fromCheckpoint }),
+    ...(cap === undefined ? {} : { cap: cap.amount.toString(), currency, source: cap.source }),
   });
   emit(state, {
     channel: "wallet",

@@ -40,6 +40,8 @@ const LOAD_ORDER: readonly TableName[] = [
   "uploads",
   "idempotency",
   "balances",
+  "budgets",
+  "spending",
 ];
 
 /** Builds tables and indexes. The first event to be stepped must be `boot`. */
@@ -104,6 +106,8 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       uploads: new Map(),
       idempotency: new Map(),
       balances: new Map(),
+      budgets: new Map(),
+      spending: new Map(),
     },
     ix: createIndexes(),
     volatile: {
@@ -123,6 +127,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       proofsWaiting: { first: new Set(), again: new Set() },
       proofFailures: new Map(),
       lagMs: 0,
+      month: "",
       stalledUntilMs: Number.NEGATIVE_INFINITY,
       mass: { holds: new Map(), doneUntilMs: -Infinity, returnsMs: [], judgedAtMs: -Infinity },
       bootedAtMs: 0,

@@ -1,11 +1,14 @@
 // What was worked and what it costs. Time is credited only by accepted checkpoints and ends of the current epoch; money is settled once, at the job's end.
 import { chargeFor, type Claim, feeOf, settlementTable, splitByLargestRemainder } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { affordableMs, affordableStandbyMs } from "./charges.ts";
 import { addEarnings } from "./earnings.ts";
+import { capOf } from "./job-cap.ts";
 import { transfer } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
 import { creditedBesideMs } from "./mirror.ts";
 import type { AttemptRecord, JobRecord, LedgerAccount, Posting, SettlementLine, StandbyRecord } from "./model.ts";
+import { noteSpent } from "./spending.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, emit, emitJob, fire, put, standbysOf } from "./tables.ts";
 
@@ -28,7 +31,8 @@ export function credit(
   const elapsedMs = Math.max(0, state.nowMs - attempt.assignedAtMs);
   const claimedMs = Math.min(ranMs, elapsedMs) - attempt.baseRanMs;
   const roomMs = durationMaxMs(job) - creditedBesideMs(state, job, attempt);
-  const creditedMs = Math.max(attempt.creditedMs, Math.min(claimedMs, roomMs));
+  const paidMs = Math.min(claimedMs, roomMs);
+  const creditedMs = Math.max(attempt.creditedMs, Math.min(paidMs, affordableMs(state, job, attempt, paidMs)));
   if (creditedMs === attempt.creditedMs) return { job, attempt };
   const nextAttempt = { ...attempt, creditedMs };
   const nextJob = { ...job, creditedMs: job.creditedMs + creditedMs - attempt.creditedMs };
@@ -46,7 +50,8 @@ export function standbyCreditMs(state: CoreState, job: JobRecord, standby: Stand
     (sum, other) => (other.id === standby.id ? sum : sum + other.creditedMs),
     0,
   );
-  return Math.max(0, Math.min(endMs - standby.readyAtMs, durationMaxMs(job) - others));
+  const stoodMs = Math.max(0, Math.min(endMs - standby.readyAtMs, durationMaxMs(job) - others));
+  return Math.min(stoodMs, affordableStandbyMs(state, job, standby, stoodMs));
 }
 
 /** Until when a worker's presence is proven: now while it is online, else its last sign of life. */
@@ -73,6 +78,7 @@ export function settle(state: CoreState, job: JobRecord): JobRecord {
   const settled = { ...job, settlement: { phase, hold, gross, lines } };
   put(state, "jobs", job.id, settled);
   addEarnings(state, job.currency, lines);
+  noteSpent(state, job, gross);
   reportSettlement(state, settled, gross, lines);
   return settled;
 }
@@ -89,10 +95,11 @@ function settlementOf(
     weight: chargeFor(payee.ratePerHour, payee.creditedMs),
   }));
   const sum = claims.reduce((all, claim) => all + claim.weight, 0n);
-  // Two runs always keep within the hold; where a third is due too, because nobody could be shown to be wrong, they share what there is.
-  const isShared = job.mirror !== undefined && job.mirror.thirdAfter !== null && sum > hold;
-  const gross = isShared ? hold : sum;
-  assert(gross <= hold, `job ${job.id}: gross ${gross} exceeds the hold ${hold}`);
+  const cap = capOf(job);
+  // Two runs always keep within the hold; where a third is due too, because nobody could be shown to be wrong, or a budget stopped them late, they share what there is.
+  const isShared = job.mirror !== undefined && (job.mirror.thirdAfter !== null || job.cap !== undefined) && sum > cap;
+  const gross = isShared ? cap : sum;
+  assert(gross <= cap && cap <= hold, `job ${job.id}: gross ${gross} exceeds the cap ${cap} or the hold ${hold}`);
   const fee = feeOf(gross);
   const shares = splitByLargestRemainder(gross - fee, claims);
   const line = (payee: AttemptRecord | StandbyRecord, role: "primary" | "standby"): SettlementLine => ({

@@ -147,7 +147,51 @@ export interface CheckpointName {
 }
 
 /** Why a job is being stopped by us while it runs. */
-export type StopIntent = "cancelled" | "deadline";
+export type StopIntent = "cancelled" | "deadline" | "budget";
+
+/** Whose limit a budget is. An account's own and an admin's stand beside each other: both hold. */
+export type BudgetOwner = "account" | "admin";
+/** total: all that its jobs cost since it was set. month: what is settled within one calendar month (UTC). */
+export type BudgetPeriod = "total" | "month";
+
+/** A hard limit over all jobs of an account, in one currency. */
+export interface BudgetRecord {
+  /** `ACCOUNT CURRENCY PERIOD OWNER`. */
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly currency: Currency;
+  readonly period: BudgetPeriod;
+  readonly owner: BudgetOwner;
+  readonly amount: bigint;
+  /** {@link SpendingRecord.total} when it was first set: a `total` counts from there. */
+  readonly spentBefore: bigint;
+  readonly setAtMs: number;
+}
+
+/** What the settled jobs of an account have cost. */
+export interface SpendingRecord {
+  /** `ACCOUNT CURRENCY`. */
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly currency: Currency;
+  readonly total: bigint;
+  /** `2026-11`: the newest month in which a job was settled, as far as the core was told; empty before it ever was. */
+  readonly month: string;
+  readonly monthTotal: bigint;
+}
+
+/** What decided how much a job may cost: its own `budgetMax`, or a budget of its account. */
+export type CapSource = "job" | BudgetPeriod | `admin_${BudgetPeriod}`;
+
+/** The most that a job may cost in all where that is less than its price cap over the whole of `durationMaxS`. It only ever falls. */
+export interface JobCap {
+  readonly amount: bigint;
+  readonly source: CapSource;
+  /** It was told that 80% are used. */
+  readonly warned?: true;
+  /** It was asked to save for the last time: until then it may use up the rest. Null once it is being stopped. */
+  readonly savingUntilMs?: number | null;
+}
 
 /** Why a job moves: its owner asked for it; its machine is drained, goes into maintenance, is taken back or stops it. */
 export type MoveReason = "asked" | "drain" | "maintenance" | "owner_reclaimed" | "stopped";
@@ -304,6 +348,8 @@ export interface JobRecord {
   /** Highest rates (micro-units an hour) any attempt, any standby of this job had: what the price cap is checked against. */
   readonly rateMax: bigint;
   readonly standbyRateMax: bigint;
+  /** Missing where the hold is all that bounds it. */
+  readonly cap?: JobCap;
   readonly settlement: Settlement;
   readonly createdAtMs: number;
   /** Since when it waits for a place; queueS counts from here. */
@@ -341,6 +387,8 @@ export interface AttemptRecord {
   readonly stalled?: true;
   /** The worker's signature under its word that the container is over; of `exclusive` jobs alone. */
   readonly stopped?: string;
+  /** How long its container ran in all, by its worker's word, once it has ended with success; missing before. */
+  readonly exitRanMs?: number;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */
@@ -496,6 +544,8 @@ export interface Tables {
   readonly idempotency: IdempotencyRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
+  readonly budgets: BudgetRecord;
+  readonly spending: SpendingRecord;
 }
 export type TableName = keyof Tables;
 

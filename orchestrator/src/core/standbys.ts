@@ -1,6 +1,7 @@
 // Hot standbys: reserved on another worker, prepared there, kept at the newest checkpoint, and paid from ready until they are promoted, released or lost.
 import { standbyId, standbyTable, type StandbyEvent } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { armBudget } from "./budget-deadline.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { presentUntilMs, standbyCreditMs } from "./metering.ts";
@@ -82,6 +83,7 @@ export function standbyPrepared(state: CoreState, job: JobRecord, standby: Stand
     return;
   }
   put(state, "standbys", standby.id, { ...arrivedAt(standby, seq, newest), phase, readyAtMs: state.nowMs });
+  armBudget(state, job);
   setFailure(state, job, undefined);
   emitJob(
     state,

@@ -9,6 +9,7 @@ import {
   deposit,
   redeemEnrolment,
 } from "./accounts.ts";
+import { clearBudget, setBudget } from "./budgets.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { introduceTouched } from "./direct.ts";
 import { dispatch, setAside } from "./dispatch.ts";
@@ -62,6 +63,9 @@ function handle(state: CoreState, event: CoreEvent): void {
       state.volatile.lagMs += Math.max(0, event.ms);
       if (event.ms > state.config.stallLateMs) state.volatile.stalledUntilMs = state.nowMs;
       return;
+    case "month":
+      state.volatile.month = event.month;
+      return;
     case "dispatch":
       return dispatch(state);
     case "account.create":
@@ -74,6 +78,10 @@ function handle(state: CoreState, event: CoreEvent): void {
       return redeemEnrolment(state, event);
     case "deposit":
       return deposit(state, event);
+    case "budget.set":
+      return setBudget(state, event);
+    case "budget.clear":
+      return clearBudget(state, event);
     case "upload.create":
       return createUpload(state, event);
     case "job.create":

@@ -130,6 +130,8 @@ function applyPut(data: Data, put: Put): void {
     case "workers":
     case "uploads":
     case "idempotency":
+    case "budgets":
+    case "spending":
       applyRow(data.tables[put.table] as Map<string, unknown>, put.key, put.record);
   }
 }
@@ -202,6 +204,8 @@ function load(data: Data): Snapshot {
       uploads: sorted(tables.uploads),
       idempotency: sorted(tables.idempotency),
       balances: sorted(tables.balances),
+      budgets: sorted(tables.budgets),
+      spending: sorted(tables.spending),
     },
     logCursors,
     logBytes,
@@ -303,6 +307,8 @@ function createData(): Data {
     uploads: new Map(),
     idempotency: new Map(),
     balances: new Map(),
+    budgets: new Map(),
+    spending: new Map(),
   };
   return {
     meta: null,

@@ -149,6 +149,8 @@ export const jobSpecSchema = z
     shmMiB: z.number().int().min(1).max(1_048_576).default(64),
     stopGraceS: z.number().int().min(0).max(300).default(10),
     priceMaxPerHour: moneySchema,
+    /** All that the job may cost, standbys and fee included: it is asked to save before, and is stopped there. */
+    budgetMax: moneySchema.optional(),
     durationMaxS: z
       .number()
       .int()
@@ -169,6 +171,10 @@ export const jobSpecSchema = z
     (spec) => textLength(spec) <= TEXT_LENGTH_MAX,
     `command, env, inputs and outputs are at most ${TEXT_LENGTH_MAX} characters together; larger data is an input (qubix run --input)`,
   )
+  .refine((spec) => spec.budgetMax === undefined || spec.budgetMax.currency === spec.priceMaxPerHour.currency, {
+    message: "budgetMax is in the currency of priceMaxPerHour",
+    path: ["budgetMax"],
+  })
   .transform((spec) => ({
     ...spec,
     failover: spec.failover ?? (spec.network === "egress" ? ("exclusive" as const) : ("speculative" as const)),

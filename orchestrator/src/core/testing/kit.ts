@@ -73,6 +73,8 @@ export class KeptRows {
         uploads: this.all("uploads"),
         idempotency: this.all("idempotency"),
         balances: this.all("balances"),
+        budgets: this.all("budgets"),
+        spending: this.all("spending"),
       },
       logCursors: cursors,
       logBytes: bytes,

@@ -3,6 +3,7 @@
 import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
 import type {
   AttemptRecord,
+  JobCap,
   JobRecord,
   MirrorState,
   Settlement,
@@ -41,13 +42,22 @@ export function decodeRecord(data: string): unknown {
 // ── Jobs: the specification apart ──
 
 export function encodeSpec(spec: JobSpec): string {
-  const { amount, currency } = spec.priceMaxPerHour;
-  return JSON.stringify({ ...spec, priceMaxPerHour: { amount: amount.toString(), currency } });
+  const { priceMaxPerHour, budgetMax } = spec;
+  return JSON.stringify({
+    ...spec,
+    priceMaxPerHour: encodeMoney(priceMaxPerHour),
+    budgetMax: budgetMax && encodeMoney(budgetMax),
+  });
 }
 
 export function decodeSpec(data: string): JobSpec {
   const spec = JSON.parse(data) as JobSpec;
-  return { ...spec, priceMaxPerHour: decodeMoney(spec.priceMaxPerHour) };
+  const { priceMaxPerHour, budgetMax } = spec;
+  return {
+    ...spec,
+    priceMaxPerHour: decodeMoney(priceMaxPerHour),
+    ...(budgetMax === undefined ? {} : { budgetMax: decodeMoney(budgetMax) }),
+  };
 }
 
 /** Without its specification. */
@@ -58,18 +68,21 @@ export function encodeJob(job: JobRecord): string {
     rateMax: job.rateMax.toString(),
     standbyRateMax: job.standbyRateMax.toString(),
     mirror: job.mirror && { ...job.mirror, rateMax: job.mirror.rateMax.map(String) },
+    cap: job.cap && { ...job.cap, amount: job.cap.amount.toString() },
     settlement: encodeSettlement(job.settlement),
   });
 }
 
 export function decodeJob(data: string, spec: JobSpec): JobRecord {
-  const { mirror, ...raw } = JSON.parse(data) as Raw<Omit<JobRecord, "settlement" | "mirror">> & {
+  const { mirror, cap, ...raw } = JSON.parse(data) as Raw<Omit<JobRecord, "settlement" | "mirror" | "cap">> & {
+    readonly cap?: Raw<JobCap>;
     readonly settlement: RawSettlement;
     readonly mirror?: Omit<MirrorState, "rateMax"> & { readonly rateMax: readonly [string, string, string] };
   };
   return {
     ...raw,
     ...(mirror === undefined ? {} : { mirror: { ...mirror, rateMax: decodeRates(mirror.rateMax) } }),
+    ...(cap === undefined ? {} : { cap: { ...cap, amount: BigInt(cap.amount) } }),
     spec,
     // Rows of before these were known.
     imageTree: raw.imageTree ?? null,

@@ -14,7 +14,15 @@ import type {
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
-import { decodeAttempt, decodeJob, decodePlain, decodeSpec, decodeStandby, decodeWorker } from "./codec.ts";
+import {
+  decodeAttempt,
+  decodeJob,
+  decodePlain,
+  decodeRecord,
+  decodeSpec,
+  decodeStandby,
+  decodeWorker,
+} from "./codec.ts";
 
 interface DataRow {
   readonly data: string;
@@ -131,6 +139,8 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
         .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
         .safeIntegers()
         .all() as BalanceRecord[],
+      budgets: all("budgets").map((data) => decodeRecord(data) as Tables["budgets"]),
+      spending: all("spending").map((data) => decodeRecord(data) as Tables["spending"]),
     },
     ...logsOf(db, jobs),
   };

@@ -16,7 +16,15 @@ import type {
 } from "../../core/model.ts";
 import { isSpent } from "../../core/ledger-accounts.ts";
 import { checkBalance, checkTransfer, hasEnded, logTextBytes } from "../checks.ts";
-import { encodeAttempt, encodeJob, encodePlain, encodeSpec, encodeStandby, encodeWorker } from "./codec.ts";
+import {
+  encodeAttempt,
+  encodeJob,
+  encodePlain,
+  encodeRecord,
+  encodeSpec,
+  encodeStandby,
+  encodeWorker,
+} from "./codec.ts";
 
 type Value = string | number | bigint | null;
 /** The last record of every key of a batch, per table. */
@@ -30,6 +38,8 @@ const KEYED_TABLES = {
   workers: "workers",
   uploads: "uploads",
   idempotency: "idempotency",
+  budgets: "budgets",
+  spending: "spending",
 } as const;
 type KeyedTable = keyof typeof KEYED_TABLES;
 /** Rows of one INSERT: beyond this the gain per row is small. */
@@ -94,6 +104,8 @@ function coalesce(batch: readonly Changes[]): Latest {
     uploads: new Map(),
     idempotency: new Map(),
     balances: new Map(),
+    budgets: new Map(),
+    spending: new Map(),
   };
   for (const changes of batch) {
     for (const put of changes.puts) keep(latest, put);
@@ -117,7 +129,8 @@ function writeKeyed<T extends KeyedTable>(
 }
 
 function encodeKeyed(table: KeyedTable, record: Tables[KeyedTable]): string {
-  return table === "workers" ? encodeWorker(record as Tables["workers"]) : encodePlain(record);
+  if (table === "workers") return encodeWorker(record as Tables["workers"]);
+  return table === "budgets" || table === "spending" ? encodeRecord(record) : encodePlain(record);
 }
 
 function writeJob(
