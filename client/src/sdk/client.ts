@@ -10,6 +10,8 @@ import { createFetchTransport, type Fetch, type Transport } from "./transport.ts
 import type {
   Account,
   ApiKey,
+  BudgetList,
+  BudgetPeriod,
   Enrolment,
   EventView,
   JobSpec,
@@ -84,6 +86,14 @@ export interface Client {
       options?: CreateOptions,
     ): Promise<{ readonly transferId: string; readonly wallet: Wallet }>;
   };
+  readonly budgets: {
+    /** Of the key's own account, or for an admin of any. */
+    get(options?: WalletOptions): Promise<BudgetList>;
+    /** A hard limit for the jobs of the account; what runs is brought within it. An admin sets one for another account that it cannot raise. */
+    set(input: BudgetInput & { readonly amount: WireMoney }, options?: CallOptions): Promise<BudgetList>;
+    /** Takes one away that you have set. */
+    clear(input?: BudgetInput & { readonly currency?: string }, options?: CallOptions): Promise<BudgetList>;
+  };
   readonly storage: {
     /** What checkpoints, outputs and uploads of the key's account take up, and may. */
     get(options?: CallOptions): Promise<StorageUse>;
@@ -108,6 +118,12 @@ export interface Client {
 
 export interface WalletOptions extends CallOptions {
   readonly accountId?: string | undefined;
+}
+
+export interface BudgetInput {
+  readonly accountId?: string | undefined;
+  /** In all, or within one calendar month [total]. */
+  readonly period?: BudgetPeriod;
 }
 
 export interface Listed<Item> {
@@ -156,6 +172,7 @@ export function createClient(config: ClientConfig): Client {
     },
     apiKeys: { create: (input, options) => postOnce(requester, "/v1/api-keys", input, options) },
     wallet: walletOf(requester),
+    budgets: budgetsOf(requester),
     storage: {
       get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
     },
@@ -180,6 +197,17 @@ function walletOf(requester: Requester): Client["wallet"] {
     deposit: (input, options) => postCreating(requester, "/v1/wallet/deposits", input, options),
   };
   return wallet;
+}
+
+function budgetsOf(requester: Requester): Client["budgets"] {
+  const path = "/v1/budgets";
+  return {
+    get: ({ accountId, ...options } = {}) =>
+      requester.json({ method: "GET", path, query: { accountId }, idempotent: true, ...options }),
+    set: (input, options) => requester.json({ method: "PUT", path, body: input, idempotent: true, ...options }),
+    clear: (input = {}, options) =>
+      requester.json({ method: "DELETE", path, query: { ...input }, idempotent: true, ...options }),
+  };
 }
 
 function uploadsOf(requester: Requester): Client["uploads"] {

@@ -3,6 +3,7 @@ import type {
   accountSchema,
   apiKeySchema,
   batchResultSchema,
+  budgetListSchema,
   checkpointEntrySchema,
   checkpointViewSchema,
   enrolmentSchema,
@@ -44,6 +45,8 @@ export type Account = Output<typeof accountSchema>;
 export type ApiKey = Output<typeof apiKeySchema>;
 export type Enrolment = Output<typeof enrolmentSchema>;
 export type BatchResult = Output<typeof batchResultSchema>;
+export type BudgetList = Output<typeof budgetListSchema>;
+export type BudgetPeriod = BudgetList["budgets"][number]["period"];
 export type Checkpoint = Output<typeof checkpointViewSchema>;
 export type CheckpointEntry = Output<typeof checkpointEntrySchema>;
 export type JobPhase = Output<typeof jobPhaseSchema>;

@@ -38,6 +38,9 @@ const ROUTES = [
   "GET /v1/wallet",
   "GET /v1/wallet/entries",
   "POST /v1/wallet/deposits",
+  "GET /v1/budgets",
+  "PUT /v1/budgets",
+  "DELETE /v1/budgets",
   "GET /v1/events",
   "GET /v1/stats/recovery",
 ];

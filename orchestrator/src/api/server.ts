@@ -37,6 +37,7 @@ import { outputRoutes } from "./routes/outputs.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
+import { budgetRoutes } from "./routes/budgets.ts";
 import { walletRoutes } from "./routes/wallet.ts";
 import { createWatch } from "./watch.ts";
 
@@ -110,6 +111,7 @@ export async function createApiServer(
   marketRoutes(app, ctx);
   accountRoutes(app, ctx);
   walletRoutes(app, ctx);
+  budgetRoutes(app, ctx);
   statsRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {

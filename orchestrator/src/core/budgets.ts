@@ -8,7 +8,7 @@ import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { capWords } from "./job-cap.ts";
 import type { BudgetRecord, CapSource, JobCap, JobRecord } from "./model.ts";
 import { jobNumber } from "./random.ts";
-import { budgetsOf, leftOf, reservedOf, sourceOf, spendingOf, spentOf, tightestOf } from "./spending.ts";
+import { budgetsOf, leftOf, reservedOf, sourceOf, spendingOf, spentOf, type Tightest, tightestOf } from "./spending.ts";
 import type { CoreState } from "./state.ts";
 import { emit, emitJob, patchJob, put, refusal, refuse } from "./tables.ts";
 
@@ -22,21 +22,23 @@ const RUN_S_MIN = 60;
 export interface Allowance {
   /** What is locked for the job: the most it may cost. */
   readonly hold: bigint;
-  /** Missing where no budget makes it less than its price cap over the whole of its time. */
-  readonly cap?: JobCap;
+  /** The budget that makes it less than its price cap over the whole of its time; missing where none does. */
+  readonly tightest?: Tightest;
+  /** What is left does not suffice. */
+  readonly refusal?: Refusal;
 }
 
 /** What a job of this account may cost now; or why there is not enough left. */
-export function allowanceOf(state: CoreState, actor: Pick<Actor, "accountId">, spec: JobSpec): Allowance | Refusal {
+export function allowanceOf(state: CoreState, actor: Pick<Actor, "accountId">, spec: JobSpec): Allowance {
   const { amount, currency } = spec.priceMaxPerHour;
   const full = holdFor(amount, spec.durationMaxS);
-  const own = spec.budgetMax === undefined ? undefined : { left: spec.budgetMax.amount, source: "job" as const };
+  const own: Tightest | undefined = spec.budgetMax && { left: spec.budgetMax.amount, source: "job" };
   const account = tightestOf(state, actor.accountId, currency);
   const tightest = own !== undefined && (account === undefined || own.left <= account.left) ? own : account;
   if (tightest === undefined || tightest.left >= full) return { hold: full };
   const needed = holdFor(amount, Math.min(spec.durationMaxS, RUN_S_MIN));
-  if (tightest.left < needed) return exceeded(tightest, { needed, currency });
-  return { hold: tightest.left, cap: { amount: tightest.left, source: tightest.source } };
+  const refused = tightest.left < needed ? { refusal: exceeded(tightest, { needed, currency }) } : {};
+  return { hold: tightest.left, tightest, ...refused };
 }
 
 const REMEDIES: Readonly<Record<CapSource, string>> = {
@@ -49,7 +51,7 @@ const REMEDIES: Readonly<Record<CapSource, string>> = {
 };
 
 function exceeded(
-  { left, source }: { readonly left: bigint; readonly source: CapSource },
+  { left, source }: Tightest,
   { needed, currency }: { readonly needed: bigint; readonly currency: string },
 ): Refusal {
   const message = `Of ${capWords(source)} ${formatUnits(left)} ${currency} are left, and a minute of this job may cost ${formatUnits(needed)}. ${REMEDIES[source]}`;

@@ -1,3 +1,4 @@
+export { allowanceOf, budgetStandings } from "./budgets.ts";
 export * from "./config.ts";
 export type * from "./events.ts";
 export { areIntroduced, isIntroduced } from "./direct.ts";

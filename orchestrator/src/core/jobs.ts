@@ -140,14 +140,14 @@ function localRefusal(state: CoreState, image: string, ref: ImageRef): Refusal |
 function fundsRefusal(state: CoreState, actor: Actor, spec: JobSpec): Refusal | undefined {
   const { currency } = spec.priceMaxPerHour;
   const allowance = allowanceOf(state, actor, spec);
-  if ("code" in allowance) return allowance;
+  if (allowance.refusal !== undefined) return allowance.refusal;
   const needed = allowance.hold;
   const available = balanceOf(state, `customer:${actor.accountId}`, currency);
   if (needed <= available) return undefined;
   return refusal(
     402,
     "insufficient_funds",
-    `This job locks ${formatUnits(needed)} ${currency} (${allowance.cap === undefined ? "priceMaxPerHour × durationMaxS" : "what its budget allows"}) and ${formatUnits(available)} are available. Deposit credit, or lower ${allowance.cap === undefined ? "one of the two" : "budgetMax"}.`,
+    `This job locks ${formatUnits(needed)} ${currency} (${allowance.tightest === undefined ? "priceMaxPerHour × durationMaxS" : "what its budget allows"}) and ${formatUnits(available)} are available. Deposit credit, or lower ${allowance.tightest === undefined ? "one of the two" : "budgetMax"}.`,
     { needed: needed.toString(), available: available.toString(), currency },
   );
 }
@@ -171,9 +171,9 @@ interface Belongings {
 /** Locks the money and queues the job: both or neither. */
 function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId, source }: Belongings): JobRecord {
   const { currency } = spec.priceMaxPerHour;
-  const allowance = allowanceOf(state, actor, spec);
-  assert(!("code" in allowance), "a job was accepted beyond its budget");
-  const { hold, cap } = allowance;
+  const { hold, tightest, refusal: refused } = allowanceOf(state, actor, spec);
+  assert(refused === undefined, "a job was accepted beyond its budget");
+  const cap = tightest && { amount: hold, source: tightest.source };
   const id = newJobId(state.meta);
   const job: JobRecord = {
     id,

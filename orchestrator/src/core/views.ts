@@ -1,6 +1,8 @@
 // A job as the HTTP API shows it.
 import type { Currency } from "@qubix/shared/domain";
 import { type JobView, showSealed, toWireMoney } from "@qubix/shared/protocol";
+import { accruedSoFar } from "./charges.ts";
+import { capOf } from "./job-cap.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { bothWork, leadingAttempt } from "./mirror.ts";
@@ -66,6 +68,7 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     attempts: attempts.map((attempt) => attemptView(attempt, currency)),
     outputs: job.outputs === null ? null : { files: job.outputs.files, bytes: job.outputs.bytes },
     workLostMs: job.workLostMs,
+    budget: budgetView(state, job),
     settlement: settlementView(job),
     createdAt: wallOf(job.createdAtMs),
     startedAt: job.startedAtMs === null ? null : wallOf(job.startedAtMs),
@@ -83,7 +86,12 @@ function progressOf(state: CoreState | null, job: JobRecord, current: AttemptRec
 
 /** As it was written, with every default filled in; of what is kept sealed the names. */
 function specView({ spec, currency }: JobRecord): Record<string, unknown> {
-  return { ...showSealed(spec), priceMaxPerHour: toWireMoney(spec.priceMaxPerHour.amount, currency) };
+  const { priceMaxPerHour, budgetMax } = spec;
+  return {
+    ...showSealed(spec),
+    priceMaxPerHour: toWireMoney(priceMaxPerHour.amount, currency),
+    ...(budgetMax === undefined ? {} : { budgetMax: toWireMoney(budgetMax.amount, currency) }),
+  };
 }
 
 function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attempts"][number] {
@@ -124,6 +132,20 @@ function leaseWaitView(
   if (wait === null) return null;
   const untilMs = state === null ? wait.untilMs : leaseOverAtMs(state, wait);
   return { workerId: wait.workerId, epoch: wait.epoch, until: wallOf(untilMs) };
+}
+
+function budgetView(state: CoreState | null, job: JobRecord): JobView["budget"] {
+  const { cap, currency, settlement } = job;
+  if (cap === undefined) return null;
+  const used = settlement.gross ?? (state === null ? 0n : usedOf(state, job));
+  const money = (amount: bigint) => toWireMoney(amount, currency);
+  return { cap: money(cap.amount), source: cap.source, used: money(used), warned: cap.warned === true };
+}
+
+/** What runs on beyond the cap while it is being stopped costs nothing. */
+function usedOf(state: CoreState, job: JobRecord): bigint {
+  const used = accruedSoFar(state, job);
+  return used < capOf(job) ? used : capOf(job);
 }
 
 function settlementView({ settlement, currency }: JobRecord): JobView["settlement"] {

@@ -64,7 +64,9 @@ describe.each(stores)("the $name store", ({ name, open }) => {
   });
 
   it("gives every record back as it was, amounts included", () => {
-    const job = aJob(1, { settled: true });
+    const spec = { ...aJob(1).spec, budgetMax: { amount: 9_007_199_254_740_993n, currency: "USD" } };
+    const cap = { amount: 9_007_199_254_740_993n, source: "job", warned: true, savingUntilMs: null } as const;
+    const job = { ...aJob(1, { settled: true }), spec, cap };
     const worker = aWorker(1);
     const attempt = anAttempt(job.id, 1);
     const standby = aStandby(job.id, 1);
@@ -85,6 +87,24 @@ describe.each(stores)("the $name store", ({ name, open }) => {
         currency: "USD",
         amount: -9_007_199_254_740_993n,
       }),
+      put("budgets", `${ACCOUNT} USD total account`, {
+        id: `${ACCOUNT} USD total account`,
+        accountId: ACCOUNT,
+        currency: "USD",
+        period: "total",
+        owner: "account",
+        amount: 9_007_199_254_740_993n,
+        spentBefore: 0n,
+        setAtMs: 5,
+      }),
+      put("spending", `${ACCOUNT} USD`, {
+        id: `${ACCOUNT} USD`,
+        accountId: ACCOUNT,
+        currency: "USD",
+        total: 9_007_199_254_740_993n,
+        month: "2026-11",
+        monthTotal: 7n,
+      }),
     ];
     commit({
       puts: [
@@ -101,7 +121,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     expect(store.meta()).toEqual(metaOf(7));
     expect([rows.jobs, rows.workers, rows.attempts, rows.standbys]).toEqual([[job], [worker], [attempt], [standby]]);
     const others = [rows.accounts, rows.apiKeys, rows.enrolments, rows.uploads, rows.idempotency, rows.balances].flat();
-    expect(others).toEqual(rest.map((row) => row.record));
+    expect([...others, ...rows.budgets, ...rows.spending]).toEqual(rest.map((row) => row.record));
     expect(store.job(job.id)).toEqual({ job, attempts: [attempt], standbys: [standby] });
   });
 

@@ -1,6 +1,6 @@
 // What the HTTP API takes and gives (design §9), shared by the orchestrator and the SDK. Requests are strict; answers are described, and may gain fields.
 import { z } from "zod";
-import { accountIdSchema, chunkCidSchema, moneySchema, nameSchema, workerIdSchema } from "./common.ts";
+import { accountIdSchema, chunkCidSchema, currencySchema, moneySchema, nameSchema, workerIdSchema } from "./common.ts";
 import {
   BATCH_JOBS_MAX,
   ENROLMENT_TTL_S_DEFAULT,
@@ -187,6 +187,18 @@ export const jobViewSchema = z.object({
   outputs: treeViewSchema.nullable(),
   /** Work that failovers threw away: container time after the checkpoint each successor began from. */
   workLostMs: count,
+  /** The most that it may cost, where that is less than its price cap over all of its time, and how far it has come. Null otherwise. */
+  budget: z
+    .object({
+      cap: wireMoneySchema,
+      /** Its own `budgetMax`, or a budget of its account. */
+      source: z.enum(["job", "total", "month", "admin_total", "admin_month"]),
+      /** What is charged, with what runs now as if it were saved now. */
+      used: wireMoneySchema,
+      /** 80% are used, and it was told. */
+      warned: z.boolean(),
+    })
+    .nullable(),
   settlement: settlementViewSchema,
   createdAt: text,
   startedAt: nullableText,
@@ -264,8 +276,10 @@ export const uploadViewSchema = z.object({ id: text, files: count, bytes: count,
 // ── Market ──
 export const quoteRequestSchema = z.strictObject({ spec: z.unknown() });
 export const quoteSchema = z.object({
-  /** ceil(priceMaxPerHour × durationMaxS / 3600): what would be locked. */
+  /** ceil(priceMaxPerHour × durationMaxS / 3600), or what a budget leaves: what would be locked. */
   hold: wireMoneySchema,
+  /** The budget that allows less than all of its time at its highest price; null where none does. `suffices`: for at least a minute, else it is refused. */
+  budget: z.object({ source: text, left: wireMoneySchema, suffices: z.boolean() }).nullable(),
   /** The cheapest matching offer for the whole job, standby included; null where none matches. */
   ratePerHour: wireMoneySchema.nullable(),
   /** At that rate for the whole durationMaxS. */
@@ -403,6 +417,34 @@ export const depositRequestSchema = z.strictObject({
   accountId: accountIdSchema,
   amount: moneySchema,
   reference: z.string().max(200).default(""),
+});
+
+// ── Budgets ──
+/** total: all that the account's jobs cost since it was set. month: what is settled within one calendar month (UTC). */
+export const budgetPeriodSchema = z.enum(["total", "month"]);
+export const budgetSchema = z.object({
+  period: budgetPeriodSchema,
+  /** The account's own, or one that an admin set for it; both hold. */
+  owner: z.enum(["account", "admin"]),
+  amount: wireMoneySchema,
+  /** Settled, as this budget counts. */
+  spent: wireMoneySchema,
+  /** What the jobs that are not settled may come to in all. */
+  reserved: wireMoneySchema,
+  left: wireMoneySchema,
+  setAt: text,
+});
+export const budgetListSchema = z.object({ accountId: text, budgets: z.array(budgetSchema) });
+export const setBudgetSchema = z.strictObject({
+  /** Only an admin may name another than himself: that budget is then beside the account's own, which cannot raise it. */
+  accountId: accountIdSchema.optional(),
+  period: budgetPeriodSchema.default("total"),
+  amount: moneySchema,
+});
+export const clearBudgetQuerySchema = z.strictObject({
+  accountId: accountIdSchema.optional(),
+  period: budgetPeriodSchema.default("total"),
+  currency: currencySchema.default("USD"),
 });
 
 // ── Live events: WS /v1/events. Authenticated by the Authorization header, or by the subprotocols EVENTS_SUBPROTOCOL and EVENTS_KEY_SUBPROTOCOL + KEY. ──

@@ -25,6 +25,7 @@ function quoteText(answer: Quote, session: Session): string {
   const fields = formatFields(
     [
       ["Hold", `${formatMoney(answer.hold)} (locked while it runs; what is not used comes back)`],
+      ["Budget", answer.budget && budgetText(answer.budget)],
       ["Cheapest rate", answer.ratePerHour && formatRate(answer.ratePerHour)],
       ["Cost at most", answer.costMax && formatMoney(answer.costMax)],
       ["Offers", `${matching} of ${total} match; ${plural(standbys, "other machine")} could stand by`],
@@ -32,6 +33,12 @@ function quoteText(answer: Quote, session: Session): string {
     colors,
   );
   return `${fields}${filtersText(answer, session)}`;
+}
+
+function budgetText({ left, suffices }: NonNullable<Quote["budget"]>): string {
+  return suffices
+    ? `${formatMoney(left)} are left: it is stopped there`
+    : `${formatMoney(left)} are left: too little, it would be refused`;
 }
 
 /** The filters that removed offers, and what would help. */

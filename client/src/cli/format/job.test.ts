@@ -33,6 +33,7 @@ const QUEUED: JobView = {
   attempts: [],
   outputs: null,
   workLostMs: 0,
+  budget: null,
   settlement: { phase: "held", hold: usd("600000"), gross: null, lines: [] },
   createdAt: "2026-01-01T00:00:57.000Z",
   startedAt: null,

@@ -37,6 +37,16 @@ describe("the schema", () => {
       db.close();
     }
   };
+  /** The tables that came after this version. */
+  const tablesSince = (db: BetterSqlite3.Database, version: number): readonly string[] => {
+    const then = new BetterSqlite3(":memory:");
+    migrate(then, ":memory:", MIGRATIONS.slice(0, version));
+    const [now, before] = [db, then].map((one) =>
+      one.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all(),
+    );
+    then.close();
+    return (now as string[]).filter((table) => !(before as string[]).includes(table));
+  };
   /** A database with something in it, of the newest version. */
   const fill = (): void => {
     const store = openSqliteStore(dir);
@@ -82,6 +92,7 @@ describe("the schema", () => {
     fill();
     read((db) => {
       db.exec("DROP INDEX events_resumed");
+      for (const table of tablesSince(db, 1)) db.exec(`DROP TABLE ${table}`);
       db.pragma("user_version = 1");
     });
     expectWhole();
