@@ -4,6 +4,7 @@ import { createMemoryStore } from "@qubix/orchestrator/store";
 import type { AccountId, EnrolmentId, WorkerId } from "@qubix/shared/domain";
 import type { Role, WorkerOffer } from "@qubix/shared/protocol";
 import { createWorkerNode, type WorkerNode } from "./agent.ts";
+import { scheduleBudgets, withBudgets } from "./budgets.ts";
 import { type Client, createClient } from "./client.ts";
 import { type Counts, checksDone } from "./counts.ts";
 import type { FaultKind } from "./faults.ts";
@@ -77,7 +78,7 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     world.run(world.scale.faultsUntilMs, () => false);
     calmDown(targets);
     convergedMs = converge(world, client, cluster.intents, monitor, workers);
-    reckon({ store, monitor, client, checksBefore, ...cluster });
+    reckon({ seed, store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
   }
@@ -128,7 +129,10 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   for (const accountId of rich) {
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
-  const intents = withMirrors(world.seed, drawWorkload(world.rng, world.scale, { rich, poor }));
+  const intents = withBudgets(
+    world.seed,
+    withMirrors(world.seed, drawWorkload(world.rng, world.scale, { rich, poor })),
+  );
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   const runs = new Runs();
@@ -148,6 +152,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
+  scheduleBudgets(world, orchestrator, { rich, admin });
   return { workers, intents, liars, admin };
 }
 

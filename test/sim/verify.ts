@@ -3,6 +3,7 @@ import type { AttemptRecord, JobRecord, SettlementLine, StandbyRecord } from "@q
 import type { Store } from "@qubix/orchestrator/store";
 import { attemptId, type JobId, type WorkerId } from "@qubix/shared/domain";
 import type { WorkerNode } from "./agent.ts";
+import { isBudgetEnd, isBudgetRefusal, reckonCaps } from "./budgets.ts";
 import type { Client } from "./client.ts";
 import { check, checksDone } from "./counts.ts";
 import type { ContainerTruth, Monitor } from "./monitor.ts";
@@ -11,6 +12,7 @@ import { reckonMirror, runsOf } from "./mirrors.ts";
 import type { Intent } from "./workload.ts";
 
 export interface Reckoning {
+  readonly seed: number;
   readonly store: Store;
   readonly monitor: Monitor;
   readonly client: Client;
@@ -49,6 +51,7 @@ export function reckon(of: Reckoning): void {
       check(code === "insufficient_funds", () => `a job without money was answered with ${code}`);
       continue;
     }
+    if (isBudgetRefusal(of.seed, client.refused.get(intent.index))) continue;
     if (jobId === undefined && intent.fork !== null) {
       const code = client.refused.get(intent.index) ?? "";
       check(FORK_REFUSALS.has(code), () => `a job from another's checkpoint was refused with ${code}`);
@@ -73,6 +76,7 @@ export function reckon(of: Reckoning): void {
     for (const standby of stored.standbys) reckonStandby(of, standby, stored.attempts);
   }
   reckonEarnings(store, monitor);
+  reckonCaps(store, monitor.jobs.values());
   const unproven = monitor.unproven();
   check(unproven.length === 0, () => `not proven though it is there: ${unproven.join(", ")}`);
   for (const worker of workers) {
@@ -84,7 +88,7 @@ export function reckon(of: Reckoning): void {
 
 // ── Invariants 4 and 7: results and ends ──
 
-function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): void {
+function reckonResult({ client, seed }: Reckoning, intent: Intent, job: JobRecord): void {
   check(ENDS.has(job.phase), () => `invariant 7: ${job.id} is still ${job.phase}`);
   if (job.phase === "succeeded") {
     const undisturbed = treeOf(intent.program, "outputs", resultOf(intent.program));
@@ -109,6 +113,7 @@ function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): vo
       ? "mirror_disagreement"
       : undefined,
   ]);
+  if (isBudgetEnd(seed, job)) return;
   check(job.reason !== null && (OTHER_REASONS.has(job.reason) || own.has(job.reason)), () => {
     return `${job.id} (${intent.kind}) failed with ${job.reason}: ${job.message}`;
   });
@@ -151,7 +156,11 @@ function reckonMoney(
   standbys: readonly StandbyRecord[],
 ): void {
   const { settlement, spec } = job;
-  const hold = (spec.priceMaxPerHour.amount * BigInt(spec.durationMaxS) + 3_599n) / 3_600n;
+  const full = (spec.priceMaxPerHour.amount * BigInt(spec.durationMaxS) + 3_599n) / 3_600n;
+  // A budget may have left less.
+  const hold = job.cap === undefined ? full : settlement.hold;
+  check(hold <= full, () => `invariant 5: ${job.id} holds ${hold} and could cost ${full}`);
+  const cap = job.cap?.amount ?? hold;
   const posted = monitor.transfers.filter(({ jobId }) => jobId === job.id);
   const kinds = posted.map(({ kind }) => kind).sort();
   check(kinds.join() === "hold,settlement", () => `invariant 5: ${job.id} has the transfers ${kinds.join(", ")}`);
@@ -164,8 +173,8 @@ function reckonMoney(
   );
   const charges = [...attempts, ...standbys].map((row) => (row.ratePerHour * BigInt(row.creditedMs)) / MS_PER_HOUR);
   const sumOfCharges = charges.reduce((all, charge) => all + charge, 0n);
-  // Three runs of which none was shown to be wrong share the hold.
-  const gross = job.mirror !== undefined && sumOfCharges > hold ? hold : sumOfCharges;
+  // Three runs of which none was shown to be wrong share the hold, and two that were stopped late what they might cost.
+  const gross = job.mirror !== undefined && sumOfCharges > cap ? cap : sumOfCharges;
   check(settlement.gross === gross, () => `invariant 5: the gross of ${job.id} is ${settlement.gross}, not ${gross}`);
   const fee = (gross * 500n) / 10_000n;
   const byRole = (role: SettlementLine["role"]) => total(settlement.lines.filter((line) => line.role === role));

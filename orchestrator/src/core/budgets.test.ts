@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chargeFor } from "@qubix/shared/domain";
+import { chargeFor, type WorkerId } from "@qubix/shared/domain";
 import type { JobSpecInput } from "@qubix/shared/protocol";
 import { budgetStandings } from "./budgets.ts";
 import type { Actor } from "./events.ts";
@@ -215,7 +215,7 @@ describe("a budget of an account", () => {
     expect(net.do({ kind: "job.create", actor: consumer, spec })).toMatchObject(refused);
     start(net, first);
     net.pass(30 * MINUTE_MS);
-    const attempt = refOf(net.attempts(first)[0] as never);
+    const attempt = refOf(net.attempt(first));
     const { workerId } = net.attempt(first);
     net.say(workerId, { kind: "ended", attempt, ranMs: 30 * MINUTE_MS, outcome: { kind: "succeeded", outputs: null } });
     // Half of what it might have cost is free again.
@@ -384,9 +384,12 @@ function playOut(
         break;
       case "restart":
         net.restart(one.downMs);
-        for (const [at, worker] of workers.entries()) reconnect(net, worker, live(), at % 2 === 0);
+        for (const worker of workers) reconnect(net, worker, live());
         break;
-      default:
+      case "save":
+      case "lose":
+      case "stop":
+      case "ready":
         if (job !== undefined) actOn(net, job, one.kind, workers);
     }
     for (const id of live()) {
@@ -430,12 +433,7 @@ function actOn(
   }
 }
 
-function reconnect(
-  net: Network,
-  worker: Network["beating"] extends Map<infer Id, unknown> ? Id : never,
-  live: readonly JobRecord["id"][],
-  _moves: boolean,
-): void {
+function reconnect(net: Network, worker: WorkerId, live: readonly JobRecord["id"][]): void {
   const attempts = live.flatMap((id) => {
     const attempt = attemptOf(net, id);
     if (attempt === undefined || attempt.workerId !== worker || attempt.phase !== "running") return [];

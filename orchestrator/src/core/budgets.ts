@@ -16,9 +16,6 @@ type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 
 // ── A new job ──
 
-/** A job gets a place under a budget that is nearly used up where it can run for this long at its highest price, or for all of its time if that is shorter. */
-const RUN_S_MIN = 60;
-
 export interface Allowance {
   /** What is locked for the job: the most it may cost. */
   readonly hold: bigint;
@@ -36,8 +33,9 @@ export function allowanceOf(state: CoreState, actor: Pick<Actor, "accountId">, s
   const account = tightestOf(state, actor.accountId, currency);
   const tightest = own !== undefined && (account === undefined || own.left <= account.left) ? own : account;
   if (tightest === undefined || tightest.left >= full) return { hold: full };
-  const needed = holdFor(amount, Math.min(spec.durationMaxS, RUN_S_MIN));
-  const refused = tightest.left < needed ? { refusal: exceeded(tightest, { needed, currency }) } : {};
+  const needed = holdFor(amount, Math.min(spec.durationMaxS, state.config.budgetRunS));
+  const refused =
+    tightest.left < needed ? { refusal: exceeded(tightest, { needed, currency, runS: state.config.budgetRunS }) } : {};
   return { hold: tightest.left, tightest, ...refused };
 }
 
@@ -52,9 +50,9 @@ const REMEDIES: Readonly<Record<CapSource, string>> = {
 
 function exceeded(
   { left, source }: Tightest,
-  { needed, currency }: { readonly needed: bigint; readonly currency: string },
+  { needed, currency, runS }: { readonly needed: bigint; readonly currency: string; readonly runS: number },
 ): Refusal {
-  const message = `Of ${capWords(source)} ${formatUnits(left)} ${currency} are left, and a minute of this job may cost ${formatUnits(needed)}. ${REMEDIES[source]}`;
+  const message = `Of ${capWords(source)} ${formatUnits(left)} ${currency} are left, and ${runS} s of this job may cost ${formatUnits(needed)}. ${REMEDIES[source]}`;
   return refusal(402, "budget_exceeded", message, {
     budget: source,
     left: left.toString(),

@@ -84,6 +84,8 @@ export interface CoreConfig {
   readonly movesPerJobMax: number;
   /** The newest of the workers on which a job went wrong, chosen last. */
   readonly troubledWorkersMax: number;
+  /** A job gets a place under a budget that is nearly used up where that pays for so long at its highest price, or for all of its time if that is shorter. */
+  readonly budgetRunS: number;
   readonly idempotencyTtlMs: number;
   /** A spent or expired enrolment stays known for this time, so that its token gets a telling answer. */
   readonly enrolmentKeptMs: number;
@@ -162,6 +164,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   moveTargetsMax: 3,
   movesPerJobMax: 100,
   troubledWorkersMax: 10,
+  budgetRunS: 60,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
   enrolmentKeptMs: 24 * 3_600_000,
   logBytesPerJobMax: LOG_BYTES_PER_JOB_MAX,
