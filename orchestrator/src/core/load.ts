@@ -3,7 +3,7 @@ import type { JobId } from "@qubix/shared/domain";
 import type { CoreConfig } from "./config.ts";
 import { DeadlineHeap } from "./deadline-heap.ts";
 import { createIndexes } from "./indexes.ts";
-import type { MetaRecord, TableName, Tables } from "./model.ts";
+import { forEachTable, type MetaRecord, type TableName, TABLES, type Tables } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { logsOf, replace } from "./tables.ts";
 
@@ -28,28 +28,12 @@ export interface CreateStateInput {
   readonly orchestratorId: string;
 }
 
-/** Jobs before what refers to them. */
-const LOAD_ORDER: readonly TableName[] = [
-  "accounts",
-  "apiKeys",
-  "enrolments",
-  "workers",
-  "jobs",
-  "attempts",
-  "standbys",
-  "uploads",
-  "idempotency",
-  "balances",
-  "budgets",
-  "spending",
-];
-
 /** Builds tables and indexes. The first event to be stepped must be `boot`. */
 export function createState(input: CreateStateInput): CoreState {
   const { snapshot, config } = input;
   const meta = snapshot.meta ?? firstMeta(input);
   const state = emptyState(config, meta);
-  for (const table of LOAD_ORDER) {
+  for (const table of TABLES) {
     for (const record of snapshot.rows[table]) replace(state, table, keyOf(table, record), record);
   }
   loadLogs(state, snapshot);
@@ -95,20 +79,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
   return {
     config,
     meta: { ...meta },
-    rows: {
-      accounts: new Map(),
-      apiKeys: new Map(),
-      enrolments: new Map(),
-      workers: new Map(),
-      jobs: new Map(),
-      attempts: new Map(),
-      standbys: new Map(),
-      uploads: new Map(),
-      idempotency: new Map(),
-      balances: new Map(),
-      budgets: new Map(),
-      spending: new Map(),
-    },
+    rows: forEachTable<CoreState["rows"]>(() => new Map()),
     ix: createIndexes(),
     volatile: {
       live: new Map(),

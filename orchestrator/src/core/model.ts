@@ -549,6 +549,27 @@ export interface Tables {
 }
 export type TableName = keyof Tables;
 
+/** Tables of which each row stands by itself under the record's `id`, and is loaded whole at a start. */
+export const KEYED_TABLES = [
+  "accounts",
+  "apiKeys",
+  "enrolments",
+  "workers",
+  "uploads",
+  "idempotency",
+  "budgets",
+  "spending",
+] as const;
+export type KeyedTable = (typeof KEYED_TABLES)[number];
+
+/** All tables; jobs before what refers to them. */
+export const TABLES: readonly TableName[] = [...KEYED_TABLES, "jobs", "attempts", "standbys", "balances"];
+
+/** One of `make` for each table. */
+export function forEachTable<R extends { readonly [T in TableName]: unknown }>(make: () => R[TableName]): R {
+  return Object.fromEntries(TABLES.map((table) => [table, make()])) as R;
+}
+
 /** A row's new content, or its removal. */
 export type Put = {
   readonly [T in TableName]: { readonly table: T; readonly key: string; readonly record: Tables[T] | null };

@@ -2,16 +2,19 @@
 import type { Currency, JobId, TransferId } from "@qubix/shared/domain";
 import { attemptId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
-import type {
-  AttemptRecord,
-  BalanceRecord,
-  Changes,
-  JobRecord,
-  MetaRecord,
-  Put,
-  StandbyRecord,
-  TableName,
-  Tables,
+import {
+  type AttemptRecord,
+  type BalanceRecord,
+  type Changes,
+  forEachTable,
+  type JobRecord,
+  KEYED_TABLES,
+  type KeyedTable,
+  type MetaRecord,
+  type Put,
+  type StandbyRecord,
+  type TableName,
+  type Tables,
 } from "../core/model.ts";
 import { isSpent } from "../core/ledger-accounts.ts";
 import { auditSums, checkBalance, checkTransfer, hasEnded, logTextBytes } from "./checks.ts";
@@ -109,31 +112,14 @@ function check(data: Data, batch: readonly Changes[]): void {
 }
 
 function applyPut(data: Data, put: Put): void {
-  switch (put.table) {
-    case "jobs":
-      applyJob(data, put.key as JobId, put.record);
-      return;
-    case "attempts":
-      applyOwned(data.tables.attempts, data.attemptsOf, put.key, put.record);
-      return;
-    case "standbys":
-      applyOwned(data.tables.standbys, data.standbysOf, put.key, put.record);
-      return;
-    case "balances": {
-      const spent = put.record !== null && isSpent(put.record.account, put.record.amount);
-      applyRow(data.tables.balances, put.key, spent ? null : put.record);
-      return;
-    }
-    case "accounts":
-    case "apiKeys":
-    case "enrolments":
-    case "workers":
-    case "uploads":
-    case "idempotency":
-    case "budgets":
-    case "spending":
-      applyRow(data.tables[put.table] as Map<string, unknown>, put.key, put.record);
-  }
+  const { table, key, record } = put;
+  if (table === "jobs") applyJob(data, key as JobId, record);
+  else if (table === "attempts") applyOwned(data.tables.attempts, data.attemptsOf, key, record);
+  else if (table === "standbys") applyOwned(data.tables.standbys, data.standbysOf, key, record);
+  else if (table === "balances") {
+    const spent = record !== null && isSpent(record.account, record.amount);
+    applyRow(data.tables.balances, key, spent ? null : record);
+  } else applyRow(data.tables[table] as Map<string, unknown>, key, record);
 }
 
 function applyRow<T>(rows: Map<string, T>, key: string, record: T | null): void {
@@ -191,21 +177,17 @@ function load(data: Data): Snapshot {
     if (bytes !== undefined) logBytes.set(id, bytes);
   }
   const { tables } = data;
+  const keyed = Object.fromEntries(
+    KEYED_TABLES.map((table) => [table, sorted<unknown>(tables[table])]),
+  ) as unknown as Pick<Snapshot["rows"], KeyedTable>;
   return {
     meta: data.meta,
     rows: {
-      accounts: sorted(tables.accounts),
-      apiKeys: sorted(tables.apiKeys),
-      enrolments: sorted(tables.enrolments),
-      workers: sorted(tables.workers),
+      ...keyed,
       jobs: live.map((id) => tables.jobs.get(id) as JobRecord),
       attempts: live.flatMap((id) => attemptsOf(data, id)),
       standbys: live.flatMap((id) => standbysOf(data, id)),
-      uploads: sorted(tables.uploads),
-      idempotency: sorted(tables.idempotency),
       balances: sorted(tables.balances),
-      budgets: sorted(tables.budgets),
-      spending: sorted(tables.spending),
     },
     logCursors,
     logBytes,
@@ -296,24 +278,10 @@ function audit(data: Data): ReturnType<Store["audit"]> {
 // ── Small things ──
 
 function createData(): Data {
-  const tables: TableMaps = {
-    accounts: new Map(),
-    apiKeys: new Map(),
-    enrolments: new Map(),
-    workers: new Map(),
-    jobs: new Map(),
-    attempts: new Map(),
-    standbys: new Map(),
-    uploads: new Map(),
-    idempotency: new Map(),
-    balances: new Map(),
-    budgets: new Map(),
-    spending: new Map(),
-  };
   return {
     meta: null,
     clock: null,
-    tables,
+    tables: forEachTable<TableMaps>(() => new Map()),
     jobIds: [],
     liveJobs: new Set(),
     attemptsOf: new Map(),

@@ -5,10 +5,12 @@ import type {
   AttemptRecord,
   JobCap,
   JobRecord,
+  KeyedTable,
   MirrorState,
   Settlement,
   SettlementLine,
   StandbyRecord,
+  Tables,
   WorkerRecord,
 } from "../../core/model.ts";
 
@@ -191,3 +193,35 @@ function encodeMoney(money: { readonly amount: bigint; readonly currency: string
 function decodeMoney(raw: { readonly amount: bigint | string; readonly currency: string }) {
   return { amount: BigInt(raw.amount), currency: raw.currency };
 }
+
+// ── Tables of rows that stand by themselves ──
+
+interface KeyedCodec<T> {
+  /** The table's name in SQL. */
+  readonly sql: string;
+  readonly encode: (record: T) => string;
+  readonly decode: (data: string) => T;
+}
+
+const plain = <T>(sql: string): KeyedCodec<T> => ({
+  sql,
+  encode: encodePlain,
+  decode: (data) => decodePlain(data) as T,
+});
+
+const withAmounts = <T>(sql: string): KeyedCodec<T> => ({
+  sql,
+  encode: encodeRecord,
+  decode: (data) => decodeRecord(data) as T,
+});
+
+export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> } = {
+  accounts: plain("accounts"),
+  apiKeys: plain("api_keys"),
+  enrolments: plain("enrolments"),
+  workers: { sql: "workers", encode: encodeWorker, decode: decodeWorker },
+  uploads: plain("uploads"),
+  idempotency: plain("idempotency"),
+  budgets: withAmounts("budgets"),
+  spending: withAmounts("spending"),
+};

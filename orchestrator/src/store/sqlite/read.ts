@@ -2,27 +2,19 @@
 import type BetterSqlite3 from "better-sqlite3";
 import type { Currency, JobId } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
-import type {
-  AttemptRecord,
-  BalanceRecord,
-  JobRecord,
-  MetaRecord,
-  Posting,
-  StandbyRecord,
-  TableName,
-  Tables,
+import {
+  type AttemptRecord,
+  type BalanceRecord,
+  type JobRecord,
+  KEYED_TABLES,
+  type KeyedTable,
+  type MetaRecord,
+  type Posting,
+  type StandbyRecord,
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
-import {
-  decodeAttempt,
-  decodeJob,
-  decodePlain,
-  decodeRecord,
-  decodeSpec,
-  decodeStandby,
-  decodeWorker,
-} from "./codec.ts";
+import { decodeAttempt, decodeJob, decodePlain, decodeSpec, decodeStandby, KEYED_CODECS } from "./codec.ts";
 
 interface DataRow {
   readonly data: string;
@@ -113,9 +105,13 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
 // ── The snapshot ──
 
 function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snapshot {
-  const all = (table: string): readonly string[] =>
-    db.prepare(`SELECT data FROM ${table} ORDER BY key`).pluck().all() as string[];
-  const plain = <T extends TableName>(table: string) => all(table).map((data) => decodePlain(data) as Tables[T]);
+  const keyed = Object.fromEntries(
+    KEYED_TABLES.map((table) => {
+      const { sql: name, decode } = KEYED_CODECS[table];
+      const rows = db.prepare(`SELECT data FROM ${name} ORDER BY key`).pluck().all() as string[];
+      return [table, rows.map((data) => decode(data))];
+    }),
+  ) as unknown as Pick<Snapshot["rows"], KeyedTable>;
   const sql = createStatements(db);
   const live = db.prepare(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE ended_phase IS NULL ORDER BY jobs.id`).all();
   const jobs = (live as JobRow[]).map((row) => {
@@ -126,21 +122,14 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
   return {
     meta: readMeta(db),
     rows: {
-      accounts: plain<"accounts">("accounts"),
-      apiKeys: plain<"apiKeys">("api_keys"),
-      enrolments: plain<"enrolments">("enrolments"),
-      workers: all("workers").map(decodeWorker),
+      ...keyed,
       jobs,
       attempts: jobs.flatMap((job) => attemptsOf(sql, job.id)),
       standbys: jobs.flatMap((job) => standbysOf(sql, job.id)),
-      uploads: plain<"uploads">("uploads"),
-      idempotency: plain<"idempotency">("idempotency"),
       balances: db
         .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
         .safeIntegers()
         .all() as BalanceRecord[],
-      budgets: all("budgets").map((data) => decodeRecord(data) as Tables["budgets"]),
-      spending: all("spending").map((data) => decodeRecord(data) as Tables["spending"]),
     },
     ...logsOf(db, jobs),
   };

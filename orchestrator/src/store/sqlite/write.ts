@@ -3,45 +3,28 @@ import type BetterSqlite3 from "better-sqlite3";
 import { attemptId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { JobSpec } from "@qubix/shared/protocol";
-import type {
-  BalanceRecord,
-  Changes,
-  EventRecord,
-  JobRecord,
-  LogRecord,
-  Put,
-  TableName,
-  Tables,
-  TransferRecord,
+import {
+  type BalanceRecord,
+  type Changes,
+  type EventRecord,
+  forEachTable,
+  type JobRecord,
+  KEYED_TABLES,
+  type KeyedTable,
+  type LogRecord,
+  type Put,
+  type TableName,
+  type Tables,
+  type TransferRecord,
 } from "../../core/model.ts";
 import { isSpent } from "../../core/ledger-accounts.ts";
 import { checkBalance, checkTransfer, hasEnded, logTextBytes } from "../checks.ts";
-import {
-  encodeAttempt,
-  encodeJob,
-  encodePlain,
-  encodeRecord,
-  encodeSpec,
-  encodeStandby,
-  encodeWorker,
-} from "./codec.ts";
+import { encodeAttempt, encodeJob, encodePlain, encodeSpec, encodeStandby, KEYED_CODECS } from "./codec.ts";
 
 type Value = string | number | bigint | null;
 /** The last record of every key of a batch, per table. */
 type Latest = { readonly [T in TableName]: Map<string, Tables[T] | null> };
 
-/** The plain tables, under their SQL names. */
-const KEYED_TABLES = {
-  accounts: "accounts",
-  apiKeys: "api_keys",
-  enrolments: "enrolments",
-  workers: "workers",
-  uploads: "uploads",
-  idempotency: "idempotency",
-  budgets: "budgets",
-  spending: "spending",
-} as const;
-type KeyedTable = keyof typeof KEYED_TABLES;
 /** Rows of one INSERT: beyond this the gain per row is small. */
 const ROWS_PER_INSERT = 8;
 
@@ -59,7 +42,7 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
 
   const write = (batch: readonly Changes[], wallMs: number, newSpecs: JobSpec[]): number => {
     const latest = coalesce(batch);
-    for (const table of Object.keys(KEYED_TABLES) as KeyedTable[]) writeKeyed(statements, table, latest[table]);
+    for (const table of KEYED_TABLES) writeKeyed(statements, table, latest[table]);
     for (const [id, job] of latest.jobs) writeJob(statements, id, job, writtenSpecs, newSpecs);
     for (const [id, record] of latest.attempts) writeRow(statements.attempts, id, record && encodeAttempt(record));
     for (const [id, record] of latest.standbys) writeRow(statements.standbys, id, record && encodeStandby(record));
@@ -93,20 +76,7 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
 // ── Rows ──
 
 function coalesce(batch: readonly Changes[]): Latest {
-  const latest: Latest = {
-    accounts: new Map(),
-    apiKeys: new Map(),
-    enrolments: new Map(),
-    workers: new Map(),
-    jobs: new Map(),
-    attempts: new Map(),
-    standbys: new Map(),
-    uploads: new Map(),
-    idempotency: new Map(),
-    balances: new Map(),
-    budgets: new Map(),
-    spending: new Map(),
-  };
+  const latest = forEachTable<Latest>(() => new Map());
   for (const changes of batch) {
     for (const put of changes.puts) keep(latest, put);
   }
@@ -124,13 +94,8 @@ function writeKeyed<T extends KeyedTable>(
 ): void {
   for (const [key, record] of rows) {
     if (record === null) statements.keyed[table].remove.run(key);
-    else statements.keyed[table].put.run(key, encodeKeyed(table, record));
+    else statements.keyed[table].put.run(key, KEYED_CODECS[table].encode(record));
   }
-}
-
-function encodeKeyed(table: KeyedTable, record: Tables[KeyedTable]): string {
-  if (table === "workers") return encodeWorker(record as Tables["workers"]);
-  return table === "budgets" || table === "spending" ? encodeRecord(record) : encodePlain(record);
 }
 
 function writeJob(
@@ -227,9 +192,10 @@ function prepare(db: BetterSqlite3.Database) {
     commit: db.prepare("COMMIT"),
     rollback: db.prepare("ROLLBACK"),
     meta: db.prepare("INSERT INTO meta (id, data) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET data = excluded.data"),
-    keyed: Object.fromEntries(
-      Object.entries(KEYED_TABLES).map(([table, name]) => [table, keyed(name, "key")]),
-    ) as Record<KeyedTable, PutRemove>,
+    keyed: Object.fromEntries(KEYED_TABLES.map((table) => [table, keyed(KEYED_CODECS[table].sql, "key")])) as Record<
+      KeyedTable,
+      PutRemove
+    >,
     spec: db.prepare("INSERT INTO job_specs (job_id, data) VALUES (?, ?) ON CONFLICT (job_id) DO NOTHING"),
     specRemove: db.prepare("DELETE FROM job_specs WHERE job_id = ?"),
     jobs: {
