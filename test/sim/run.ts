@@ -15,6 +15,7 @@ import { BrokenInvariant, createWorld, type World } from "./world.ts";
 import { createMonitor } from "./monitor.ts";
 import { createPath } from "./network.ts";
 import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
+import { drawPricesApart } from "./prices.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
 import type { Program } from "./programs.ts";
 import { calmDown, scheduleFaults } from "./strikes.ts";
@@ -146,7 +147,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
-    const drawn = drawOffer(world, at);
+    const drawn = { ...drawOffer(world, at), ...drawPricesApart(world.seed, at) };
     const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
     const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;
     if (world.faults.proofs && offer === drawn) tooOld += 1;

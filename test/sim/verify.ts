@@ -7,6 +7,7 @@ import { isBudgetEnd, isBudgetRefusal, reckonCaps } from "./budgets.ts";
 import type { Client } from "./client.ts";
 import { check, checksDone } from "./counts.ts";
 import type { ContainerTruth, Monitor } from "./monitor.ts";
+import { reckonParts } from "./prices.ts";
 import { resultOf, treeOf } from "./programs.ts";
 import { reckonMirror, runsOf } from "./mirrors.ts";
 import type { Intent } from "./workload.ts";
@@ -67,6 +68,7 @@ export function reckon(of: Reckoning): void {
     reckonMirror(stored.job, stored.attempts);
     reckonRows(stored.job, stored.attempts, stored.standbys);
     reckonBudgets(stored.job, stored.attempts);
+    reckonParts(stored.attempts, stored.standbys);
     reckonMoney(of, stored.job, stored.attempts, stored.standbys);
     for (const attempts of runsOf(stored.job, stored.attempts)) {
       const ids = new Set<string>(attempts.map(({ id }) => id));

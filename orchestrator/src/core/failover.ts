@@ -164,7 +164,8 @@ export function promote(
 ): Placed {
   const machine = machineOf(state, standby.workerId);
   const freed = consumeStandby(state, job, standby);
-  const place = { machine, allocation: standby.allocation, ratePerHour: standby.fullRatePerHour };
+  const { allocation, fullRatePerHour: ratePerHour, parts } = standby;
+  const place = { machine, allocation, ratePerHour, parts };
   const placed = placedAgain(state, newAttempt(state, freed, event, place), "hot");
   deferStandby(state, placed.job);
   const { epoch, workerId, fromSeq } = placed.attempt;
@@ -283,6 +284,7 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
     machine,
     allocation: lost.allocation,
     ratePerHour: lost.ratePerHour,
+    parts: lost.parts,
     adopts: lost,
     run: runOf(job, lost),
   });

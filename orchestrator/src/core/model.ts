@@ -14,6 +14,7 @@ import type {
   MovePhase,
   LeasePhase,
   Money,
+  RatePart,
   SessionId,
   SettlementPhase,
   StandbyId,
@@ -370,6 +371,8 @@ export interface AttemptRecord {
   readonly allocation: Allocation;
   /** Micro-units an hour, fee included. */
   readonly ratePerHour: bigint;
+  /** What that rate is the sum of, as it was when it was agreed; missing where it is of one part alone. */
+  readonly parts?: readonly RatePart[];
   /** The checkpoint it began from; 0 for none. */
   readonly fromSeq: number;
   /** The older attempt whose running container it took over (undo); 0 for none. */
@@ -409,6 +412,8 @@ export interface StandbyRecord {
   readonly ratePerHour: bigint;
   /** Once it is promoted, as agreed when it was reserved. */
   readonly fullRatePerHour: bigint;
+  /** What that is the sum of; what it is paid while it stands by is in the same proportions. Missing where it is of one part alone. */
+  readonly parts?: readonly RatePart[];
   /** The newest checkpoint it has unpacked and verified; 0 for none. */
   readonly checkpointSeq: number;
   /** The checkpoint it went for when it was last heard of; missing where it had the newest. */

@@ -7,7 +7,7 @@ import type { Machine } from "./machine.ts";
 import { presentUntilMs, standbyCreditMs } from "./metering.ts";
 import type { JobRecord, StandbyRecord } from "./model.ts";
 import { allocate, checkpointRefOf, newestCheckpoint, runSpecOf } from "./placing.ts";
-import { needsOf, type StandbyRates } from "./resources.ts";
+import { keptParts, needsOf, type StandbyRates } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
 import type { CoreState, StandbyFailure } from "./state.ts";
 import { emitJob, fire, liveStandby, machineOf, patchJob, put, send } from "./tables.ts";
@@ -27,6 +27,7 @@ export function reserveStandby(state: CoreState, job: JobRecord, machineId: Mach
     lease: "active",
     allocation: allocate(machine, needsOf(job.spec)),
     ...rates,
+    ...partsKept(machine, job),
     checkpointSeq: 0,
     ...(newest === undefined ? {} : { fetchingSeq: newest.seq }),
     reservedAtMs: state.nowMs,
@@ -49,6 +50,11 @@ export function reserveStandby(state: CoreState, job: JobRecord, machineId: Mach
   const rate = { ratePerHour: rates.ratePerHour.toString(), currency: job.currency };
   emitJob(state, job, "standby_reserved", { standbyId: standby.id, workerId: machine.id, ...rate }, standby);
   sendPrepare(state, nextJob, standby);
+}
+
+function partsKept(machine: Machine, job: JobRecord): Pick<StandbyRecord, "parts"> {
+  const parts = keptParts(machine, needsOf(job.spec), job.currency);
+  return parts === undefined ? {} : { parts };
 }
 
 export function sendPrepare(state: CoreState, job: JobRecord, standby: StandbyRecord): void {

@@ -3,6 +3,7 @@ import type { Currency } from "@qubix/shared/domain";
 import { type JobView, showSealed, toWireMoney } from "@qubix/shared/protocol";
 import { accruedSoFar } from "./charges.ts";
 import { capOf } from "./job-cap.ts";
+import { chargedParts, type ChargedPart, grossParts, type Payee } from "./price-parts.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { bothWork, leadingAttempt } from "./mirror.ts";
@@ -65,11 +66,11 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     standby: standby === undefined ? null : standbyView(job, standby, state?.nowMs ?? standby.reservedAtMs),
     ...(mirror === undefined ? {} : { mirror }),
     leaseWait: leaseWaitView(state, job, wallOf),
-    attempts: attempts.map((attempt) => attemptView(attempt, currency)),
+    attempts: attempts.map((attempt) => attemptView(job, attempt, currency)),
     outputs: job.outputs === null ? null : { files: job.outputs.files, bytes: job.outputs.bytes },
     workLostMs: job.workLostMs,
     budget: budgetView(state, job),
-    settlement: settlementView(job),
+    settlement: settlementView(job, [...attempts, ...standbys]),
     createdAt: wallOf(job.createdAtMs),
     startedAt: job.startedAtMs === null ? null : wallOf(job.startedAtMs),
     endedAt: job.endedAtMs === null ? null : wallOf(job.endedAtMs),
@@ -94,7 +95,7 @@ function specView({ spec, currency }: JobRecord): Record<string, unknown> {
   };
 }
 
-function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attempts"][number] {
+function attemptView(job: JobRecord, attempt: AttemptRecord, currency: Currency): JobView["attempts"][number] {
   const { epoch, replica, workerId, providerId, phase, creditedMs, outcome } = attempt;
   const exitCode = outcome?.kind === "failed" ? outcome.exitCode : outcome?.kind === "succeeded" ? 0 : null;
   return {
@@ -104,6 +105,7 @@ function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attem
     providerId,
     phase,
     ratePerHour: toWireMoney(attempt.ratePerHour, currency),
+    parts: partsView(chargedParts(job, attempt), currency),
     creditedMs,
     fromCheckpointSeq: attempt.fromSeq,
     exitCode,
@@ -121,7 +123,8 @@ function standbyView(job: JobRecord, standby: StandbyRecord, nowMs: number): Non
   const { id, workerId, providerId, phase, creditedMs, checkpointSeq } = standby;
   const ratePerHour = toWireMoney(standby.ratePerHour, job.currency);
   const lag = behind(job, standby, nowMs);
-  return { id, workerId, providerId, phase, ratePerHour, creditedMs, checkpointSeq, ...lag };
+  const parts = partsView(chargedParts(job, standby), job.currency);
+  return { id, workerId, providerId, phase, ratePerHour, parts, creditedMs, checkpointSeq, ...lag };
 }
 
 function leaseWaitView(
@@ -148,12 +151,33 @@ function usedOf(state: CoreState, job: JobRecord): bigint {
   return used < capOf(job) ? used : capOf(job);
 }
 
-function settlementView({ settlement, currency }: JobRecord): JobView["settlement"] {
+function partsView(
+  parts: readonly ChargedPart[],
+  currency: Currency,
+): NonNullable<JobView["attempts"][number]["parts"]> {
+  const money = (amount: bigint) => toWireMoney(amount, currency);
+  return parts.map(({ name, ratePerHour, charge }) => ({
+    part: name,
+    ratePerHour: money(ratePerHour),
+    charge: money(charge),
+  }));
+}
+
+function settlementView(job: JobRecord, payees: readonly Payee[]): JobView["settlement"] {
+  const { settlement, currency } = job;
   const { phase, hold, gross, lines } = settlement;
   return {
     phase,
     hold: toWireMoney(hold, currency),
     gross: gross === null ? null : toWireMoney(gross, currency),
+    ...(gross === null
+      ? {}
+      : {
+          parts: grossParts(job, payees, gross).map(({ name, amount }) => ({
+            part: name,
+            amount: toWireMoney(amount, currency),
+          })),
+        }),
     lines: lines.map(({ account, role, amount, ms, workerId }) => ({
       account,
       role,

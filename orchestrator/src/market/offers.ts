@@ -1,6 +1,6 @@
 // The market as people see it: what each worker can run now, and at what price.
-import type { WorkerId } from "@qubix/shared/domain";
-import { toWireMoney, type offerViewSchema, type workerViewSchema } from "@qubix/shared/protocol";
+import type { Money, WorkerId } from "@qubix/shared/domain";
+import { toWireMoney, type offerViewSchema, type WireMoney, type workerViewSchema } from "@qubix/shared/protocol";
 import type { z } from "zod";
 import {
   freeCapacity,
@@ -64,17 +64,21 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
     memoryMiBFree: free?.memoryMiB ?? 0,
     diskMiB: offer.diskMiB,
     diskMiBFree: free?.diskMiB ?? 0,
-    pricePerGpuHour:
-      offer.pricePerGpuHour === undefined
-        ? null
-        : toWireMoney(offer.pricePerGpuHour.amount, offer.pricePerGpuHour.currency),
+    pricePerGpuHour: priceView(offer.pricePerGpuHour),
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
+    pricePerGpuJobCpuHour: priceView(offer.pricePerGpuJobCpuHour),
+    pricePerMemoryGiBHour: priceView(offer.pricePerMemoryGiBHour),
+    pricePerDiskGiBHour: priceView(offer.pricePerDiskGiBHour),
     standbyPercent: offer.standbyPercent,
     standing: viewStanding(worker, state.nowMs),
     ...verification(proofs.get("cpu")),
     ...(offer.hardware === undefined ? {} : { hardware: offer.hardware }),
   };
   return [view];
+}
+
+function priceView(price: Money | undefined): WireMoney | null {
+  return price === undefined ? null : toWireMoney(price.amount, price.currency);
 }
 
 function verification(proof: ProofRecord | undefined) {

@@ -12,6 +12,7 @@ export function quoteOf(state: CoreState, spec: JobSpec, asker: { readonly accou
   return {
     ...budgetOf(state, spec, asker),
     ratePerHour: found.ratePerHour === null ? null : toWireMoney(found.ratePerHour, currency),
+    parts: found.parts.map(({ part, ratePerHour }) => ({ part, ratePerHour: toWireMoney(ratePerHour, currency) })),
     costMax: found.costMax === null ? null : toWireMoney(found.costMax, currency),
     offers: { total: found.total, matching: found.matching, standbys: found.standbys },
     filters: found.filters.map(({ filter, removed, hint }) => ({ filter, removed, hint })),

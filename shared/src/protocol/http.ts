@@ -71,6 +71,12 @@ export const jobPhaseSchema = z.enum([
   "cancelled",
 ]);
 export const treeViewSchema = z.object({ files: count, bytes: count });
+/** What a rate is the sum of, and what each part came to; they sum to the charge. */
+const chargedPartSchema = z.object({
+  part: z.enum(["cpu", "disk", "gpu", "memory"]),
+  ratePerHour: wireMoneySchema,
+  charge: wireMoneySchema,
+});
 export const attemptViewSchema = z.object({
   epoch: count,
   replica: count,
@@ -78,6 +84,7 @@ export const attemptViewSchema = z.object({
   providerId: text,
   phase: text,
   ratePerHour: wireMoneySchema,
+  parts: z.array(chargedPartSchema).optional(),
   creditedMs: count,
   fromCheckpointSeq: count,
   exitCode: nullableCount,
@@ -114,6 +121,7 @@ export const standbyViewSchema = z.object({
   providerId: text,
   phase: text,
   ratePerHour: wireMoneySchema,
+  parts: z.array(chargedPartSchema).optional(),
   creditedMs: count,
   /** On its disk, verified and unpacked; 0 for none. */
   checkpointSeq: count,
@@ -133,6 +141,8 @@ export const settlementViewSchema = z.object({
   hold: wireMoneySchema,
   gross: wireMoneySchema.nullable(),
   lines: z.array(settlementLineSchema),
+  /** Of the gross, once it is known: what was paid for each resource, standbys included. They sum to it. */
+  parts: z.array(z.object({ part: text, amount: wireMoneySchema })).optional(),
 });
 export const jobViewSchema = z.object({
   id: text,
@@ -282,6 +292,8 @@ export const quoteSchema = z.object({
   budget: z.object({ source: text, left: wireMoneySchema, suffices: z.boolean() }).nullable(),
   /** The cheapest matching offer for the whole job, standby included; null where none matches. */
   ratePerHour: wireMoneySchema.nullable(),
+  /** What that rate is the sum of; `standby` is what the standby, or the second replica, costs. Empty where nothing matches. */
+  parts: z.array(z.object({ part: text, ratePerHour: wireMoneySchema })),
   /** At that rate for the whole durationMaxS. */
   costMax: wireMoneySchema.nullable(),
   offers: z.object({ total: count, matching: count, standbys: count }),
@@ -317,6 +329,11 @@ export const offerViewSchema = z.object({
   diskMiBFree: count,
   pricePerGpuHour: wireMoneySchema.nullable(),
   pricePerCpuHour: wireMoneySchema,
+  /** Of a core, for jobs with GPUs; null where it is in the price of the GPU. */
+  pricePerGpuJobCpuHour: wireMoneySchema.nullable(),
+  /** Null where it is in the other prices. */
+  pricePerMemoryGiBHour: wireMoneySchema.nullable(),
+  pricePerDiskGiBHour: wireMoneySchema.nullable(),
   standbyPercent: count,
   standing,
   hardware: hardwareSchema.optional(),

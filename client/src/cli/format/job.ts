@@ -165,7 +165,15 @@ export function formatSettlement(job: JobView, colors: Colors): string {
     { title: "TIME", value: (row) => row.time, align: "right" },
     { title: currency, value: (row) => row.amount, align: "right" },
   ];
-  return formatTable(columns, alignDecimals(rows), colors);
+  const parts = partsText(settlement);
+  return `${formatTable(columns, alignDecimals(rows), colors)}${parts === null ? "" : `\n\n${parts}`}`;
+}
+
+/** What was paid for each resource; nothing where only one had a price. */
+function partsText({ gross, parts = [] }: JobView["settlement"]): string | null {
+  if (gross === null || parts.length < 2) return null;
+  const each = parts.map(({ part, amount }) => `${formatMoney(amount)} for ${part}`);
+  return `Of ${formatMoney(gross)}, fee included: ${each.join(", ")}`;
 }
 
 function decimals(text: string): number {

@@ -1,5 +1,6 @@
 // Records to the JSON of a row and back. JSON has no `bigint`: the fields that are amounts go as decimal strings, named here by hand because that is fast.
 // A new `bigint` field that is not named here makes JSON.stringify throw: it cannot be lost silently.
+import type { Money, RatePart } from "@qubix/shared/domain";
 import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
 import type {
   AttemptRecord,
@@ -130,12 +131,14 @@ function decodeSettlement(raw: RawSettlement): Settlement {
 // ── Attempts, standbys ──
 
 export function encodeAttempt(record: AttemptRecord): string {
-  return JSON.stringify({ ...record, ratePerHour: record.ratePerHour.toString() });
+  return JSON.stringify({ ...record, ratePerHour: record.ratePerHour.toString(), parts: encodeParts(record.parts) });
 }
 
 export function decodeAttempt(data: string): AttemptRecord {
-  const raw = JSON.parse(data) as Raw<AttemptRecord>;
-  return { ...raw, ratePerHour: BigInt(raw.ratePerHour) };
+  const { parts, ...raw } = JSON.parse(data) as Raw<Omit<AttemptRecord, "parts">> & {
+    readonly parts?: readonly Raw<RatePart>[];
+  };
+  return { ...raw, ratePerHour: BigInt(raw.ratePerHour), ...decodeParts(parts) };
 }
 
 export function encodeStandby(record: StandbyRecord): string {
@@ -143,12 +146,25 @@ export function encodeStandby(record: StandbyRecord): string {
     ...record,
     ratePerHour: record.ratePerHour.toString(),
     fullRatePerHour: record.fullRatePerHour.toString(),
+    parts: encodeParts(record.parts),
   });
 }
 
 export function decodeStandby(data: string): StandbyRecord {
-  const raw = JSON.parse(data) as Raw<StandbyRecord>;
-  return { ...raw, ratePerHour: BigInt(raw.ratePerHour), fullRatePerHour: BigInt(raw.fullRatePerHour) };
+  const { parts, ...raw } = JSON.parse(data) as Raw<Omit<StandbyRecord, "parts">> & {
+    readonly parts?: readonly Raw<RatePart>[];
+  };
+  const [ratePerHour, fullRatePerHour] = [BigInt(raw.ratePerHour), BigInt(raw.fullRatePerHour)];
+  return { ...raw, ratePerHour, fullRatePerHour, ...decodeParts(parts) };
+}
+
+function encodeParts(parts: readonly RatePart[] | undefined): readonly Raw<RatePart>[] | undefined {
+  return parts?.map(({ name, ratePerHour }) => ({ name, ratePerHour: ratePerHour.toString() }));
+}
+
+function decodeParts(parts: readonly Raw<RatePart>[] | undefined): { readonly parts?: readonly RatePart[] } {
+  if (parts === undefined) return {};
+  return { parts: parts.map(({ name, ratePerHour }) => ({ name, ratePerHour: BigInt(ratePerHour) })) };
 }
 
 // ── Workers ──
@@ -173,7 +189,7 @@ function encodeOffer(offer: WorkerOffer): unknown {
   return {
     ...offer,
     pricePerCpuHour: encodeMoney(offer.pricePerCpuHour),
-    ...(offer.pricePerGpuHour === undefined ? {} : { pricePerGpuHour: encodeMoney(offer.pricePerGpuHour) }),
+    ...eachPrice(offer, encodeMoney),
   };
 }
 
@@ -181,8 +197,23 @@ function decodeOffer(raw: WorkerOffer): WorkerOffer {
   return {
     ...raw,
     pricePerCpuHour: decodeMoney(raw.pricePerCpuHour),
-    ...(raw.pricePerGpuHour === undefined ? {} : { pricePerGpuHour: decodeMoney(raw.pricePerGpuHour) }),
+    ...eachPrice(raw, decodeMoney),
   };
+}
+
+const PRICES = ["pricePerGpuHour", "pricePerGpuJobCpuHour", "pricePerMemoryGiBHour", "pricePerDiskGiBHour"] as const;
+
+/** Those that an offer may leave out. */
+function eachPrice<T>(
+  offer: WorkerOffer,
+  change: (price: Money) => T,
+): { readonly [K in (typeof PRICES)[number]]?: T } {
+  return Object.fromEntries(
+    PRICES.flatMap((name) => {
+      const price = offer[name];
+      return price === undefined ? [] : [[name, change(price)]];
+    }),
+  );
 }
 
 function encodeMoney(money: { readonly amount: bigint; readonly currency: string }): unknown {
