@@ -158,6 +158,8 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "uploads":
       case "budgets":
       case "spending":
+      case "reservations":
+      case "releases":
         return;
       default:
         unreachable(change);

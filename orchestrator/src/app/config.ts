@@ -1,10 +1,12 @@
 // The orchestrator's configuration: one schema; flags > QUBIX_* variables > file > defaults.
 import { z } from "zod";
-import { WORKER_PROOFS } from "../core/index.ts";
+import { DEFAULT_CORE_CONFIG, WORKER_PROOFS } from "../core/index.ts";
 import { REGISTRIES_ALLOWED_DEFAULT } from "@qubix/shared/protocol";
 import { LOG_LEVELS } from "@qubix/shared/runtime";
 
 const PORT_MAX = 65_535;
+/** A year: providers have to be paid some day. */
+const DISPUTE_WINDOW_S_MAX = 366 * 86_400;
 
 /** `HOST:PORT`, with brackets around an IPv6 address. */
 const listenSchema = z.string().transform((text, context) => {
@@ -78,6 +80,13 @@ export const orchestratorConfigSchema = z.object({
   registryAllow: listSchema.prefault([...REGISTRIES_ALLOWED_DEFAULT]),
   /** What workers must prove before they get work: cores, memory and GPUs; only GPUs; or nothing. */
   workerProofs: z.enum(WORKER_PROOFS).default("required"),
+  /** How long a provider's pay can be disputed before it is payable; 0: payable at once. */
+  disputeWindowS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(DISPUTE_WINDOW_S_MAX)
+    .default(DEFAULT_CORE_CONFIG.disputeWindowMs / 1000),
   /** Where the IPFS node listens that serves the stored, encrypted files; without it none does. */
   ipfsListen: ipfsListenSchema.optional(),
   /** IPFS nodes that files which were lost here are fetched from. */

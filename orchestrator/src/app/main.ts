@@ -65,6 +65,10 @@ function buildProgram(): Command {
       "what workers must prove before they get work: required (cores, memory and GPUs), gpus, or off: their word is taken, so anybody can sell GPUs he does not have (QUBIX_WORKER_PROOFS; default required)",
     )
     .option(
+      "--dispute-window-s <seconds>",
+      "how long a provider's pay can be disputed before he may withdraw it; 0: not at all (QUBIX_DISPUTE_WINDOW_S; default 86400)",
+    )
+    .option(
       "--ipfs-listen <multiaddr>",
       "serve what is stored, which is encrypted, to IPFS nodes from here, e.g. /ip4/127.0.0.1/tcp/4001 (QUBIX_IPFS_LISTEN; off)",
     )

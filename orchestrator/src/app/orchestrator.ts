@@ -205,11 +205,17 @@ function closedWhileThereIsNoState(gate: RelayGate): RelayGate {
 }
 
 function createCore(
-  { registryAllow, workerProofs }: OrchestratorConfig,
+  { registryAllow, workerProofs, disputeWindowS }: OrchestratorConfig,
   orchestratorId: string,
   directRelays: readonly string[],
 ): CorePort {
-  const config = { ...DEFAULT_CORE_CONFIG, registriesAllowed: registryAllow, workerProofs, directRelays };
+  const config = {
+    ...DEFAULT_CORE_CONFIG,
+    registriesAllowed: registryAllow,
+    workerProofs,
+    directRelays,
+    disputeWindowMs: disputeWindowS * 1000,
+  };
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {
     create: (snapshot, nowMs) => createState({ snapshot, config, nowMs, seed, orchestratorId }),

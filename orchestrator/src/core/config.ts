@@ -86,6 +86,10 @@ export interface CoreConfig {
   readonly troubledWorkersMax: number;
   /** A job gets a place under a budget that is nearly used up where that pays for so long at its highest price, or for all of its time if that is shorter. */
   readonly budgetRunS: number;
+  /** What a provider earns in so long becomes payable together: memory holds one row for it, not one a job. */
+  readonly payPeriodMs: number;
+  /** Pay can be disputed for so long after the end of the period in which it was earned; then it is payable. 0: payable at once. */
+  readonly disputeWindowMs: number;
   readonly idempotencyTtlMs: number;
   /** A spent or expired enrolment stays known for this time, so that its token gets a telling answer. */
   readonly enrolmentKeptMs: number;
@@ -165,6 +169,8 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   movesPerJobMax: 100,
   troubledWorkersMax: 10,
   budgetRunS: 60,
+  payPeriodMs: 3_600_000,
+  disputeWindowMs: 24 * 3_600_000,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
   enrolmentKeptMs: 24 * 3_600_000,
   logBytesPerJobMax: LOG_BYTES_PER_JOB_MAX,

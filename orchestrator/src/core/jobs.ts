@@ -16,7 +16,7 @@ import { stopAttempt } from "./attempts.ts";
 import { allowanceOf } from "./budgets.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
-import { balanceOf, transfer } from "./ledger.ts";
+import { balanceOf, holdId, transfer } from "./ledger.ts";
 import { FIRST_MIRROR } from "./mirror-state.ts";
 import type { CheckpointRecord, JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
 import { leave } from "./moves.ts";
@@ -211,7 +211,9 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     endedAtMs: null,
   };
   transfer(state, {
+    id: holdId(id),
     kind: "hold",
+    step: "reserve",
     jobId: id,
     currency,
     postings: [

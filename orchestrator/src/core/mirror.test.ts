@@ -43,7 +43,7 @@ function mirrored(input: Parameters<typeof specOf>[0] = {}) {
     net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs, outcome });
   };
   const [first, second, third] = workers as [WorkerId, WorkerId, WorkerId];
-  const earned = (n: number) => net.balance(`provider:${providers[n]?.accountId ?? ""}`);
+  const earned = (n: number) => net.balance(`pending:${providers[n]?.accountId ?? ""}`);
   return { net, id, consumer, providers, first, second, third, of, start, save, succeed, fail, earned };
 }
 

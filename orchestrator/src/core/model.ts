@@ -462,6 +462,30 @@ export interface BalanceRecord {
   readonly amount: bigint;
 }
 
+/** Money that a transfer in two phases has set aside on `reserved:ID`, until it is posted or voided. A job's hold is its own record: the job's. */
+export interface ReservationRecord {
+  /** Of the transfer that reserved it. */
+  readonly id: TransferId;
+  readonly kind: TransferKind;
+  readonly jobId: JobId | null;
+  readonly currency: Currency;
+  readonly amount: bigint;
+  /** Where it came from, and what is left goes back to. */
+  readonly from: LedgerAccount;
+  readonly atMs: number;
+}
+
+/** A provider's pay of one hour that is in its dispute window: together what `pending:ACC` holds. */
+export interface ReleaseRecord {
+  /** `ACC CURRENCY ENDS_AT_MS`. */
+  readonly id: string;
+  readonly providerId: AccountId;
+  readonly currency: Currency;
+  /** Of the hour, on the orchestrator's clock: the dispute window of all of it begins then. */
+  readonly endsAtMs: number;
+  readonly amount: bigint;
+}
+
 // ── Append-only records ──
 
 export interface Posting {
@@ -484,10 +508,15 @@ export type TransferKind =
   | "check"
   | "adjustment";
 
-/** Money moved, in one currency; its postings sum to zero. */
+/** post: some or all of what was reserved goes where it was meant for, the rest back. void: all goes back. */
+export type TransferStep = "reserve" | "post" | "void";
+
+/** Money moved, in one currency; its postings sum to zero, none of them is zero. */
 export interface TransferRecord {
   readonly id: TransferId;
   readonly kind: TransferKind;
+  /** Of a transfer in two phases: it sets money aside, or ends that. Missing for one that happens at once. */
+  readonly step?: TransferStep;
   readonly jobId: JobId | null;
   readonly currency: Currency;
   readonly postings: readonly Posting[];
@@ -551,6 +580,8 @@ export interface Tables {
   readonly balances: BalanceRecord;
   readonly budgets: BudgetRecord;
   readonly spending: SpendingRecord;
+  readonly reservations: ReservationRecord;
+  readonly releases: ReleaseRecord;
 }
 export type TableName = keyof Tables;
 
@@ -564,6 +595,8 @@ export const KEYED_TABLES = [
   "idempotency",
   "budgets",
   "spending",
+  "reservations",
+  "releases",
 ] as const;
 export type KeyedTable = (typeof KEYED_TABLES)[number];
 

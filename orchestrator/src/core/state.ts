@@ -1,5 +1,5 @@
 // What the core holds in memory: the tables (the state proper), indexes that are functions of the tables, and volatile facts that no row is written for.
-import type { AccountId, AttemptId, JobId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
+import type { AccountId, AttemptId, JobId, SessionId, StandbyId, TransferId, WorkerId } from "@qubix/shared/domain";
 import type { CoreConfig } from "./config.ts";
 import type { DeadlineHeap } from "./deadline-heap.ts";
 import type { Effect, Incident, Reply } from "./events.ts";
@@ -171,6 +171,8 @@ export interface Volatile {
   readonly proofFailures: Map<string, number>;
   /** The calendar month (UTC) as the shell told it last, `2026-11`; empty before it has. */
   month: string;
+  /** The newest transfers that callers named, by id; bounded by {@link NAMED_RECENT_MAX}. */
+  readonly named: Map<TransferId, TransferRecord>;
   /** How long we did not listen, in all, since this process started. */
   lagMs: number;
   /** When we last began to listen again after a stall that is worth noticing. */
@@ -196,6 +198,8 @@ export interface StepScratch {
   reply: Reply;
   /** Jobs that ended: they leave memory when the step is done. */
   ended: JobId[];
+  /** What the store has of the transfers that the event names. */
+  known: ReadonlyMap<TransferId, TransferRecord>;
   /** The deadline being handled, or what is being placed. */
   handling: string | null;
   /** The last written meta record. */

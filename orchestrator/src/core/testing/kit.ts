@@ -75,6 +75,8 @@ export class KeptRows {
         balances: this.all("balances"),
         budgets: this.all("budgets"),
         spending: this.all("spending"),
+        reservations: this.all("reservations"),
+        releases: this.all("releases"),
       },
       logCursors: cursors,
       logBytes: bytes,

@@ -255,4 +255,6 @@ export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> }
   idempotency: plain("idempotency"),
   budgets: withAmounts("budgets"),
   spending: withAmounts("spending"),
+  reservations: withAmounts("reservations"),
+  releases: withAmounts("releases"),
 };
