@@ -143,10 +143,10 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       rows.uploads,
       rows.idempotency,
       rows.balances,
-      rows.reservations,
-      rows.releases,
       rows.budgets,
       rows.spending,
+      rows.reservations,
+      rows.releases,
     ].flat();
     expect(others).toEqual(rest.map((row) => row.record));
     expect(store.job(job.id)).toEqual({ job, attempts: [attempt], standbys: [standby] });
