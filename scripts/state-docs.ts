@@ -4,6 +4,7 @@ import {
   attemptTable,
   jobTable,
   leaseTable,
+  capTable,
   moveTable,
   settlementTable,
   standbyTable,
@@ -19,6 +20,7 @@ const TABLES: readonly StateTable<string, string>[] = [
   leaseTable,
   workerSessionTable,
   settlementTable,
+  capTable,
   moveTable,
 ];
 

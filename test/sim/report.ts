@@ -3,6 +3,7 @@ import {
   attemptTable,
   jobTable,
   leaseTable,
+  capTable,
   moveTable,
   legalRows,
   settlementTable,
@@ -63,6 +64,7 @@ const TABLES: readonly StateTable<string, string>[] = [
   standbyTable,
   settlementTable,
   workerSessionTable,
+  capTable,
   moveTable,
 ];
 

@@ -404,7 +404,7 @@ export function armStop(state: CoreState, job: JobRecord): void {
 
 /** Until when a job that has nearly used up its budget may still work and save. */
 function savingUntilMs({ intent, cap }: JobRecord): number | null {
-  return intent === "budget" ? (cap?.savingUntilMs ?? null) : null;
+  return intent === "budget" && cap?.phase === "saving" ? (cap.savingUntilMs ?? null) : null;
 }
 
 /** Tells the job's worker (of each replica) to stop, again if need be. */

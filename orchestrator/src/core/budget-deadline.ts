@@ -33,8 +33,8 @@ function percentOf(amount: bigint, percent: bigint): bigint {
 /** Looks at the job's cap when the next point may be reached. Whatever changes what it costs an hour, or its cap, arms anew. */
 export function armBudget(state: CoreState, job: JobRecord, notBeforeMs = 0): void {
   const { cap } = job;
-  if (cap === undefined || (job.intent !== null && typeof cap.savingUntilMs !== "number")) return;
-  const atMs = typeof cap.savingUntilMs === "number" ? cap.savingUntilMs : nextPointMs(state, job, cap);
+  if (cap === undefined || (job.intent !== null && cap.phase !== "saving")) return;
+  const atMs = nextPointMs(state, job, cap);
   if (atMs !== Infinity) state.deadlines.set(deadlineKey.budget(job.id), Math.max(atMs, notBeforeMs));
 }
 
@@ -43,7 +43,8 @@ function nextPointMs(state: CoreState, job: JobRecord, cap: JobCap): number {
   // What waits costs nothing more: it is only looked at where nothing is left.
   if (used >= cap.amount) return state.nowMs;
   const { warnAtMs, saveAtMs, stopAtMs } = pointsOf(state, job, cap, used);
-  if (cap.warned === undefined) return Math.max(warnAtMs, state.nowMs + 1);
+  if (cap.phase === "saving") return Math.min(stopAtMs, cap.savingUntilMs ?? stopAtMs);
+  if (cap.phase === "open") return Math.max(warnAtMs, state.nowMs + 1);
   // A point that is past, because nobody can be asked to save, is not looked at again.
   return Math.max(saveAtMs > state.nowMs ? saveAtMs : stopAtMs, state.nowMs + 1);
 }

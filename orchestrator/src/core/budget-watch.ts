@@ -1,6 +1,6 @@
 // A job on its way to its cap: told at 80%, asked to save shortly before the end, stopped where the next moment would cost more than the cap.
 // The deadline is only a hint to look: rates come and go with attempts and standbys, so each look reckons anew and says when to look again.
-import { formatUnits } from "@qubix/shared/domain";
+import { type CapEvent, capTable, formatUnits, jobTable } from "@qubix/shared/domain";
 import { armStop, stopAttempt } from "./attempts.ts";
 import { armBudget, pointsOf } from "./budget-deadline.ts";
 import { accruedSoFar } from "./charges.ts";
@@ -13,13 +13,13 @@ import { waitsForWorker } from "./not-heard.ts";
 import { deadlineKey } from "./silence.ts";
 import { releaseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
-import { currentAttempt, emitJob, jobOf, machineOf, patchJob, refOf, send } from "./tables.ts";
+import { currentAttempt, emitJob, fire, machineOf, patchJob, refOf, send } from "./tables.ts";
 
 export function onBudgetDue(state: CoreState, id: JobRecord["id"]): void {
   const job = state.rows.jobs.get(id);
   const cap = job?.cap;
   if (job === undefined || cap === undefined) return;
-  if (job.intent === "budget" && typeof cap.savingUntilMs === "number") return stopSaving(state, job, cap);
+  if (job.intent === "budget" && cap.phase === "saving") return lookAtSaving(state, job, cap);
   if (job.intent !== null) return;
   if (job.phase === "queued") return lookAtWaiting(state, job, cap);
   const active = activeAttempts(state, job);
@@ -36,7 +36,7 @@ export function onBudgetDue(state: CoreState, id: JobRecord["id"]): void {
   if (state.nowMs >= saveAtMs && attempt !== undefined && maySave(state, job, attempt)) {
     return askToSave(state, job, cap, attempt);
   }
-  armBudget(state, cap.warned === undefined && used * 100n >= cap.amount * 80n ? warn(state, job, cap, used) : job);
+  armBudget(state, cap.phase === "open" && used * 100n >= cap.amount * 80n ? warn(state, job, cap, used) : job);
 }
 
 /** A budget was lowered under it while it waits: nothing runs, so nothing is to be saved. */
@@ -45,7 +45,7 @@ function lookAtWaiting(state: CoreState, job: JobRecord, cap: JobCap): void {
 }
 
 function warn(state: CoreState, job: JobRecord, cap: JobCap, used: bigint): JobRecord {
-  const warned = patchJob(state, job, { cap: { ...cap, warned: true } });
+  const warned = advance(state, job, cap, "near");
   const { currency } = job;
   emitJob(state, warned, "budget_warning", {
     currency,
@@ -70,20 +70,32 @@ function askToSave(state: CoreState, job: JobRecord, cap: JobCap, attempt: Attem
   const { stopAtMs } = pointsOf(state, alone, cap, accruedSoFar(state, alone));
   const answerMs = Math.max(1, Math.min(answerMsOf(state, alone), stopAtMs - state.nowMs));
   const savingUntilMs = state.nowMs + answerMs;
-  stopAttempt(state, patchJob(state, alone, { cap: { ...cap, savingUntilMs } }), "budget");
-  armStop(state, jobOf(state, job.id));
-  state.deadlines.set(deadlineKey.budget(job.id), savingUntilMs);
+  const phase = fire(state, jobTable, alone.phase, "stopping") ?? alone.phase;
+  const saving = patchJob(state, advance(state, alone, cap, "ending", { savingUntilMs }), { intent: "budget", phase });
+  armStop(state, saving);
+  armBudget(state, saving);
   emitJob(state, job, "budget_saving", { answerMs, cap: cap.amount.toString(), currency: job.currency }, attempt);
   send(state, attempt.workerId, { kind: "save", attempt: refOf(attempt), answerMs, force: true });
 }
 
-/** It had its time to save. */
-function stopSaving(state: CoreState, job: JobRecord, cap: JobCap): void {
-  const stopping = patchJob(state, job, { cap: { ...cap, savingUntilMs: null } });
-  stopAttempt(state, stopping, "budget");
+/** It had its time to save, or its budget was lowered meanwhile. */
+function lookAtSaving(state: CoreState, job: JobRecord, cap: JobCap): void {
+  const isOver = state.nowMs >= (cap.savingUntilMs ?? 0) || accruedSoFar(state, job) >= cap.amount;
+  if (isOver) stopAttempt(state, advance(state, job, cap, "reached"), "budget");
+  else armBudget(state, job);
 }
 
 function exhaust(state: CoreState, job: JobRecord, cap: JobCap): void {
-  const alone = releaseStandby(state, job);
-  stopAttempt(state, patchJob(state, alone, { cap: { ...cap, savingUntilMs: null } }), "budget");
+  stopAttempt(state, advance(state, releaseStandby(state, job), cap, "reached"), "budget");
+}
+
+function advance(
+  state: CoreState,
+  job: JobRecord,
+  { amount, source, phase: before }: JobCap,
+  event: CapEvent,
+  saving: Pick<JobCap, "savingUntilMs"> = {},
+): JobRecord {
+  const phase = fire(state, capTable, before, event) ?? before;
+  return patchJob(state, job, { cap: { amount, source, phase, ...saving } });
 }

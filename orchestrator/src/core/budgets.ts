@@ -1,6 +1,6 @@
 // Budgets as their owners set them, and what a new job may cost under them. One that is lowered takes effect on what runs: the newest jobs give way first, and
 // none below what it has already earned its providers.
-import { formatUnits, holdFor } from "@qubix/shared/domain";
+import { capTable, formatUnits, holdFor } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
 import { armBudget } from "./budget-deadline.ts";
 import { accruedSoFar } from "./charges.ts";
@@ -141,7 +141,7 @@ function lowerCap(state: CoreState, job: JobRecord, source: CapSource, by: bigin
   const room = had - due;
   const less = room <= 0n ? 0n : room < by ? room : by;
   if (less === 0n) return 0n;
-  const cap: JobCap = { ...job.cap, amount: had - less, source };
+  const cap: JobCap = { phase: capTable.initial, ...job.cap, amount: had - less, source };
   const lowered = patchJob(state, job, { cap });
   emitJob(state, lowered, "budget_lowered", { cap: cap.amount.toString(), currency: job.currency, source });
   armBudget(state, lowered);

@@ -1,5 +1,5 @@
 // Jobs as their owners see them: created with their money locked, cancelled, drained around.
-import { formatUnits, jobTable, settlementTable } from "@qubix/shared/domain";
+import { capTable, formatUnits, jobTable, settlementTable } from "@qubix/shared/domain";
 import {
   holdsSealed,
   imageKey,
@@ -173,7 +173,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
   const { currency } = spec.priceMaxPerHour;
   const { hold, tightest, refusal: refused } = allowanceOf(state, actor, spec);
   assert(refused === undefined, "a job was accepted beyond its budget");
-  const cap = tightest && { amount: hold, source: tightest.source };
+  const cap = tightest && { amount: hold, source: tightest.source, phase: capTable.initial };
   const id = newJobId(state.meta);
   const job: JobRecord = {
     id,

@@ -5,6 +5,7 @@ import type {
   ApiKeyId,
   AttemptId,
   AttemptPhase,
+  CapPhase,
   ChunkCid,
   Currency,
   EnrolmentId,
@@ -188,10 +189,9 @@ export type CapSource = "job" | BudgetPeriod | `admin_${BudgetPeriod}`;
 export interface JobCap {
   readonly amount: bigint;
   readonly source: CapSource;
-  /** It was told that 80% are used. */
-  readonly warned?: true;
-  /** It was asked to save for the last time: until then it may use up the rest. Null once it is being stopped. */
-  readonly savingUntilMs?: number | null;
+  readonly phase: CapPhase;
+  /** While it is `saving`: until then it may use up the rest. */
+  readonly savingUntilMs?: number;
 }
 
 /** Why a job moves: its owner asked for it; its machine is drained, goes into maintenance, is taken back or stops it. */

@@ -142,7 +142,7 @@ function budgetView(state: CoreState | null, job: JobRecord): JobView["budget"] 
   if (cap === undefined) return null;
   const used = settlement.gross ?? (state === null ? 0n : usedOf(state, job));
   const money = (amount: bigint) => toWireMoney(amount, currency);
-  return { cap: money(cap.amount), source: cap.source, used: money(used), warned: cap.warned === true };
+  return { cap: money(cap.amount), source: cap.source, used: money(used), warned: cap.phase !== "open" };
 }
 
 /** What runs on beyond the cap while it is being stopped costs nothing. */

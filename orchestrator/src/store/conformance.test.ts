@@ -65,7 +65,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
 
   it("gives every record back as it was, amounts included", () => {
     const spec = { ...aJob(1).spec, budgetMax: { amount: 9_007_199_254_740_993n, currency: "USD" } };
-    const cap = { amount: 9_007_199_254_740_993n, source: "job", warned: true, savingUntilMs: null } as const;
+    const cap = { amount: 9_007_199_254_740_993n, source: "job", phase: "saving", savingUntilMs: 7.5 } as const;
     const job = { ...aJob(1, { settled: true }), spec, cap };
     const worker = aWorker(1);
     const attempt = anAttempt(job.id, 1);

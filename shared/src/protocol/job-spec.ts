@@ -151,6 +151,8 @@ export const jobSpecSchema = z
     priceMaxPerHour: moneySchema,
     /** All that the job may cost, standbys and fee included: it is asked to save before, and is stopped there. */
     budgetMax: moneySchema.optional(),
+    /** All that it may send over its network, where that has a price of its own. */
+    egressGiBMax: z.number().min(0.001).max(1_000_000).optional(),
     durationMaxS: z
       .number()
       .int()
@@ -210,6 +212,8 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
   const named: [boolean, string][] = [
     // Both replicas would trust the one checkpoint.
     [spec.standby === "mirror" && spec.fromCheckpoint !== undefined, "standby: mirror with fromCheckpoint"],
+    // Metered by its worker's word alone, which pays that worker: not before it can be bounded.
+    [spec.egressGiBMax !== undefined, "egressGiBMax (no offer prices egress apart)"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
     // gVisor with a network needs the machine's own network stack, with a GPU the machine's own driver: neither is the wall that was asked for.
     [spec.isolation === "sandboxed" && spec.network === "egress", "isolation: sandboxed with network: egress"],

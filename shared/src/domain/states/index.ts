@@ -1,4 +1,5 @@
 export * from "./attempt.ts";
+export * from "./cap.ts";
 export * from "./job.ts";
 export * from "./lease.ts";
 export * from "./move.ts";

@@ -5,6 +5,7 @@ import {
   jobTable,
   leaseTable,
   legalRows,
+  capTable,
   moveTable,
   settlementTable,
   standbyTable,
@@ -20,6 +21,7 @@ const tables: readonly StateTable<string, string>[] = [
   standbyTable,
   workerSessionTable,
   settlementTable,
+  capTable,
   moveTable,
 ];
 
