@@ -30,9 +30,14 @@ export interface Counts {
   /** Given up because two workers found them damaged. */
   checkpointsGivenUp: number;
   standbyRefills: number;
+  /** Programs that stood still, and were found. */
+  stalls: number;
   massSilences: number;
   /** Those that ended while somebody was silent still. */
   holdsOutlasted: number;
+  ratings: number;
+  disputes: number;
+  slashes: number;
   steps: number;
   /** Invariants that were looked at. */
   checks: number;
@@ -62,8 +67,12 @@ export function createCounts(): Counts {
     checkpointsRemoved: 0,
     checkpointsGivenUp: 0,
     standbyRefills: 0,
+    stalls: 0,
     massSilences: 0,
     holdsOutlasted: 0,
+    ratings: 0,
+    disputes: 0,
+    slashes: 0,
     steps: 0,
     checks: 0,
   };

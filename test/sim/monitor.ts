@@ -3,6 +3,7 @@
 import {
   type Allocation,
   type AttemptRecord,
+  type CaseRecord,
   type Changes,
   checkpointsOf,
   type CoreEvent,
@@ -46,6 +47,8 @@ export interface ContainerTruth {
   readonly attempts: AttemptId[];
   /** The step at which its program saved and left, because it was asked to; null where it did not. */
   leftAtStep: number | null;
+  /** Since when its program stands still for ever; null where it does not. */
+  hungAtMs: number | null;
 }
 
 /** What was seen of an attempt or a standby: when its lease was committed, and when its end was. */
@@ -63,6 +66,7 @@ export interface Monitor {
   readonly counts: Counts;
   readonly fired: Set<string>;
   readonly jobs: ReadonlyMap<JobId, JobRecord>;
+  readonly cases: ReadonlyMap<string, CaseRecord>;
   readonly attempts: ReadonlyMap<string, Seen<AttemptRecord>>;
   readonly standbys: ReadonlyMap<string, Seen<StandbyRecord>>;
   readonly transfers: readonly TransferRecord[];
@@ -71,6 +75,8 @@ export interface Monitor {
   readonly fakes: Fakes;
   /** Machines that are lost for good. */
   readonly lost: Set<WorkerId>;
+  /** Workers that did not look for stalls at some time. */
+  readonly blind: ReadonlySet<WorkerId>;
   /** Hardware that is there, may be proven, and is not. */
   unproven(): readonly string[];
   stepped(event: CoreEvent, result: StepResult): void;
@@ -103,11 +109,13 @@ const ARRIVALS_KEPT = 24;
 
 export function createMonitor(world: World, store: Store, trees: Trees): Monitor {
   const jobs = new Map<JobId, JobRecord>();
+  const cases = new Map<string, CaseRecord>();
   const attempts = new Map<string, Seen<AttemptRecord>>();
   const standbys = new Map<string, Seen<StandbyRecord>>();
   const workerRows = new Map<WorkerId, WorkerRecord>();
   const fakes: Fakes = new Set();
   const lost = new Set<WorkerId>();
+  const blind = new Set<WorkerId>();
   const offered = new Map<WorkerId, Omit<Allocation, "gpuUuids">>();
   const active = new Map<JobId, Set<string>>();
   const holders = new Map<WorkerId, Map<string, AttemptRecord | StandbyRecord>>();
@@ -151,6 +159,9 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
           return `invariant 5: ${change.key} would be ${change.record?.amount}`;
         });
         return;
+      case "cases":
+        putCase(change.record);
+        return;
       case "accounts":
       case "apiKeys":
       case "enrolments":
@@ -192,6 +203,24 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     if (job.phase === "succeeded") counts.succeeded += 1;
     else if (job.phase === "failed") counts.failed += 1;
     else counts.cancelled += 1;
+  }
+
+  /** Invariant 6: nothing is taken of a stake without evidence, and nothing more than the rule says. */
+  function putCase(record: CaseRecord): void {
+    const before = cases.get(record.id);
+    check(before === undefined || before.endedAtMs === null || record.kind === "rating", () => {
+      return `${record.id} changed after its end`;
+    });
+    if (record.kind === "slash") {
+      check(record.evidence.length > 2, () => `invariant 6: ${record.id} has no evidence`);
+      check(record.amount <= record.due, () => `invariant 6: ${record.id} takes ${record.amount} of ${record.due}`);
+    }
+    cases.set(record.id, record);
+    if (before === undefined) {
+      if (record.kind === "rating") counts.ratings += 1;
+      else if (record.kind === "dispute") counts.disputes += 1;
+      else if (record.kind === "slash") counts.slashes += 1;
+    }
   }
 
   /** After its end a job's consumer may remove checkpoints of it; nothing else changes. */
@@ -293,6 +322,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   function putWorker(worker: WorkerRecord): void {
     const { id, offer } = worker;
     workerRows.set(id, worker);
+    if (offer !== null && offer.features?.includes("stalls") !== true) blind.add(id);
     counts.proofs += worker.proofs.length;
     counts.proofFailures += worker.proofFailures.length;
     const most = offered.get(id) ?? { cpuMilli: 0, memoryMiB: 0, diskMiB: 0 };
@@ -351,7 +381,8 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     check(row?.offer?.features?.includes("earnings") === true, () => `${workerId} does not know the message earnings`);
     for (const { amount, currency } of totals) {
       const earned = row.earned.find((money) => money.currency === currency)?.amount ?? 0n;
-      check(amount > 0n && amount <= earned, () => {
+      // A dispute may have taken all of it back.
+      check(amount >= 0n && amount <= earned, () => {
         return `${workerId} was told of ${amount} ${currency} earned, and ${earned} are durable`;
       });
     }
@@ -399,16 +430,28 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     check(step === leftAtStep, () => `${id} left at step ${leftAtStep}, and its successor begins at step ${step}`);
   }
 
+  /** Whoever gets on is left alone, whatever its machine or its guard made it wait for. */
+  function checkStall(jobId: JobId, { workerId, epoch, signals }: Readonly<Record<string, unknown>>): void {
+    counts.stalls += 1;
+    const isIt = (id: AttemptId) => id.startsWith(`${jobId}/`) && id.endsWith(`/${String(epoch)}`);
+    const truth = containers.findLast((container) => container.workerId === workerId && container.attempts.some(isIt));
+    check(truth !== undefined && truth.hungAtMs !== null, () => {
+      return `${jobId} was taken for stalled (${String(signals)}), and gets on`;
+    });
+  }
+
   return {
     counts,
     fired,
     jobs,
+    cases,
     attempts,
     standbys,
     transfers,
     containers,
     fakes,
     lost,
+    blind,
     unproven: () => (world.faults.proofs ? [...workerRows.values()].flatMap(unprovenOf) : []),
     stepped(event, result) {
       counts.steps += 1;
@@ -446,6 +489,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
           if (kind === "worker_suspect" && data["why"] === "silent" && workerId !== null) checkSilence(workerId);
           if (kind === "checkpoint_removed") counts.checkpointsRemoved += 1;
           if (jobId !== null && kind === "moved") checkMove(jobId, data);
+          if (jobId !== null && kind === "stalled") checkStall(jobId, data);
           if (jobId !== null) standbyWatch.event(jobs.get(jobId), kind, data);
           else holdWatch.event(kind, workerId, data);
         }
@@ -497,7 +541,14 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       );
     },
     container(workerId) {
-      const truth: ContainerTruth = { workerId, startedAtMs: null, endedAtMs: null, attempts: [], leftAtStep: null };
+      const truth: ContainerTruth = {
+        workerId,
+        startedAtMs: null,
+        endedAtMs: null,
+        attempts: [],
+        leftAtStep: null,
+        hungAtMs: null,
+      };
       containers.push(truth);
       return truth;
     },

@@ -1,14 +1,17 @@
 // What a run over many seeds adds up to, and whether it met enough to mean something.
 import {
   attemptTable,
+  disputeTable,
   jobTable,
   leaseTable,
   capTable,
   moveTable,
   legalRows,
   settlementTable,
+  slashTable,
   type StateTable,
   standbyTable,
+  unstakeTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
 import { type Counts, createCounts } from "./counts.ts";
@@ -53,8 +56,12 @@ const MUST_HAPPEN = [
   "checkpointsRemoved",
   "checkpointsGivenUp",
   "standbyRefills",
+  "stalls",
   "massSilences",
   "holdsOutlasted",
+  "ratings",
+  "disputes",
+  "slashes",
 ] as const satisfies readonly (keyof Counts)[];
 
 const TABLES: readonly StateTable<string, string>[] = [
@@ -66,6 +73,9 @@ const TABLES: readonly StateTable<string, string>[] = [
   workerSessionTable,
   capTable,
   moveTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 export function createTotals(): Totals {

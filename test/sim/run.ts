@@ -18,7 +18,9 @@ import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
 import { drawPricesApart } from "./prices.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
 import type { Program } from "./programs.ts";
+import { hasStalls, withStalls } from "./stalls.ts";
 import { calmDown, scheduleFaults } from "./strikes.ts";
+import { scheduleTrust, waitForDecisions } from "./trust.ts";
 import { createTrees, type Trees } from "./trees.ts";
 import { reckon } from "./verify.ts";
 import { drawWorkload, type Intent } from "./workload.ts";
@@ -76,9 +78,11 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     }
     const targets = { world, orchestrator, monitor, client, workers, admin: cluster.admin };
     scheduleFaults(targets);
+    scheduleTrust({ ...targets, store, providers: cluster.providers });
     world.run(world.scale.faultsUntilMs, () => false);
     calmDown(targets);
     convergedMs = converge(world, client, cluster.intents, monitor, workers);
+    waitForDecisions({ world, store });
     reckon({ seed, store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
@@ -109,6 +113,7 @@ interface Cluster {
   readonly intents: readonly Intent[];
   readonly liars: ReadonlySet<WorkerId>;
   readonly admin: AccountId;
+  readonly providers: readonly AccountId[];
 }
 
 type Monitor = ReturnType<typeof createMonitor>;
@@ -130,10 +135,8 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   for (const accountId of rich) {
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
-  const intents = withBudgets(
-    world.seed,
-    withMirrors(world.seed, drawWorkload(world.rng, world.scale, { rich, poor })),
-  );
+  const drawnJobs = drawWorkload(world.rng, world.scale, { rich, poor });
+  const intents = withBudgets(world.seed, withStalls(world.seed, withMirrors(world.seed, drawnJobs)));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   const runs = new Runs();
@@ -147,7 +150,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
-    const drawn = { ...drawOffer(world, at), ...drawPricesApart(world.seed, at) };
+    const drawn = withWatch(world, { ...drawOffer(world, at), ...drawPricesApart(world.seed, at) });
     const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
     const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;
     if (world.faults.proofs && offer === drawn) tooOld += 1;
@@ -157,7 +160,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   });
   for (const worker of workers) worker.start();
   scheduleBudgets(world, orchestrator, { rich, admin });
-  return { workers, intents, liars, admin };
+  return { workers, intents, liars, admin, providers };
 }
 
 function enrol(
@@ -203,6 +206,10 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     draining: false,
     features: at % OLDER_EVERY === OLDER_EVERY - 1 ? ["exclusive"] : ["earnings", "direct", "moves", "exclusive"],
   };
+}
+
+function withWatch({ seed }: World, offer: WorkerOffer): WorkerOffer {
+  return hasStalls(seed) ? { ...offer, features: [...(offer.features ?? []), "stalls"] } : offer;
 }
 
 // ── The end ──

@@ -10,6 +10,7 @@ import type { ContainerTruth, Monitor } from "./monitor.ts";
 import { reckonParts } from "./prices.ts";
 import { resultOf, treeOf } from "./programs.ts";
 import { reckonMirror, runsOf } from "./mirrors.ts";
+import { lostToDisputes, reckonTrust, refundedJobs } from "./trust.ts";
 import type { Intent } from "./workload.ts";
 
 export interface Reckoning {
@@ -24,6 +25,8 @@ export interface Reckoning {
   readonly checksBefore: number;
 }
 
+/** Transfers of what was brought up about a job: they are reckoned apart. */
+const ABOUT_JOBS: ReadonlySet<string> = new Set(["freeze", "resolution", "slash"]);
 const MS_PER_HOUR = 3_600_000n;
 const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 /** Why any job may fail; what else it may fail of lies in the job. */
@@ -64,7 +67,7 @@ export function reckon(of: Reckoning): void {
     );
     const stored = store.job(jobId);
     check(stored !== undefined, () => `invariant 1: accepted job ${jobId} is lost`);
-    reckonResult(of, intent, stored.job);
+    reckonResult(of, intent, stored.job, stored.attempts);
     reckonMirror(stored.job, stored.attempts);
     reckonRows(stored.job, stored.attempts, stored.standbys);
     reckonBudgets(stored.job, stored.attempts);
@@ -80,6 +83,7 @@ export function reckon(of: Reckoning): void {
   reckonEarnings(store, monitor);
   reckonCaps(store, monitor.jobs.values());
   reckonPending(store, monitor);
+  reckonTrust(store, monitor);
   const unproven = monitor.unproven();
   check(unproven.length === 0, () => `not proven though it is there: ${unproven.join(", ")}`);
   for (const worker of workers) {
@@ -91,7 +95,12 @@ export function reckon(of: Reckoning): void {
 
 // ── Invariants 4 and 7: results and ends ──
 
-function reckonResult({ client, seed }: Reckoning, intent: Intent, job: JobRecord): void {
+function reckonResult(
+  { client, monitor, seed }: Reckoning,
+  intent: Intent,
+  job: JobRecord,
+  attempts: readonly AttemptRecord[],
+): void {
   check(ENDS.has(job.phase), () => `invariant 7: ${job.id} is still ${job.phase}`);
   if (job.phase === "succeeded") {
     const undisturbed = treeOf(intent.program, "outputs", resultOf(intent.program));
@@ -108,6 +117,11 @@ function reckonResult({ client, seed }: Reckoning, intent: Intent, job: JobRecor
   const own: ReadonlySet<string | undefined> = new Set([
     intent.program.failure?.kind,
     intent.kind === "endless" ? "deadline" : undefined,
+    intent.program.hang?.runs === Number.POSITIVE_INFINITY ? "stalled" : undefined,
+    // Nobody tells of it on a machine whose agent does not look.
+    intent.program.hang !== undefined && attempts.some(({ workerId }) => monitor.blind.has(workerId))
+      ? "deadline"
+      : undefined,
     // Every machine is back long before queueS is over, but not every seed has a GPU.
     // A mirror job needs up to three providers, of which one that was lost cannot come back to another run.
     intent.kind === "unfit" || job.spec.resources.gpus.count > 0 || job.mirror !== undefined ? "no_offer" : undefined,
@@ -164,7 +178,7 @@ function reckonMoney(
   const hold = job.cap === undefined ? full : settlement.hold;
   check(hold <= full, () => `invariant 5: ${job.id} holds ${hold} and could cost ${full}`);
   const cap = job.cap?.amount ?? hold;
-  const posted = monitor.transfers.filter(({ jobId }) => jobId === job.id);
+  const posted = monitor.transfers.filter(({ jobId, kind }) => jobId === job.id && !ABOUT_JOBS.has(kind));
   const kinds = posted.map(({ kind }) => kind).sort();
   check(kinds.join() === "hold,settlement", () => `invariant 5: ${job.id} has the transfers ${kinds.join(", ")}`);
   check(settlement.hold === hold, () => `invariant 5: the hold of ${job.id} is ${settlement.hold}, not ${hold}`);
@@ -174,7 +188,14 @@ function reckonMoney(
     settlement.lines.every(({ amount }) => amount >= 0n),
     () => `invariant 5: ${job.id} has a negative line`,
   );
-  const charges = [...attempts, ...standbys].map((row) => (row.ratePerHour * BigInt(row.creditedMs)) / MS_PER_HOUR);
+  const charge = (ratePerHour: bigint, ms: number) => (ratePerHour * BigInt(ms)) / MS_PER_HOUR;
+  const charges = [
+    // A container that went on under another epoch costs what it would have cost under one.
+    ...attempts.map(({ ratePerHour, baseRanMs, creditedMs }) => {
+      return charge(ratePerHour, baseRanMs + creditedMs) - charge(ratePerHour, baseRanMs);
+    }),
+    ...standbys.map(({ ratePerHour, creditedMs }) => charge(ratePerHour, creditedMs)),
+  ];
   const sumOfCharges = charges.reduce((all, charge) => all + charge, 0n);
   // Three runs of which none was shown to be wrong share the hold, and two that were stopped late what they might cost.
   const gross = job.mirror !== undefined && sumOfCharges > cap ? cap : sumOfCharges;
@@ -203,6 +224,9 @@ function reckonMoney(
 function reckonEarnings(store: Store, monitor: Monitor): void {
   const workers = store.load().rows.workers;
   const posted = new Map<string, bigint>();
+  const settled = [...monitor.jobs.values()];
+  const refunded = refundedJobs(monitor);
+  const lost = lostToDisputes(monitor);
   for (const { kind, currency, postings } of monitor.transfers) {
     if (kind !== "settlement") continue;
     for (const { account, amount } of postings) {
@@ -212,15 +236,20 @@ function reckonEarnings(store: Store, monitor: Monitor): void {
   const earned = new Map<string, bigint>();
   for (const worker of workers) {
     for (const { amount, currency } of worker.earned) earned.set(currency, (earned.get(currency) ?? 0n) + amount);
-    const lines = [...monitor.jobs.values()].flatMap(({ settlement }) => settlement.lines);
+    const lines = settled.flatMap(({ settlement }) => settlement.lines);
     const shares = total(lines.filter(({ workerId }) => workerId === worker.id));
     const sum = total(worker.earned);
+    if (settled.some(({ id, settlement }) => refunded.has(id) && isPaid(settlement, worker.id))) continue;
     check(sum === shares, () => `invariant 5: ${worker.id} earned ${shares}, its row says ${sum}`);
   }
   for (const currency of new Set([...posted.keys(), ...earned.keys()])) {
-    const [rows, books] = [earned.get(currency) ?? 0n, posted.get(currency) ?? 0n];
+    const [rows, books] = [earned.get(currency) ?? 0n, (posted.get(currency) ?? 0n) - (lost.get(currency) ?? 0n)];
     check(rows === books, () => `invariant 5: workers earned ${rows} ${currency}, providers were posted ${books}`);
   }
+}
+
+function isPaid({ lines }: JobRecord["settlement"], id: WorkerId): boolean {
+  return lines.some(({ workerId, amount }) => workerId === id && amount > 0n);
 }
 
 /** A provider's pay waits under a name of its own until its dispute window is over. */
@@ -231,7 +260,7 @@ function payeeOf(account: string): string {
 /** What is pending is in a bucket, what is not has been released; together it is what providers earned. */
 function reckonPending(store: Store, monitor: Monitor): void {
   const { balances, releases } = store.load().rows;
-  const paid = monitor.transfers.filter(({ kind }) => kind === "settlement" || kind === "release");
+  const paid = monitor.transfers;
   for (const { account, currency, amount } of balances) {
     if (!/^(pending|provider):/.test(account)) continue;
     const moved = paid.flatMap((transfer) => (transfer.currency === currency ? transfer.postings : []));
@@ -309,14 +338,26 @@ function paidInterval(
   all: readonly ContainerTruth[],
 ): { readonly fromMs: number; readonly untilMs: number } {
   const fromMs = container.startedAtMs ?? 0;
-  // An attempt whose first container vanished before its start was known runs in the last one.
-  const own = attempts.filter(({ id }) => all.findLast((other) => other.attempts.includes(id)) === container);
+  const own = attempts.filter((attempt) => containerOf(attempt, all) === container);
   const creditedMs = own.reduce((sum, attempt) => sum + attempt.creditedMs, 0);
-  const ranMs = (container.endedAtMs ?? Number.POSITIVE_INFINITY) - fromMs;
+  const ranMs = ranMsOf(container);
   check(creditedMs <= ranMs, () => {
     return `invariant 6: a container of ${job.id} is credited ${creditedMs} ms and ran ${ranMs} ms (${container.attempts.join(", ")})`;
   });
   return { fromMs, untilMs: fromMs + creditedMs };
+}
+
+/**
+ * An attempt whose first container vanished before its start was known runs in the last one: unless what the first one said, long ago, arrives after all,
+ * and is what is paid.
+ */
+function containerOf({ id, creditedMs }: AttemptRecord, all: readonly ContainerTruth[]): ContainerTruth | undefined {
+  const own = all.filter((container) => container.attempts.includes(id));
+  return own.findLast((container) => ranMsOf(container) >= creditedMs) ?? own.at(-1);
+}
+
+function ranMsOf({ startedAtMs, endedAtMs }: ContainerTruth): number {
+  return (endedAtMs ?? Number.POSITIVE_INFINITY) - (startedAtMs ?? 0);
 }
 
 function reckonStandby({ monitor }: Reckoning, standby: StandbyRecord, attempts: readonly AttemptRecord[]): void {

@@ -6,6 +6,7 @@ import type {
   budgetListSchema,
   checkpointEntrySchema,
   checkpointViewSchema,
+  disputeSchema,
   enrolmentSchema,
   EventView,
   JobSpecInput,
@@ -14,7 +15,10 @@ import type {
   outputViewSchema,
   problemSchema,
   quoteSchema,
+  ratingSchema,
   settlementViewSchema,
+  slashSchema,
+  stakesSchema,
   storageSchema,
   uploadViewSchema,
   walletEntrySchema,
@@ -56,6 +60,10 @@ export type ProblemDocument = Output<typeof problemSchema>;
 export type Quote = Output<typeof quoteSchema>;
 export type Settlement = Output<typeof settlementViewSchema>;
 export type StorageUse = Output<typeof storageSchema>;
+export type Dispute = Output<typeof disputeSchema>;
+export type Rating = Output<typeof ratingSchema>;
+export type Slash = Output<typeof slashSchema>;
+export type Stakes = Output<typeof stakesSchema>;
 export type Upload = Output<typeof uploadViewSchema>;
 export type Wallet = Output<typeof walletSchema>;
 export type WalletEntry = Output<typeof walletEntrySchema>;

@@ -158,6 +158,7 @@ async function startWith(
     await keepSources(store, chunks);
     settlement.start();
     api.open();
+    chunks.warm();
     logger.info({ event: "ready", url, orchestratorId, dataDir: config.dataDir }, "ready");
     return { url, stop, ...(firstStart ? { adminKey: admin.secret } : {}) };
   } catch (error) {
@@ -205,7 +206,7 @@ function closedWhileThereIsNoState(gate: RelayGate): RelayGate {
 }
 
 function createCore(
-  { registryAllow, workerProofs, disputeWindowS }: OrchestratorConfig,
+  { registryAllow, workerProofs, disputeWindowS, appealWindowS, decisionS }: OrchestratorConfig,
   orchestratorId: string,
   directRelays: readonly string[],
 ): CorePort {
@@ -215,6 +216,8 @@ function createCore(
     workerProofs,
     directRelays,
     disputeWindowMs: disputeWindowS * 1000,
+    appealWindowMs: appealWindowS * 1000,
+    decisionMs: decisionS * 1000,
   };
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {

@@ -1,6 +1,6 @@
 // What a job has cost so far, and how much of a limit is left to each of those who work for it. Money decides in units, never in time: credited time is bounded
 // by the most milliseconds that the units left can pay, so that no sum of charges ever comes to more than the cap.
-import { chargeFor, msWithin } from "@qubix/shared/domain";
+import { chargeBetween, chargeFor, msWithin } from "@qubix/shared/domain";
 import { capOf } from "./job-cap.ts";
 import { runOf } from "./mirror-state.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
@@ -10,7 +10,7 @@ import { attemptsOf, liveStandby, machineOf, standbysOf } from "./tables.ts";
 /** Micro-units that are due for certain: credited time alone. */
 export function chargedSoFar(state: CoreState, job: JobRecord): bigint {
   const charges = attemptsOf(state, job.id).map((attempt) => chargeOf(attempt));
-  return paid(state, job, charges) + sum(standbysOf(state, job.id).map((standby) => chargeOf(standby)));
+  return paid(state, job, charges) + sum(standbysOf(state, job.id).map(standbyChargeOf));
 }
 
 /**
@@ -20,7 +20,7 @@ export function chargedSoFar(state: CoreState, job: JobRecord): bigint {
 export function accruedSoFar(state: CoreState, job: JobRecord): bigint {
   const charges = attemptsOf(state, job.id).map((attempt) => accruedBy(state, job, attempt));
   const standby = liveStandby(state, job);
-  const ended = sum(standbysOf(state, job.id).map((one) => chargeOf(one)));
+  const ended = sum(standbysOf(state, job.id).map(standbyChargeOf));
   return paid(state, job, charges) + ended + (standby === undefined ? 0n : standingBy(state, standby));
 }
 
@@ -46,12 +46,12 @@ export function accruingPerHour(state: CoreState, job: JobRecord): bigint {
 export function affordableMs(state: CoreState, job: JobRecord, attempt: AttemptRecord, claimedMs: number): number {
   if (job.cap === undefined || job.mirror !== undefined) return Number.MAX_SAFE_INTEGER;
   const others = attemptsOf(state, job.id).filter(({ id }) => id !== attempt.id);
-  const spent = sum(others.map((one) => chargeOf(one))) + sum(standbysOf(state, job.id).map((one) => chargeOf(one)));
+  const spent = sum(others.map((one) => chargeOf(one))) + sum(standbysOf(state, job.id).map(standbyChargeOf));
   const standby = liveStandby(state, job);
   const stands = standby === undefined ? 0n : standingBy(state, standby);
-  const claims = chargeFor(attempt.ratePerHour, Math.max(0, claimedMs));
+  const claims = chargeTo(attempt, Math.max(0, claimedMs));
   const left = capOf(job) - spent;
-  return msWithin(attempt.ratePerHour, left - shareOf(left, stands, claims));
+  return msOf(attempt, left - shareOf(left, stands, claims));
 }
 
 /** The same for a standby that ends now, beside what the attempt has earned by now. */
@@ -64,7 +64,7 @@ export function affordableStandbyMs(
   if (job.cap === undefined || job.mirror !== undefined) return Number.MAX_SAFE_INTEGER;
   const attempts = attemptsOf(state, job.id);
   const others = standbysOf(state, job.id).filter(({ id }) => id !== standby.id);
-  const spent = sum(attempts.map((one) => chargeOf(one))) + sum(others.map((one) => chargeOf(one)));
+  const spent = sum(attempts.map((one) => chargeOf(one))) + sum(others.map(standbyChargeOf));
   const works = sum(attempts.map((one) => accruedBy(state, job, one) - chargeOf(one)));
   const left = capOf(job) - spent;
   return msWithin(standby.ratePerHour, shareOf(left, chargeFor(standby.ratePerHour, claimedMs), works));
@@ -76,13 +76,27 @@ function shareOf(left: bigint, claim: bigint, other: bigint): bigint {
   return (left * claim) / (claim + other);
 }
 
-function chargeOf({ ratePerHour, creditedMs }: Pick<AttemptRecord, "ratePerHour" | "creditedMs">): bigint {
+/** What an attempt's credited time costs. Where it took a running container over, it is billed as that container's next window: a false alarm costs nothing. */
+export function chargeOf(attempt: AttemptRecord): bigint {
+  return chargeTo(attempt, attempt.creditedMs);
+}
+
+function chargeTo({ ratePerHour, baseRanMs }: AttemptRecord, creditedMs: number): bigint {
+  return chargeBetween(ratePerHour, baseRanMs, baseRanMs + creditedMs);
+}
+
+/** The most time for which an attempt costs no more than this. */
+function msOf({ ratePerHour, baseRanMs }: AttemptRecord, amount: bigint): number {
+  return msWithin(ratePerHour, amount + chargeFor(ratePerHour, baseRanMs)) - baseRanMs;
+}
+
+function standbyChargeOf({ ratePerHour, creditedMs }: StandbyRecord): bigint {
   return chargeFor(ratePerHour, creditedMs);
 }
 
 function accruedBy(state: CoreState, job: JobRecord, attempt: AttemptRecord): bigint {
-  const { ratePerHour, creditedMs } = attempt;
-  return chargeFor(ratePerHour, Math.max(creditedMs, Math.min(ranMs(state, attempt), job.spec.durationMaxS * 1_000)));
+  const { creditedMs } = attempt;
+  return chargeTo(attempt, Math.max(creditedMs, Math.min(ranMs(state, attempt), job.spec.durationMaxS * 1_000)));
 }
 
 /** How long it has run under its own epoch, as far as we can tell. */

@@ -44,7 +44,10 @@ export interface CoreConfig {
   readonly massSilenceShare: number;
   /** Held for no longer than this. */
   readonly massSilenceHoldMs: number;
-  /** When most are back, the others have this long: workers reconnect with jitter within a few seconds. */
+  /**
+   * When most are back, the others have this long after each that comes back. Who lives needs 5 s at most from when its line is there again, and the time of a
+   * greeting: what a try that began before has left of its 10 s once TCP asks no more within them (3 s), and the longest pause before the next one (2 s).
+   */
   readonly massSilenceReturnMs: number;
   /** After its socket closed, a worker may come back within this time before it is lost: an agent restarts in about a second. */
   readonly closeGraceMs: number;
@@ -124,6 +127,12 @@ export interface CoreConfig {
   readonly proofTimeParts: number;
   /** Times in a row that proven hardware may be excused from a re-check by its worker (its owner uses it, say) before it counts as unproven. */
   readonly proofExcusesMax: number;
+  /** From a proposed slash to the end of the time in which its provider may appeal; what is asked back of a stake waits as long, so that it is there when something is found. */
+  readonly appealWindowMs: number;
+  /** An admin has this long to decide a dispute or an appeal; then it falls to the provider. */
+  readonly decisionMs: number;
+  /** Of checked jobs, the basis points that are run again whole at the least, whatever the history of who ran them: a slash is what cheating gains divided by that. */
+  readonly checkRateMinBps: number;
   /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
   readonly directRelays: readonly string[];
   /** Registries images may come from. */
@@ -147,7 +156,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   massSilenceWorkersMin: 5,
   massSilenceShare: 0.3,
   massSilenceHoldMs: 30_000,
-  massSilenceReturnMs: 5_000,
+  massSilenceReturnMs: 7_000,
   closeGraceMs: 1_500,
   restartGraceMs: 10_000,
   exclusiveLeaseMs: EXCLUSIVE_LEASE_MS,
@@ -191,6 +200,10 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofAgeMsMax: 7 * 24 * 3_600_000,
   proofTimeParts: 200,
   proofExcusesMax: 5,
+  appealWindowMs: 7 * 24 * 3_600_000,
+  decisionMs: 14 * 24 * 3_600_000,
+  // 5% on average, a quarter of that for those who are known best, half of it whole: 0.625%.
+  checkRateMinBps: 62,
   directRelays: [],
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

@@ -39,3 +39,18 @@ function withMore(earned: readonly Money[], more: Money): readonly Money[] {
     money.currency === more.currency ? { ...money, amount: money.amount + more.amount } : money,
   );
 }
+
+/** Takes from the workers' totals what went back to a consumer. */
+export function takeBackEarnings(
+  state: CoreState,
+  currency: Currency,
+  lost: readonly { readonly workerId: WorkerId; readonly amount: bigint }[],
+): void {
+  for (const { workerId, amount } of lost) {
+    const machine = state.ix.machines.get(workerId);
+    if (machine === undefined || amount === 0n) continue;
+    const { worker } = machine;
+    put(state, "workers", worker.id, { ...worker, earned: withMore(worker.earned, { amount: -amount, currency }) });
+    tellEarnings(state, machine);
+  }
+}

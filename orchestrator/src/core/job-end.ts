@@ -3,6 +3,7 @@ import { jobTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { settle } from "./metering.ts";
 import type { JobRecord } from "./model.ts";
+import { recordCompleted } from "./reputation.ts";
 import { deadlineKey } from "./silence.ts";
 import { releaseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
@@ -26,7 +27,8 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   ended = patchJob(state, ended, { phase, reason: end.reason, message: end.message, endedAtMs: state.nowMs });
   const { epoch, creditedMs, workLostMs } = ended;
   emitJob(state, ended, end.event, { reason: end.reason, message: end.message, epoch, creditedMs, workLostMs });
-  settle(state, ended);
+  const settled = settle(state, ended);
+  if (end.event === "completed") recordCompleted(state, settled);
   if (ended.vaultId !== null) effect(state, { kind: "shred", vaultId: ended.vaultId });
   countUp(state, COUNTERS[end.event]);
   state.deadlines.clear(deadlineKey.queue(job.id));

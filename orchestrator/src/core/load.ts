@@ -136,6 +136,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       incidents: [],
       reply: { kind: "none" },
       ended: [],
+      endedCases: [],
       known: new Map(),
       handling: null,
       meta,

@@ -1,9 +1,10 @@
 // The index of free capacity. Offers lie in classes (cores, any GPU, each GPU model; by currency, and by what else has a price), in each class in buckets by free
-// GPUs and the logarithms of free cores and memory, in each bucket by price, then load, then id. A match looks only at buckets that can hold the job, cheapest first,
+// GPUs and the logarithms of free cores and memory, in each bucket by price, then load, then reputation, then id. A match looks only at buckets that can hold the job, cheapest first,
 // so that its cost does not grow with the fleet: within a class what a job pays beside the one price is the same everywhere, and the order of prices is that of rates.
 import type { Money, WorkerId } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
 import type { Machine } from "./machine.ts";
+import { gradeOf } from "./reputation-score.ts";
 import { type Needs, fits, gpuIsFree, gpuModelMatches, rateOf } from "./resources.ts";
 
 export interface Market {
@@ -55,6 +56,8 @@ export interface OfferEntry {
   readonly bucket: Bucket;
   readonly price: number;
   readonly load: number;
+  /** By reputation, higher first. */
+  readonly grade: number;
 }
 
 /** What is looked for. `rank`: 0 is welcome, higher only where nothing lower fits. */
@@ -116,7 +119,7 @@ export interface Match {
   readonly looked: number;
 }
 
-/** The cheapest offer of the lowest rank, then the least loaded, if there is one. `among`: no other machine need be looked at. The market must be fresh. */
+/** The cheapest offer of the lowest rank, then the least loaded, then the one of the best reputation, if there is one. `among`: no other machine need be looked at. The market must be fresh. */
 export function findOffer(
   market: Market,
   machines: ReadonlyMap<WorkerId, Machine>,
@@ -129,7 +132,8 @@ export function findOffer(
   const search = new Search(request, preference, preferenceScanMax);
   const named = among ?? namedCandidates(machines, workersByImage, request);
   if (named !== undefined) {
-    for (const machine of named) search.consider(machine, costOf(machine, request) ?? Infinity, machineLoad(machine));
+    for (const machine of named)
+      search.consider(machine, costOf(machine, request) ?? Infinity, machineLoad(machine), gradeOf(machine.worker));
     return { machine: search.best, looked: search.looked };
   }
   const { needs } = request;
@@ -160,6 +164,7 @@ class Search {
   #rank = Infinity;
   #cost = Infinity;
   #load = Infinity;
+  #grade = -1;
   readonly #request: OfferRequest;
   readonly #preference: OfferPreference;
   readonly #scanMax: number;
@@ -172,7 +177,7 @@ class Search {
     this.#costMax = Number(request.rateMax);
   }
 
-  /** Entries come in order of price, then load; of their rates as well where all have the same `extras`. Else the price alone bounds a rate from below. */
+  /** Entries come in order of price, then load, then grade; of their rates as well where all have the same `extras`. Else the price alone bounds a rate from below. */
   scan(entries: readonly OfferEntry[], extras: Extras | null): void {
     const { needs } = this.#request;
     const beside = extras === null ? 0 : extrasCost(extras, needs);
@@ -183,29 +188,31 @@ class Search {
       if (this.#rank === 0 && this.#isNoBetter(least, entry, extras === null)) return;
       if (this.best !== undefined && (beyond += 1) > this.#scanMax) return;
       const cost = extras === null ? least + extrasCost(extrasOf(entry.machine, this.#request), needs) : least;
-      this.consider(entry.machine, cost, entry.load);
+      this.consider(entry.machine, cost, entry.load, entry.grade);
     }
   }
 
   #isNoBetter(least: number, entry: OfferEntry, isBound: boolean): boolean {
-    return isBound ? least > this.#cost : !this.#better(0, least, entry.load, entry.machine);
+    return isBound ? least > this.#cost : !this.#better(0, least, entry.load, entry.grade, entry.machine);
   }
 
-  consider(machine: Machine, cost: number, load: number): void {
+  consider(machine: Machine, cost: number, load: number, grade: number): void {
     this.looked += 1;
     if (!admits(machine, this.#request) || this.#preference.refuses(machine)) return;
     const rank = this.#preference.rank(machine);
-    if (!this.#better(rank, cost, load, machine)) return;
+    if (!this.#better(rank, cost, load, grade, machine)) return;
     this.best = machine;
     this.#rank = rank;
     this.#cost = cost;
     this.#load = load;
+    this.#grade = grade;
   }
 
-  #better(rank: number, cost: number, load: number, machine: Machine): boolean {
+  #better(rank: number, cost: number, load: number, grade: number, machine: Machine): boolean {
     if (rank !== this.#rank) return rank < this.#rank;
     if (cost !== this.#cost) return cost < this.#cost;
     if (load !== this.#load) return load < this.#load;
+    if (grade !== this.#grade) return grade > this.#grade;
     return this.best === undefined || machine.id < this.best.id;
   }
 }
@@ -349,7 +356,7 @@ function insertEntry(
   const key = (cpuLog * LOGS + memoryLog) * GPUS + gpus;
   let bucket = owner.buckets.get(key);
   if (bucket === undefined) owner.buckets.set(key, (bucket = { key, gpus, cpuLog, memoryLog, entries: [] }));
-  const entry = { machine, owner, bucket, price, load: machineLoad(machine) };
+  const entry = { machine, owner, bucket, price, load: machineLoad(machine), grade: gradeOf(machine.worker) };
   bucket.entries.splice(positionOf(bucket.entries, entry), 0, entry);
   return entry;
 }
@@ -381,6 +388,7 @@ function positionOf(entries: readonly OfferEntry[], entry: OfferEntry): number {
 function precedes(a: OfferEntry, b: OfferEntry): boolean {
   if (a.price !== b.price) return a.price < b.price;
   if (a.load !== b.load) return a.load < b.load;
+  if (a.grade !== b.grade) return a.grade > b.grade;
   return a.machine.id < b.machine.id;
 }
 

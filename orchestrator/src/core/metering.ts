@@ -1,7 +1,7 @@
 // What was worked and what it costs. Time is credited only by accepted checkpoints and ends of the current epoch; money is settled once, at the job's end.
-import { chargeFor, type Claim, feeOf, settlementTable, splitByLargestRemainder } from "@qubix/shared/domain";
+import { chargeFor, type Claim, divideHold, settlementTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
-import { affordableMs, affordableStandbyMs } from "./charges.ts";
+import { affordableMs, affordableStandbyMs, chargeOf } from "./charges.ts";
 import { addEarnings } from "./earnings.ts";
 import { capOf } from "./job-cap.ts";
 import { settlementId, transfer } from "./ledger.ts";
@@ -93,18 +93,17 @@ function settlementOf(
   const { hold } = job.settlement;
   const attempts = attemptsOf(state, job.id).filter((attempt) => attempt.creditedMs > 0);
   const standbys = standbysOf(state, job.id).filter((standby) => standby.creditedMs > 0);
-  const claims: Claim[] = [...attempts, ...standbys].map((payee) => ({
-    id: payee.id,
-    weight: chargeFor(payee.ratePerHour, payee.creditedMs),
-  }));
+  const claims: Claim[] = [
+    ...attempts.map((attempt) => ({ id: attempt.id, weight: chargeOf(attempt) })),
+    ...standbys.map(({ id, ratePerHour, creditedMs }) => ({ id, weight: chargeFor(ratePerHour, creditedMs) })),
+  ];
   const sum = claims.reduce((all, claim) => all + claim.weight, 0n);
   const cap = capOf(job);
+  assert(cap <= hold, `job ${job.id} may cost ${cap}, more than its hold ${hold}`);
   // Two runs always keep within the hold; where a third is due too, because nobody could be shown to be wrong, or a budget stopped them late, they share what there is.
   const isShared = job.mirror !== undefined && (job.mirror.thirdAfter !== null || job.cap !== undefined) && sum > cap;
-  const gross = isShared ? cap : sum;
-  assert(gross <= cap && cap <= hold, `job ${job.id}: gross ${gross} exceeds the cap ${cap} or the hold ${hold}`);
-  const fee = feeOf(gross);
-  const shares = splitByLargestRemainder(gross - fee, claims);
+  assert(isShared || sum <= cap, `job ${job.id}: charges of ${sum} exceed what it may cost, ${cap}`);
+  const { gross, fee, shares } = divideHold(cap, claims);
   const line = (payee: AttemptRecord | StandbyRecord, role: "primary" | "standby"): SettlementLine => ({
     account: `provider:${payee.providerId}`,
     role,

@@ -24,6 +24,7 @@ import type {
   WorkerId,
   WorkerPhase,
 } from "@qubix/shared/domain";
+import type { CaseRecord } from "./case-records.ts";
 import type { EndOutcome, JobSpec, Role, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
 
 export interface AccountRecord {
@@ -31,6 +32,23 @@ export interface AccountRecord {
   readonly name: string;
   readonly role: Role;
   readonly createdAtMs: number;
+  /** Of a provider: over all of its workers, those that are gone too; missing where nothing is known. */
+  readonly reputation?: ReputationTallies;
+}
+
+/** How much work went how, each halving every 30 days since `atMs`; see `reputation.ts`. */
+export interface ReputationTallies {
+  readonly completed: number;
+  readonly verified: number;
+  readonly failed: number;
+  readonly disputed: number;
+  readonly wrong: number;
+  /** Units of money that ratings weigh, and of those, how much was praised: 1 star is none of it, 5 are all. */
+  readonly rated: number;
+  readonly stars: number;
+  /** How many ratings there were; does not decay. */
+  readonly ratings: number;
+  readonly atMs: number;
 }
 
 export interface ApiKeyRecord {
@@ -68,6 +86,8 @@ export interface WorkerRecord {
   readonly leaving?: boolean;
   /** How often it let somebody down, decaying since `atMs`; missing for never. */
   readonly trouble?: { readonly score: number; readonly atMs: number };
+  /** How its work went, over weeks; missing where nothing is known. */
+  readonly reputation?: ReputationTallies;
   /** Its shares of settled jobs so far, one entry a currency, in the order in which they were first earned. */
   readonly earned: readonly Money[];
   readonly enrolledAtMs: number;
@@ -580,6 +600,8 @@ export interface Tables {
   readonly balances: BalanceRecord;
   readonly budgets: BudgetRecord;
   readonly spending: SpendingRecord;
+  /** In memory: the open ones. */
+  readonly cases: CaseRecord;
   readonly reservations: ReservationRecord;
   readonly releases: ReleaseRecord;
 }
@@ -601,7 +623,7 @@ export const KEYED_TABLES = [
 export type KeyedTable = (typeof KEYED_TABLES)[number];
 
 /** All tables; jobs before what refers to them. */
-export const TABLES: readonly TableName[] = [...KEYED_TABLES, "jobs", "attempts", "standbys", "balances"];
+export const TABLES: readonly TableName[] = [...KEYED_TABLES, "jobs", "attempts", "standbys", "balances", "cases"];
 
 /** One of `make` for each table. */
 export function forEachTable<R extends { readonly [T in TableName]: unknown }>(make: () => R[TableName]): R {

@@ -1,19 +1,21 @@
 // The parts of what is due: which resource each unit of a charge is for. A charge is reckoned once, on the whole rate; its parts are only how it is shown.
 import { chargeFor, inParts, type PricePart, type RatePart, splitByLargestRemainder } from "@qubix/shared/domain";
+import { chargeOf } from "./charges.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 
-export type Payee = Pick<AttemptRecord | StandbyRecord, "ratePerHour" | "parts" | "creditedMs">;
+export type Payee = AttemptRecord | StandbyRecord;
 
 export interface ChargedPart extends RatePart {
   readonly charge: bigint;
 }
 
 /** Of an attempt, or of a standby while it stood by: rates and charges each sum to the whole. */
-export function chargedParts(job: JobRecord, { ratePerHour, parts, creditedMs }: Payee): readonly ChargedPart[] {
+export function chargedParts(job: JobRecord, payee: Payee): readonly ChargedPart[] {
+  const { ratePerHour, parts } = payee;
   const agreed = parts ?? [{ name: onlyPart(job), ratePerHour }];
   // A standby pays a share of what its parts sum to.
   const rates = inParts(ratePerHour, agreed);
-  const charges = inParts(chargeFor(ratePerHour, creditedMs), agreed);
+  const charges = inParts("epoch" in payee ? chargeOf(payee) : chargeFor(ratePerHour, payee.creditedMs), agreed);
   return agreed.map(({ name }) => ({ name, ratePerHour: rates.get(name) ?? 0n, charge: charges.get(name) ?? 0n }));
 }
 

@@ -198,6 +198,8 @@ export interface StepScratch {
   reply: Reply;
   /** Jobs that ended: they leave memory when the step is done. */
   ended: JobId[];
+  /** …and cases. */
+  endedCases: string[];
   /** What the store has of the transfers that the event names. */
   known: ReadonlyMap<TransferId, TransferRecord>;
   /** The deadline being handled, or what is being placed. */

@@ -13,6 +13,7 @@ import {
 import { clearBudget, setBudget } from "./budgets.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { introduceTouched } from "./direct.ts";
+import { openDispute, resolveDispute } from "./disputes.ts";
 import { dispatch, setAside } from "./dispatch.ts";
 import type { CoreEvent, Reply, StepResult } from "./events.ts";
 import { cancelJob, createJob, drainWorker } from "./jobs.ts";
@@ -21,6 +22,9 @@ import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./mod
 import type { CoreState } from "./state.ts";
 import { moveJob } from "./moves.ts";
 import { onVerdict } from "./proofs.ts";
+import { rateJob } from "./ratings.ts";
+import { appealSlash, proposeSlash, resolveSlash } from "./slashes.ts";
+import { addStake, removeStake } from "./stakes.ts";
 import { emit, replace } from "./tables.ts";
 import { armAll, onTimer } from "./timers.ts";
 import { onClosed, onHeard, onOpened } from "./workers.ts";
@@ -43,7 +47,7 @@ export function step(state: CoreState, nowMs: number, event: CoreEvent): StepRes
   try {
     handle(state, event);
     introduceTouched(state);
-    return finish(state);
+    return finish(state, random);
   } catch (error) {
     rollBack(state);
     Object.assign(state.meta, { random, jobCount, workerCount, accountCount, transferCount, eventSeq });
@@ -99,6 +103,22 @@ function handle(state: CoreState, event: CoreEvent): void {
       return removeCheckpoint(state, event);
     case "worker.drain":
       return drainWorker(state, event);
+    case "job.rate":
+      return rateJob(state, event);
+    case "job.dispute":
+      return openDispute(state, event);
+    case "dispute.resolve":
+      return resolveDispute(state, event);
+    case "stake.add":
+      return addStake(state, event);
+    case "stake.remove":
+      return removeStake(state, event);
+    case "slash.propose":
+      return proposeSlash(state, event);
+    case "slash.appeal":
+      return appealSlash(state, event);
+    case "slash.resolve":
+      return resolveSlash(state, event);
     case "worker.opened":
       return onOpened(state, event.workerId, event.sessionId, event.network ?? null);
     case "worker.closed":
@@ -140,11 +160,16 @@ function boot(state: CoreState, event: Extract<CoreEvent, { kind: "boot" }>): vo
   emit(state, { channel: "system", kind: "orchestrator_started", data: {} });
 }
 
-function finish(state: CoreState): StepResult {
+/** `randomBefore`: of the generator. What was drawn is durable before anybody hears of it, also where nothing else is: no name is given twice. */
+function finish(state: CoreState, randomBefore: number): StepResult {
   const { step: scratch } = state;
   const { effects, fired, incidents, reply } = scratch;
   const changed =
-    scratch.touched.size > 0 || scratch.events.length > 0 || scratch.transfers.length > 0 || scratch.logs.length > 0;
+    scratch.touched.size > 0 ||
+    scratch.events.length > 0 ||
+    scratch.transfers.length > 0 ||
+    scratch.logs.length > 0 ||
+    state.meta.random !== randomBefore;
   if (changed) scratch.meta = { ...state.meta, clockMs: state.nowMs };
   const changes: Changes = {
     puts: scratch.touched.size > 0 ? [...scratch.touched.values()] : NO_PUTS,
@@ -154,6 +179,7 @@ function finish(state: CoreState): StepResult {
     meta: scratch.meta,
   };
   for (const jobId of scratch.ended) evict(state, jobId);
+  for (const id of scratch.endedCases) replace(state, "cases", id, null);
   reset(state);
   return { changes, effects, reply, fired, incidents, changed };
 }
@@ -197,6 +223,7 @@ function reset(state: CoreState): void {
   if (scratch.fired.length > 0) scratch.fired = [];
   if (scratch.incidents.length > 0) scratch.incidents = [];
   if (scratch.ended.length > 0) scratch.ended = [];
+  if (scratch.endedCases.length > 0) scratch.endedCases = [];
   scratch.known = NO_KNOWN;
   scratch.reply = NO_REPLY;
   scratch.handling = null;

@@ -10,6 +10,7 @@ import {
   PAGE_SIZE_MAX,
 } from "./limits.ts";
 import { treeManifestSchema } from "./manifest.ts";
+import { reputationDetailsSchema, reputationSchema } from "./trust.ts";
 import { gpuSchema, hardwareSchema } from "./worker-messages.ts";
 
 const text = z.string();
@@ -254,6 +255,8 @@ export const logLineSchema = z.object({
 export type LogLine = z.output<typeof logLineSchema>;
 
 export const checkpointViewSchema = z.object({
+  /** 1 for those of a mirror job's second replica; missing for the job's own. */
+  replica: count.optional(),
   seq: count,
   epoch: count,
   parentSeq: count,
@@ -336,6 +339,9 @@ export const offerViewSchema = z.object({
   pricePerDiskGiBHour: wireMoneySchema.nullable(),
   standbyPercent: count,
   standing,
+  reputation: reputationSchema,
+  /** What its provider has at risk. */
+  stake: z.array(wireMoneySchema),
   hardware: hardwareSchema.optional(),
   /** Its cores and memory are proven; `figures` were measured with them. */
   verified: z.boolean(),
@@ -367,6 +373,7 @@ export const workerViewSchema = z.object({
   earned: z.array(wireMoneySchema).optional(),
   lastSeenMsAgo: nullableCount,
   standing,
+  reputation: reputationDetailsSchema,
   /** All that it claims is proven. */
   verified: z.boolean(),
   /** Of all that has to be proven; empty where nothing has to be. */
@@ -510,6 +517,8 @@ export const logsQuerySchema = z.object({
   /** Only this replica's lines (0 or 1), of a mirror job; markers always. Without it both come as they were written. */
   replica: z.coerce.number().int().min(0).max(1).optional(),
 });
+/** `GET /v1/jobs/{id}/checkpoints`. Those of a mirror job's second replica are for it alone to go on from: they come only where they are asked for. */
+export const checkpointsQuerySchema = z.object({ replica: z.enum(["0", "1", "all"]).default("0") });
 /** `GET /v1/jobs/{id}/events`; `after` is the `seq` of the last one read. */
 export const jobEventsQuerySchema = pageQuerySchema.extend({ after: z.coerce.number().int().min(0).optional() });
 /** `POST /v1/workers/{id}/drain`; an empty body drains. */

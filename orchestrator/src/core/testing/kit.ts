@@ -75,6 +75,7 @@ export class KeptRows {
         balances: this.all("balances"),
         budgets: this.all("budgets"),
         spending: this.all("spending"),
+        cases: this.all("cases").filter(({ endedAtMs }) => endedAtMs === null),
         reservations: this.all("reservations"),
         releases: this.all("releases"),
       },

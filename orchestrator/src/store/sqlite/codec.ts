@@ -240,6 +240,17 @@ const plain = <T>(sql: string): KeyedCodec<T> => ({
   decode: (data) => decodePlain(data) as T,
 });
 
+/** Of records with one amount, written often. */
+const withAmount = <T extends { readonly amount: bigint }>(sql: string): KeyedCodec<T> => ({
+  sql,
+  encode: (record) => JSON.stringify({ ...record, amount: record.amount.toString() }),
+  decode: (data) => {
+    const raw = JSON.parse(data) as Raw<T>;
+    return { ...raw, amount: BigInt(raw.amount) } as unknown as T;
+  },
+});
+
+/** Of records with several. */
 const withAmounts = <T>(sql: string): KeyedCodec<T> => ({
   sql,
   encode: encodeRecord,
@@ -253,8 +264,8 @@ export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> }
   workers: { sql: "workers", encode: encodeWorker, decode: decodeWorker },
   uploads: plain("uploads"),
   idempotency: plain("idempotency"),
+  reservations: withAmount("reservations"),
+  releases: withAmount("releases"),
   budgets: withAmounts("budgets"),
   spending: withAmounts("spending"),
-  reservations: withAmounts("reservations"),
-  releases: withAmounts("releases"),
 };

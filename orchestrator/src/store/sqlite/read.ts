@@ -2,6 +2,7 @@
 import type BetterSqlite3 from "better-sqlite3";
 import type { Currency, JobId } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
+import type { CaseRecord } from "../../core/case-records.ts";
 import {
   type AttemptRecord,
   type BalanceRecord,
@@ -14,8 +15,16 @@ import {
   type TransferStep,
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
-import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
-import { decodeAttempt, decodeJob, decodePlain, decodeSpec, decodeStandby, KEYED_CODECS } from "./codec.ts";
+import type { AuditSum, CaseFilter, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
+import {
+  decodeAttempt,
+  decodeJob,
+  decodePlain,
+  decodeRecord,
+  decodeSpec,
+  decodeStandby,
+  KEYED_CODECS,
+} from "./codec.ts";
 
 interface DataRow {
   readonly data: string;
@@ -48,7 +57,19 @@ interface TransferRow {
 }
 type Reader = Pick<
   Store,
-  "load" | "meta" | "job" | "jobs" | "events" | "recoveries" | "logs" | "transfers" | "transfer" | "balances" | "audit"
+  | "load"
+  | "meta"
+  | "job"
+  | "jobs"
+  | "events"
+  | "recoveries"
+  | "logs"
+  | "transfers"
+  | "transfer"
+  | "case"
+  | "cases"
+  | "balances"
+  | "audit"
 >;
 
 const JOB_COLUMNS = "jobs.data AS data, job_specs.data AS spec";
@@ -95,6 +116,14 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
         readTransfer(row, postingsOf.all(row.seq) as Posting[]),
       );
     },
+    case: (id) => {
+      const row = sql("SELECT data FROM cases WHERE id = ?").get(id) as DataRow | undefined;
+      return row && readCase(row);
+    },
+    cases: (filter) => {
+      const { text, values } = casesQuery(filter);
+      return (sql(text).all(...values) as DataRow[]).map(readCase);
+    },
     transfer: (id) => {
       const row = sql("SELECT * FROM transfers WHERE id = ?").get(id) as TransferRow | undefined;
       return row && readTransfer(row, postingsOf.all(row.seq) as Posting[]);
@@ -136,6 +165,7 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
         .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
         .safeIntegers()
         .all() as BalanceRecord[],
+      cases: (db.prepare("SELECT data FROM cases WHERE open = 1 ORDER BY id").all() as DataRow[]).map(readCase),
     },
     ...logsOf(db, jobs),
   };
@@ -255,12 +285,34 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
     };
   }
   if (accounts.length === 0) return { text: "SELECT * FROM transfers WHERE FALSE", values: [] };
-  const part = `SELECT * FROM (SELECT DISTINCT transfer_seq AS seq FROM postings WHERE account = ? ${bound.replace("AND seq", "AND transfer_seq")}
+  const part = `SELECT * FROM (SELECT DISTINCT transfer_seq AS seq FROM postings WHERE account = ? AND ${INDEXED} ${bound.replace("AND seq", "AND transfer_seq")}
                 ORDER BY transfer_seq DESC LIMIT ?)`;
   return {
     text: `SELECT * FROM transfers WHERE seq IN (${accounts.map(() => part).join(" UNION ")}) ORDER BY seq DESC LIMIT ?`,
     values: [...accounts.flatMap((account) => [account, ...boundValues, limit]), limit],
   };
+}
+
+/** As the index on accounts has it, word for word. */
+const INDEXED = "account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*'";
+
+function casesQuery({ kind, account, open, before, limit }: CaseFilter): Query {
+  const own = account === undefined ? "" : "JOIN case_parties ON case_parties.case_id = cases.id";
+  const conditions = [account === undefined ? "cases.kind = ?" : "case_parties.kind = ? AND account_id = ?"];
+  const values: (string | number)[] = account === undefined ? [kind] : [kind, account];
+  if (open === true) conditions.push("open = 1");
+  if (before !== undefined) {
+    conditions.push("cases.id < ?");
+    values.push(before);
+  }
+  return {
+    text: `SELECT data FROM cases ${own} WHERE ${conditions.join(" AND ")} ORDER BY cases.id DESC LIMIT ?`,
+    values: [...values, limit],
+  };
+}
+
+function readCase({ data }: DataRow): CaseRecord {
+  return decodeRecord(data) as CaseRecord;
 }
 
 function readEvent(row: EventRow): StoredEvent {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   attemptTable,
+  disputeTable,
   IllegalTransitionError,
   jobTable,
   leaseTable,
@@ -8,8 +9,10 @@ import {
   capTable,
   moveTable,
   settlementTable,
+  slashTable,
   standbyTable,
   transition,
+  unstakeTable,
   workerSessionTable,
   type StateTable,
 } from "./index.ts";
@@ -23,6 +26,9 @@ const tables: readonly StateTable<string, string>[] = [
   settlementTable,
   capTable,
   moveTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 describe.each(tables.map((table) => [table.name, table] as const))("state table %s", (_name, table) => {
