@@ -381,8 +381,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     check(row?.offer?.features?.includes("earnings") === true, () => `${workerId} does not know the message earnings`);
     for (const { amount, currency } of totals) {
       const earned = row.earned.find((money) => money.currency === currency)?.amount ?? 0n;
-      // A dispute may have taken all of it back.
-      check(amount >= 0n && amount <= earned, () => {
+      check(amount > 0n && amount <= earned, () => {
         return `${workerId} was told of ${amount} ${currency} earned, and ${earned} are durable`;
       });
     }
