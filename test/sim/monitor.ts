@@ -173,6 +173,10 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "spending":
       case "reservations":
       case "releases":
+      case "chainPays":
+      case "payouts":
+      case "payoutAddresses":
+      case "depositAddresses":
         return;
       default:
         unreachable(change);
