@@ -2,10 +2,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import {
   attemptTable,
+  chainPayTable,
   disputeTable,
   jobTable,
   leaseTable,
   moveTable,
+  payoutTable,
   settlementTable,
   slashTable,
   standbyTable,
@@ -23,6 +25,8 @@ const TABLES: readonly StateTable<string, string>[] = [
   workerSessionTable,
   settlementTable,
   moveTable,
+  chainPayTable,
+  payoutTable,
   disputeTable,
   slashTable,
   unstakeTable,

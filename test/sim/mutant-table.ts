@@ -452,9 +452,31 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/metering.ts`,
-        find: "Math.min(ranMs, elapsedMs) - attempt.baseRanMs",
+        find: "Math.min(signedMs(state, attempt, ranMs), elapsedMs) - attempt.baseRanMs",
         replace: "Math.max(ranMs, Math.min(ranMs, elapsedMs)) - attempt.baseRanMs",
       },
+    ],
+  },
+  {
+    name: "the account of a container that was adopted begins anew",
+    patches: [
+      {
+        file: `${CORE}/placing.ts`,
+        find: "...(adopts?.ticks === undefined ? {} : { ticks: { ...adopts.ticks, kept: 0, unkept: 0 } }),",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "a worker signs two lines of one number",
+    patches: [
+      { file: `${WORKER}/ticks.ts`, find: "head: { n: tick.n, hash: tickHash(tick) }", replace: "head: ticks.head" },
+    ],
+  },
+  {
+    name: "a share is missing in the earnings",
+    patches: [
+      { file: `${CORE}/settled.ts`, find: "lines.flatMap(shareOf)", replace: "lines.slice(1).flatMap(shareOf)" },
     ],
   },
   {

@@ -207,7 +207,8 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     standbyPercent: rng.int(10, 50),
     localImages: [],
     draining: false,
-    features: at % OLDER_EVERY === OLDER_EVERY - 1 ? ["exclusive"] : ["earnings", "direct", "moves", "exclusive"],
+    features:
+      at % OLDER_EVERY === OLDER_EVERY - 1 ? ["exclusive"] : ["earnings", "direct", "moves", "exclusive", "ticks"],
   };
 }
 

@@ -1,6 +1,7 @@
 // The command line: what commands there are and what they take. What they do is loaded only when one is called.
 import { Command, Option } from "commander";
 import type { AccountOptions, ApiKeyOptions } from "./commands/admin.ts";
+import type { ReceiptOptions } from "./commands/receipt.ts";
 import type { DepositOptions } from "./commands/wallet.ts";
 import { CURRENCY_DEFAULT } from "./defaults.ts";
 import { EXIT_CODES_HELP } from "./exit-codes.ts";
@@ -31,8 +32,10 @@ export function createProgram(version: string, run: Runner): Command {
   addMarketCommands(program, run);
   addStatsCommands(program, run);
   const wallet = addWalletCommands(program, run);
+  addPayoutCommands(program, run);
   addTrustCommands(program, run);
   program.commandsGroup(GROUP_ADMIN);
+  addChainCommands(program, run);
   addAccountCommands(program, run);
   addDepositCommand(wallet, run);
   // The same under one word, for those who look for it there.
@@ -224,7 +227,147 @@ function addWalletCommands(program: Command, run: Runner): Command {
     .option("--cursor <cursor>", "go on after a page (its nextCursor)")
     .option("--all", "all of them")
     .action((options: object) => run(async () => (await import("./commands/wallet.ts")).entries, [], options, false));
+  wallet
+    .command("address")
+    .description("where to send tokens, and from where yours come; with a driver and an address, say so")
+    .argument("[driver]", "e.g. evm")
+    .argument("[address]", "your own on the chain")
+    .option("--signature <hex>", "of the text that is shown without it, by the address's key")
+    .action((driver: string | undefined, address: string | undefined, options: { readonly signature?: string }) => {
+      const args = [driver, address].filter((arg) => arg !== undefined);
+      return run(async () => (await import("./commands/wallet.ts")).depositAddress, args, options, false);
+    });
+  addAccountingCommands(program, run);
   return wallet;
+}
+
+function addPayoutCommands(program: Command, run: Runner): void {
+  const payouts = async () => import("./commands/payouts.ts");
+  const payout = program.command("payout").description("a provider's money that leaves: asked for, listed, sent");
+  payout
+    .command("ls", { isDefault: true })
+    .description("your payouts, newest first; all of them (admin)")
+    .option("--limit <n>", "how many at most [50]")
+    .option("--cursor <cursor>", "go on after a page (its nextCursor)")
+    .option("--all", "all of them")
+    .action((options: object) => run(async () => (await payouts()).listPayouts, [], options, false));
+  payout
+    .command("request")
+    .description("ask for what is payable to you; the operator sends it")
+    .argument("<amount>", "e.g. 25 or 25.50")
+    .option("--currency <currency>", `[${CURRENCY_DEFAULT}]`)
+    .option("--to <text>", "where to, in words that the operator understands")
+    .option("--idempotency-key <key>", "the same key again asks for nothing more (24 h)")
+    .action((amount: string, options: object) =>
+      run(async () => (await payouts()).requestPayout, [amount], options, false),
+    );
+  payout
+    .command("withdraw")
+    .description("have what a chain's contract owes you sent to your address there")
+    .argument("<currency>")
+    .option("--idempotency-key <key>", "the same key again asks for nothing more (24 h)")
+    .action((currency: string, options: object) =>
+      run(async () => (await payouts()).withdraw, [currency], options, false),
+    );
+  payout
+    .command("address")
+    .description("where you are paid on chains; with a driver and an address, set it")
+    .argument("[driver]", "e.g. evm")
+    .argument("[address]")
+    .action((driver: string | undefined, address: string | undefined, options: object) => {
+      const args = [driver, address].filter((arg) => arg !== undefined);
+      return run(async () => (await payouts()).payoutAddress, args, options, false);
+    });
+  payout
+    .command("complete")
+    .description("say that a payout was sent (admin)")
+    .argument("<payout>")
+    .requiredOption("--reference <text>", "for the books: of the transfer that you made")
+    .action((id: string, options: { readonly reference: string }) =>
+      run(async () => (await payouts()).completePayout, [id], options, false),
+    );
+  payout
+    .command("reject")
+    .description("say why a payout is not sent; it is payable again (admin)")
+    .argument("<payout>")
+    .requiredOption("--reason <text>", "what the provider is told")
+    .action((id: string, options: { readonly reason: string }) =>
+      run(async () => (await payouts()).rejectPayout, [id], options, false),
+    );
+}
+
+function addChainCommands(program: Command, run: Runner): void {
+  const chains = async () => import("./commands/chains.ts");
+  const chain = program.command("chain").description("chains on which money lies: compared, resumed (admin)");
+  chain
+    .command("status", { isDefault: true })
+    .description("which there are, and how it stands with them")
+    .action((options: object) => run(async () => (await chains()).chainStatus, [], options, false));
+  chain
+    .command("reconcile")
+    .description("compare what the ledger says with what the contract holds; exit 1 where they differ")
+    .argument("[driver]", "only this one")
+    .action((driver: string | undefined, options: object) =>
+      run(async () => (await chains()).reconcileChains, driver === undefined ? [] : [driver], options, false),
+    );
+  chain
+    .command("resume")
+    .description("go on after a halt, and try again what the chain refused")
+    .argument("[driver]", "only this one")
+    .action((driver: string | undefined, options: object) =>
+      run(async () => (await chains()).resumeChains, driver === undefined ? [] : [driver], options, false),
+    );
+  chain
+    .command("release")
+    .description("make a job's pay that the chain refused payable here, to be paid out by hand")
+    .argument("<driver>")
+    .argument("<job>")
+    .action((driver: string, job: string, options: object) =>
+      run(async () => (await chains()).releasePay, [driver, job], options, false),
+    );
+}
+
+function addAccountingCommands(program: Command, run: Runner): void {
+  program
+    .command("receipt")
+    .description(
+      "a job's whole account, verified: signatures, charges, shares, sums, transfers; exit 6 if it does not add up",
+    )
+    .argument("[job]")
+    .option("--verify <file>", "verify one that was saved, without the orchestrator")
+    .option("-o, --output <file>", "save it to this file too")
+    .option("--ticks", "show each line that a worker signed")
+    .action((job: string | undefined, options: ReceiptOptions) =>
+      run(
+        async () => (await import("./commands/receipt.ts")).receipt,
+        job === undefined ? [] : [job],
+        options,
+        false,
+        options.verify !== undefined,
+      ),
+    );
+  const ranged = (name: string, description: string, by: readonly string[]) =>
+    program
+      .command(name)
+      .description(description)
+      .option("--from <day>", "first day of UTC, e.g. 2026-11-01 [30 days back]")
+      .option("--to <day>", "last day of UTC [today]")
+      .addOption(new Option("--by <what>", "one row for each").choices(by).default("day"))
+      .option("--csv", "comma-separated values for a spreadsheet, the whole range")
+      .option("--account <account>", "of another account (admin)")
+      .option("--limit <n>", "how many rows at most [50]")
+      .option("--cursor <cursor>", "go on after a page (its nextCursor)")
+      .option("--all", "all of them");
+  ranged("statement", "what moved on your account, or what each job cost", ["day", "job"]).action((options: object) =>
+    run(async () => (await import("./commands/statements.ts")).statement, [], options, false),
+  );
+  ranged("earnings", "what your workers earned, and what of it is pending, payable, paid out", [
+    "day",
+    "worker",
+    "job",
+  ]).action((options: object) =>
+    run(async () => (await import("./commands/statements.ts")).earnings, [], options, false),
+  );
 }
 
 function addDepositCommand(parent: Command, run: Runner): void {

@@ -1,7 +1,7 @@
 // The typed client of the HTTP API. Runs in Node and in browsers: nothing here needs more than `fetch`, `WebSocket` and `crypto`.
 import { QubixError } from "@qubix/shared/errors";
 import { type EventsDeps, type SubscribeOptions, subscribe } from "./events.ts";
-import { createJobs, type Jobs } from "./jobs.ts";
+import { createJobs, type Jobs, type OutputDownload } from "./jobs.ts";
 import { allItems, type PageOptions } from "./paging.ts";
 import { type CallOptions, type CreateOptions, createRequester, type Requester } from "./request.ts";
 import { RETRIES_DEFAULT } from "./retry.ts";
@@ -11,14 +11,23 @@ import { createFetchTransport, type Fetch, type Transport } from "./transport.ts
 import type {
   Account,
   ApiKey,
+  Chain,
+  ChainReport,
+  DepositAddress,
+  Earnings,
+  EarningsOptions,
   Enrolment,
   EventView,
   JobSpec,
   Offer,
   Page,
+  Payout,
+  PayoutAddress,
   Quote,
   RecoveryStats,
   Role,
+  Statement,
+  StatementOptions,
   StorageUse,
   TreeManifest,
   Upload,
@@ -90,6 +99,46 @@ export interface Client extends Trust {
       },
       options?: CreateOptions,
     ): Promise<{ readonly transferId: string; readonly wallet: Wallet }>;
+    /** Where to send tokens of currencies that lie on a chain, and from where yours come. */
+    addresses(options?: CallOptions): Promise<{ readonly items: readonly DepositAddress[] }>;
+    /** `signature`: by the address's key, of the `text` that `addresses` gives, with the address in it. */
+    setAddress(driver: string, address: string, signature: string, options?: CallOptions): Promise<DepositAddress>;
+  };
+  readonly payouts: Listed<Payout> & {
+    /** Of what is payable to you, sent by the operator; `destination`: where to, in words that he understands. */
+    create(
+      input: { readonly amount: WireMoney; readonly destination?: string },
+      options?: CreateOptions,
+    ): Promise<Payout>;
+    /** What a chain's contract owes you in this currency, to your address there. */
+    withdraw(currency: string, options?: CreateOptions): Promise<Payout>;
+    /** Admins. */
+    complete(id: string, reference: string, options?: CallOptions): Promise<Payout>;
+    reject(id: string, reason: string, options?: CallOptions): Promise<Payout>;
+    /** Where you are paid on chains. */
+    addresses(options?: CallOptions): Promise<{ readonly items: readonly PayoutAddress[] }>;
+    setAddress(driver: string, address: string, options?: CallOptions): Promise<PayoutAddress>;
+  };
+  /** Admins: the chains on which money lies. */
+  readonly chains: {
+    list(options?: CallOptions): Promise<{ readonly items: readonly Chain[] }>;
+    /** Compares what the ledger says with what the contract holds, now. */
+    reconcile(driver: string, options?: CallOptions): Promise<ChainReport>;
+    /** Goes on after a halt, and tries again what the chain refused. */
+    resume(driver: string, options?: CallOptions): Promise<Chain>;
+    /** Makes a job's pay that the chain refused payable here. */
+    release(driver: string, jobId: string, options?: CallOptions): Promise<Chain>;
+  };
+  readonly statements: {
+    /** What moved on an account by day, or what each job cost; `by: "job"` comes in pages. */
+    get(options?: StatementOptions & PageOptions & CallOptions): Promise<Statement>;
+    /** The whole range as CSV (RFC 4180). */
+    csv(options?: StatementOptions & CallOptions): Promise<OutputDownload>;
+  };
+  readonly earnings: {
+    /** What a provider earned by day, worker or job, and what of it is pending, payable, paid out. */
+    get(options?: EarningsOptions & PageOptions & CallOptions): Promise<Earnings>;
+    csv(options?: EarningsOptions & CallOptions): Promise<OutputDownload>;
   };
   readonly storage: {
     /** What checkpoints, outputs and uploads of the key's account take up, and may. */
@@ -163,6 +212,10 @@ export function createClient(config: ClientConfig): Client {
     },
     apiKeys: { create: (input, options) => postOnce(requester, "/v1/api-keys", input, options) },
     wallet: walletOf(requester),
+    payouts: payoutsOf(requester),
+    chains: chainsOf(requester),
+    statements: ranged<Statement, StatementOptions>(requester, "/v1/statements"),
+    earnings: ranged<Earnings, EarningsOptions>(requester, "/v1/earnings"),
     storage: {
       get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
     },
@@ -186,8 +239,65 @@ function walletOf(requester: Requester): Client["wallet"] {
     },
     entriesAll: (options = {}) => allItems((cursor) => wallet.entries({ ...options, cursor })),
     deposit: (input, options) => postCreating(requester, "/v1/wallet/deposits", input, options),
+    addresses: (options) =>
+      requester.json({ method: "GET", path: "/v1/deposit-addresses", idempotent: true, ...options }),
+    setAddress: (driver, address, signature, options) => {
+      const path = `/v1/deposit-addresses/${encodeURIComponent(driver)}`;
+      return requester.json({ method: "PUT", path, body: { address, signature }, idempotent: true, ...options });
+    },
   };
   return wallet;
+}
+
+function payoutsOf(requester: Requester): Client["payouts"] {
+  const named = (id: string) => `/v1/payouts/${encodeURIComponent(id)}`;
+  return {
+    ...listed<Payout>(requester, "/v1/payouts"),
+    create: (input, options) => postCreating(requester, "/v1/payouts", input, options),
+    withdraw: (currency, options) => postCreating(requester, "/v1/payouts", { withdraw: currency }, options),
+    complete: (id, reference, options) => post(requester, `${named(id)}/complete`, { reference }, options),
+    reject: (id, reason, options) => post(requester, `${named(id)}/reject`, { reason }, options),
+    addresses: (options) =>
+      requester.json({ method: "GET", path: "/v1/payout-addresses", idempotent: true, ...options }),
+    setAddress: (driver, address, options) => {
+      const path = `/v1/payout-addresses/${encodeURIComponent(driver)}`;
+      return requester.json({ method: "PUT", path, body: { address }, idempotent: true, ...options });
+    },
+  };
+}
+
+function ranged<View, Options extends StatementOptions | EarningsOptions>(requester: Requester, path: string) {
+  return {
+    get: (options?: Options & PageOptions & CallOptions): Promise<View> => {
+      const { from, to, by, accountId, cursor, limit, ...call }: EarningsOptions & PageOptions & CallOptions =
+        options ?? {};
+      const query = { from, to, by, accountId, cursor, limit };
+      return requester.json<View>({ method: "GET", path, query, idempotent: true, ...call });
+    },
+    csv: async (options?: Options & CallOptions): Promise<OutputDownload> => {
+      const { from, to, by, accountId, ...call }: EarningsOptions & CallOptions = options ?? {};
+      const query = { from, to, by, accountId, format: "csv" };
+      const response = await requester.stream({ method: "GET", path, query, idempotent: true, ...call });
+      return { body: response.stream(), text: () => response.text() };
+    },
+  };
+}
+
+function chainsOf(requester: Requester): Client["chains"] {
+  const named = (driver: string, what: string) => `/v1/chains/${encodeURIComponent(driver)}/${what}`;
+  return {
+    list: (options) => requester.json({ method: "GET", path: "/v1/chains", idempotent: true, ...options }),
+    reconcile: (driver, options) => post(requester, named(driver, "reconcile"), undefined, options),
+    resume: (driver, options) => post(requester, named(driver, "resume"), undefined, options),
+    release: (driver, jobId, options) =>
+      requester.json({
+        method: "POST",
+        path: named(driver, "release"),
+        body: { jobId },
+        idempotent: false,
+        ...options,
+      }),
+  };
 }
 
 function uploadsOf(requester: Requester): Client["uploads"] {

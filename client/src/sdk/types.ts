@@ -2,9 +2,13 @@
 import type {
   accountSchema,
   apiKeySchema,
+  backingSchema,
   batchResultSchema,
+  chainReportSchema,
+  chainStatusSchema,
   checkpointEntrySchema,
   checkpointViewSchema,
+  depositAddressSchema,
   disputeSchema,
   enrolmentSchema,
   EventView,
@@ -12,6 +16,8 @@ import type {
   jobPhaseSchema,
   offerViewSchema,
   outputViewSchema,
+  payoutAddressSchema,
+  payoutSchema,
   problemSchema,
   quoteSchema,
   ratingSchema,
@@ -26,12 +32,15 @@ import type {
 } from "@qubix/shared/protocol";
 
 export type {
+  Earnings,
   EventView,
   JobView,
   LogLine,
   Page,
+  Receipt,
   RecoveryStats,
   Role,
+  Statement,
   TreeManifest,
   WireMoney,
 } from "@qubix/shared/protocol";
@@ -51,6 +60,13 @@ export type BatchResult = Output<typeof batchResultSchema>;
 export type Checkpoint = Output<typeof checkpointViewSchema>;
 export type CheckpointEntry = Output<typeof checkpointEntrySchema>;
 export type JobPhase = Output<typeof jobPhaseSchema>;
+/** What stands behind a currency. */
+export type Backing = Output<typeof backingSchema>;
+export type Chain = Output<typeof chainStatusSchema>;
+export type ChainReport = Output<typeof chainReportSchema>;
+export type DepositAddress = Output<typeof depositAddressSchema>;
+export type Payout = Output<typeof payoutSchema>;
+export type PayoutAddress = Output<typeof payoutAddressSchema>;
 export type Offer = Output<typeof offerViewSchema>;
 export type OutputFile = Output<typeof outputViewSchema>;
 export type ProblemDocument = Output<typeof problemSchema>;
@@ -65,6 +81,20 @@ export type Upload = Output<typeof uploadViewSchema>;
 export type Wallet = Output<typeof walletSchema>;
 export type WalletEntry = Output<typeof walletEntrySchema>;
 export type Worker = Output<typeof workerViewSchema>;
+
+/** Days of UTC, both inclusive [the last 30]. */
+interface RangeOptions {
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+  /** Only an admin may name another account. */
+  readonly accountId?: string | undefined;
+}
+export interface StatementOptions extends RangeOptions {
+  readonly by?: "day" | "job" | undefined;
+}
+export interface EarningsOptions extends RangeOptions {
+  readonly by?: "day" | "worker" | "job" | undefined;
+}
 
 /** A specification as a person or program writes it; the orchestrator fills in the defaults and judges it. */
 export type JobSpec = JobSpecInput;

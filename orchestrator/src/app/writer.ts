@@ -77,7 +77,7 @@ const NO_SINK: EffectSink = {
   send: () => {},
   disconnect: () => {},
   challenge: () => {},
-  settle: () => {},
+  chain: () => {},
   collect: () => {},
   shred: () => {},
   flush: () => {},
@@ -425,8 +425,8 @@ function perform(sink: EffectSink, effect: Effect): void {
       return sink.disconnect(effect.workerId, effect.sessionId, effect.reason);
     case "challenge":
       return sink.challenge(effect);
-    case "settle":
-      return sink.settle(effect.transfer);
+    case "chain":
+      return sink.chain(effect.id);
     case "collect":
       return sink.collect(effect.accountId, effect.jobId, effect.trees);
     case "shred":

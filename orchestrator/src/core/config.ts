@@ -27,6 +27,15 @@ export interface SilenceBounds extends SilenceLimits {
 export const WORKER_PROOFS = ["required", "gpus", "off"] as const;
 export type WorkerProofs = (typeof WORKER_PROOFS)[number];
 
+/** A chain's driver, as the operator set it up. */
+export interface ChainSetting {
+  readonly driver: string;
+  /** Payees of one settlement. */
+  readonly payeesMax: number;
+  /** The network's fee has an account of its own on the chain; else it stays with the operator's other money. */
+  readonly feeApart: boolean;
+}
+
 export interface CoreConfig {
   /** Holds an attempt that has, or wants, a hot standby: silent loss is noticed within 3 s. */
   readonly silenceHot: SilenceBounds;
@@ -133,6 +142,8 @@ export interface CoreConfig {
   readonly checkRateMinBps: number;
   /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
   readonly directRelays: readonly string[];
+  /** Currencies whose money lies on a chain, and what the core must know of the driver; any other is the ledger's alone. */
+  readonly chains: Readonly<Record<string, ChainSetting>>;
   /** Registries images may come from. */
   readonly registriesAllowed: readonly string[];
 }
@@ -202,5 +213,6 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   // 5% on average, a quarter of that for those who are known best, half of it whole: 0.625%.
   checkRateMinBps: 62,
   directRelays: [],
+  chains: {},
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

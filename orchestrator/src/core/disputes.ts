@@ -104,7 +104,10 @@ function obstacleOf(
     const message = `Job ${jobId} is or was disputed already, and a job is disputed once. See the dispute for what came of it.`;
     return { status: 409, code: "dispute_exists", message };
   }
-  if (state.nowMs >= disputableUntilMs(state, ended.endedAtMs)) {
+  const pay = state.rows.chainPays.get(jobId);
+  // What a chain was asked to pay cannot be called back.
+  const isSent = pay !== undefined && pay.phase !== "waiting";
+  if (isSent || state.nowMs >= disputableUntilMs(state, ended.endedAtMs)) {
     const hours = Math.round(state.config.disputeWindowMs / 3_600_000);
     const message = `The pay of job ${jobId} is paid out: it could be disputed for ${hours} h after its end. Rate it, or ask the operator.`;
     return { status: 409, code: "dispute_window_over", message };

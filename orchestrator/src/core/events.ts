@@ -27,8 +27,12 @@ import type {
   ApiKeyRecord,
   Changes,
   CheckpointRecord,
+  DepositAddressRecord,
   EnrolmentRecord,
   JobRecord,
+  PayoutAddressRecord,
+  PayoutRecord,
+  TickFacts,
   TransferRecord,
   TreeContent,
   UploadRecord,
@@ -97,6 +101,47 @@ export type CoreEvent =
       readonly id?: TransferId;
       readonly known?: KnownTransfers;
       readonly idempotency?: Idempotency;
+    }
+  /** From the shell, which has looked whether the chain knows such an address. */
+  | { readonly kind: "payout.address"; readonly actor: Actor; readonly driver: string; readonly address: string }
+  /** The shell has looked whether whoever asks has this account on the chain. */
+  | { readonly kind: "deposit.address"; readonly actor: Actor; readonly driver: string; readonly address: string }
+  /** `by`: see {@link PayoutRecord}; `amount` of a withdrawal from a contract is what it owed when it was asked. */
+  | {
+      readonly kind: "payout.request";
+      readonly actor: Actor;
+      readonly by: PayoutRecord["by"];
+      readonly amount: bigint;
+      readonly currency: Currency;
+      readonly destination: string;
+      readonly idempotency?: Idempotency;
+    }
+  | {
+      readonly kind: "payout.end";
+      readonly actor: Actor;
+      readonly payoutId: string;
+      readonly outcome: "complete" | "reject";
+      readonly reference: string;
+    }
+  // Chains. What is said of them is final there.
+  /** A withdrawal from a contract is final. */
+  | { readonly kind: "payout.final"; readonly payoutId: string; readonly applied: boolean }
+  /** What was intended for a job is so, or was refused. Said at least once. `tries`: of the intent, so that an old word changes nothing. */
+  | {
+      readonly kind: "chain.final";
+      readonly jobId: JobId;
+      readonly what: "deposit" | "pay";
+      readonly tries: number;
+      readonly applied: boolean;
+    }
+  /** An admin has looked: what a chain refused is tried again; or for one job, paid by hand instead. */
+  | { readonly kind: "chain.retry"; readonly actor: Actor; readonly driver: string }
+  | { readonly kind: "chain.release"; readonly actor: Actor; readonly jobId: JobId }
+  /** For admins: what the shell has seen of a chain. */
+  | {
+      readonly kind: "chain.note";
+      readonly note: "chain_halted" | "chain_resumed" | "chain_differences" | "chain_deposit_refused";
+      readonly data: Readonly<Record<string, unknown>>;
     }
   /** Linked transfers of the operator's programs: what an escrow driver saw, payment runs. */
   | {
@@ -223,6 +268,8 @@ export type CoreEvent =
       readonly message: WorkerMessage;
       /** Of the tree that it brings, where the gateway read it. */
       readonly content?: TreeContent;
+      /** Of a tick: missing where it is signed and nothing is stored under its number. */
+      readonly tick?: TickFacts;
     }
   /** Something of this job was not stored, as its worker is told too: the account's bytes or the disk are used up. */
   | {
@@ -272,8 +319,8 @@ export type Effect =
     }
   /** Close this session's sockets. */
   | { readonly kind: "disconnect"; readonly workerId: WorkerId; readonly sessionId: SessionId; readonly reason: string }
-  /** Value may have to move outside: the escrow driver looks at this transfer. */
-  | { readonly kind: "settle"; readonly transfer: TransferRecord }
+  /** Something is to happen on a chain for this job or payout: the rows say what. */
+  | { readonly kind: "chain"; readonly id: string }
   /** These trees of this job's owner are no longer referred to. */
   | {
       readonly kind: "collect";
@@ -306,6 +353,10 @@ export type Reply =
   | { readonly kind: "done" }
   | { readonly kind: "ledger"; readonly outcome: LinkedOutcome }
   | { readonly kind: "upload"; readonly upload: UploadRecord }
+  /** One that has ended may be asked for again by its idempotency key: then only its id is here. */
+  | { readonly kind: "payout"; readonly payoutId: string; readonly payout: PayoutRecord | null }
+  | { readonly kind: "payoutAddress"; readonly record: PayoutAddressRecord }
+  | { readonly kind: "depositAddress"; readonly record: DepositAddressRecord }
   | { readonly kind: "checkpoint"; readonly jobId: JobId; readonly seq: number }
   /** `repeated`: an idempotency key was seen before, this is its first result. The job may have ended meanwhile: then only its id is here. */
   | { readonly kind: "job"; readonly jobId: JobId; readonly job: JobRecord | null; readonly repeated: boolean };
@@ -323,6 +374,13 @@ export interface StepResult {
 
 /** What the simulator and metrics count: things that should happen and be rare, or never be zero in a test. */
 export type Incident = {
-  readonly kind: "promotion" | "failover" | "undo" | "stale_refused" | "disagreement";
+  readonly kind:
+    | "promotion"
+    | "failover"
+    | "undo"
+    | "stale_refused"
+    | "disagreement"
+    | "tick_refused"
+    | "contradiction";
   readonly attempt: AttemptRef;
 };

@@ -35,6 +35,7 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   egress: "network: egress",
   secrets: "secrets",
   "image-upload": "images by upload",
+  ticks: "signing metering ticks",
   "image-digest": "images by digest",
   // What a worker understands; no job asks for it.
   earnings: "word of their earnings",
@@ -142,6 +143,12 @@ const FILTERS: readonly Filter[] = [
     keeps: ({ worker }, { placement: { avoid } }) =>
       avoid === undefined || !(avoid.includes(worker.id) || avoid.includes(worker.providerId)),
     hint: () => "placement.avoid names them or their providers.",
+  },
+  {
+    name: "payout address",
+    keeps: ({ unpayable }, { currency }) => !unpayable.has(currency),
+    hint: ({ currency }) =>
+      `Their providers have not said where they want to be paid in ${currency}, which is paid on a chain (PUT /v1/payout-addresses). Use a currency that they take, or ask them to.`,
   },
   {
     name: "price",

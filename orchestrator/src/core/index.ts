@@ -1,3 +1,4 @@
+export { ADMIN_ACCOUNT } from "./accounts.ts";
 export * from "./config.ts";
 export type * from "./case-records.ts";
 export { caseIdOf } from "./case-rows.ts";

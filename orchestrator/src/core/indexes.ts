@@ -11,6 +11,7 @@ import type {
   AttemptRecord,
   EnrolmentRecord,
   JobRecord,
+  PayoutAddressRecord,
   StandbyRecord,
   TableName,
   Tables,
@@ -72,6 +73,7 @@ const INDEXERS: { readonly [T in TableName]?: Indexer<T> } = {
   jobs: indexJob,
   attempts: indexAttempt,
   standbys: indexStandby,
+  payoutAddresses: indexPayoutAddress,
 };
 
 function indexApiKey({ ix }: CoreState, before?: ApiKeyRecord, after?: ApiKeyRecord): void {
@@ -84,9 +86,29 @@ function indexEnrolment({ ix }: CoreState, before?: EnrolmentRecord, after?: Enr
   if (after !== undefined) ix.enrolmentByTokenHash.set(after.tokenHash, after.id);
 }
 
+/** Whoever can be paid on a chain may be matched with what is paid there. */
+function indexPayoutAddress(state: CoreState, before?: PayoutAddressRecord, after?: PayoutAddressRecord): void {
+  const { accountId } = (after ?? before) as PayoutAddressRecord;
+  for (const machine of state.ix.machines.values()) {
+    if (machine.worker.providerId !== accountId) continue;
+    machine.unpayable = unpayableOf(state, accountId);
+    machine.gained = true;
+    state.ix.market.dirty.add(machine);
+  }
+}
+
+/** The currencies of chains on which the provider has no address. */
+function unpayableOf({ config, rows }: CoreState, providerId: AccountId): ReadonlySet<string> {
+  const lacking = Object.entries(config.chains).filter(
+    ([, { driver }]) => !rows.payoutAddresses.has(`${driver} ${providerId}`),
+  );
+  return new Set(lacking.map(([currency]) => currency));
+}
+
 // ── Workers ──
 
-function indexWorker({ ix, nowMs, config }: CoreState, before?: WorkerRecord, after?: WorkerRecord): void {
+function indexWorker(state: CoreState, before?: WorkerRecord, after?: WorkerRecord): void {
+  const { ix, nowMs, config } = state;
   if (before !== undefined) {
     count(ix.workersByPhase, before.phase, -1);
     addTotals(ix.totals, before, -1);
@@ -100,6 +122,7 @@ function indexWorker({ ix, nowMs, config }: CoreState, before?: WorkerRecord, af
   ix.workerByPublicKey.set(after.publicKey, after.id);
   let machine = ix.machines.get(after.id);
   if (machine === undefined) ix.machines.set(after.id, (machine = newMachine(after, nowMs)));
+  if (before === undefined) machine.unpayable = unpayableOf(state, after.providerId);
   machine.worker = after;
   if (before?.offer !== after.offer) indexOffer(ix, machine);
   Object.assign(machine, listingOf(config, after));
@@ -127,6 +150,7 @@ function newMachine(worker: WorkerRecord, nowMs: number): Machine {
     usedGpus: new Set(),
     cpuMilli: 0,
     images: new Set(),
+    unpayable: new Set(),
     features: new Set(),
     coresListed: false,
     listedGpus: null,

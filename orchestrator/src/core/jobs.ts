@@ -13,9 +13,11 @@ import {
 import { assert } from "@qubix/shared/runtime";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import { stopAttempt } from "./attempts.ts";
+import { newDeposit, sendDeposit } from "./chain.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
-import { balanceOf, holdId, transfer } from "./ledger.ts";
+import { balanceOf, transfer } from "./ledger.ts";
+import { holdId } from "./ledger-accounts.ts";
 import { FIRST_MIRROR } from "./mirror-state.ts";
 import type { CheckpointRecord, JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
 import { leave } from "./moves.ts";
@@ -169,6 +171,7 @@ interface Belongings {
 function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId, source }: Belongings): JobRecord {
   const { amount, currency } = spec.priceMaxPerHour;
   const hold = holdFor(amount, spec.durationMaxS);
+  const chain = newDeposit(state, currency);
   const id = newJobId(state.meta);
   const job: JobRecord = {
     id,
@@ -195,6 +198,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     imageDigest: null,
     vaultId,
     currency,
+    ...(chain === undefined ? {} : { chain }),
     rateMax: 0n,
     standbyRateMax: 0n,
     ...(spec.standby === "mirror" ? { mirror: FIRST_MIRROR } : {}),
@@ -217,6 +221,7 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     memo: `hold for ${id}`,
   });
   put(state, "jobs", id, job);
+  sendDeposit(state, job);
   armQueue(state, job);
   countUp(state, "jobsCreated");
   emitJob(state, job, "queued", {

@@ -192,6 +192,7 @@ class Search {
 export function wouldSuit(machine: Machine, request: OfferRequest): boolean {
   const { worker } = machine;
   const { regions, workers, providers, avoid } = request.placement;
+  if (machine.unpayable.has(request.currency)) return false;
   if (request.image !== null && !machine.images.has(request.image)) return false;
   if (!request.features.every((feature) => machine.features.has(feature))) return false;
   if (regions !== undefined && !regions.includes(worker.offer?.region ?? "")) return false;

@@ -5,6 +5,7 @@ import type {
   ApiKeyId,
   AttemptId,
   AttemptPhase,
+  ChainPayPhase,
   ChunkCid,
   Currency,
   EnrolmentId,
@@ -14,6 +15,7 @@ import type {
   MovePhase,
   LeasePhase,
   Money,
+  PayoutPhase,
   SessionId,
   SettlementPhase,
   StandbyId,
@@ -23,7 +25,7 @@ import type {
   WorkerPhase,
 } from "@qubix/shared/domain";
 import type { CaseRecord } from "./case-records.ts";
-import type { EndOutcome, JobSpec, Role, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
+import type { EndOutcome, JobSpec, Role, TickMoment, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
 
 export interface AccountRecord {
   readonly id: AccountId;
@@ -321,6 +323,8 @@ export interface JobRecord {
   /** Names the vault's entry with the content of its secrets, which is in no record; null where it has none. */
   readonly vaultId: string | null;
   readonly currency: Currency;
+  /** Of a job in a chain's currency: how it stands with its escrow there. Missing for others. */
+  readonly chain?: ChainDeposit;
   /** Highest rates (micro-units an hour) any attempt, any standby of this job had: what the price cap is checked against. */
   readonly rateMax: bigint;
   readonly standbyRateMax: bigint;
@@ -361,12 +365,30 @@ export interface AttemptRecord {
   readonly stalled?: true;
   /** The worker's signature under its word that the container is over; of `exclusive` jobs alone. */
   readonly stopped?: string;
+  /** Where its worker's own account of it stands; missing where none was given. */
+  readonly ticks?: TickChain;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */
   readonly assignedAtMs: number;
   readonly startedAtMs: number | null;
   readonly endedAtMs: number | null;
+}
+
+/** A chain of metering ticks; see `ticks.ts`. */
+export interface TickChain {
+  /** Of the newest that was taken: its number and hash; 0 and null before the first. */
+  readonly n: number;
+  readonly hash: string | null;
+  /** Container time that its worker has signed for. */
+  readonly ranMs: number;
+  /** How many were kept of this attempt, and how many were checked and not kept. */
+  readonly kept: number;
+  readonly unkept: number;
+  /** A tick was refused; said once. */
+  readonly refused?: true;
+  /** Its worker has signed two different ticks of one number; said once. */
+  readonly contradicted?: true;
 }
 
 export interface StandbyRecord {
@@ -390,6 +412,74 @@ export interface StandbyRecord {
   readonly endedAtMs: number | null;
   /** Paid reserved time, from ready to the end, within its lease. */
   readonly creditedMs: number;
+}
+
+/** A job's hold on its way into a chain's contract. */
+export interface ChainDeposit {
+  readonly driver: string;
+  /** sent: not final yet. */
+  readonly deposit: "sent" | "final" | "refused";
+  /** How often it was begun. */
+  readonly tries: number;
+}
+
+/** What is to become of an ended job's escrow in a chain's contract; the row goes when that is final. */
+export interface ChainPayRecord {
+  readonly id: JobId;
+  readonly accountId: AccountId;
+  readonly currency: Currency;
+  readonly chain: ChainDeposit;
+  readonly phase: ChainPayPhase;
+  readonly hold: bigint;
+  /** One a provider, none of zero. What is in none of them goes back to the operator, who owes it to the consumer. */
+  readonly shares: readonly { readonly accountId: AccountId; readonly amount: bigint }[];
+  /** The network's, where it has an account of its own on the chain; else 0. */
+  readonly fee: bigint;
+  /** When it was settled here: that says in which bucket of pending pay its shares are, and until when it can be disputed. */
+  readonly settledAtMs: number;
+  /** While it waits: just before its shares would be released from their bucket. */
+  readonly dueAtMs: number;
+  /** What `paying` is about: how often it was begun, and whom the contract pays. Of other shares an admin takes care. */
+  readonly tries: number;
+  readonly payees: readonly { readonly accountId: AccountId; readonly address: string; readonly amount: bigint }[];
+}
+
+/** Where a provider wants to be paid on a chain. Key `DRIVER ACCOUNT`. */
+export interface PayoutAddressRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly driver: string;
+  /** In the chain's own spelling. */
+  readonly address: string;
+  readonly setAtMs: number;
+}
+
+/** From where on a chain a consumer's tokens come: what it sends to the operator is credited to him. Key `DRIVER ADDRESS`. */
+export interface DepositAddressRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly driver: string;
+  /** In the chain's own spelling. */
+  readonly address: string;
+  readonly setAtMs: number;
+}
+
+/** A provider's money that leaves. Those that have ended live on in the store only. */
+export interface PayoutRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly phase: PayoutPhase;
+  /** hand: an admin sends it, from what is payable. contract: what a chain's contract owes him already is withdrawn for him. */
+  readonly by: "hand" | "contract";
+  readonly driver: string;
+  readonly currency: Currency;
+  readonly amount: bigint;
+  /** Where to: an address on the chain, or what the provider wrote. */
+  readonly destination: string;
+  /** Of the completion, for the books; or why it was rejected. */
+  readonly reference: string;
+  readonly requestedAtMs: number;
+  readonly endedAtMs: number | null;
 }
 
 export interface UploadRecord {
@@ -506,6 +596,53 @@ export interface EventRecord {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
+/** A metering tick as its worker signed it. Append-only. */
+export interface TickRecord {
+  readonly jobId: JobId;
+  readonly replica: number;
+  readonly epoch: Epoch;
+  readonly workerId: WorkerId;
+  readonly providerId: AccountId;
+  readonly n: number;
+  readonly moment: TickMoment;
+  readonly ranMs: number;
+  readonly prev: string | null;
+  readonly usage?: Readonly<Record<string, number>>;
+  readonly signature: string;
+  readonly hash: string;
+  /** In no chain: kept because it contradicts another of the same number. */
+  readonly contradicts?: true;
+  readonly atMs: number;
+}
+
+/** How a job was settled, for statements and earnings. Append-only, one for each job. */
+export interface SettledRecord {
+  readonly jobId: JobId;
+  /** Whose the hold was, and who got the refund. */
+  readonly payer: LedgerAccount;
+  readonly currency: Currency;
+  readonly hold: bigint;
+  readonly gross: bigint;
+  readonly fee: bigint;
+  readonly refund: bigint;
+  readonly shares: readonly {
+    readonly providerId: AccountId;
+    readonly workerId: WorkerId;
+    readonly role: "primary" | "standby";
+    readonly amount: bigint;
+    readonly ms: number;
+  }[];
+  readonly atMs: number;
+}
+
+/** What the gateway found out about a tick. */
+export interface TickFacts {
+  /** By the worker's key. */
+  readonly signed: boolean;
+  /** The one that is stored under its number, if any. */
+  readonly known?: TickRecord;
+}
+
 export interface LogRecord {
   readonly jobId: JobId;
   readonly replica: number;
@@ -543,6 +680,10 @@ export interface Tables {
   readonly standbys: StandbyRecord;
   readonly uploads: UploadRecord;
   readonly idempotency: IdempotencyRecord;
+  readonly chainPays: ChainPayRecord;
+  readonly payoutAddresses: PayoutAddressRecord;
+  readonly depositAddresses: DepositAddressRecord;
+  readonly payouts: PayoutRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
   /** In memory: the open ones. */
@@ -552,16 +693,20 @@ export interface Tables {
 }
 export type TableName = keyof Tables;
 
-/** Tables of which each row stands by itself under the record's `id`, and is loaded whole at a start. */
+/** Tables of which each row stands by itself under the record's `id`, and is loaded whole at a start; of payouts, those that wait. Where providers are paid comes before their workers. */
 export const KEYED_TABLES = [
   "accounts",
   "apiKeys",
   "enrolments",
+  "payoutAddresses",
+  "depositAddresses",
   "workers",
   "uploads",
   "idempotency",
   "reservations",
   "releases",
+  "chainPays",
+  "payouts",
 ] as const;
 export type KeyedTable = (typeof KEYED_TABLES)[number];
 
@@ -584,5 +729,7 @@ export interface Changes {
   readonly events: readonly EventRecord[];
   readonly transfers: readonly TransferRecord[];
   readonly logs: readonly LogRecord[];
+  readonly ticks: readonly TickRecord[];
+  readonly settled: readonly SettledRecord[];
   readonly meta: MetaRecord;
 }

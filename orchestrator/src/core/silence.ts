@@ -25,6 +25,7 @@ export const deadlineKey = {
   release: (id: string) => `y:${id}`,
   proof: (id: WorkerId) => `p:${id}`,
   challenge: (id: WorkerId) => `c:${id}`,
+  chainPay: (id: JobId) => `x:${id}`,
   /** Of a mass silence; the scope is a network or the fleet. */
   massSilence: (scope: string) => `h:${scope}`,
   /** Of a rating, dispute, slash or unstake: see `case-rows.ts`. */

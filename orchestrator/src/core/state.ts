@@ -14,6 +14,8 @@ import type {
   TableName,
   Tables,
   TransferRecord,
+  SettledRecord,
+  TickRecord,
 } from "./model.ts";
 import type { JobQueue, Signature } from "./queue.ts";
 
@@ -188,12 +190,16 @@ export interface StepScratch {
   events: EventRecord[];
   transfers: TransferRecord[];
   logs: LogRecord[];
+  ticks: TickRecord[];
+  settled: SettledRecord[];
   effects: Effect[];
   fired: string[];
   incidents: Incident[];
   reply: Reply;
   /** Jobs that ended: they leave memory when the step is done. */
   ended: JobId[];
+  /** …and payouts. */
+  payoutsEnded: string[];
   /** …and cases. */
   endedCases: string[];
   /** What the store has of the transfers that the event names. */

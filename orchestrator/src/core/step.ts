@@ -10,6 +10,7 @@ import {
   deposit,
   redeemEnrolment,
 } from "./accounts.ts";
+import { noteChain, noteDisputes, onChainFinal, releaseChainPay, retryChain } from "./chain.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { introduceTouched } from "./direct.ts";
 import { openDispute, resolveDispute } from "./disputes.ts";
@@ -17,9 +18,10 @@ import { dispatch, setAside } from "./dispatch.ts";
 import type { CoreEvent, Reply, StepResult } from "./events.ts";
 import { cancelJob, createJob, drainWorker } from "./jobs.ts";
 import { onMessage } from "./messages.ts";
-import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./model.ts";
+import type { Changes, EventRecord, LogRecord, Put, SettledRecord, TickRecord, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { moveJob } from "./moves.ts";
+import { endPayout, onPayoutFinal, requestPayout, setDepositAddress, setPayoutAddress } from "./payouts.ts";
 import { onVerdict } from "./proofs.ts";
 import { rateJob } from "./ratings.ts";
 import { appealSlash, proposeSlash, resolveSlash } from "./slashes.ts";
@@ -34,6 +36,8 @@ const NO_EVENTS: readonly EventRecord[] = [];
 const NO_TRANSFERS: readonly TransferRecord[] = [];
 const NO_KNOWN: CoreState["step"]["known"] = new Map();
 const NO_LOGS: readonly LogRecord[] = [];
+const NO_TICKS: readonly TickRecord[] = [];
+const NO_SETTLED: readonly SettledRecord[] = [];
 
 /**
  * Advances the state by one event at `nowMs` (never less than before). A throw undoes rows, indexes, deadlines, counters and ids; not signs of
@@ -45,6 +49,7 @@ export function step(state: CoreState, nowMs: number, event: CoreEvent): StepRes
   if ("known" in event && event.known !== undefined) state.step.known = event.known;
   try {
     handle(state, event);
+    noteDisputes(state);
     introduceTouched(state);
     return finish(state, random);
   } catch (error) {
@@ -81,6 +86,24 @@ function handle(state: CoreState, event: CoreEvent): void {
       return redeemEnrolment(state, event);
     case "deposit":
       return deposit(state, event);
+    case "payout.address":
+      return setPayoutAddress(state, event);
+    case "deposit.address":
+      return setDepositAddress(state, event);
+    case "payout.request":
+      return requestPayout(state, event);
+    case "payout.end":
+      return endPayout(state, event);
+    case "payout.final":
+      return onPayoutFinal(state, event);
+    case "chain.final":
+      return onChainFinal(state, event);
+    case "chain.retry":
+      return retryChain(state, event);
+    case "chain.release":
+      return releaseChainPay(state, event);
+    case "chain.note":
+      return noteChain(state, event);
     case "ledger.apply":
       return applyLedger(state, event);
     case "upload.create":
@@ -138,7 +161,7 @@ function handleWorker(state: CoreState, event: SessionEvent): void {
       if (machine.worker.sessionId === event.sessionId && machine.greeted === event.sessionId) onHeard(state, machine);
       return;
     case "worker.message":
-      return onMessage(state, machine, event.sessionId, event.message, event.content);
+      return onMessage(state, machine, event.sessionId, event.message, event);
     default:
       unreachable(event);
   }
@@ -161,6 +184,7 @@ function finish(state: CoreState, randomBefore: number): StepResult {
     scratch.events.length > 0 ||
     scratch.transfers.length > 0 ||
     scratch.logs.length > 0 ||
+    scratch.ticks.length > 0 ||
     state.meta.random !== randomBefore;
   if (changed) scratch.meta = { ...state.meta, clockMs: state.nowMs };
   const changes: Changes = {
@@ -168,9 +192,12 @@ function finish(state: CoreState, randomBefore: number): StepResult {
     events: scratch.events.length > 0 ? scratch.events : NO_EVENTS,
     transfers: scratch.transfers.length > 0 ? scratch.transfers : NO_TRANSFERS,
     logs: scratch.logs.length > 0 ? scratch.logs : NO_LOGS,
+    ticks: scratch.ticks.length > 0 ? scratch.ticks : NO_TICKS,
+    settled: scratch.settled.length > 0 ? scratch.settled : NO_SETTLED,
     meta: scratch.meta,
   };
   for (const jobId of scratch.ended) evict(state, jobId);
+  for (const id of scratch.payoutsEnded) replace(state, "payouts", id, null);
   for (const id of scratch.endedCases) replace(state, "cases", id, null);
   reset(state);
   return { changes, effects, reply, fired, incidents, changed };
@@ -211,10 +238,13 @@ function reset(state: CoreState): void {
   if (scratch.events.length > 0) scratch.events = [];
   if (scratch.transfers.length > 0) scratch.transfers = [];
   if (scratch.logs.length > 0) scratch.logs = [];
+  if (scratch.ticks.length > 0) scratch.ticks = [];
+  if (scratch.settled.length > 0) scratch.settled = [];
   if (scratch.effects.length > 0) scratch.effects = [];
   if (scratch.fired.length > 0) scratch.fired = [];
   if (scratch.incidents.length > 0) scratch.incidents = [];
   if (scratch.ended.length > 0) scratch.ended = [];
+  if (scratch.payoutsEnded.length > 0) scratch.payoutsEnded = [];
   if (scratch.endedCases.length > 0) scratch.endedCases = [];
   scratch.known = NO_KNOWN;
   scratch.reply = NO_REPLY;

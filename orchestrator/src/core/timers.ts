@@ -3,6 +3,7 @@ import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import { dueAtMs } from "./case-rows.ts";
 import { onCaseDue } from "./cases.ts";
 import { armEnrolment } from "./accounts.ts";
+import { armChainPay, onChainPayDue } from "./chain.ts";
 import { armStop, stopAttempt } from "./attempts.ts";
 import { putBack } from "./dispatch.ts";
 import type { AttemptRecord } from "./model.ts";
@@ -68,6 +69,8 @@ function handle(state: CoreState, due: Deadline): void {
       const machine = state.ix.machines.get(id as WorkerId);
       return machine === undefined ? undefined : onChallengeDue(state, machine);
     }
+    case "x":
+      return onChainPayDue(state, id as JobId);
     case "h":
       return onHoldDue(state, id);
     case "k":
@@ -182,6 +185,7 @@ export function armAll(state: CoreState): void {
   }
   for (const release of state.rows.releases.values()) armRelease(state, release);
   for (const enrolment of state.rows.enrolments.values()) armEnrolment(state, enrolment);
+  for (const pay of state.rows.chainPays.values()) armChainPay(state, pay);
   for (const each of state.rows.cases.values()) {
     const dueMs = dueAtMs(each);
     if (dueMs !== null) state.deadlines.set(deadlineKey.case(each.id), dueMs);

@@ -19,6 +19,7 @@ import {
   type ProofState,
   type WorkerRecord,
 } from "../core/index.ts";
+import type { Backing } from "../settlement/chains.ts";
 
 export type OfferView = z.output<typeof offerViewSchema>;
 export type WorkerView = z.output<typeof workerViewSchema>;
@@ -46,7 +47,11 @@ export function isOffered(state: CoreState, worker: WorkerRecord): boolean {
 }
 
 /** None for a worker that never said what it has. */
-export function viewOffer(state: CoreState, worker: WorkerRecord): readonly OfferView[] {
+export function viewOffer(
+  state: CoreState,
+  worker: WorkerRecord,
+  backing: (currency: string) => Backing,
+): readonly OfferView[] {
   const { offer } = worker;
   if (offer === null) return [];
   const free = freeCapacity(state, worker.id);
@@ -73,6 +78,7 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
         : toWireMoney(offer.pricePerGpuHour.amount, offer.pricePerGpuHour.currency),
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
     standbyPercent: offer.standbyPercent,
+    settledBy: backing((offer.pricePerGpuHour ?? offer.pricePerCpuHour).currency),
     standing: viewStanding(worker, state.nowMs),
     reputation: viewReputation(reputationOf(state, worker)),
     stake: stakeOf(state, worker, offer),

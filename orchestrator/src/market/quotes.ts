@@ -2,10 +2,11 @@
 import { toWireMoney, type JobSpec, type quoteSchema } from "@qubix/shared/protocol";
 import type { z } from "zod";
 import { explainPlacement, type CoreState } from "../core/index.ts";
+import type { Backing } from "../settlement/chains.ts";
 
 export type Quote = z.output<typeof quoteSchema>;
 
-export function quoteOf(state: CoreState, spec: JobSpec): Quote {
+export function quoteOf(state: CoreState, spec: JobSpec, backing: (currency: string) => Backing): Quote {
   const found = explainPlacement(state, spec);
   const { currency } = found;
   return {
@@ -13,6 +14,7 @@ export function quoteOf(state: CoreState, spec: JobSpec): Quote {
     ratePerHour: found.ratePerHour === null ? null : toWireMoney(found.ratePerHour, currency),
     costMax: found.costMax === null ? null : toWireMoney(found.costMax, currency),
     offers: { total: found.total, matching: found.matching, standbys: found.standbys },
+    settledBy: backing(currency),
     filters: found.filters.map(({ filter, removed, hint }) => ({ filter, removed, hint })),
   };
 }

@@ -12,12 +12,16 @@ import type {
   LedgerAccount,
   LogRecord,
   MetaRecord,
+  PayoutRecord,
   StandbyRecord,
   Tables,
+  TickRecord,
   TransferRecord,
 } from "../core/model.ts";
 
-/** Everything the core needs in memory: all accounts, keys, workers, open enrolments, live idempotency, balances, uploads; jobs that have not ended with their attempts and standbys. */
+import type { AccountReads } from "./accounts-port.ts";
+
+/** Everything the core needs in memory: all accounts, keys, workers, open enrolments, live idempotency, balances, uploads, payouts that wait; jobs that have not ended with their attempts and standbys. */
 export interface Snapshot {
   readonly meta: MetaRecord | null;
   readonly rows: { readonly [T in keyof Tables]: readonly Tables[T][] };
@@ -37,6 +41,11 @@ export interface StoredTransfer extends TransferRecord {
 export interface StoredLog extends LogRecord {
   /** Rises over all logs; the cursor of `GET /v1/jobs/{id}/logs?after=`. */
   readonly id: number;
+}
+export interface StoredTick extends TickRecord {
+  /** Rises over all ticks; the cursor of their pages. */
+  readonly seq: number;
+  readonly wallMs: number;
 }
 export interface StoredJob {
   readonly job: JobRecord;
@@ -77,7 +86,7 @@ export interface AuditSum {
   readonly mismatches: number;
 }
 
-export interface Store {
+export interface Store extends AccountReads {
   /** Reads the snapshot. Called at start and after a failed commit. */
   load(): Snapshot;
   /** As of the newest commit; null before the first. */
@@ -101,6 +110,10 @@ export interface Store {
     readonly limit: number;
   }): readonly StoredEvent[];
   logs(filter: { readonly jobId: JobId; readonly after: number; readonly limit: number }): readonly StoredLog[];
+  /** In the order in which they came. */
+  ticks(filter: { readonly jobId: JobId; readonly after: number; readonly limit: number }): readonly StoredTick[];
+  /** The first that came under this number, if any. */
+  tick(key: Pick<TickRecord, "jobId" | "replica" | "epoch" | "n">): StoredTick | undefined;
   /** Newest first; `before` is the id after which the last page ended. */
   transfers(filter: {
     /** Not what is set aside (`escrow:`, `reserved:`): that is found by job or id. */
@@ -114,6 +127,13 @@ export interface Store {
   /** Newest first; `before` is the id after which the last page ended. `account`: only those it is a party to. `open`: only those that have not ended. */
   cases(filter: CaseFilter): readonly CaseRecord[];
   transfer(id: TransferId): StoredTransfer | undefined;
+  payout(id: string): PayoutRecord | undefined;
+  /** Newest first; `before` is the id after which the last page ended. */
+  payouts(filter: {
+    readonly account?: AccountId;
+    readonly before?: string;
+    readonly limit: number;
+  }): readonly PayoutRecord[];
   /** Those that exist, in the order asked for. An escrow account that is empty again does not exist. */
   balances(accounts: readonly LedgerAccount[], currency?: Currency): readonly BalanceRecord[];
   /** The clock of the last start; null before the first. */

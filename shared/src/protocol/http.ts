@@ -1,6 +1,6 @@
 // What the HTTP API takes and gives (design §9), shared by the orchestrator and the SDK. Requests are strict; answers are described, and may gain fields.
 import { z } from "zod";
-import { accountIdSchema, chunkCidSchema, moneySchema, nameSchema, workerIdSchema } from "./common.ts";
+import { accountIdSchema, chunkCidSchema, currencySchema, moneySchema, nameSchema, workerIdSchema } from "./common.ts";
 import {
   BATCH_JOBS_MAX,
   ENROLMENT_TTL_S_DEFAULT,
@@ -264,6 +264,10 @@ export const uploadMissingSchema = z.object({ cids: z.array(text) });
 export const createUploadSchema = z.strictObject({ manifest: treeManifestSchema });
 export const uploadViewSchema = z.object({ id: text, files: count, bytes: count, createdAt: text });
 
+// ── What stands behind a currency ──
+/** custodial: the operator's word. contract: a chain's rules hold what is locked for jobs, and pay providers. */
+export const backingSchema = z.object({ driver: text, enforced: z.enum(["custodial", "contract"]) });
+
 // ── Market ──
 export const quoteRequestSchema = z.strictObject({ spec: z.unknown() });
 export const quoteSchema = z.object({
@@ -274,6 +278,8 @@ export const quoteSchema = z.object({
   /** At that rate for the whole durationMaxS. */
   costMax: wireMoneySchema.nullable(),
   offers: z.object({ total: count, matching: count, standbys: count }),
+  /** What stands behind the money of this job. */
+  settledBy: backingSchema,
   /** In the order they were applied: how many of the offers left by the filters before it each one removed, and what would help. */
   filters: z.array(z.object({ filter: text, removed: count, hint: text })),
 });
@@ -307,6 +313,8 @@ export const offerViewSchema = z.object({
   pricePerGpuHour: wireMoneySchema.nullable(),
   pricePerCpuHour: wireMoneySchema,
   standbyPercent: count,
+  /** What stands behind its currency. */
+  settledBy: backingSchema,
   standing,
   reputation: reputationSchema,
   /** What its provider has at risk. */
@@ -406,6 +414,7 @@ export const walletSchema = z.object({
       pending: text,
       payable: text,
       staked: text,
+      settledBy: backingSchema,
     }),
   ),
 });
@@ -430,6 +439,83 @@ export const depositRequestSchema = z.strictObject({
     .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, "up to 100 letters, digits and ._:-")
     .optional(),
 });
+
+// ── Payouts: a provider's money that leaves ──
+/** `PUT /v1/payout-addresses/{driver}`. */
+export const payoutAddressRequestSchema = z.strictObject({ address: z.string().min(1).max(200) });
+export const payoutAddressSchema = z.object({ driver: text, address: text, setAt: text });
+/** One of the two. `amount`: of what is payable, sent by the operator to `destination`. `withdraw`: what a chain's contract owes you in this currency. */
+export const payoutRequestSchema = z
+  .strictObject({
+    amount: moneySchema.optional(),
+    withdraw: currencySchema.optional(),
+    /** Where to, in words that the operator understands. */
+    destination: z.string().max(200).default(""),
+  })
+  .refine(({ amount, withdraw }) => (amount === undefined) !== (withdraw === undefined), {
+    error: "name either an amount, which the operator sends, or a currency to withdraw from its contract",
+  });
+export const payoutSchema = z.object({
+  id: text,
+  accountId: text,
+  phase: z.enum(["requested", "completed", "rejected"]),
+  /** hand: the operator sends it. contract: it is withdrawn from a chain's contract. */
+  by: z.enum(["hand", "contract"]),
+  driver: text,
+  amount: wireMoneySchema,
+  destination: text,
+  /** Of the completion, or why it was rejected. */
+  reference: text,
+  requestedAt: text,
+  endedAt: nullableText,
+});
+export const payoutCompleteSchema = z.strictObject({ reference: z.string().min(1).max(200) });
+export const payoutRejectSchema = z.strictObject({ reason: z.string().min(1).max(200) });
+
+// ── Deposits from chains ──
+/** `PUT /v1/deposit-addresses/{driver}`. `signature`: of the text that GET gives, with your address in it, by the address's key. */
+export const depositAddressRequestSchema = z.strictObject({
+  address: z.string().min(1).max(200),
+  signature: z.string().min(1).max(500),
+});
+export const depositAddressSchema = z.object({
+  driver: text,
+  currency: text,
+  /** Send the currency's token here, from your own address. */
+  sendTo: text,
+  /** From where yours come; null where you have not said so. */
+  address: nullableText,
+  /** What is to be signed, `ADDRESS` replaced by yours. */
+  text,
+});
+
+// ── Chains, for admins ──
+export const chainReportSchema = z.object({
+  /** The block or tick that was read. */
+  place: count,
+  jobs: count,
+  underWay: count,
+  differences: z.array(z.object({ jobId: nullableText, what: text, ledger: text, chain: text })),
+  /** In the token's smallest units. */
+  sum: z.object({ owed: text, there: text }),
+});
+export const chainStatusSchema = z.object({
+  ...backingSchema.shape,
+  currency: text,
+  /** Who signs and pays. */
+  signer: text,
+  payeesMax: count,
+  /** Why nothing goes on; null while it does. */
+  halted: nullableText,
+  underWay: count,
+  /** What the chain ever refused, and the jobs of which a refusal waits for an admin. */
+  refused: count,
+  refusedJobs: z.array(text),
+  /** Null before the first since the start. */
+  report: chainReportSchema.nullable(),
+});
+export const chainsSchema = z.object({ items: z.array(chainStatusSchema) });
+export const chainReleaseSchema = z.strictObject({ jobId: z.string().min(1).max(100) });
 
 // ── Live events: WS /v1/events. Authenticated by the Authorization header, or by the subprotocols EVENTS_SUBPROTOCOL and EVENTS_KEY_SUBPROTOCOL + KEY. ──
 export const EVENTS_SUBPROTOCOL = "qubix.events.v1";

@@ -4,7 +4,7 @@ import { hasEnded, type JobSpec, type JobView, type Offer, type Quote } from "..
 import { EXIT_OK } from "../exit-codes.ts";
 import { reputationText } from "../format/reputation.ts";
 import { formatFields, formatTable } from "../format/table.ts";
-import { formatDuration, formatMiB, formatMoney, formatRate, plural } from "../format/units.ts";
+import { formatBacking, formatDuration, formatMiB, formatMoney, formatRate, plural } from "../format/units.ts";
 import { readSecrets } from "../parse/secrets.ts";
 import { readSpec, type SpecFlags, withSecrets } from "../parse/spec.ts";
 import type { Handler, Session } from "../session.ts";
@@ -28,6 +28,7 @@ function quoteText(answer: Quote, session: Session): string {
       ["Hold", `${formatMoney(answer.hold)} (locked while it runs; what is not used comes back)`],
       ["Cheapest rate", answer.ratePerHour && formatRate(answer.ratePerHour)],
       ["Cost at most", answer.costMax && formatMoney(answer.costMax)],
+      ["Behind it", formatBacking(answer.settledBy)],
       ["Offers", `${matching} of ${total} match; ${plural(standbys, "other machine")} could stand by`],
     ],
     colors,
@@ -116,6 +117,10 @@ function offersText(items: readonly Offer[], session: Session): string {
       { title: "PER CPU", value: (offer) => formatRate(offer.pricePerCpuHour), align: "right" },
       { title: "VERIFIED", value: verifiedText },
       { title: "STANDBY", value: (offer) => `${offer.standbyPercent}%`, align: "right" },
+      {
+        title: "PAID BY",
+        value: ({ settledBy: { driver, enforced } }) => (enforced === "contract" ? `${driver} contract` : "operator"),
+      },
       { title: "STANDING", value: (offer) => `${Math.round(offer.standing * 100)}%`, align: "right" },
       { title: "REPUTATION", value: ({ reputation }) => reputationText(reputation), align: "right" },
       { title: "STAKE", value: stakeText, align: "right" },

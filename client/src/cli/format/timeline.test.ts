@@ -36,6 +36,17 @@ const STORY: readonly EventView[] = [
 ];
 
 test.each([
+  ["deposited", "its hold lies in the contract on evm"],
+  ["deposit_refused", "evm refused its hold: the operator has to look"],
+  ["paid", "0.475 TST paid to its providers by the contract on evm"],
+  ["pay_refused", "evm refused to pay: the operator has to look"],
+  ["pay_released", "0.475 TST are payable to its providers by the operator's hand"],
+])("%s on a chain", (kind, text) => {
+  const data = { driver: "evm", currency: "TST", amount: "475000" };
+  expect(describeEvent(event(1, 0, kind, data), "TST")).toBe(text);
+});
+
+test.each([
   ["lost", { workerId: "wrk-a", epoch: 1, silentMs: 2_160 }, "primary wrk-a is lost, no sign of life for 2.1 s"],
   [
     "held",

@@ -173,6 +173,7 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     const still = seq === undefined || seq === 0 ? "the job has no checkpoint" : `checkpoint ${seq} stays the newest`;
     return `not stored, ${still}${data.because("message", "code")}`;
   },
+  tick_refused: (data) => `a line of the worker's own account was refused, and credits nothing${data.because("code")}`,
   checkpoint_interval: intervalText,
   suspect: (data) => {
     const silence = data.text("why") === "silent" ? data.duration("silentMs", ", no sign of life for ") : "";
@@ -237,6 +238,12 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   failed: (data) => `failed${data.because("message", "reason")}`,
   cancelled: () => "cancelled",
   settled: settledText,
+  deposited: (data) => `its hold lies in the contract on ${data.text("driver") ?? "a chain"}`,
+  deposit_refused: (data) => `${data.text("driver") ?? "the chain"} refused its hold: the operator has to look`,
+  paid: (data) =>
+    `${moneyText(data, "amount")} paid to its providers by the contract on ${data.text("driver") ?? "a chain"}`,
+  pay_refused: (data) => `${data.text("driver") ?? "the chain"} refused to pay: the operator has to look`,
+  pay_released: (data) => `${moneyText(data, "amount")} are payable to its providers by the operator's hand`,
   rated: (data) => `rated ${data.number("stars") ?? "?"} of 5${said(data, "comment")}`,
   disputed: (data) => `disputed by its consumer, ${moneyText(data, "frozen")} frozen${said(data, "reason")}`,
   dispute_resolved: (data) => `dispute decided: ${moneyText(data, "refund")} back to the consumer${said(data, "note")}`,
@@ -346,6 +353,7 @@ const NOTABLE: readonly string[] = [
   "mirror_checkpoints_differ",
   "replica_lost",
   "storage_refused",
+  "tick_refused",
   "move_requested",
   "moving",
   "move_dropped",

@@ -19,9 +19,11 @@ import type {
   JobRecord,
   LogRecord,
   MetaRecord,
+  SettledRecord,
   StandbyRecord,
   TableName,
   Tables,
+  TickRecord,
   TransferRecord,
 } from "../model.ts";
 import { nextDeadlineMs, step } from "../step.ts";
@@ -33,6 +35,8 @@ export class KeptRows {
   readonly events: EventRecord[] = [];
   readonly transfers: TransferRecord[] = [];
   readonly logs: LogRecord[] = [];
+  readonly ticks: TickRecord[] = [];
+  readonly settled: SettledRecord[] = [];
   meta: MetaRecord | null = null;
 
   apply(changes: Changes): void {
@@ -43,6 +47,8 @@ export class KeptRows {
     this.events.push(...changes.events);
     this.transfers.push(...changes.transfers);
     this.logs.push(...changes.logs);
+    this.ticks.push(...changes.ticks);
+    this.settled.push(...changes.settled);
     this.meta = changes.meta;
   }
 
@@ -72,6 +78,10 @@ export class KeptRows {
         standbys: this.all("standbys").filter((standby) => live.has(standby.jobId)),
         uploads: this.all("uploads"),
         idempotency: this.all("idempotency"),
+        chainPays: this.all("chainPays"),
+        payoutAddresses: this.all("payoutAddresses"),
+        depositAddresses: this.all("depositAddresses"),
+        payouts: this.all("payouts").filter(({ phase }) => phase === "requested"),
         balances: this.all("balances"),
         cases: this.all("cases").filter(({ endedAtMs }) => endedAtMs === null),
         reservations: this.all("reservations"),
@@ -187,9 +197,9 @@ export class Network {
     return actor;
   }
 
-  deposit(actor: Actor, amount: bigint): Reply {
+  deposit(actor: Actor, amount: bigint, currency = "USD"): Reply {
     const { accountId } = actor;
-    return this.do({ kind: "deposit", actor: ADMIN, accountId, amount, currency: "USD", reference: "test" });
+    return this.do({ kind: "deposit", actor: ADMIN, accountId, amount, currency, reference: "test" });
   }
 
   /** Enrols a worker; it is offline. */

@@ -188,6 +188,8 @@ interface KeyedCodec<T> {
   readonly sql: string;
   readonly encode: (record: T) => string;
   readonly decode: (data: string) => T;
+  /** Of the rows that are loaded at a start; all where it is missing. */
+  readonly loaded?: string;
 }
 
 const plain = <T>(sql: string): KeyedCodec<T> => ({
@@ -206,6 +208,13 @@ const withAmount = <T extends { readonly amount: bigint }>(sql: string): KeyedCo
   },
 });
 
+/** Of records with amounts anywhere. */
+const withAmounts = <T>(sql: string): KeyedCodec<T> => ({
+  sql,
+  encode: encodeRecord,
+  decode: (data) => decodeRecord(data) as T,
+});
+
 export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> } = {
   accounts: plain("accounts"),
   apiKeys: plain("api_keys"),
@@ -215,4 +224,8 @@ export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> }
   idempotency: plain("idempotency"),
   reservations: withAmount("reservations"),
   releases: withAmount("releases"),
+  payoutAddresses: plain("payout_addresses"),
+  depositAddresses: plain("deposit_addresses"),
+  chainPays: withAmounts("chain_pays"),
+  payouts: { ...withAmounts("payouts"), loaded: "data ->> '$.phase' = 'requested'" },
 };

@@ -1,12 +1,14 @@
 import { describe, expect, it } from "vitest";
 import {
   attemptTable,
+  chainPayTable,
   disputeTable,
   IllegalTransitionError,
   jobTable,
   leaseTable,
   legalRows,
   moveTable,
+  payoutTable,
   settlementTable,
   slashTable,
   standbyTable,
@@ -24,6 +26,8 @@ const tables: readonly StateTable<string, string>[] = [
   workerSessionTable,
   settlementTable,
   moveTable,
+  chainPayTable,
+  payoutTable,
   disputeTable,
   slashTable,
   unstakeTable,
