@@ -75,7 +75,7 @@ interface Life {
 /** More than a seed has of them. */
 const WORKERS_APART = 16;
 /** What a version of the agent may know beyond what every worker can. */
-const FEATURES = ["earnings", "direct", "moves", "exclusive", "image-digest", "proofs"] as const;
+const FEATURES = ["earnings", "direct", "moves", "exclusive", "image-digest", "proofs", "ticks"] as const;
 const IMAGE_DIGEST = `sha256:${"a".repeat(64)}`;
 const RESTART_MS_MIN = 50;
 const RESTART_MS_MAX = 6_000;

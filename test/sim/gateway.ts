@@ -1,6 +1,7 @@
 // The orchestrator's side of the workers' connections, for as long as its process lives: a session is welcome once it is durable, messages with
 // trees are only passed on when all of the tree is there, and what arrives while the process stands still is read when it goes on.
 import type { CoreEvent, Effect, Reply } from "@qubix/orchestrator/core";
+import type { Store } from "@qubix/orchestrator/store";
 import type { ChunkCid, JobId, SessionId, WorkerId } from "@qubix/shared/domain";
 import type { EndOutcome, WorkerMessage } from "@qubix/shared/protocol";
 import { contentIn } from "./mirrors.ts";
@@ -23,6 +24,7 @@ export interface GatewayPorts {
   submit(event: CoreEvent, onAnswer?: (answer: Answer) => void): void;
   isAlive(): boolean;
   stalledUntilMs(): number;
+  tick: Store["tick"];
 }
 
 interface Session {
@@ -100,7 +102,9 @@ export function createGateway(world: World, monitor: Monitor, trees: Trees, port
   }
 
   function pass(workerId: WorkerId, sessionId: SessionId, message: WorkerMessage, brought: Brought | null): void {
-    ports.submit({ kind: "worker.message", workerId, sessionId, message, ...contentIn(message) }, (answer) => {
+    const known = message.kind === "tick" ? ports.tick({ ...message.attempt, n: message.n }) : undefined;
+    const tick = known === undefined ? {} : { tick: { signed: true, known } };
+    ports.submit({ kind: "worker.message", workerId, sessionId, message, ...contentIn(message), ...tick }, (answer) => {
       const isTaken = answer.kind === "reply";
       if (brought !== null) trees.settle(brought.jobId, brought.cid, isTaken);
       // Try again later, on another connection.

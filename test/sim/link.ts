@@ -53,6 +53,7 @@ const REPLAY_MS_MAX = 3_000;
 const REPLAYED_FROM = 1_000_000;
 const REPEATABLE: ReadonlySet<string> = new Set([
   "started",
+  "tick",
   "checkpoint",
   "exited",
   "ended",
@@ -138,7 +139,10 @@ export function createLink(
       if (re === undefined) return;
       if (re.kind === "heartbeat") return answered(re);
       if (message.kind === "ack") give({ kind: "acknowledged", message: re });
-      else give({ kind: "refused", message: re, code: message.code, reason: message.message });
+      else {
+        const { code, message: reason, head } = message;
+        give({ kind: "refused", message: re, code, reason, ...(head === undefined ? {} : { head }) });
+      }
       return;
     }
     give({ kind: "message", message });
@@ -170,7 +174,7 @@ export function createLink(
   function carry({ connection }: Session, body: WorkerMessageBody, msg: number): void {
     const said = isOld ? withoutOptional(body) : body;
     const told = lies ? inflate(said) : said;
-    const isSigned = told.kind === "checkpoint" || told.kind === "stopped";
+    const isSigned = told.kind === "checkpoint" || told.kind === "stopped" || told.kind === "tick";
     connection.sendUp(isSigned ? { ...told, signature: "sig", msg } : { ...told, msg });
   }
 

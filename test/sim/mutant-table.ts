@@ -335,9 +335,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/job-end.ts`,
-        find: `  settle(state, ended);
-`,
-        replace: "",
+        find: "const settled = settle(state, ended);",
+        replace: "const settled = ended;",
       },
     ],
   },
@@ -453,9 +452,31 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/metering.ts`,
-        find: "Math.min(ranMs, elapsedMs) - attempt.baseRanMs",
+        find: "Math.min(signedMs(state, attempt, ranMs), elapsedMs) - attempt.baseRanMs",
         replace: "Math.max(ranMs, Math.min(ranMs, elapsedMs)) - attempt.baseRanMs",
       },
+    ],
+  },
+  {
+    name: "the account of a container that was adopted begins anew",
+    patches: [
+      {
+        file: `${CORE}/placing.ts`,
+        find: "...(adopts?.ticks === undefined ? {} : { ticks: { ...adopts.ticks, kept: 0, unkept: 0 } }),",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "a worker signs two lines of one number",
+    patches: [
+      { file: `${WORKER}/ticks.ts`, find: "head: { n: tick.n, hash: tickHash(tick) }", replace: "head: ticks.head" },
+    ],
+  },
+  {
+    name: "a share is missing in the earnings",
+    patches: [
+      { file: `${CORE}/settled.ts`, find: "lines.flatMap(shareOf)", replace: "lines.slice(1).flatMap(shareOf)" },
     ],
   },
   {
@@ -581,5 +602,49 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "Math.max(unseenMs, Math.min(0, heldMs - before))",
       },
     ],
+  },
+  {
+    name: "a slash needs no evidence",
+    patches: [
+      {
+        file: `${CORE}/slashes.ts`,
+        find: " || Object.keys(accusation.evidence).length === 0",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "a slash takes all of a stake",
+    patches: [
+      {
+        file: `${CORE}/slashes.ts`,
+        find: "const amount = staked < due ? staked : due;",
+        replace: "const amount = staked;",
+      },
+    ],
+  },
+  {
+    name: "what a voided slash held is slashed all the same",
+    patches: [
+      {
+        file: `${CORE}/slashes.ts`,
+        find: 'const to: LedgerAccount = phase === "applied" ? "slashed" : `stake:${providerId}`;',
+        replace: 'const to: LedgerAccount = providerId === "" ? `stake:${providerId}` : "slashed";',
+      },
+    ],
+  },
+  {
+    name: "disputed pay is released too",
+    patches: [
+      {
+        file: `${CORE}/disputes.ts`,
+        find: "const isThere = takePending(state, { providerId, currency, amount, settledAtMs });",
+        replace: 'const isThere = settledAtMs >= 0 && currency !== "" && takePending !== undefined;',
+      },
+    ],
+  },
+  {
+    name: "a dispute that nobody decides stays open",
+    patches: [{ file: `${CORE}/timers.ts`, find: "      return onCaseDue(state, id);", replace: "      return;" }],
   },
 ];

@@ -23,6 +23,7 @@ const COPIED = [
   "package.json",
   ...PACKAGES.map((name) => `${name}/package.json`),
   "shared/src",
+  "orchestrator/src/accounts",
   "orchestrator/src/core",
   "orchestrator/src/store",
   "worker/src/core",

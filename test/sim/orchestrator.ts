@@ -105,6 +105,7 @@ export function createOrchestrator(world: World, store: Store, monitor: Monitor,
         submit: (event, onAnswer) => submitTo(of, event, onAnswer),
         isAlive: () => life === of,
         stalledUntilMs: () => of.stalledUntilMs,
+        tick: (key) => store.tick(key),
       }),
     };
     life = of;

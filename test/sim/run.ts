@@ -50,6 +50,8 @@ const TIDY_MS = 60_000;
 /** The share of trees that are gone as soon as nothing names them. */
 const SWEPT_AT_ONCE = 0.5;
 const DEPOSIT = 1_000_000_000n;
+/** Of a provider, to put at risk. */
+const STAKE = 200_000n;
 
 /** Runs a seed. Never throws for a broken invariant; `print` gets the trace. */
 export function runSeed(seed: number, print?: (line: string) => void): SeedResult {
@@ -79,8 +81,9 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     scheduleTrust({ ...targets, store, providers: cluster.providers });
     world.run(world.scale.faultsUntilMs, () => false);
     calmDown(targets);
-    convergedMs = converge(world, client, cluster.intents, monitor, workers);
+    convergedMs = converge(world, client, cluster.intents, monitor);
     waitForDecisions({ world, store });
+    tidy(world, monitor, workers);
     reckon({ store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
@@ -137,6 +140,9 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   const intents = withStalls(world.seed, withMirrors(world.seed, drawnJobs));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
+  for (const accountId of providers) {
+    ask({ kind: "deposit", actor, accountId, amount: STAKE, currency: "USD", reference: "to stake" });
+  }
   const runs = new Runs();
   const liars = new Set<WorkerId>();
   const proofs = proofRng(world.seed);
@@ -201,7 +207,8 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     standbyPercent: rng.int(10, 50),
     localImages: [],
     draining: false,
-    features: at % OLDER_EVERY === OLDER_EVERY - 1 ? ["exclusive"] : ["earnings", "direct", "moves", "exclusive"],
+    features:
+      at % OLDER_EVERY === OLDER_EVERY - 1 ? ["exclusive"] : ["earnings", "direct", "moves", "exclusive", "ticks"],
   };
 }
 
@@ -213,13 +220,7 @@ function withWatch({ seed }: World, offer: WorkerOffer): WorkerOffer {
 
 const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 
-function converge(
-  world: World,
-  client: Client,
-  intents: readonly Intent[],
-  monitor: Monitor,
-  workers: readonly WorkerNode[],
-): number {
+function converge(world: World, client: Client, intents: readonly Intent[], monitor: Monitor): number {
   const { jobs } = monitor;
   const { faultsUntilMs } = world.scale;
   const answered = () => client.isServed() && client.accepted.size + client.refused.size === intents.length;
@@ -228,9 +229,11 @@ function converge(
     const left = [...jobs.values()].filter(({ phase }) => !ENDS.has(phase)).map(({ id, phase }) => `${id} ${phase}`);
     throw new BrokenInvariant(`invariant 7: not everything ended: ${left.join(", ") || "a request has no answer"}`);
   }
-  const convergedMs = world.nowMs() - faultsUntilMs;
-  // What is there is proven in the end, and what is made up is not.
+  return world.nowMs() - faultsUntilMs;
+}
+
+/** What is there is proven in the end, and what is made up is not. */
+function tidy(world: World, monitor: Monitor, workers: readonly WorkerNode[]): void {
   const isTidy = (worker: WorkerNode) => worker.isLost() || worker.leftovers().length === 0;
   world.run(world.nowMs() + TIDY_MS, () => workers.every(isTidy) && monitor.unproven().length === 0);
-  return convergedMs;
 }

@@ -2,6 +2,7 @@
 import type { AttemptRecord, JobRecord, SettlementLine, StandbyRecord } from "@qubix/orchestrator/core";
 import type { Store } from "@qubix/orchestrator/store";
 import { attemptId, type JobId, type WorkerId } from "@qubix/shared/domain";
+import { reckonAccounts, reckonReceipt } from "./accounts.ts";
 import type { WorkerNode } from "./agent.ts";
 import type { Client } from "./client.ts";
 import { check, checksDone } from "./counts.ts";
@@ -68,6 +69,7 @@ export function reckon(of: Reckoning): void {
     reckonRows(stored.job, stored.attempts, stored.standbys);
     reckonBudgets(stored.job, stored.attempts);
     reckonMoney(of, stored.job, stored.attempts, stored.standbys);
+    reckonReceipt(store, stored);
     for (const attempts of runsOf(stored.job, stored.attempts)) {
       const ids = new Set<string>(attempts.map(({ id }) => id));
       const own = (containers.get(jobId) ?? []).filter((container) => container.attempts.some((id) => ids.has(id)));
@@ -78,6 +80,10 @@ export function reckon(of: Reckoning): void {
   reckonEarnings(store, monitor);
   reckonPending(store, monitor);
   reckonTrust(store, monitor);
+  reckonAccounts(
+    store,
+    store.load().rows.accounts.map(({ id }) => id),
+  );
   const unproven = monitor.unproven();
   check(unproven.length === 0, () => `not proven though it is there: ${unproven.join(", ")}`);
   for (const worker of workers) {

@@ -29,7 +29,7 @@ const RESUMED = {
   workLostMs: 900,
 };
 const EMPTY_EVENT = { atMs: 1, channel: "jobs", providerId: null, jobId: null, workerId: null } as const;
-const NO_CHANGES = { puts: [], transfers: [], logs: [] };
+const NO_CHANGES = { puts: [], transfers: [], logs: [], ticks: [], settled: [] };
 
 let api: TestApi;
 let consumer: TestAccount;
@@ -389,6 +389,83 @@ describe("the market", () => {
     expect((await asAdmin("workers", "drain", worker.id)).stdout).toContain("gets no new jobs");
     expect((await asAdmin("workers", "drain", worker.id, "--move")).stdout).toContain("It is idle and can be stopped");
     expect((await asAdmin("workers", "drain", worker.id, "--off")).stdout).toContain("gets jobs again");
+  });
+});
+
+describe("accounts", () => {
+  const OFFLINE = { QUBIX_API_KEY: "", QUBIX_URL: "http://127.0.0.1:1" };
+  let jobId: string;
+  beforeAll(async () => {
+    const run = await qubix("run", ...SPEC, "--name", "=accounts", "--json", "--", "true");
+    jobId = (JSON.parse(run.stdout) as { id: string }).id;
+    const attempt = await worker.nextAssign();
+    await worker.start(attempt);
+    await worker.end(attempt, null);
+    await client.jobs.wait(jobId);
+  });
+
+  test("a receipt is shown, verified and saved, and verified again without the orchestrator", async () => {
+    const file = join(folder, "receipt.json");
+    const shown = await qubix("receipt", jobId, "--ticks", "--output", file);
+    expect(shown).toMatchObject({ code: 0, stderr: expect.stringContaining(`Saved to ${file}`) });
+    expect(shown.stdout).toMatch(/state +succeeded, settled/);
+    expect(shown.stdout).toMatch(/held +\S+ USD = shares \+ fee \+ refund/);
+    expect(shown.stdout).toMatch(new RegExp(`hold +\\S+ +escrow:${jobId}`));
+    expect(shown.stdout).toMatch(/\nverified: 0 signatures/);
+    const again = await start(["receipt", "--verify", file], OFFLINE).ended;
+    expect(again).toMatchObject({ code: 0, stderr: "", stdout: expect.stringContaining("\nverified: ") });
+    const asJson = await start(["receipt", "--verify", file, "--json"], OFFLINE).ended;
+    expect(JSON.parse(asJson.stdout)).toMatchObject({ verified: true, problems: [] });
+    expect(JSON.parse((await qubix("receipt", jobId, "--json")).stdout)).toEqual(
+      JSON.parse(await readFile(file, "utf8")),
+    );
+  });
+
+  test("a receipt that was changed is found out, with an exit code of its own", async () => {
+    const file = join(folder, "changed.json");
+    const receipt = (await qubix("receipt", jobId, "--json")).stdout;
+    await writeFile(file, receipt.replace('"ratePerHour":"6', '"ratePerHour":"7'));
+    const found = await start(["receipt", "--verify", file], OFFLINE).ended;
+    expect(found).toMatchObject({ code: 6, stdout: expect.stringContaining("NOT VERIFIED") });
+    expect(found.stdout).toMatch(/receipt was changed after it was made: its digest is another \(digest_differs\)/);
+    await writeFile(file, "no receipt");
+    const none = await start(["receipt", "--verify", file, "--json"], OFFLINE).ended;
+    expect(none.code).toBe(6);
+    expect(JSON.parse(none.stdout)).toMatchObject({ verified: false, problems: [{ code: "malformed" }] });
+  });
+
+  test.each([
+    ["without a job", ["receipt"], 2, /Which job\?/],
+    ["with a job and a file", ["receipt", "job-1", "--verify", "x"], 2, /takes no job/],
+    ["of a job that there is not", ["receipt", "job-none"], 4, /There is no job/],
+    ["of a file that there is not", ["receipt", "--verify", "/no/such/file"], 2, /Cannot read/],
+  ])("a receipt %s", async (_what, args, code, message) => {
+    expect(await qubix(...args)).toMatchObject({ code, stdout: "", stderr: expect.stringMatching(message) });
+  });
+
+  test("statements and earnings, as text, JSON and CSV", async () => {
+    const days = await qubix("statement");
+    expect(days.stdout).toMatch(/days of UTC\n\nDAY \(UTC\) +OPENING/);
+    expect(days.stdout).toMatch(/USD at the beginning, .* at the end; \d+ jobs cost/);
+    const jobs = await qubix("statement", "--by", "job", "--all");
+    expect(jobs.stdout).toMatch(new RegExp(`${jobId} +=accounts`));
+    const csv = await qubix("statement", "--by", "job", "--csv");
+    expect(csv.stdout).toContain(`,${jobId},'=accounts,USD,`);
+    const view = JSON.parse((await qubix("statement", "--by", "job", "--limit", "1", "--json")).stdout) as object;
+    expect(view).toMatchObject({ by: "job", timeZone: "UTC", items: [{}], totals: [{ currency: "USD" }] });
+    const workers = JSON.parse((await asAdmin("workers", "--json")).stdout) as { items: { providerId: string }[] };
+    const providerId = workers.items.at(0)?.providerId ?? "";
+    const earned = await asAdmin("earnings", "--by", "worker", "--account", providerId);
+    expect(earned.stdout).toMatch(new RegExp(`${worker.id} +anna`));
+    expect(earned.stdout).toMatch(/CURRENCY +EARNED +PENDING +PAYABLE +PAID OUT/);
+    expect(await qubix("statement", "--csv", "--json")).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("exclude each other"),
+    });
+    expect(await qubix("statement", "--from", "yesterday")).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining("query.from"),
+    });
   });
 });
 

@@ -8,6 +8,8 @@ export const EXIT_USAGE = 2;
 export const EXIT_AUTH = 3;
 export const EXIT_NOT_FOUND = 4;
 export const EXIT_UNREACHABLE = 5;
+/** A receipt does not add up. */
+export const EXIT_NOT_VERIFIED = 6;
 /** Detached by Ctrl-C; the shell's convention for SIGINT. */
 export const EXIT_INTERRUPTED = 130;
 
@@ -18,6 +20,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   3  no API key, an unknown one, or one that may not do this
   4  no such job, worker or file
   5  the orchestrator cannot be reached
+  6  a receipt does not add up
   130  interrupted; a job that was waited for goes on`;
 
 const CODES_USAGE: readonly string[] = ["usage", "url_invalid", "invalid_request"];

@@ -15,10 +15,10 @@ const VERSION = "0.1.0";
 export async function runCli(argv: readonly string[], io: Io): Promise<number> {
   const { before, rest } = splitCommand(argv);
   let code = EXIT_OK;
-  const run: Runner = async (handler, args, options, takesCommand) => {
+  const run: Runner = async (handler, args, options, takesCommand, isOffline) => {
     if (rest !== null && !takesCommand) throw usageError("Only `run` and `quote` take a command after `--`.");
     const [{ createSession }, handle] = await Promise.all([import("./session.ts"), handler()]);
-    const session = createSession(io, globals, rest);
+    const session = createSession(io, globals, rest, isOffline);
     try {
       code = await handle(session, args, options);
     } finally {

@@ -1,6 +1,7 @@
 // The command line: what commands there are and what they take. What they do is loaded only when one is called.
 import { Command, Option } from "commander";
 import type { AccountOptions, ApiKeyOptions } from "./commands/admin.ts";
+import type { ReceiptOptions } from "./commands/receipt.ts";
 import type { DepositOptions } from "./commands/wallet.ts";
 import { CURRENCY_DEFAULT } from "./defaults.ts";
 import { EXIT_CODES_HELP } from "./exit-codes.ts";
@@ -236,6 +237,7 @@ function addWalletCommands(program: Command, run: Runner): Command {
       const args = [driver, address].filter((arg) => arg !== undefined);
       return run(async () => (await import("./commands/wallet.ts")).depositAddress, args, options, false);
     });
+  addAccountingCommands(program, run);
   return wallet;
 }
 
@@ -323,6 +325,49 @@ function addChainCommands(program: Command, run: Runner): void {
     .action((driver: string, job: string, options: object) =>
       run(async () => (await chains()).releasePay, [driver, job], options, false),
     );
+}
+
+function addAccountingCommands(program: Command, run: Runner): void {
+  program
+    .command("receipt")
+    .description(
+      "a job's whole account, verified: signatures, charges, shares, sums, transfers; exit 6 if it does not add up",
+    )
+    .argument("[job]")
+    .option("--verify <file>", "verify one that was saved, without the orchestrator")
+    .option("-o, --output <file>", "save it to this file too")
+    .option("--ticks", "show each line that a worker signed")
+    .action((job: string | undefined, options: ReceiptOptions) =>
+      run(
+        async () => (await import("./commands/receipt.ts")).receipt,
+        job === undefined ? [] : [job],
+        options,
+        false,
+        options.verify !== undefined,
+      ),
+    );
+  const ranged = (name: string, description: string, by: readonly string[]) =>
+    program
+      .command(name)
+      .description(description)
+      .option("--from <day>", "first day of UTC, e.g. 2026-11-01 [30 days back]")
+      .option("--to <day>", "last day of UTC [today]")
+      .addOption(new Option("--by <what>", "one row for each").choices(by).default("day"))
+      .option("--csv", "comma-separated values for a spreadsheet, the whole range")
+      .option("--account <account>", "of another account (admin)")
+      .option("--limit <n>", "how many rows at most [50]")
+      .option("--cursor <cursor>", "go on after a page (its nextCursor)")
+      .option("--all", "all of them");
+  ranged("statement", "what moved on your account, or what each job cost", ["day", "job"]).action((options: object) =>
+    run(async () => (await import("./commands/statements.ts")).statement, [], options, false),
+  );
+  ranged("earnings", "what your workers earned, and what of it is pending, payable, paid out", [
+    "day",
+    "worker",
+    "job",
+  ]).action((options: object) =>
+    run(async () => (await import("./commands/statements.ts")).earnings, [], options, false),
+  );
 }
 
 function addDepositCommand(parent: Command, run: Runner): void {

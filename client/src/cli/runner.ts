@@ -7,4 +7,6 @@ export type Runner = <Options>(
   args: readonly string[],
   options: Options & GlobalOptions,
   takesCommand: boolean,
+  /** Needs no orchestrator, and so no API key. */
+  isOffline?: boolean,
 ) => Promise<void>;

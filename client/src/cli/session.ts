@@ -37,10 +37,15 @@ export interface Session {
 /** Carries out a command and returns the exit code. `options` are the command's own. */
 export type Handler<Options> = (session: Session, args: readonly string[], options: Options) => Promise<number>;
 
-/** Builds the session. Throws when there is no API key. */
-export function createSession(io: Io, options: GlobalOptions, rest: readonly string[] | null): Session {
-  const apiKey = options.apiKey ?? io.env["QUBIX_API_KEY"];
-  if (apiKey === undefined || apiKey.trim() === "") {
+/** Builds the session. Throws when there is no API key, but for what needs no orchestrator (`isOffline`). */
+export function createSession(
+  io: Io,
+  options: GlobalOptions,
+  rest: readonly string[] | null,
+  isOffline = false,
+): Session {
+  const apiKey = options.apiKey ?? io.env["QUBIX_API_KEY"] ?? "";
+  if (apiKey.trim() === "" && !isOffline) {
     throw new QubixError(
       "api_key_missing",
       "No API key was given. Set QUBIX_API_KEY or use --api-key; the orchestrator prints the admin's key on its first start.",
@@ -50,7 +55,7 @@ export function createSession(io: Io, options: GlobalOptions, rest: readonly str
   const json = options.json === true;
   const client = createNodeClient({
     url: options.url ?? io.env["QUBIX_URL"] ?? URL_DEFAULT,
-    apiKey: apiKey.trim(),
+    apiKey: apiKey.trim() === "" ? undefined : apiKey.trim(),
     userAgent: "qubix-cli",
   });
   return {

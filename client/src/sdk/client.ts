@@ -1,7 +1,7 @@
 // The typed client of the HTTP API. Runs in Node and in browsers: nothing here needs more than `fetch`, `WebSocket` and `crypto`.
 import { QubixError } from "@qubix/shared/errors";
 import { type EventsDeps, type SubscribeOptions, subscribe } from "./events.ts";
-import { createJobs, type Jobs } from "./jobs.ts";
+import { createJobs, type Jobs, type OutputDownload } from "./jobs.ts";
 import { allItems, type PageOptions } from "./paging.ts";
 import { type CallOptions, type CreateOptions, createRequester, type Requester } from "./request.ts";
 import { RETRIES_DEFAULT } from "./retry.ts";
@@ -14,6 +14,8 @@ import type {
   Chain,
   ChainReport,
   DepositAddress,
+  Earnings,
+  EarningsOptions,
   Enrolment,
   EventView,
   JobSpec,
@@ -24,6 +26,8 @@ import type {
   Quote,
   RecoveryStats,
   Role,
+  Statement,
+  StatementOptions,
   StorageUse,
   TreeManifest,
   Upload,
@@ -125,6 +129,17 @@ export interface Client extends Trust {
     /** Makes a job's pay that the chain refused payable here. */
     release(driver: string, jobId: string, options?: CallOptions): Promise<Chain>;
   };
+  readonly statements: {
+    /** What moved on an account by day, or what each job cost; `by: "job"` comes in pages. */
+    get(options?: StatementOptions & PageOptions & CallOptions): Promise<Statement>;
+    /** The whole range as CSV (RFC 4180). */
+    csv(options?: StatementOptions & CallOptions): Promise<OutputDownload>;
+  };
+  readonly earnings: {
+    /** What a provider earned by day, worker or job, and what of it is pending, payable, paid out. */
+    get(options?: EarningsOptions & PageOptions & CallOptions): Promise<Earnings>;
+    csv(options?: EarningsOptions & CallOptions): Promise<OutputDownload>;
+  };
   readonly storage: {
     /** What checkpoints, outputs and uploads of the key's account take up, and may. */
     get(options?: CallOptions): Promise<StorageUse>;
@@ -199,6 +214,8 @@ export function createClient(config: ClientConfig): Client {
     wallet: walletOf(requester),
     payouts: payoutsOf(requester),
     chains: chainsOf(requester),
+    statements: ranged<Statement, StatementOptions>(requester, "/v1/statements"),
+    earnings: ranged<Earnings, EarningsOptions>(requester, "/v1/earnings"),
     storage: {
       get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
     },
@@ -245,6 +262,23 @@ function payoutsOf(requester: Requester): Client["payouts"] {
     setAddress: (driver, address, options) => {
       const path = `/v1/payout-addresses/${encodeURIComponent(driver)}`;
       return requester.json({ method: "PUT", path, body: { address }, idempotent: true, ...options });
+    },
+  };
+}
+
+function ranged<View, Options extends StatementOptions | EarningsOptions>(requester: Requester, path: string) {
+  return {
+    get: (options?: Options & PageOptions & CallOptions): Promise<View> => {
+      const { from, to, by, accountId, cursor, limit, ...call }: EarningsOptions & PageOptions & CallOptions =
+        options ?? {};
+      const query = { from, to, by, accountId, cursor, limit };
+      return requester.json<View>({ method: "GET", path, query, idempotent: true, ...call });
+    },
+    csv: async (options?: Options & CallOptions): Promise<OutputDownload> => {
+      const { from, to, by, accountId, ...call }: EarningsOptions & CallOptions = options ?? {};
+      const query = { from, to, by, accountId, format: "csv" };
+      const response = await requester.stream({ method: "GET", path, query, idempotent: true, ...call });
+      return { body: response.stream(), text: () => response.text() };
     },
   };
 }

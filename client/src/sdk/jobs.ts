@@ -18,6 +18,7 @@ import {
   type LogLine,
   type OutputFile,
   type Page,
+  type Receipt,
 } from "./types.ts";
 
 /** The server holds a request for this long at most; seconds. */
@@ -110,6 +111,8 @@ export interface Jobs {
   checkpointCar(id: string, seq: number, options?: CarOptions): Promise<OutputDownload>;
   /** Errors: `checkpoint_in_use` for the newest of a job that has not ended. */
   removeCheckpoint(id: string, seq: number, options?: CallOptions): Promise<void>;
+  /** Its whole account, which `verifyReceipt` of the shared package verifies; of a running job so far. */
+  receipt(id: string, options?: CallOptions): Promise<Receipt>;
   outputs(id: string, options?: CallOptions): Promise<readonly OutputFile[]>;
   /** One output file. Read its body once, or leave the loop early. */
   output(id: string, path: string, options?: CallOptions): Promise<OutputDownload>;
@@ -174,6 +177,7 @@ export function createJobs(deps: EventsDeps): Jobs {
       const call = { method: "DELETE", path: at(id, `/checkpoints/${seq}`), idempotent: true } as const;
       await (await requester.stream({ ...call, ...options })).text();
     },
+    receipt: (id, options = {}) => get(at(id, "/receipt"), {}, options),
     outputs: (id, options = {}) => items(at(id, "/outputs"), options),
     output: (id, path, options = {}) => download(at(id, "/outputs"), path, options),
   };

@@ -32,12 +32,15 @@ import type {
 } from "@qubix/shared/protocol";
 
 export type {
+  Earnings,
   EventView,
   JobView,
   LogLine,
   Page,
+  Receipt,
   RecoveryStats,
   Role,
+  Statement,
   TreeManifest,
   WireMoney,
 } from "@qubix/shared/protocol";
@@ -78,6 +81,20 @@ export type Upload = Output<typeof uploadViewSchema>;
 export type Wallet = Output<typeof walletSchema>;
 export type WalletEntry = Output<typeof walletEntrySchema>;
 export type Worker = Output<typeof workerViewSchema>;
+
+/** Days of UTC, both inclusive [the last 30]. */
+interface RangeOptions {
+  readonly from?: string | undefined;
+  readonly to?: string | undefined;
+  /** Only an admin may name another account. */
+  readonly accountId?: string | undefined;
+}
+export interface StatementOptions extends RangeOptions {
+  readonly by?: "day" | "job" | undefined;
+}
+export interface EarningsOptions extends RangeOptions {
+  readonly by?: "day" | "worker" | "job" | undefined;
+}
 
 /** A specification as a person or program writes it; the orchestrator fills in the defaults and judges it. */
 export type JobSpec = JobSpecInput;

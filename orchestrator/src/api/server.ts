@@ -37,6 +37,8 @@ import { logRoutes } from "./routes/logs.ts";
 import { marketRoutes } from "./routes/market.ts";
 import { outputRoutes } from "./routes/outputs.ts";
 import { payoutRoutes } from "./routes/payouts.ts";
+import { receiptRoutes } from "./routes/receipts.ts";
+import { statementRoutes } from "./routes/statements.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
 import { trustRoutes } from "./routes/trust.ts";
@@ -117,6 +119,8 @@ export async function createApiServer(
   depositAddressRoutes(app, ctx);
   payoutRoutes(app, ctx);
   chainRoutes(app, ctx);
+  receiptRoutes(app, ctx);
+  statementRoutes(app, ctx);
   statsRoutes(app, ctx);
   trustRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);

@@ -48,5 +48,5 @@ function start(store: ReturnType<typeof createMemoryStore>, seq: number, atMs: n
     eventSeq: seq,
     clockMs: atMs,
   };
-  store.commit([{ puts: [], events: [event], transfers: [], logs: [], meta }], wallMs);
+  store.commit([{ puts: [], events: [event], transfers: [], logs: [], ticks: [], settled: [], meta }], wallMs);
 }

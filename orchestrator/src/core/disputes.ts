@@ -13,7 +13,7 @@ import type { DisputeCase, DisputedShare } from "./case-records.ts";
 import { caseIdOf, endingId, openCase, openCases, putCase, reservingId } from "./case-rows.ts";
 import { takeBackEarnings } from "./earnings.ts";
 import type { CoreEvent } from "./events.ts";
-import { transfer } from "./ledger.ts";
+import { balanceOf, transfer } from "./ledger.ts";
 import type { JobRecord, LedgerAccount, Posting } from "./model.ts";
 import { disputableUntilMs, takePending } from "./pending-pay.ts";
 import { recordDisputed } from "./reputation.ts";
@@ -79,7 +79,10 @@ interface Obstacle {
   readonly message: string;
 }
 
-function obstacleOf(state: CoreState, { actor, jobId, ended, previous }: Event<"job.dispute">): Obstacle | undefined {
+function obstacleOf(
+  state: CoreState,
+  { actor, jobId, ended, previous, returned }: Event<"job.dispute">,
+): Obstacle | undefined {
   if (ended === null || ended.endedAtMs === null) {
     const message = `Job ${jobId} has not ended: nothing is paid yet. Cancel it, or dispute it when it has ended.`;
     return { status: 409, code: "job_not_ended", message };
@@ -104,6 +107,14 @@ function obstacleOf(state: CoreState, { actor, jobId, ended, previous }: Event<"
   if ((ended.settlement.gross ?? 0n) === 0n) {
     const message = `Job ${jobId} cost nothing: there is nothing to give back.`;
     return { status: 409, code: "nothing_to_dispute", message };
+  }
+  if (returned) {
+    const message = `The pay of job ${jobId} went back to you already: see \`qubix wallet entries\`.`;
+    return { status: 409, code: "nothing_to_dispute", message };
+  }
+  if (balanceOf(state, `disputed:${jobId}`, ended.currency) > 0n) {
+    const message = `The pay of job ${jobId} is frozen already, because its result is being checked. Dispute it when that is decided, if it still has to be.`;
+    return { status: 409, code: "pay_frozen", message };
   }
   const own = openCases(state, "dispute").filter(({ accountId }) => accountId === ended.accountId);
   if (own.length < DISPUTES_OPEN_MAX) return undefined;

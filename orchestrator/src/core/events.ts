@@ -32,6 +32,7 @@ import type {
   JobRecord,
   PayoutAddressRecord,
   PayoutRecord,
+  TickFacts,
   TransferRecord,
   TreeContent,
   UploadRecord,
@@ -202,6 +203,8 @@ export type CoreEvent =
       readonly reason: string;
       readonly ended: JobRecord | null;
       readonly previous: CaseOf<"dispute"> | null;
+      /** Its pay, or a part of it, went back to the consumer already, for another reason. */
+      readonly returned: boolean;
     }
   /** `consumerBps`: basis points of the gross that go back to the consumer. */
   | {
@@ -264,6 +267,8 @@ export type CoreEvent =
       readonly message: WorkerMessage;
       /** Of the tree that it brings, where the gateway read it. */
       readonly content?: TreeContent;
+      /** Of a tick: missing where it is signed and nothing is stored under its number. */
+      readonly tick?: TickFacts;
     }
   /** Something of this job was not stored, as its worker is told too: the account's bytes or the disk are used up. */
   | {
@@ -368,6 +373,13 @@ export interface StepResult {
 
 /** What the simulator and metrics count: things that should happen and be rare, or never be zero in a test. */
 export type Incident = {
-  readonly kind: "promotion" | "failover" | "undo" | "stale_refused" | "disagreement";
+  readonly kind:
+    | "promotion"
+    | "failover"
+    | "undo"
+    | "stale_refused"
+    | "disagreement"
+    | "tick_refused"
+    | "contradiction";
   readonly attempt: AttemptRef;
 };

@@ -35,6 +35,7 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   egress: "network: egress",
   secrets: "secrets",
   "image-upload": "images by upload",
+  ticks: "signing metering ticks",
   "image-digest": "images by digest",
   // What a worker understands; no job asks for it.
   earnings: "word of their earnings",

@@ -43,16 +43,6 @@ export function transfer(state: CoreState, input: TransferInput): TransferId | n
   return record.id;
 }
 
-/** A job's hold is a reservation whose account is `escrow:JOB`… */
-export function holdId(jobId: JobId): TransferId {
-  return `${jobId}/hold` as TransferId;
-}
-
-/** …and what ends it, posted or voided, has this id: the store itself takes it once. */
-export function settlementId(jobId: JobId): TransferId {
-  return `${jobId}/end` as TransferId;
-}
-
 /** Micro-units on an account; zero where nothing was ever posted. */
 export function balanceOf(state: CoreState, account: LedgerAccount, currency: Currency): bigint {
   return state.rows.balances.get(balanceKey(account, currency))?.amount ?? 0n;

@@ -130,6 +130,8 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       events: [],
       transfers: [],
       logs: [],
+      ticks: [],
+      settled: [],
       effects: [],
       fired: [],
       incidents: [],

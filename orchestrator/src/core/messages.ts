@@ -9,7 +9,7 @@ import { onStopped } from "./lease-over.ts";
 import { onLog } from "./logs.ts";
 import type { Machine } from "./machine.ts";
 import { goOnWhenReady, leave } from "./moves.ts";
-import type { AttemptRecord, StandbyRecord, TreeContent } from "./model.ts";
+import type { AttemptRecord, StandbyRecord, TickFacts, TreeContent } from "./model.ts";
 import { onCommitted, seekProof } from "./proofs.ts";
 import { onHello } from "./reconcile.ts";
 import { noteStep } from "./recovery.ts";
@@ -19,7 +19,14 @@ import { learnBeat } from "./silence.ts";
 import { onSigns } from "./stall-watch.ts";
 import type { CoreState, LiveAttempt } from "./state.ts";
 import { fire, jobOf, patchJob, send } from "./tables.ts";
+import { onTick } from "./ticks.ts";
 import { onHeard, onOffer } from "./workers.ts";
+
+/** What the gateway found out about a message. */
+export interface MessageFacts {
+  readonly content?: TreeContent;
+  readonly tick?: TickFacts;
+}
 
 /** Messages of older sessions, or before the session's hello, are dropped. */
 export function onMessage(
@@ -27,7 +34,7 @@ export function onMessage(
   machine: Machine,
   sessionId: SessionId,
   message: WorkerMessage,
-  content?: TreeContent,
+  { content, tick }: MessageFacts,
 ): void {
   if (machine.worker.sessionId !== sessionId) return;
   if (message.kind === "hello") return onHello(state, machine, sessionId, message);
@@ -51,6 +58,8 @@ export function onMessage(
       return onStopped(state, machine, message);
     case "checkpoint":
       return onCheckpoint(state, machine, message, content);
+    case "tick":
+      return onTick(state, machine, message, tick ?? { signed: true });
     case "log":
       return onLog(state, machine, message);
     case "standby.ready":

@@ -3,11 +3,14 @@ import { chargeBetween, chargeFor, type Claim, divideHold, settlementTable } fro
 import { assert } from "@qubix/shared/runtime";
 import { queueChainPay } from "./chain.ts";
 import { addEarnings } from "./earnings.ts";
-import { settlementId, transfer } from "./ledger.ts";
+import { transfer } from "./ledger.ts";
+import { settlementId } from "./ledger-accounts.ts";
 import type { Machine } from "./machine.ts";
 import { creditedBesideMs } from "./mirror.ts";
 import type { AttemptRecord, JobRecord, LedgerAccount, Posting, SettlementLine, StandbyRecord } from "./model.ts";
 import { addPending, payAccount } from "./pending-pay.ts";
+import { recordSettled } from "./settled.ts";
+import { signedMs } from "./signed-time.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, emit, emitJob, fire, put, standbysOf } from "./tables.ts";
 
@@ -19,7 +22,7 @@ export function durationMaxMs(job: JobRecord): number {
 
 /**
  * Credits an attempt up to a durable moment. `ranMs` is the worker's word on its container's time; it is believed no further than our own clock
- * since the assignment, and no further than `durationMaxS` over all attempts (of the same run, for a mirror job). Never falls.
+ * since the assignment, no further than it has signed for in its ticks, and no further than `durationMaxS` over all attempts (of the same run, for a mirror job). Never falls.
  */
 export function credit(
   state: CoreState,
@@ -28,7 +31,7 @@ export function credit(
   ranMs: number,
 ): { readonly job: JobRecord; readonly attempt: AttemptRecord } {
   const elapsedMs = Math.max(0, state.nowMs - attempt.assignedAtMs);
-  const claimedMs = Math.min(ranMs, elapsedMs) - attempt.baseRanMs;
+  const claimedMs = Math.min(signedMs(state, attempt, ranMs), elapsedMs) - attempt.baseRanMs;
   const roomMs = durationMaxMs(job) - creditedBesideMs(state, job, attempt);
   const creditedMs = Math.max(attempt.creditedMs, Math.min(claimedMs, roomMs));
   if (creditedMs === attempt.creditedMs) return { job, attempt };
@@ -78,6 +81,7 @@ export function settle(state: CoreState, job: JobRecord): JobRecord {
   put(state, "jobs", job.id, settled);
   queueChainPay(state, settled, lines);
   addEarnings(state, job.currency, lines);
+  recordSettled(state, settled, gross, lines);
   reportSettlement(state, settled, gross, lines);
   return settled;
 }

@@ -25,7 +25,7 @@ import type {
   WorkerPhase,
 } from "@qubix/shared/domain";
 import type { CaseRecord } from "./case-records.ts";
-import type { EndOutcome, JobSpec, Role, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
+import type { EndOutcome, JobSpec, Role, TickMoment, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
 
 export interface AccountRecord {
   readonly id: AccountId;
@@ -365,12 +365,30 @@ export interface AttemptRecord {
   readonly stalled?: true;
   /** The worker's signature under its word that the container is over; of `exclusive` jobs alone. */
   readonly stopped?: string;
+  /** Where its worker's own account of it stands; missing where none was given. */
+  readonly ticks?: TickChain;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */
   readonly assignedAtMs: number;
   readonly startedAtMs: number | null;
   readonly endedAtMs: number | null;
+}
+
+/** A chain of metering ticks; see `ticks.ts`. */
+export interface TickChain {
+  /** Of the newest that was taken: its number and hash; 0 and null before the first. */
+  readonly n: number;
+  readonly hash: string | null;
+  /** Container time that its worker has signed for. */
+  readonly ranMs: number;
+  /** How many were kept of this attempt, and how many were checked and not kept. */
+  readonly kept: number;
+  readonly unkept: number;
+  /** A tick was refused; said once. */
+  readonly refused?: true;
+  /** Its worker has signed two different ticks of one number; said once. */
+  readonly contradicted?: true;
 }
 
 export interface StandbyRecord {
@@ -578,6 +596,53 @@ export interface EventRecord {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
+/** A metering tick as its worker signed it. Append-only. */
+export interface TickRecord {
+  readonly jobId: JobId;
+  readonly replica: number;
+  readonly epoch: Epoch;
+  readonly workerId: WorkerId;
+  readonly providerId: AccountId;
+  readonly n: number;
+  readonly moment: TickMoment;
+  readonly ranMs: number;
+  readonly prev: string | null;
+  readonly usage?: Readonly<Record<string, number>>;
+  readonly signature: string;
+  readonly hash: string;
+  /** In no chain: kept because it contradicts another of the same number. */
+  readonly contradicts?: true;
+  readonly atMs: number;
+}
+
+/** How a job was settled, for statements and earnings. Append-only, one for each job. */
+export interface SettledRecord {
+  readonly jobId: JobId;
+  /** Whose the hold was, and who got the refund. */
+  readonly payer: LedgerAccount;
+  readonly currency: Currency;
+  readonly hold: bigint;
+  readonly gross: bigint;
+  readonly fee: bigint;
+  readonly refund: bigint;
+  readonly shares: readonly {
+    readonly providerId: AccountId;
+    readonly workerId: WorkerId;
+    readonly role: "primary" | "standby";
+    readonly amount: bigint;
+    readonly ms: number;
+  }[];
+  readonly atMs: number;
+}
+
+/** What the gateway found out about a tick. */
+export interface TickFacts {
+  /** By the worker's key. */
+  readonly signed: boolean;
+  /** The one that is stored under its number, if any. */
+  readonly known?: TickRecord;
+}
+
 export interface LogRecord {
   readonly jobId: JobId;
   readonly replica: number;
@@ -664,5 +729,7 @@ export interface Changes {
   readonly events: readonly EventRecord[];
   readonly transfers: readonly TransferRecord[];
   readonly logs: readonly LogRecord[];
+  readonly ticks: readonly TickRecord[];
+  readonly settled: readonly SettledRecord[];
   readonly meta: MetaRecord;
 }

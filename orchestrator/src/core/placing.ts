@@ -61,6 +61,7 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent | n
     creditedMs: 0,
     committed: false,
     outcome: null,
+    ...(adopts?.ticks === undefined ? {} : { ticks: { ...adopts.ticks, kept: 0, unkept: 0 } }),
     workLostMs: 0,
     // The container's time counts from when its first attempt was assigned.
     assignedAtMs: adopts?.assignedAtMs ?? state.nowMs,
@@ -174,6 +175,7 @@ export function runSpecOf(job: JobRecord, allocation: Allocation, machine: Machi
     ...(spec.checkpoint.transparent === true ? { transparent: true as const } : {}),
     ...(spec.failover === "exclusive" ? { failover: spec.failover } : {}),
     ...(imageDigest !== null && machine.features.has("image-digest") ? { imageDigest } : {}),
+    ...(machine.features.has("ticks") ? { ticks: true as const } : {}),
     ...(spec.stallAfterS > 0 && machine.features.has("stalls") ? { stallAfterS: spec.stallAfterS } : {}),
     ...(imageTree === null ? {} : { imageTree: { manifestCid: imageTree } }),
     ...(Object.keys(spec.secrets).length > 0 ? { secretNames: Object.keys(spec.secrets) } : {}),

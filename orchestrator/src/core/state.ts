@@ -14,6 +14,8 @@ import type {
   TableName,
   Tables,
   TransferRecord,
+  SettledRecord,
+  TickRecord,
 } from "./model.ts";
 import type { JobQueue, Signature } from "./queue.ts";
 
@@ -188,6 +190,8 @@ export interface StepScratch {
   events: EventRecord[];
   transfers: TransferRecord[];
   logs: LogRecord[];
+  ticks: TickRecord[];
+  settled: SettledRecord[];
   effects: Effect[];
   fired: string[];
   incidents: Incident[];

@@ -18,7 +18,7 @@ import { dispatch, setAside } from "./dispatch.ts";
 import type { CoreEvent, Reply, StepResult } from "./events.ts";
 import { cancelJob, createJob, drainWorker } from "./jobs.ts";
 import { onMessage } from "./messages.ts";
-import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./model.ts";
+import type { Changes, EventRecord, LogRecord, Put, SettledRecord, TickRecord, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { moveJob } from "./moves.ts";
 import { endPayout, onPayoutFinal, requestPayout, setDepositAddress, setPayoutAddress } from "./payouts.ts";
@@ -36,6 +36,8 @@ const NO_EVENTS: readonly EventRecord[] = [];
 const NO_TRANSFERS: readonly TransferRecord[] = [];
 const NO_KNOWN: CoreState["step"]["known"] = new Map();
 const NO_LOGS: readonly LogRecord[] = [];
+const NO_TICKS: readonly TickRecord[] = [];
+const NO_SETTLED: readonly SettledRecord[] = [];
 
 /**
  * Advances the state by one event at `nowMs` (never less than before). A throw undoes rows, indexes, deadlines, counters and ids; not signs of
@@ -159,7 +161,7 @@ function handleWorker(state: CoreState, event: SessionEvent): void {
       if (machine.worker.sessionId === event.sessionId && machine.greeted === event.sessionId) onHeard(state, machine);
       return;
     case "worker.message":
-      return onMessage(state, machine, event.sessionId, event.message, event.content);
+      return onMessage(state, machine, event.sessionId, event.message, event);
     default:
       unreachable(event);
   }
@@ -182,6 +184,7 @@ function finish(state: CoreState, randomBefore: number): StepResult {
     scratch.events.length > 0 ||
     scratch.transfers.length > 0 ||
     scratch.logs.length > 0 ||
+    scratch.ticks.length > 0 ||
     state.meta.random !== randomBefore;
   if (changed) scratch.meta = { ...state.meta, clockMs: state.nowMs };
   const changes: Changes = {
@@ -189,6 +192,8 @@ function finish(state: CoreState, randomBefore: number): StepResult {
     events: scratch.events.length > 0 ? scratch.events : NO_EVENTS,
     transfers: scratch.transfers.length > 0 ? scratch.transfers : NO_TRANSFERS,
     logs: scratch.logs.length > 0 ? scratch.logs : NO_LOGS,
+    ticks: scratch.ticks.length > 0 ? scratch.ticks : NO_TICKS,
+    settled: scratch.settled.length > 0 ? scratch.settled : NO_SETTLED,
     meta: scratch.meta,
   };
   for (const jobId of scratch.ended) evict(state, jobId);
@@ -233,6 +238,8 @@ function reset(state: CoreState): void {
   if (scratch.events.length > 0) scratch.events = [];
   if (scratch.transfers.length > 0) scratch.transfers = [];
   if (scratch.logs.length > 0) scratch.logs = [];
+  if (scratch.ticks.length > 0) scratch.ticks = [];
+  if (scratch.settled.length > 0) scratch.settled = [];
   if (scratch.effects.length > 0) scratch.effects = [];
   if (scratch.fired.length > 0) scratch.fired = [];
   if (scratch.incidents.length > 0) scratch.incidents = [];

@@ -18,6 +18,7 @@ import {
 import type { SessionPorts } from "./port.ts";
 import { checkSealingKey } from "./sealing-keys.ts";
 import { verifySignature } from "./signatures.ts";
+import { tickFacts } from "./ticks.ts";
 import { proveTree, treeOf } from "./trees.ts";
 
 export interface ControlSession {
@@ -164,8 +165,9 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
   const pass = (message: WorkerMessage, settle: (accepted: boolean) => void, content?: TreeContent): void => {
     if (detached) return settle(false);
     const known = content === undefined ? {} : { content };
+    const tick = message.kind === "tick" ? { tick: tickFacts(writer, publicKey, message) } : {};
     writer
-      .submit({ kind: "worker.message", workerId, sessionId, message, ...known })
+      .submit({ kind: "worker.message", workerId, sessionId, message, ...known, ...tick })
       .then((reply) => settle(reply.kind !== "refused"))
       .catch((error: unknown) => {
         settle(false);

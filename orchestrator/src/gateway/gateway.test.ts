@@ -8,7 +8,10 @@ import {
   CONTROL_FRAME_BYTES_MAX,
   sealingKeyText,
   stoppedText,
+  tickText,
 } from "@qubix/shared/protocol";
+import { tickHash } from "@qubix/shared/receipts";
+import { contradictionFault } from "@qubix/shared/runtime";
 import type { Epoch, JobId } from "@qubix/shared/domain";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { cidOf } from "../checkpoints/index.ts";
@@ -451,6 +454,37 @@ describe("the worker gateway", () => {
       expect(await control.next("refused")).toMatchObject({ re: 3, code: "signature_invalid" });
       say(4, ann.sign(text));
       expect(await control.next("ack")).toMatchObject({ re: 4 });
+    });
+
+    it("keeps ticks that this worker signed, tells where the chain stands, and keeps two of one number as evidence", async () => {
+      const tick = (n: number, ranMs: number, prev: string | null = null) => {
+        const body = { attempt: attempt(), n, moment: "checkpoint" as const, ranMs, prev };
+        return { body, hash: tickHash(body), signature: ann.sign(tickText(body)) };
+      };
+      let msg = 10;
+      const say = ({ body, signature }: ReturnType<typeof tick>) =>
+        control.send({ kind: "tick", msg: (msg += 1), ...body, signature });
+      say({ ...tick(1, 0), signature: ann.sign("something else") });
+      expect(await control.next("refused")).toMatchObject({ code: "signature_invalid", head: { n: 0, hash: null } });
+      const [first, second] = [tick(2, 0), tick(3, 0, tick(2, 0).hash)];
+      for (const one of [first, second, first]) {
+        say(one);
+        expect(await control.next("ack")).toMatchObject({ re: msg });
+      }
+      say(tick(2, 7));
+      const head = { n: 3, hash: second.hash };
+      expect(await control.next("refused")).toMatchObject({ re: msg, code: "tick_out_of_chain", head });
+      const kept = rig.store.ticks({ jobId: attempt().jobId, after: 0, limit: 9 });
+      expect(kept.map(({ n, ranMs, contradicts }) => [n, ranMs, contradicts])).toEqual([
+        [2, 0, undefined],
+        [3, 0, undefined],
+        [2, 7, true],
+      ]);
+      const [slash] = rig.store.load().rows.cases;
+      expect(slash).toMatchObject({ kind: "slash", offence: "contradiction", workerId: ann.workerId });
+      if (slash?.kind !== "slash") throw new Error("nobody was accused");
+      // Anybody can check it with the worker's public key.
+      expect(contradictionFault(slash.publicKey, JSON.parse(slash.evidence))).toBeNull();
     });
 
     it("passes an end on after the checkpoint that was sent before it", async () => {

@@ -3,6 +3,7 @@ import type { AccountId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { Logger } from "@qubix/shared/runtime";
 import type { ChunkStore } from "../checkpoints/index.ts";
 import type { ProofGate } from "../proofs/service.ts";
+import type { Store } from "../store/port.ts";
 import type { CoreEvent, CoreState, Reply } from "../core/index.ts";
 
 /** The writer, as far as workers are concerned. */
@@ -11,6 +12,7 @@ export interface EventWriter {
   submitVolatile(event: CoreEvent): void;
   /** The committed state; throws while there is none. */
   state(): CoreState;
+  readonly store: Pick<Store, "tick">;
 }
 
 /** What is committed about workers and what they hold. */

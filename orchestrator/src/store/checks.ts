@@ -62,3 +62,13 @@ export function auditSums(posted: readonly AmountRow[], kept: readonly AmountRow
   }
   return sums;
 }
+
+/** The UTC day of a wall time, e.g. `2026-11-27`. */
+export function utcDay(wallMs: number): string {
+  return new Date(wallMs).toISOString().slice(0, 10);
+}
+
+/** Whether statements are made of this account: it belongs to somebody, and is not one of a job, which would grow with the jobs there ever were. */
+export function hasStatements(account: LedgerAccount): boolean {
+  return /^(customer|pending|provider|stake):/.test(account);
+}

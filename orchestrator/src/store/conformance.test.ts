@@ -261,6 +261,14 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     expect(all({ accounts: [] })).toEqual([]);
     expect(all({ jobId: jobIdOf(4) })).toEqual(newest.filter((row) => row.jobId === jobIdOf(4)));
     expect(all({ jobId: jobIdOf(4), accounts: ["fee"] })).toEqual([]);
+    const jobId = jobIdOf(4);
+    const ended = ["hold", "end"].map((name, n) => ({
+      ...aTransfer(30 + n),
+      id: `${jobId}/${name}` as TransferId,
+      jobId,
+    }));
+    commit({ transfers: ended }, { transfers: [aTransfer(32, { jobId })] });
+    expect(all({ jobId }).map((row) => row.id)).toEqual(["tr-32", `${jobId}/end`, `${jobId}/hold`, "tr-5"]);
     for (const transfer of newest) expect(store.transfer(transfer.id)).toEqual(transfer);
     expect(store.transfer("tr-none" as TransferId)).toBeUndefined();
   });

@@ -19,6 +19,7 @@ import {
 } from "../core/model.ts";
 import { isSpent } from "../core/ledger-accounts.ts";
 import { auditSums, checkBalance, checkTransfer, hasEnded, logTextBytes } from "./checks.ts";
+import { createMemoryAccounts, type MemoryAccounts } from "./memory-accounts.ts";
 import type { CaseFilter, ClockRecord, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "./port.ts";
 
 type TableMaps = { readonly [T in TableName]: Map<string, Tables[T]> };
@@ -40,12 +41,14 @@ interface Data {
   readonly logsOf: Map<JobId, StoredLog[]>;
   readonly logCursors: Map<JobId, Map<string, number>>;
   readonly logBytes: Map<JobId, number>;
+  readonly accounts: MemoryAccounts;
 }
 
 /** Creates an empty store that lives as long as the object. */
 export function createMemoryStore(): Store {
   const data = createData();
   return {
+    ...data.accounts.reads,
     load: () => load(data),
     meta: () => data.meta,
     commit: (batch, wallMs) => commit(data, batch, wallMs),
@@ -103,6 +106,8 @@ function commit(data: Data, batch: readonly Changes[], wallMs: number): void {
       data.transfers.push({ ...transfer, wallMs });
     }
     for (const log of changes.logs) applyLog(data, { ...log, id: data.logs.length + 1 });
+    for (const tick of changes.ticks) data.accounts.addTick(tick, wallMs);
+    for (const settled of changes.settled) data.accounts.addSettled(settled, wallMs);
     data.meta = changes.meta;
   }
 }
@@ -111,6 +116,7 @@ function commit(data: Data, batch: readonly Changes[], wallMs: number): void {
 function check(data: Data, batch: readonly Changes[]): void {
   let seq = data.events.at(-1)?.seq ?? 0;
   const newTransfers = new Set<TransferId>();
+  data.accounts.checkTicks(batch.flatMap((changes) => changes.ticks));
   for (const changes of batch) {
     for (const event of changes.events) {
       assert(event.seq > seq, `event ${event.seq} comes after ${seq}`);
@@ -314,22 +320,25 @@ function audit(data: Data): ReturnType<Store["audit"]> {
 // ── Small things ──
 
 function createData(): Data {
+  const tables = forEachTable<TableMaps>(() => new Map());
+  const transfers: StoredTransfer[] = [];
   return {
     meta: null,
     clock: null,
-    tables: forEachTable<TableMaps>(() => new Map()),
+    tables,
     jobIds: [],
     liveJobs: new Set(),
     attemptsOf: new Map(),
     standbysOf: new Map(),
     events: [],
     eventsOf: new Map(),
-    transfers: [],
+    transfers,
     transferIndex: new Map(),
     logs: [],
     logsOf: new Map(),
     logCursors: new Map(),
     logBytes: new Map(),
+    accounts: createMemoryAccounts(transfers, (jobId) => tables.jobs.get(jobId)?.spec.name ?? null),
   };
 }
 

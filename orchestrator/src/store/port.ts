@@ -15,8 +15,11 @@ import type {
   PayoutRecord,
   StandbyRecord,
   Tables,
+  TickRecord,
   TransferRecord,
 } from "../core/model.ts";
+
+import type { AccountReads } from "./accounts-port.ts";
 
 /** Everything the core needs in memory: all accounts, keys, workers, open enrolments, live idempotency, balances, uploads, payouts that wait; jobs that have not ended with their attempts and standbys. */
 export interface Snapshot {
@@ -38,6 +41,11 @@ export interface StoredTransfer extends TransferRecord {
 export interface StoredLog extends LogRecord {
   /** Rises over all logs; the cursor of `GET /v1/jobs/{id}/logs?after=`. */
   readonly id: number;
+}
+export interface StoredTick extends TickRecord {
+  /** Rises over all ticks; the cursor of their pages. */
+  readonly seq: number;
+  readonly wallMs: number;
 }
 export interface StoredJob {
   readonly job: JobRecord;
@@ -78,7 +86,7 @@ export interface AuditSum {
   readonly mismatches: number;
 }
 
-export interface Store {
+export interface Store extends AccountReads {
   /** Reads the snapshot. Called at start and after a failed commit. */
   load(): Snapshot;
   /** As of the newest commit; null before the first. */
@@ -102,6 +110,10 @@ export interface Store {
     readonly limit: number;
   }): readonly StoredEvent[];
   logs(filter: { readonly jobId: JobId; readonly after: number; readonly limit: number }): readonly StoredLog[];
+  /** In the order in which they came. */
+  ticks(filter: { readonly jobId: JobId; readonly after: number; readonly limit: number }): readonly StoredTick[];
+  /** The first that came under this number, if any. */
+  tick(key: Pick<TickRecord, "jobId" | "replica" | "epoch" | "n">): StoredTick | undefined;
   /** Newest first; `before` is the id after which the last page ended. */
   transfers(filter: {
     /** Not what is set aside (`escrow:`, `reserved:`): that is found by job or id. */

@@ -6,5 +6,8 @@ export * from "./job-spec.ts";
 export * from "./limits.ts";
 export * from "./manifest.ts";
 export * from "./sealed-content.ts";
+export * from "./statements.ts";
 export * from "./trust.ts";
 export * from "./worker-messages.ts";
+export * from "./ticks.ts";
+export * from "./receipts.ts";

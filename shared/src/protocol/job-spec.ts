@@ -235,7 +235,7 @@ export function isMirrorWithEffects(spec: JobSpec): boolean {
   return spec.standby === "mirror" && (spec.failover === "exclusive" || spec.network === "egress");
 }
 
-/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, `direct` and `moves`, which no job needs, are messages. */
+/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, `direct`, `moves` and `ticks`, which no job needs, are messages. */
 export const WORKER_FEATURES = [
   "sandboxed",
   "egress",
@@ -249,6 +249,7 @@ export const WORKER_FEATURES = [
   "moves",
   "stalls",
   "exclusive",
+  "ticks",
 ] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 

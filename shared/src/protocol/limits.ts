@@ -66,3 +66,10 @@ export const PAGE_SIZE_MAX = 500;
 export const IDEMPOTENCY_KEY_LENGTH_MAX = 128;
 export const IDEMPOTENCY_TTL_MS = 24 * 3_600_000;
 export const ENROLMENT_TTL_S_DEFAULT = 3_600;
+
+/** Metering ticks kept of one job: a week of checkpoints every 30 s. Beyond it only exits and ends are kept; the others are checked and counted. */
+export const TICKS_PER_JOB_MAX = 20_000;
+/** Ticks of one container that wait for an answer: beyond it checkpoints get none of their own, and the next one covers their time. */
+export const TICKS_WAITING_MAX = 32;
+/** Resources that one tick may tell the use of. */
+export const TICK_USAGE_MAX = 16;

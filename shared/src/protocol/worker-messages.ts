@@ -18,6 +18,7 @@ import {
 } from "./common.ts";
 import { DIRECT_ADDRESSES_MAX, DIRECT_RELAYS_MAX, LOG_FRAME_BYTES_MAX } from "./limits.ts";
 import { treeRefSchema } from "./manifest.ts";
+import { tickFields, tickHeadSchema } from "./ticks.ts";
 
 const ms = z.number().int().min(0);
 /** What is to be proven: one GPU, or the cores and memory of the machine. */
@@ -129,6 +130,8 @@ export const runSpecSchema = z.strictObject({
   imageTree: z.strictObject({ manifestCid: chunkCidSchema }).optional(),
   /** Heartbeats tell {@link signsSchema} once something has been silent for a good part of this. */
   stallAfterS: z.number().int().min(1).optional(),
+  /** Metering ticks are asked for, beside checkpoints and ends. */
+  ticks: z.literal(true).optional(),
 });
 export type RunSpec = z.output<typeof runSpecSchema>;
 
@@ -311,6 +314,8 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
     /** Seconds between checkpoints from here on, where the line does not keep up with those that were asked for. */
     intervalS: z.number().int().min(1).optional(),
   }),
+  /** One line of the worker's own account, in order and before the message that it stands beside; said again until it is answered. For runs with `ticks` alone. */
+  z.strictObject({ ...envelope, kind: z.literal("tick"), ...tickFields, signature: base64urlSchema }),
   /** `offset`: bytes of this stream of this attempt before `text`. */
   z.strictObject({
     ...envelope,
@@ -385,6 +390,8 @@ export const orchestratorMessageSchema = z.discriminatedUnion("kind", [
     re: z.number().int().min(0),
     code: z.string().max(100),
     message: z.string().max(2000),
+    /** To a tick that does not follow: the newest that was taken, from which the chain goes on. */
+    head: tickHeadSchema.optional(),
   }),
   z.strictObject({
     kind: z.literal("assign"),

@@ -378,7 +378,8 @@ function connect(
       owner.acknowledged(message);
       loop.dispatch({ kind: "acknowledged", message });
     },
-    refused: (message, code, reason) => loop.dispatch({ kind: "refused", message, code, reason }),
+    refused: (message, code, reason, head) =>
+      loop.dispatch({ kind: "refused", message, code, reason, ...(head === undefined ? {} : { head }) }),
     failed(error, final) {
       // Once welcomed, a refusal may be the orchestrator's passing trouble, and there is work to look after.
       if (final && !welcomed) ports.fatal(error);
@@ -413,6 +414,7 @@ async function firstParts(
       "image-upload",
       "moves",
       "stalls",
+      "ticks",
       ...(sealingKey === undefined ? [] : (["secrets"] as const)),
       ...(owner.live.direct ? (["direct"] as const) : []),
     ]),

@@ -8,6 +8,7 @@ import { isExclusive, mayStart, noteOver } from "./exclusive.ts";
 import { hasten, send, tell, tellStopped } from "./reports.ts";
 import { pursue } from "./shipping.ts";
 import { type Draft, emit, insert, liveOf, ranMsOf, update } from "./state.ts";
+import { addTick } from "./ticks.ts";
 
 type Prepared = Extract<WorkerCoreEvent, { kind: "prepared" }>;
 type Exited = Omit<Extract<WorkerCoreEvent, { kind: "exited" }>, "kind" | "slotId">;
@@ -152,7 +153,7 @@ export function noteExited(draft: Draft, before: Slot, exit: Exited): void {
   if (stopping === "contact_loss") {
     end(draft, update(draft, slot, { ranMs }), stoppedOutcome(slot));
   } else if (stopping === null && exit.exitCode === 0 && !exit.diskExceeded) {
-    const next = update(draft, slot, { phase: "collecting", ranMs });
+    const next = addTick(draft, update(draft, slot, { phase: "collecting", ranMs }), "exit", ranMs);
     tell(draft, next);
     collect(draft, next);
   } else {
@@ -196,7 +197,8 @@ export function end(draft: Draft, before: Slot, outcome: EndOutcome): void {
   const slot = before.phase === "preparing" || before.phase === "ready" ? noteOver(draft, before) : before;
   const ranMs = ranMsOf(draft.state, slot, draft.nowMs);
   liveOf(draft.state, slot).runningSinceMs = null;
-  tell(draft, update(draft, slot, { phase: "ended", ranMs, end: { ranMs, outcome } }));
+  const ended = update(draft, slot, { phase: "ended", ranMs, end: { ranMs, outcome } });
+  tell(draft, addTick(draft, ended, "end", ranMs));
 }
 
 /** Something the runner was asked for did not work. */

@@ -6,6 +6,8 @@ import type {
   EndOutcome,
   OrchestratorMessage,
   RunSpec,
+  Tick,
+  TickHead,
   TreeRef,
   WorkerMessage,
   WorkerOffer,
@@ -79,6 +81,15 @@ export interface SaveAsked {
   readonly saved: boolean;
 }
 
+/** The chain of metering ticks of one container; see `ticks.ts`. */
+export interface TickChain {
+  /** The newest that was made: its number, its hash, its container time. */
+  readonly head: TickHead;
+  readonly ranMs: number;
+  /** Made and not answered yet, oldest first. */
+  readonly waiting: readonly Tick[];
+}
+
 export type StopReason = "cancelled" | "deadline" | "drain" | "contact_loss" | "reclaimed";
 
 /** A fault of the worker, not of the job. */
@@ -111,6 +122,8 @@ export interface Slot {
   /** Why the worker itself takes the slot back; there while `stopping` is `reclaimed`, or about to be. */
   readonly reclaim?: WorkerFailure;
   readonly asked?: SaveAsked;
+  /** Missing before the first tick, and for runs without them. */
+  readonly ticks?: TickChain;
   /** How it ends. Set in phase `collecting` once that is certain and only the newest checkpoint is still on its way; null there while outputs are collected. */
   readonly end: { readonly ranMs: number; readonly outcome: EndOutcome } | null;
   readonly ranMs: number;
@@ -133,6 +146,8 @@ export type WorkerCoreEvent =
       readonly message: WorkerMessageBody;
       readonly code: string;
       readonly reason: string;
+      /** Of a tick: from where its chain goes on. */
+      readonly head?: TickHead;
     }
   /** The owner's settings or the hardware changed. */
   | { readonly kind: "offer"; readonly offer: WorkerOffer }
@@ -238,7 +253,7 @@ export type WorkerEffect =
   | { readonly kind: "remove"; readonly slotId: SlotId };
 
 type Unnumbered<M> = M extends unknown ? Omit<M, "msg"> : never;
-type Unsigned<M> = M extends { readonly kind: "checkpoint" | "stopped" } ? Omit<M, "signature"> : M;
+type Unsigned<M> = M extends { readonly kind: "checkpoint" | "stopped" | "tick" } ? Omit<M, "signature"> : M;
 /** A message before the link signs it and gives it its number. The link keeps which number belongs to which message and answers `acknowledged` or `refused`. */
 export type WorkerMessageBody = Unsigned<Unnumbered<WorkerMessage>>;
 

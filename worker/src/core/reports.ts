@@ -92,6 +92,7 @@ export function tell(draft: Draft, slot: Slot): void {
     return;
   }
   const isExited = slot.phase === "collecting" && end === null;
+  tellTicks(draft, slot);
   if (slot.phase === "running" || slot.phase === "collecting") {
     // An exit says by itself that there was a start.
     if (!isExited) {
@@ -111,6 +112,11 @@ export function tell(draft: Draft, slot: Slot): void {
 /** Before its end is told: what may start elsewhere then need not wait for the lease. The link signs it. */
 export function tellStopped(draft: Draft, { attempt, over }: Slot): void {
   if (attempt !== null && over === true) send(draft, { kind: "stopped", attempt });
+}
+
+/** The metering ticks that wait for an answer, in order. The link signs them. */
+export function tellTicks(draft: Draft, { ticks }: Slot): void {
+  for (const tick of ticks?.waiting ?? []) send(draft, { kind: "tick", ...tick });
 }
 
 export function tellPending(draft: Draft, slot: Slot): void {

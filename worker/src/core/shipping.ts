@@ -2,10 +2,11 @@
 import { assert } from "@qubix/shared/runtime";
 import type { FolderEntry, Slot, WorkerCoreEvent } from "./model.ts";
 import { type Draft, emit, liveOf, update, type WorkerState } from "./state.ts";
-import { tell, tellPending } from "./reports.ts";
+import { tell, tellPending, tellTicks } from "./reports.ts";
 import { outcomeOf } from "./asking.ts";
 import { noteSave } from "./signs.ts";
 import { nextStretch, spacingNote } from "./spacing.ts";
+import { addTick } from "./ticks.ts";
 
 type Shipped = Extract<WorkerCoreEvent, { kind: "shipped" }>;
 
@@ -17,7 +18,8 @@ export function pursue(draft: Draft, slot: Slot): void {
     ship(draft, slot);
   } else if (slot.phase === "collecting" && slot.end !== null && !awaitsCheckpoint(state, slot)) {
     const { ranMs, outcome } = slot.end;
-    tell(draft, update(draft, slot, { phase: "ended", end: { ranMs, outcome: outcomeOf(state, slot, outcome) } }));
+    const ended = update(draft, slot, { phase: "ended", end: { ranMs, outcome: outcomeOf(state, slot, outcome) } });
+    tell(draft, addTick(draft, ended, "end", ranMs));
   }
 }
 
@@ -89,7 +91,9 @@ export function noteShipped(draft: Draft, slot: Slot, event: Shipped): void {
     shipMs,
     ...(live.stretch === 1 ? {} : { intervalS: checkpointIntervalS * live.stretch }),
   };
-  tellPending(draft, update(draft, slot, { pending }));
+  const ticked = addTick(draft, update(draft, slot, { pending }), "checkpoint", ranMs);
+  tellTicks(draft, ticked);
+  tellPending(draft, ticked);
 }
 
 /** Takes checkpoints further apart, or closer again, by how long this one took. */

@@ -9,6 +9,7 @@ import { askToSave, noteSaved, noteUnanswered, reclaim } from "./moving.ts";
 import { obey } from "./orders.ts";
 import { beat, helloOf, send, tell } from "./reports.ts";
 import { noteLook } from "./signs.ts";
+import { noteTickAnswered } from "./ticks.ts";
 import { noteCheckpointRefused, noteCommitted, noteShipFailed, noteShipped, pursue, shipAtMs } from "./shipping.ts";
 import { type Draft, emit, forget, liveOf, slotOfAttempt, type WorkerState } from "./state.ts";
 
@@ -61,6 +62,7 @@ function apply(draft: Draft, event: WorkerCoreEvent): void {
     case "acknowledged":
       return noteAnswer(draft, event.message, true);
     case "refused":
+      if (event.message.kind === "tick") return noteTickAnswered(draft, event.message, event.head);
       return noteAnswer(draft, event.message, false);
     case "answered":
       for (const slot of noteAnswered(draft, event)) start(draft, slot);
@@ -133,6 +135,7 @@ function greet(draft: Draft): void {
 
 /** The orchestrator has answered a message of ours. Matched by what it named, since an epoch may have changed meanwhile. */
 function noteAnswer(draft: Draft, message: WorkerMessageBody, accepted: boolean): void {
+  if (message.kind === "tick") return noteTickAnswered(draft, message, undefined);
   if (message.kind !== "ended" && message.kind !== "checkpoint") return;
   const slot = slotOfAttempt(draft.state, message.attempt) ?? (accepted ? ownerOfOlder(draft, message) : undefined);
   if (slot === undefined) return;

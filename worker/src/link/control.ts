@@ -1,7 +1,7 @@
 // The control socket: one session at a time, opened again whenever it breaks. Numbers our messages, and matches answers to what they answer.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RawData, WebSocket } from "ws";
-import { checkpointText, type OrchestratorMessage, stoppedText } from "@qubix/shared/protocol";
+import { checkpointText, type OrchestratorMessage, stoppedText, type TickHead, tickText } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "../core/index.ts";
 import { createBackoff } from "./backoff.ts";
@@ -46,7 +46,8 @@ export interface ControlEvents {
   closed(): void;
   order(message: OrderMessage): void;
   acknowledged(body: WorkerMessageBody): void;
-  refused(body: WorkerMessageBody, code: string, reason: string): void;
+  /** `head`: of a tick, from where its chain goes on. */
+  refused(body: WorkerMessageBody, code: string, reason: string, head?: TickHead): void;
   /** Trying to connect did not work; `final` when it never will. */
   failed(error: QubixError, final: boolean): void;
 }
@@ -169,7 +170,7 @@ export function createControlLink(ports: ControlPorts): ControlLink {
     if (sent === undefined) return;
     if (message.kind === "ack") return events.acknowledged(sent);
     logger.info({ event: "message_refused", kind: sent.kind, code: message.code }, message.message);
-    events.refused(sent, message.code, message.message);
+    events.refused(sent, message.code, message.message, message.head);
   }
 
   /** The message's number; undefined when there is no session. */
@@ -285,6 +286,7 @@ function encode(body: WorkerMessageBody, msg: number, identity: LinkIdentity): s
 
 function textToSign(body: WorkerMessageBody): string | null {
   if (body.kind === "checkpoint") return checkpointText(body);
+  if (body.kind === "tick") return tickText(body);
   return body.kind === "stopped" ? stoppedText(body.attempt) : null;
 }
 

@@ -173,6 +173,7 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     const still = seq === undefined || seq === 0 ? "the job has no checkpoint" : `checkpoint ${seq} stays the newest`;
     return `not stored, ${still}${data.because("message", "code")}`;
   },
+  tick_refused: (data) => `a line of the worker's own account was refused, and credits nothing${data.because("code")}`,
   checkpoint_interval: intervalText,
   suspect: (data) => {
     const silence = data.text("why") === "silent" ? data.duration("silentMs", ", no sign of life for ") : "";
@@ -352,6 +353,7 @@ const NOTABLE: readonly string[] = [
   "mirror_checkpoints_differ",
   "replica_lost",
   "storage_refused",
+  "tick_refused",
   "move_requested",
   "moving",
   "move_dropped",

@@ -19,9 +19,11 @@ import type {
   JobRecord,
   LogRecord,
   MetaRecord,
+  SettledRecord,
   StandbyRecord,
   TableName,
   Tables,
+  TickRecord,
   TransferRecord,
 } from "../model.ts";
 import { nextDeadlineMs, step } from "../step.ts";
@@ -33,6 +35,8 @@ export class KeptRows {
   readonly events: EventRecord[] = [];
   readonly transfers: TransferRecord[] = [];
   readonly logs: LogRecord[] = [];
+  readonly ticks: TickRecord[] = [];
+  readonly settled: SettledRecord[] = [];
   meta: MetaRecord | null = null;
 
   apply(changes: Changes): void {
@@ -43,6 +47,8 @@ export class KeptRows {
     this.events.push(...changes.events);
     this.transfers.push(...changes.transfers);
     this.logs.push(...changes.logs);
+    this.ticks.push(...changes.ticks);
+    this.settled.push(...changes.settled);
     this.meta = changes.meta;
   }
 

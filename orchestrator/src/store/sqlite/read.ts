@@ -15,7 +15,10 @@ import {
   type StandbyRecord,
   type TransferStep,
 } from "../../core/model.ts";
+import { holdId, settlementId } from "../../core/ledger-accounts.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
+import type { AccountReads } from "../accounts-port.ts";
+import { createAccountReader } from "./accounts.ts";
 import type { AuditSum, CaseFilter, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
 import {
   decodeAttempt,
@@ -58,6 +61,9 @@ interface TransferRow {
 }
 type Reader = Pick<
   Store,
+  | keyof AccountReads
+  | "ticks"
+  | "tick"
   | "load"
   | "meta"
   | "payout"
@@ -87,6 +93,7 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
   const readJob = (row: JobRow): JobRecord => decodeJob(row.data, decodeSpec(row.spec));
 
   return {
+    ...createAccountReader(db),
     load: () => load(db, onSpec),
     meta: () => readMeta(db),
     job: (id) => {
@@ -286,7 +293,7 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
   const bound = before === undefined ? "" : "AND seq < coalesce((SELECT seq FROM transfers WHERE id = ?), 0)";
   const boundValues = before === undefined ? [] : [before];
   if (jobId !== undefined || accounts === undefined) {
-    const job = jobId === undefined ? "TRUE" : "job_id = ?";
+    const job = jobId === undefined ? "TRUE" : OF_JOB;
     const marks = (accounts ?? []).map(() => "?").join(", ");
     const touching =
       accounts === undefined
@@ -294,7 +301,12 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
         : `AND EXISTS (SELECT 1 FROM postings WHERE transfer_seq = seq AND account IN (${marks}))`;
     return {
       text: `SELECT * FROM transfers WHERE ${job} ${bound} ${touching} ORDER BY seq DESC LIMIT ?`,
-      values: [...(jobId === undefined ? [] : [jobId]), ...boundValues, ...(accounts ?? []), limit],
+      values: [
+        ...(jobId === undefined ? [] : [holdId(jobId), settlementId(jobId), jobId]),
+        ...boundValues,
+        ...(accounts ?? []),
+        limit,
+      ],
     };
   }
   if (accounts.length === 0) return { text: "SELECT * FROM transfers WHERE FALSE", values: [] };
@@ -305,6 +317,10 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
     values: [...accounts.flatMap((account) => [account, ...boundValues, limit]), limit],
   };
 }
+
+/** A job's hold and settlement by their ids; what else there is of it by the index, whose condition this is, word for word. */
+const OF_JOB =
+  "seq IN (SELECT seq FROM transfers WHERE id IN (?, ?) UNION SELECT seq FROM transfers WHERE job_id = ? AND id NOT GLOB 'job-*/*')";
 
 /** As the index on accounts has it, word for word. */
 const INDEXED = "account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*'";

@@ -1,6 +1,7 @@
 // The tables of the SQLite store and how a database of an older version becomes one of today's.
 import type BetterSqlite3 from "better-sqlite3";
 import { assert, QubixError } from "@qubix/shared/runtime";
+import { accountTables } from "./accounts.ts";
 
 /** "QBIX": marks the file as ours, so that a foreign database is refused instead of changed. */
 const APPLICATION_ID = 0x51424958;
@@ -126,7 +127,8 @@ CREATE TABLE transfers_3 (
 INSERT INTO transfers_3 SELECT seq, id, kind, NULL, job_id, currency, memo, at_ms, wall_ms FROM transfers;
 DROP TABLE transfers;
 ALTER TABLE transfers_3 RENAME TO transfers;
-CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL;
+-- A job's hold and settlement are found by their ids, JOB/hold and JOB/end: only what else there is of a job needs a place here.
+CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL AND id NOT GLOB 'job-*/*';
 ${appendOnly("transfers")}${onceOnly("transfers", "id = NEW.id OR seq = NEW.seq")}
 CREATE TABLE postings_3 (
   transfer_seq INTEGER NOT NULL REFERENCES transfers (seq),
@@ -149,7 +151,8 @@ CREATE INDEX payouts_by_account ON payouts (data ->> '$.accountId', key);
 CREATE TABLE cases (id TEXT PRIMARY KEY, kind TEXT NOT NULL, open INTEGER NOT NULL CHECK (open IN (0, 1)), data TEXT NOT NULL CHECK (json_valid(data))) STRICT, WITHOUT ROWID;
 CREATE INDEX cases_by_kind ON cases (kind, id);
 CREATE INDEX cases_open ON cases (kind, id) WHERE open = 1;
-CREATE TABLE case_parties (account_id TEXT NOT NULL, kind TEXT NOT NULL, case_id TEXT NOT NULL REFERENCES cases (id), PRIMARY KEY (account_id, kind, case_id)) STRICT, WITHOUT ROWID;`,
+CREATE TABLE case_parties (account_id TEXT NOT NULL, kind TEXT NOT NULL, case_id TEXT NOT NULL REFERENCES cases (id), PRIMARY KEY (account_id, kind, case_id)) STRICT, WITHOUT ROWID;
+${accountTables(appendOnly, onceOnly)}`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -20,6 +20,7 @@ import {
 } from "../../core/model.ts";
 import { isSpent } from "../../core/ledger-accounts.ts";
 import { checkBalance, checkTransfer, hasEnded, logTextBytes } from "../checks.ts";
+import { createAccountWriter } from "./accounts.ts";
 import {
   encodeAttempt,
   encodeJob,
@@ -46,6 +47,7 @@ export interface SqliteWriter {
 /** Prepares every statement once. */
 export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
   const statements = prepare(db);
+  const accounts = createAccountWriter(db);
   const writtenSpecs = new WeakSet<JobSpec>();
   let transferSeq = db.prepare("SELECT coalesce(max(seq), 0) AS n FROM transfers").get() as { n: number };
 
@@ -59,7 +61,15 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
     for (const [id, record] of latest.cases) writeCase(statements, id, record);
     statements.events.run(batch.flatMap((changes) => changes.events.map((event) => eventRow(event, wallMs))));
     const lastSeq = writeTransfers(statements, batch, wallMs, transferSeq.n);
-    for (const changes of batch) for (const log of changes.logs) writeLog(statements, log);
+    accounts.days(
+      batch.flatMap((changes) => changes.transfers),
+      wallMs,
+    );
+    for (const changes of batch) {
+      for (const log of changes.logs) writeLog(statements, log);
+      for (const tick of changes.ticks) accounts.tick(tick, wallMs);
+      for (const settled of changes.settled) accounts.settled(settled, wallMs);
+    }
     const meta = batch.at(-1)?.meta;
     if (meta) statements.meta.run(encodePlain(meta));
     return lastSeq;

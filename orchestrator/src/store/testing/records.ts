@@ -45,7 +45,7 @@ export function metaOf(n: number): MetaRecord {
 
 /** Changes with everything empty but what is given. */
 export function changesOf(partial: Partial<Changes>): Changes {
-  return { puts: [], events: [], transfers: [], logs: [], meta: metaOf(0), ...partial };
+  return { puts: [], events: [], transfers: [], logs: [], ticks: [], settled: [], meta: metaOf(0), ...partial };
 }
 
 export function put<T extends TableName>(table: T, key: string, record: Tables[T] | null): Put {

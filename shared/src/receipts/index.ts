@@ -1,0 +1,3 @@
+export * from "./digest.ts";
+export * from "./hash.ts";
+export * from "./verify.ts";
