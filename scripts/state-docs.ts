@@ -8,6 +8,7 @@ import {
   settlementTable,
   standbyTable,
   type StateTable,
+  verificationTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
 
@@ -20,6 +21,7 @@ const TABLES: readonly StateTable<string, string>[] = [
   workerSessionTable,
   settlementTable,
   moveTable,
+  verificationTable,
 ];
 
 const text = `# State machines

@@ -156,6 +156,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "enrolments":
       case "idempotency":
       case "uploads":
+      case "verifications":
         return;
       default:
         unreachable(change);

@@ -24,6 +24,7 @@ import { createVerifier } from "../proofs/verifier.ts";
 import type { Relay, RelayGate } from "../relay/relay.ts";
 import { createSettlement, type Settlement } from "../settlement/settlement.ts";
 import { openSqliteStore, type Store } from "../store/index.ts";
+import { type Comparer, createComparer } from "../verification/comparer.ts";
 import {
   createDelivery,
   createTextHash,
@@ -107,9 +108,10 @@ async function startWith(
     logger,
     nowMs: () => performance.now(),
   });
+  const comparer = createComparer({ chunks, submit: (event) => writer.submit(event), logger });
   const gateway = createWorkerGateway({ writer, chunks, proofs, logger, orchestratorId });
   const delivery = createDelivery({ vault, orchestratorId, logger, state: () => writer.state() });
-  writer.setSink(createSink({ gateway, proofs, settlement, chunks, vault, delivery }));
+  writer.setSink(createSink({ gateway, proofs, comparer, settlement, chunks, vault, delivery }));
 
   const wallOf = createWallTimes(store, { clockMs: clock.nowMs(), wallMs: Date.now() });
   const { name, enforced } = driver.capabilities();
@@ -137,6 +139,7 @@ async function startWith(
       await Promise.all([api.stop(), gateway.stop()]);
       await writer.stop();
       await proofs.stop();
+      await comparer.stop();
       await settlement.stop();
       await ipfs.stop();
       await relay?.stop();
@@ -157,6 +160,7 @@ async function startWith(
     await ipfs.start(chunks);
     await keepSources(store, chunks);
     settlement.start();
+    comparer.start();
     api.open();
     logger.info({ event: "ready", url, orchestratorId, dataDir: config.dataDir }, "ready");
     return { url, stop, ...(firstStart ? { adminKey: admin.secret } : {}) };
@@ -221,19 +225,21 @@ function createCore(
 interface SinkParts {
   readonly gateway: WorkerGateway;
   readonly proofs: ProofService;
+  readonly comparer: Comparer;
   readonly settlement: Settlement;
   readonly chunks: ChunkStore;
   readonly vault: Vault;
   readonly delivery: Delivery;
 }
 
-function createSink({ gateway, proofs, settlement, chunks, vault, delivery }: SinkParts): EffectSink {
+function createSink({ gateway, proofs, comparer, settlement, chunks, vault, delivery }: SinkParts): EffectSink {
   return {
     send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, delivery(workerId, message)),
     disconnect: (workerId, sessionId, reason) => gateway.disconnect(workerId, sessionId, reason),
     challenge: (effect) => proofs.challenge(effect),
     settle: (transfer) => settlement.settle(transfer),
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
+    compare: (effect) => comparer.compare(effect),
     shred: (vaultId) => vault.remove(vaultId),
     flush: () => gateway.flush(),
     reset: () => gateway.reset(),

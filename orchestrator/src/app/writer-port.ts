@@ -13,6 +13,7 @@ export interface EffectSink {
   challenge(effect: Extract<Effect, { kind: "challenge" }>): void;
   settle(transfer: TransferRecord): void;
   collect(accountId: AccountId, jobId: JobId, trees: readonly TreeRef[]): void;
+  compare(effect: Extract<Effect, { kind: "compare" }>): void;
   /** A job has ended: this entry of the vault goes. */
   shred(vaultId: string): void;
   /** All effects of a batch were handed over: frames that were held back can leave. */

@@ -78,6 +78,7 @@ const NO_SINK: EffectSink = {
   challenge: () => {},
   settle: () => {},
   collect: () => {},
+  compare: () => {},
   shred: () => {},
   flush: () => {},
   reset: () => {},
@@ -428,6 +429,8 @@ function perform(sink: EffectSink, effect: Effect): void {
       return sink.settle(effect.transfer);
     case "collect":
       return sink.collect(effect.accountId, effect.jobId, effect.trees);
+    case "compare":
+      return sink.compare(effect);
     case "shred":
       return sink.shred(effect.vaultId);
   }

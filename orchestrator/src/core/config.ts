@@ -118,6 +118,10 @@ export interface CoreConfig {
   readonly proofTimeParts: number;
   /** Times in a row that proven hardware may be excused from a re-check by its worker (its owner uses it, say) before it counts as unproven. */
   readonly proofExcusesMax: number;
+  /** Share of the jobs with `verification: spot-check` that are run again in the long run; new workers' more often, those with a history less. 0 for none. */
+  readonly checkShare: number;
+  /** A job of `verification: adaptive` that cost at least this (micro-units) is run by a majority where its worker has no history yet. */
+  readonly adaptiveWorthMin: bigint;
   /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
   readonly directRelays: readonly string[];
   /** Registries images may come from. */
@@ -182,6 +186,8 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofAgeMsMax: 7 * 24 * 3_600_000,
   proofTimeParts: 200,
   proofExcusesMax: 5,
+  checkShare: 0.05,
+  adaptiveWorthMin: 1_000_000n,
   directRelays: [],
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

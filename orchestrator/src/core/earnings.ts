@@ -12,7 +12,7 @@ const CURRENCIES_TOLD_MAX = 50;
 export function addEarnings(state: CoreState, currency: Currency, lines: readonly SettlementLine[]): void {
   const shares = new Map<WorkerId, bigint>();
   for (const { workerId, amount } of lines) {
-    if (workerId !== undefined && amount > 0n) shares.set(workerId, (shares.get(workerId) ?? 0n) + amount);
+    if (workerId !== undefined && amount !== 0n) shares.set(workerId, (shares.get(workerId) ?? 0n) + amount);
   }
   for (const [workerId, amount] of shares) {
     const machine = state.ix.machines.get(workerId);

@@ -1,5 +1,5 @@
 // Jobs as their owners see them: created with their money locked, cancelled, drained around.
-import { formatUnits, holdFor, jobTable, settlementTable } from "@qubix/shared/domain";
+import { formatUnits, holdFor } from "@qubix/shared/domain";
 import {
   holdsSealed,
   imageKey,
@@ -9,13 +9,16 @@ import {
   isMirrorWithEffects,
   unavailableFeatures,
   uploadedImage,
+  verificationObstacle,
 } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import { stopAttempt } from "./attempts.ts";
+import { checkRunText } from "./check-state.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
 import { balanceOf, transfer } from "./ledger.ts";
+import { newJobRecord } from "./job-record.ts";
 import { FIRST_MIRROR } from "./mirror-state.ts";
 import type { CheckpointRecord, JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
 import { leave } from "./moves.ts";
@@ -75,6 +78,11 @@ export function refusalOf(state: CoreState, actor: Actor, spec: JobSpec): Refusa
     return refusal(422, "not_available", `This network does not offer yet: ${what}. Leave it out.`, {
       features: missing,
     });
+  }
+  const unchecked = verificationObstacle(spec);
+  if (unchecked !== undefined) {
+    const message = `This job cannot be run again to check it (verification: ${spec.verification.mode}): ${unchecked}, or choose verification: none.`;
+    return refusal(422, "verification_not_possible", message);
   }
   return imageRefusal(state, actor, spec.image) ?? fundsRefusal(state, actor, spec);
 }
@@ -171,38 +179,13 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
   const hold = holdFor(amount, spec.durationMaxS);
   const id = newJobId(state.meta);
   const job: JobRecord = {
-    id,
-    accountId: actor.accountId,
-    spec,
-    phase: jobTable.initial,
-    intent: null,
-    reason: null,
-    message: null,
-    epoch: 0,
-    standbysMade: 0,
-    standbyId: null,
-    retriesUsed: 0,
-    failoversUsed: 0,
-    troubledWorkers: [],
-    creditedMs: 0,
-    workLostMs: 0,
+    ...newJobRecord(state, { id, accountId: actor.accountId, spec, hold }),
     checkpoints: source === null ? [] : [firstCheckpoint({ id }, source, state.nowMs)],
-    checkpointIntervalS: null,
     fromCheckpoint: source === null ? null : { jobId: source.jobId, seq: source.seq },
-    outputs: null,
     inputs,
     imageTree: ownUpload(state, actor, uploadedImage(spec.image))?.tree.manifestCid ?? null,
-    imageDigest: null,
     vaultId,
-    currency,
-    rateMax: 0n,
-    standbyRateMax: 0n,
     ...(spec.standby === "mirror" ? { mirror: FIRST_MIRROR } : {}),
-    settlement: { phase: settlementTable.initial, hold, gross: null, lines: [] },
-    createdAtMs: state.nowMs,
-    queuedAtMs: state.nowMs,
-    startedAtMs: null,
-    endedAtMs: null,
   };
   transfer(state, {
     kind: "hold",
@@ -243,6 +226,7 @@ export function cancelJob(state: CoreState, event: Event<"job.cancel">): void {
       `There is no job ${event.jobId} of yours that still runs. Check the id.`,
     );
   }
+  if (job.check !== undefined && actor.role !== "admin") return refuse(state, 409, "check_run", checkRunText(job));
   if (job.phase === "queued") endByIntent(state, patchJob(state, job, { intent: "cancelled" }));
   else if (job.intent === null) stopAttempt(state, job, "cancelled");
   const after = state.rows.jobs.get(job.id);

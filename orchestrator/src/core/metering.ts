@@ -1,6 +1,7 @@
 // What was worked and what it costs. Time is credited only by accepted checkpoints and ends of the current epoch; money is settled once, at the job's end.
 import { chargeFor, type Claim, feeOf, settlementTable, splitByLargestRemainder } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { walletOwner } from "./check-money.ts";
 import { addEarnings } from "./earnings.ts";
 import { transfer } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
@@ -108,7 +109,7 @@ function settlementOf(
       ...attempts.map((attempt) => line(attempt, "primary")),
       ...standbys.map((standby) => line(standby, "standby")),
       { account: "fee", role: "fee", amount: fee },
-      { account: `customer:${job.accountId}`, role: "refund", amount: hold - gross },
+      { account: job.check?.payer ?? `customer:${job.accountId}`, role: "refund", amount: hold - gross },
     ],
   };
 }
@@ -128,7 +129,7 @@ function reportSettlement(state: CoreState, job: JobRecord, gross: bigint, lines
   emit(state, {
     channel: "wallet",
     kind: "settlement",
-    accountId: job.accountId,
+    accountId: walletOwner(job),
     jobId: job.id,
     data: { currency, hold, gross: gross.toString(), refund },
   });

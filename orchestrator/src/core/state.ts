@@ -101,6 +101,11 @@ export interface Counters {
   challenges: number;
   proofsPassed: number;
   proofsFailed: number;
+  /** Jobs that were chosen to be checked, and what came of them. */
+  verificationsBegun: number;
+  verificationsPassed: number;
+  verificationsFailed: number;
+  verificationsInconclusive: number;
 }
 
 export interface StandbyFailure {
@@ -192,6 +197,8 @@ export interface StepScratch {
   reply: Reply;
   /** Jobs that ended: they leave memory when the step is done. */
   ended: JobId[];
+  /** Jobs whose verification was decided: it leaves memory as well. */
+  decided: JobId[];
   /** The deadline being handled, or what is being placed. */
   handling: string | null;
   /** The last written meta record. */

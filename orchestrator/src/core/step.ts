@@ -9,6 +9,7 @@ import {
   deposit,
   redeemEnrolment,
 } from "./accounts.ts";
+import { askComparisons, onCompared } from "./check-results.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { introduceTouched } from "./direct.ts";
 import { dispatch, setAside } from "./dispatch.ts";
@@ -35,7 +36,7 @@ const NO_LOGS: readonly LogRecord[] = [];
  */
 export function step(state: CoreState, nowMs: number, event: CoreEvent): StepResult {
   state.nowMs = Math.max(state.nowMs, nowMs);
-  const { random, jobCount, workerCount, accountCount, transferCount, eventSeq } = state.meta;
+  const { random, jobCount, workerCount, accountCount, transferCount, eventSeq, checkDebt } = state.meta;
   try {
     handle(state, event);
     introduceTouched(state);
@@ -43,6 +44,8 @@ export function step(state: CoreState, nowMs: number, event: CoreEvent): StepRes
   } catch (error) {
     rollBack(state);
     Object.assign(state.meta, { random, jobCount, workerCount, accountCount, transferCount, eventSeq });
+    if (checkDebt === undefined) delete state.meta.checkDebt;
+    else state.meta.checkDebt = checkDebt;
     throw error;
   }
 }
@@ -94,6 +97,8 @@ function handle(state: CoreState, event: CoreEvent): void {
       return handleWorker(state, event);
     case "storage.refused":
       return noteStorageRefused(state, event);
+    case "check.compared":
+      return onCompared(state, event.jobId, event.comparison);
     case "worker.proof":
       return onVerdict(state, event);
     default:
@@ -123,6 +128,7 @@ function boot(state: CoreState, event: Extract<CoreEvent, { kind: "boot" }>): vo
   if (event.admin !== undefined) createAdmin(state, event.admin);
   state.volatile.bootedAtMs = state.nowMs;
   armAll(state);
+  for (const verification of state.rows.verifications.values()) askComparisons(state, verification);
   // Bears the clock's and, once committed, the wall's time: by it moments of this life are told to people later.
   emit(state, { channel: "system", kind: "orchestrator_started", data: {} });
 }
@@ -141,6 +147,7 @@ function finish(state: CoreState): StepResult {
     meta: scratch.meta,
   };
   for (const jobId of scratch.ended) evict(state, jobId);
+  for (const jobId of scratch.decided) replace(state, "verifications", jobId, null);
   reset(state);
   return { changes, effects, reply, fired, incidents, changed };
 }
@@ -184,6 +191,7 @@ function reset(state: CoreState): void {
   if (scratch.fired.length > 0) scratch.fired = [];
   if (scratch.incidents.length > 0) scratch.incidents = [];
   if (scratch.ended.length > 0) scratch.ended = [];
+  if (scratch.decided.length > 0) scratch.decided = [];
   scratch.reply = NO_REPLY;
   scratch.handling = null;
 }

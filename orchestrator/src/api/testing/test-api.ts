@@ -85,6 +85,7 @@ export async function startTestApi({
     challenge: () => {},
     settle: () => {},
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
+    compare: () => {},
     shred: (vaultId) => vault.remove(vaultId),
     flush: () => {},
     reset: () => {},

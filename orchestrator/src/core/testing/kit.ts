@@ -72,6 +72,7 @@ export class KeptRows {
         standbys: this.all("standbys").filter((standby) => live.has(standby.jobId)),
         uploads: this.all("uploads"),
         idempotency: this.all("idempotency"),
+        verifications: this.all("verifications").filter(({ decidedAtMs }) => decidedAtMs === null),
         balances: this.all("balances"),
       },
       logCursors: cursors,

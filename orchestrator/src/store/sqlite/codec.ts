@@ -10,6 +10,7 @@ import type {
   SettlementLine,
   StandbyRecord,
   Tables,
+  VerificationRecord,
   WorkerRecord,
 } from "../../core/model.ts";
 
@@ -47,9 +48,16 @@ export function encodeSpec(spec: JobSpec): string {
   return JSON.stringify({ ...spec, priceMaxPerHour: { amount: amount.toString(), currency } });
 }
 
+const NOT_VERIFIED: JobSpec["verification"] = { mode: "none", replicas: 3 };
+
 export function decodeSpec(data: string): JobSpec {
-  const spec = JSON.parse(data) as JobSpec;
-  return { ...spec, priceMaxPerHour: decodeMoney(spec.priceMaxPerHour) };
+  // Rows of versions that verified nothing have no mode.
+  const spec = JSON.parse(data) as Omit<JobSpec, "verification"> & Partial<Pick<JobSpec, "verification">>;
+  return {
+    ...spec,
+    verification: spec.verification ?? NOT_VERIFIED,
+    priceMaxPerHour: decodeMoney(spec.priceMaxPerHour),
+  };
 }
 
 /** Without its specification. */
@@ -136,6 +144,20 @@ export function encodeStandby(record: StandbyRecord): string {
 export function decodeStandby(data: string): StandbyRecord {
   const raw = JSON.parse(data) as Raw<StandbyRecord>;
   return { ...raw, ratePerHour: BigInt(raw.ratePerHour), fullRatePerHour: BigInt(raw.fullRatePerHour) };
+}
+
+// ── Verifications: what the consumer wrote is kept as text, so that nothing in it is taken for an amount ──
+
+export function encodeVerification(record: VerificationRecord): string {
+  return encodeRecord({ ...record, plan: { ...record.plan, spec: encodeSpec(record.plan.spec) } });
+}
+
+export function decodeVerification(data: string): VerificationRecord {
+  type Stored = Omit<VerificationRecord, "plan"> & {
+    readonly plan: Omit<VerificationRecord["plan"], "spec"> & { readonly spec: string };
+  };
+  const stored = decodeRecord(data) as Stored;
+  return { ...stored, plan: { ...stored.plan, spec: decodeSpec(stored.plan.spec) } };
 }
 
 // ── Workers ──

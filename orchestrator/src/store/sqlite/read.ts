@@ -14,7 +14,15 @@ import {
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
-import { decodeAttempt, decodeJob, decodePlain, decodeSpec, decodeStandby, KEYED_CODECS } from "./codec.ts";
+import {
+  decodeAttempt,
+  decodeJob,
+  decodePlain,
+  decodeSpec,
+  decodeStandby,
+  decodeVerification,
+  KEYED_CODECS,
+} from "./codec.ts";
 
 interface DataRow {
   readonly data: string;
@@ -46,9 +54,21 @@ interface TransferRow {
 }
 type Reader = Pick<
   Store,
-  "load" | "meta" | "job" | "jobs" | "events" | "recoveries" | "logs" | "transfers" | "balances" | "audit"
+  | "load"
+  | "meta"
+  | "job"
+  | "verification"
+  | "jobs"
+  | "events"
+  | "recoveries"
+  | "logs"
+  | "transfers"
+  | "balances"
+  | "audit"
 >;
 
+const OPEN_VERIFICATIONS =
+  "SELECT data FROM verifications WHERE json_extract(data, '$.decidedAtMs') IS NULL ORDER BY key";
 const JOB_COLUMNS = "jobs.data AS data, job_specs.data AS spec";
 const JOB_TABLES = "jobs JOIN job_specs ON job_specs.job_id = jobs.id";
 
@@ -66,6 +86,10 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
     job: (id) => {
       const row = sql(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE jobs.id = ?`).get(id) as JobRow | undefined;
       return row && { job: readJob(row), attempts: attemptsOf(sql, id), standbys: standbysOf(sql, id) };
+    },
+    verification: (id) => {
+      const row = sql("SELECT data FROM verifications WHERE key = ?").get(id) as DataRow | undefined;
+      return row && decodeVerification(row.data);
     },
     jobs: (filter) => {
       const { text, values } = jobsQuery(filter);
@@ -126,6 +150,7 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
       jobs,
       attempts: jobs.flatMap((job) => attemptsOf(sql, job.id)),
       standbys: jobs.flatMap((job) => standbysOf(sql, job.id)),
+      verifications: (db.prepare(OPEN_VERIFICATIONS).pluck().all() as string[]).map(decodeVerification),
       balances: db
         .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
         .safeIntegers()

@@ -120,7 +120,8 @@ INSERT INTO transfers_3 SELECT seq, id, kind, job_id, currency, memo, at_ms, wal
 DROP TABLE transfers;
 ALTER TABLE transfers_3 RENAME TO transfers;
 CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL;
-${appendOnly("transfers")}`,
+${appendOnly("transfers")}
+${keyed("verifications")} CREATE INDEX verifications_open ON verifications (key) WHERE json_extract(data, '$.decidedAtMs') IS NULL;`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -5,4 +5,5 @@ export * from "./move.ts";
 export * from "./settlement.ts";
 export * from "./standby.ts";
 export * from "./table.ts";
+export * from "./verification.ts";
 export * from "./worker-session.ts";

@@ -9,6 +9,7 @@ import {
   settlementTable,
   standbyTable,
   transition,
+  verificationTable,
   workerSessionTable,
   type StateTable,
 } from "./index.ts";
@@ -21,6 +22,7 @@ const tables: readonly StateTable<string, string>[] = [
   workerSessionTable,
   settlementTable,
   moveTable,
+  verificationTable,
 ];
 
 describe.each(tables.map((table) => [table.name, table] as const))("state table %s", (_name, table) => {
