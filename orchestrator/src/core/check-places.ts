@@ -1,6 +1,6 @@
 // Which machines a run that checks a job must not come to.
 import type { AccountId } from "@qubix/shared/domain";
-import { modelsOf } from "./check-state.ts";
+import { isTrusted, modelsOf } from "./check-state.ts";
 import { isActiveAttempt, requestOf } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { CheckOf, JobRecord } from "./model.ts";
@@ -16,6 +16,7 @@ export function refusedByCheck(state: CoreState, job: JobRecord): (machine: Mach
   const { needs } = requestOf(job);
   return (machine) => {
     if (others.has(machine.worker.providerId)) return true;
+    if (check.decides && !isTrusted(state.config, machine.worker)) return true;
     if (imageDigest !== null && !machine.features.has("image-digest")) return true;
     const models = modelsOf(machine, pickGpus(machine, needs) ?? []);
     return check.gpuModel !== null && (models.size !== 1 || !models.has(check.gpuModel));

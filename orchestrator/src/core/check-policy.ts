@@ -11,6 +11,10 @@ const FLOOR_PART = 0.25;
 const DEBT_JOBS = 100;
 /** After a wrong result every job is checked until so many in a row were right. */
 const PROBATION_IN_A_ROW = 3;
+/** Whoever has fewer results in a row is checked whole: a part shows nothing of what came before it. */
+const PARTS_FROM_IN_A_ROW = 3;
+/** …and the others whole as often as in part. */
+const WHOLE_SHARE = 0.5;
 /** As BOINC has it: so many results in a row that others came to make a worker trusted. */
 const ADAPTIVE_TRUSTED_IN_A_ROW = 10;
 
@@ -20,6 +24,11 @@ export function checkChance(checkShare: number, debt: number, { inARow, wrong }:
   if (wrong > 0 && inARow < PROBATION_IN_A_ROW) return 1;
   const usual = Math.max(checkShare * FLOOR_PART, checkShare - debt / DEBT_JOBS);
   return Math.min(1, Math.max(usual, (NEW_TIMES * checkShare) / (1 + inARow)));
+}
+
+/** With which probability a spot check runs the whole job again, and not a part of it. */
+export function wholeChance({ inARow }: CheckHistory): number {
+  return inARow < PARTS_FROM_IN_A_ROW ? 1 : WHOLE_SHARE;
 }
 
 /** The debt after a job that was checked with this probability. Nothing is saved up: there is no debt below 0. */

@@ -3,7 +3,7 @@
 import { type JobId, type VerificationEvent, verificationTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { releasePay, returnPay } from "./check-money.ts";
-import { historyOf, isUndisturbed, isWhole, samenessOf, workersOf } from "./check-state.ts";
+import { historyOf, isTrusted, isUndisturbed, isWhole, samenessOf, workersOf } from "./check-state.ts";
 import { callRun, tellOf, wholeOf } from "./checks.ts";
 import type { CheckedRun, Comparison, JobRecord, RunWorker, VerificationRecord } from "./model.ts";
 import { recordVerdict } from "./reputation.ts";
@@ -99,12 +99,19 @@ function decideSpotCheck(state: CoreState, verification: VerificationRecord): vo
   const against = runs.flatMap(({ result }, at) => (at > 0 && result !== null ? [agreeingWith(verification, at)] : []));
   const pair = against.find((group) => group.length > 1);
   if (pair !== undefined) {
+    if (
+      !someTrusted(
+        state,
+        pair.flatMap((at) => runs[at] ?? []),
+      )
+    )
+      return closeUndecided(state, verification, NO_JUDGE);
     if (isProof(verification, pair)) return closeFailed(state, verification, pair);
     return closeUndecided(state, verification, RESUMED);
   }
   if (against.length > 1) return closeUndecided(state, verification, ALL_DIFFER);
   const last = runs.at(-1);
-  if (last?.lost === "no_offer") return closeUndecided(state, verification, NO_OFFER);
+  if (last?.lost === "no_offer") return closeUndecided(state, verification, against.length === 0 ? NO_OFFER : NO_JUDGE);
   if (runs.length > CHECK_RUNS_MAX) return closeUndecided(state, verification, RUNS_LOST);
   if (!plan.hasBase) return closeUndecided(state, verification, against.length === 0 ? RUNS_LOST : NO_BASE);
   callWhole(state, verification);
@@ -115,8 +122,10 @@ function callWhole(state: CoreState, verification: VerificationRecord): void {
   const phase = fire(state, verificationTable, verification.phase, "called");
   assert(phase !== undefined, `${verification.id} is decided and calls another run`);
   const differs = verification.runs.some(({ result }, at) => at > 0 && result !== null);
+  // Where the check that differs is by somebody whose word counts, anybody may be the third.
+  const decides = differs && !someTrusted(state, verification.runs.slice(1));
   if (differs) tellOf(state, verification, "verification_differs", { runs: evidenceOf(verification) });
-  callRun(state, { ...verification, phase }, wholeOf(verification.plan));
+  callRun(state, { ...verification, phase }, wholeOf(verification.plan), decides);
 }
 
 function agreeingWith(verification: VerificationRecord, at: number): readonly number[] {
@@ -139,15 +148,22 @@ function isProof(verification: VerificationRecord, agreeing: readonly number[]):
 // ── The end ──
 
 function closePassed(state: CoreState, verification: VerificationRecord, agreeing: readonly number[]): void {
-  const { runs, sliceWorkers } = verification;
+  const { runs } = verification;
   releasePay(state, verification);
   const others = agreeing.filter((at) => at > 0).flatMap((at) => runs[at] ?? []);
   const isSomeWhole = others.some((run) => isWhole(verification, run));
-  const own = isSomeWhole ? (runs[0]?.workers ?? []) : sliceWorkers;
+  // A part that agrees shows nothing of what came before it: it confirms nobody's result, but that of who ran it.
+  const own = isSomeWhole ? (runs[0]?.workers ?? []) : [];
   for (const worker of [...own, ...others.flatMap(({ workers }) => workers)]) noteVerified(state, verification, worker);
   const outvoted = runs.filter(({ result }, at) => result !== null && !agreeing.includes(at));
+  const isJudged =
+    isSomeWhole &&
+    someTrusted(
+      state,
+      agreeing.flatMap((at) => runs[at] ?? []),
+    );
   // A part that came to something else may be the program's doing: only who ran the same as another that agrees with the job is shown to be wrong.
-  if (isSomeWhole) {
+  if (isJudged) {
     for (const run of outvoted)
       if (isWhole(verification, run) && run.isUndisturbed) blameWorkers(state, verification, run);
   }
@@ -160,7 +176,13 @@ function closeFailed(state: CoreState, verification: VerificationRecord, agreein
   const [own] = runs;
   assert(own !== undefined && !agreeing.includes(0), `${verification.id} agrees against itself`);
   returnPay(state, verification);
-  blameWorkers(state, verification, own);
+  if (
+    someTrusted(
+      state,
+      agreeing.flatMap((at) => runs[at] ?? []),
+    )
+  )
+    blameWorkers(state, verification, own);
   for (const { workers } of agreeing.flatMap((at) => runs[at] ?? [])) {
     for (const worker of workers) noteVerified(state, verification, worker);
   }
@@ -185,6 +207,8 @@ const RESUMED =
   "Other runs agree on another result, but the job was interrupted, and it may be the program that gives something else then. Nobody is blamed.";
 const UNREADABLE = "The results could not be compared: their files are too large for that, or have no sums.";
 const NO_OFFER = "No other provider with the same GPU model and within the price had a place for the check in time.";
+const NO_JUDGE =
+  "Two runs came to different results, and no third provider whose results were confirmed before had a place to decide in time. Nobody is blamed.";
 const RUNS_LOST = "The runs that were to check it came to no result.";
 const NO_BASE =
   "A part of it came to something else, and the checkpoint it began from is not kept: nobody can tell who is wrong.";
@@ -225,6 +249,13 @@ function evidenceOf({ runs }: VerificationRecord): readonly Readonly<Record<stri
 }
 
 // ── Verdicts ──
+
+/** Whether the word of any of them counts: a majority of those whom nobody knows costs a result its pay, and nobody his stake. */
+function someTrusted(state: CoreState, runs: readonly CheckedRun[]): boolean {
+  return runs.some(({ workers }) =>
+    workers.some(({ workerId }) => isTrusted(state.config, state.rows.workers.get(workerId))),
+  );
+}
 
 function noteVerified(state: CoreState, { id }: VerificationRecord, { workerId }: RunWorker): void {
   const worker = state.rows.workers.get(workerId);

@@ -1,4 +1,5 @@
 // What the records say of checks: whose word counts, who did a run, and which runs came to the same. Functions of the records alone.
+import type { CoreConfig } from "./config.ts";
 import type { Machine } from "./machine.ts";
 import type {
   AttemptRecord,
@@ -10,10 +11,10 @@ import type {
   WorkerRecord,
 } from "./model.ts";
 
-/** Results in a row after which a worker's runs are sought for checking others. */
+/** Confirmed results in a row after which a worker's word counts against another's: who lies does not get that far, unless nearly everybody lies alike. */
 const TRUSTED_IN_A_ROW = 3;
-/** Of a worker whose own results nobody has confirmed: it checks others only where nobody else can. */
-const UNCONFIRMED_RANK = 4;
+/** Of each that is missing: who has fewer checks others only where nobody with more can. More than any other preference, less than being silent. */
+const MISSING_RANK = 4;
 
 const NO_HISTORY: CheckHistory = { inARow: 0, wrong: 0 };
 
@@ -26,9 +27,16 @@ export function checkRunText({ id, check }: JobRecord): string {
   return `Job ${id} is a run by which the network checks job ${check?.of}. It ends by itself, and cannot be cancelled or moved.`;
 }
 
-/** Among those that may check a job, whose word counts: 0 is welcome. */
-export function checkerRank({ check }: JobRecord, { worker }: Machine): number {
-  return check === undefined || historyOf(worker).inARow >= TRUSTED_IN_A_ROW ? 0 : UNCONFIRMED_RANK;
+/** Whether its word counts where two runs differ. */
+export function isTrusted({ checkReferees }: CoreConfig, worker: WorkerRecord | undefined): boolean {
+  if (worker === undefined) return false;
+  return historyOf(worker).inARow >= TRUSTED_IN_A_ROW || checkReferees.includes(worker.providerId);
+}
+
+/** Among those that may check a job, whose word counts most: 0 is welcome. */
+export function checkerRank(config: CoreConfig, { check }: JobRecord, { worker }: Machine): number {
+  if (check === undefined || isTrusted(config, worker)) return 0;
+  return MISSING_RANK * (TRUSTED_IN_A_ROW - historyOf(worker).inARow);
 }
 
 export function modelsOf({ worker }: Machine, gpuUuids: readonly string[]): ReadonlySet<string> {

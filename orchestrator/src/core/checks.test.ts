@@ -2,6 +2,7 @@ import type { JobId, WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import type { CoreConfig } from "./config.ts";
 import type { JobRecord, VerificationRecord } from "./model.ts";
+import { replace } from "./tables.ts";
 import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
 
 const USD = (amount: bigint) => ({ amount, currency: "USD" as const });
@@ -21,8 +22,12 @@ function nth<T>(all: readonly T[], n: number): T {
   return found;
 }
 
-/** `count` providers with a worker each, dearer one after the other: a job comes to the first, its checks to the next ones. */
-function network({ count = 4, ...config }: Partial<CoreConfig> & { readonly count?: number } = {}) {
+/** `count` providers with a worker each, dearer one after the other: a job comes to the first, its checks to the next ones. The second's word counts. */
+function network({
+  count = 4,
+  confirmed = 1,
+  ...config
+}: Partial<CoreConfig> & { readonly count?: number; readonly confirmed?: number | null } = {}) {
   // Every job of a worker without a history is checked.
   const net = new Network({ checkShare: 0.4, silenceIdle: PATIENT, silenceBusy: PATIENT, ...config });
   const consumer = net.account("consumer", 1_000n);
@@ -34,6 +39,12 @@ function network({ count = 4, ...config }: Partial<CoreConfig> & { readonly coun
       offerOf({ pricePerCpuHour: USD(1_000_000n + 100_000n * BigInt(n)), features: ["image-digest"] }),
     ),
   );
+  /** Others came to so many of its results before. */
+  const confirm = (n: number, inARow: number) => {
+    const record = net.state.rows.workers.get(nth(workers, n));
+    if (record !== undefined) replace(net.state, "workers", record.id, { ...record, checks: { inARow, wrong: 0 } });
+  };
+  if (confirmed !== null && count > confirmed) confirm(confirmed, 3);
   const worker = (n: number): WorkerId => nth(workers, n);
   const provider = (n: number) => nth(providers, n);
   const start = (id: JobId) => {
@@ -101,6 +112,7 @@ function network({ count = 4, ...config }: Partial<CoreConfig> & { readonly coun
     workers,
     worker,
     provider,
+    confirm,
     start,
     save,
     finish,
@@ -138,7 +150,7 @@ describe("a spot check", () => {
     expect(spendable() - before).toBe(17_000_000n);
     expect(workers.slice(0, 2).map((worker) => history(worker))).toEqual([
       { inARow: 1, wrong: 0 },
-      { inARow: 1, wrong: 0 },
+      { inARow: 4, wrong: 0 },
     ]);
   });
 
@@ -173,13 +185,57 @@ describe("a spot check", () => {
   });
 
   test("that is outvoted by the job and another run is what was wrong", () => {
-    const { submit, finish, check, verification, workers, accused } = network();
+    const { submit, finish, check, verification, worker, accused, confirm } = network({ confirmed: null });
     const id = submit();
     finish(id);
+    confirm(3, 3);
     finish(check(id).id, WRONG);
     finish(check(id, 2).id);
     expect(verification(id)?.phase).toBe("passed");
-    expect(accused()).toEqual([{ workerId: workers[1], kind: "wrong_result" }]);
+    expect(accused()).toEqual([{ workerId: worker(1), kind: "wrong_result" }]);
+  });
+
+  test("of a worker whom nobody knows against another decides nothing without a third whose word counts", () => {
+    const { net, submit, finish, check, verification, accused, confirm, worker } = network({ confirmed: null });
+    const id = submit();
+    finish(id, WRONG);
+    finish(check(id).id);
+    // There are two others, and none is known.
+    expect(net.attempts(check(id, 2).id)).toEqual([]);
+    net.pass(HOUR_MS + 1_000);
+    expect(verification(id)).toMatchObject({ phase: "inconclusive" });
+    expect(verification(id)?.message).toContain("confirmed before");
+    expect(accused()).toEqual([]);
+
+    const again = submit();
+    finish(again, WRONG);
+    confirm(3, 3);
+    finish(check(again).id);
+    expect(net.attempt(check(again, 2).id).workerId).toBe(worker(3));
+    finish(check(again, 2).id);
+    expect(accused()).toEqual([{ workerId: worker(0), kind: "wrong_result" }]);
+  });
+
+  test("by a majority of two whom nobody knows accuses nobody", () => {
+    const { net, submit, finish, check, verification, accused } = network({ confirmed: null, count: 3 });
+    const id = submit(MAJORITY);
+    finish(id);
+    for (const run of [1, 2]) finish(check(id, run).id, WRONG);
+    // The consumer asked for what most say, and has his money back; who it was is not shown by two whom nobody knows.
+    expect(verification(id)).toMatchObject({ phase: "failed" });
+    expect(net.balance(`disputed:${id}`)).toBe(0n);
+    expect(accused()).toEqual([]);
+  });
+
+  test("is decided by the operator's own machines", () => {
+    const setUp = network({ confirmed: null, count: 4 });
+    const referee = setUp.provider(3).accountId;
+    const { submit, finish, check, worker, accused } = network({ confirmed: null, count: 4, checkReferees: [referee] });
+    const id = submit();
+    finish(id, WRONG);
+    expect(finish(check(id).id)).toBe(worker(3));
+    finish(check(id, 2).id);
+    expect(accused()).toEqual([{ workerId: worker(0), kind: "wrong_result" }]);
   });
 
   test("of a job that gives something else each time blames nobody", () => {
@@ -272,8 +328,14 @@ describe("a part of a job that is run again", () => {
   /** Three checkpoints in an hour, and a draw that begins after one of them. */
   function sliced(seed: (id: JobRecord) => boolean = ({ checkpoints }) => checkpoints.length > 0) {
     for (let tries = 0; tries < 40; tries += 1) {
-      const made = network();
+      const made = network({ checkShare: 1 });
       for (let n = 0; n < tries; n += 1) made.net.account("consumer");
+      // Who has no history is checked whole.
+      for (let n = 0; n < 3; n += 1) {
+        const confirmed = made.submit();
+        made.finish(confirmed);
+        made.finish(made.check(confirmed).id);
+      }
       const id = made.submit();
       const attempt = made.start(id);
       made.net.beating.clear();
@@ -308,6 +370,14 @@ describe("a part of a job that is run again", () => {
 
   test("begins at the beginning as often as the work before the oldest checkpoint is", () => {
     expect(sliced(({ checkpoints }) => checkpoints.length === 0).id).toBeDefined();
+  });
+
+  test("confirms who ran it, and not the whole that it is a part of", () => {
+    const { id, finish, check, history, worker } = sliced();
+    const before = [0, 1].map((n) => history(worker(n)));
+    finish(check(id).id, RIGHT, 60_000);
+    expect(history(worker(0))).toEqual(before[0]);
+    expect(history(worker(1))?.inARow).toBe((before[1]?.inARow ?? 0) + 1);
   });
 
   test("keeps the checkpoints of the job while it is not decided", () => {

@@ -3,7 +3,7 @@
 import { chargeFor, holdFor, jobTable, verificationTable } from "@qubix/shared/domain";
 import { parseImageRef, runPriceMax } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
-import { checkChance, debtAfter, wantsMajority } from "./check-policy.ts";
+import { checkChance, debtAfter, wantsMajority, wholeChance } from "./check-policy.ts";
 import { CHECKS_ACCOUNT, freezePay, holdForCheck } from "./check-money.ts";
 import { historyOf, isUndisturbed, modelsOf, workersOf } from "./check-state.ts";
 import { newJobRecord } from "./job-record.ts";
@@ -114,7 +114,6 @@ function begin(
     frozen: freezePay(state, job),
     apart: [...new Set([job.accountId, ...attempts.map(({ providerId }) => providerId)])],
     runs: [own],
-    sliceWorkers: workersOf(attempts.filter(({ epoch }) => start.fromEpoch <= epoch)),
     compared: [],
     plan,
   };
@@ -156,20 +155,21 @@ export interface Start {
   /** Null for the beginning. */
   readonly checkpoint: CheckpointRecord | null;
   readonly durationMaxS: number;
-  /** Attempts from this epoch on worked on what comes after it. */
-  readonly fromEpoch: number;
 }
 
 /** Where the whole job began. */
 export function wholeOf({ base, spec }: CheckPlan): Start {
-  return { checkpoint: base, durationMaxS: spec.durationMaxS, fromEpoch: 0 };
+  return { checkpoint: base, durationMaxS: spec.durationMaxS };
 }
 
 /**
- * A moment of the job's work is drawn, each as likely as any other, and the run begins from the newest checkpoint before it: so whoever forges at whatever moment
- * is found out with the same probability, also before the oldest checkpoint that is kept.
+ * The whole job, or a part: then a moment of its work is drawn, each as likely as any other, and the run begins from the newest checkpoint before it. What was forged
+ * before that checkpoint shows in no such part; that is why most checks are whole, and why only those count as a confirmed result.
  */
 function drawStart(state: CoreState, job: JobRecord, attempts: readonly AttemptRecord[], plan: CheckPlan): Start {
+  const chances = historiesOf(state, workersOf(attempts)).map(wholeChance);
+  const isWhole = nextRandom(state.meta) / RANDOM_RANGE < Math.max(0, ...chances);
+  if (isWhole && plan.hasBase) return wholeOf(plan);
   const drawnMs = (nextRandom(state.meta) / RANDOM_RANGE) * job.creditedMs;
   const at = job.checkpoints.map((checkpoint) => ({ checkpoint, ms: positionOf(checkpoint, job, attempts) }));
   const before = at.findLast(({ ms }) => ms <= drawnMs) ?? (plan.hasBase ? undefined : at[0]);
@@ -178,7 +178,6 @@ function drawStart(state: CoreState, job: JobRecord, attempts: readonly AttemptR
   return {
     checkpoint: before.checkpoint,
     durationMaxS: Math.min(plan.spec.durationMaxS, restS * SLICE_TIMES + SLICE_SLACK_S),
-    fromEpoch: before.checkpoint.epoch,
   };
 }
 
@@ -200,11 +199,16 @@ function positionOf(
 // ── The run ──
 
 /** Makes the next run and queues it. The caller has seen to it that no more are needed at once. */
-export function callRun(state: CoreState, verification: VerificationRecord, start: Start): VerificationRecord {
+export function callRun(
+  state: CoreState,
+  verification: VerificationRecord,
+  start: Start,
+  decides = false,
+): VerificationRecord {
   const { plan, runs, id } = verification;
   const run = runs.length;
   const fromSeq = start.checkpoint?.seq ?? 0;
-  const check = makeRun(state, verification, start);
+  const check = makeRun(state, verification, start, decides);
   const called: VerificationRecord = {
     ...verification,
     runs: [
@@ -231,7 +235,7 @@ export function tellOf(
   emit(state, { channel: "jobs", kind, accountId, jobId: id, data });
 }
 
-function makeRun(state: CoreState, verification: VerificationRecord, start: Start): JobRecord {
+function makeRun(state: CoreState, verification: VerificationRecord, start: Start, decides: boolean): JobRecord {
   const { plan, runs, id: of, accountId, apart, currency } = verification;
   const id = newJobId(state.meta);
   const { checkpoint, durationMaxS } = start;
@@ -250,7 +254,7 @@ function makeRun(state: CoreState, verification: VerificationRecord, start: Star
     inputs: plan.inputs,
     imageTree: plan.imageTree,
     imageDigest: plan.imageDigest,
-    check: { of, run: runs.length, payer: plan.payer, gpuModel: plan.gpuModel, apart },
+    check: { of, run: runs.length, payer: plan.payer, gpuModel: plan.gpuModel, decides, apart },
   };
   assert(made.phase === jobTable.initial, `${id} begins as ${made.phase}`);
   return made;

@@ -1,4 +1,5 @@
 // Every time and bound of the core, with its reason. The shell may override any of them; tests and the simulator use the defaults.
+import type { AccountId } from "@qubix/shared/domain";
 import {
   EXCLUSIVE_LEASE_MS,
   EXCLUSIVE_MARGIN_MS,
@@ -120,6 +121,8 @@ export interface CoreConfig {
   readonly proofExcusesMax: number;
   /** Share of the jobs with `verification: spot-check` that are run again in the long run; new workers' more often, those with a history less. 0 for none. */
   readonly checkShare: number;
+  /** Accounts of providers whose word counts without a history, the operator's own machines say: where two runs differ, only who is trusted decides. */
+  readonly checkReferees: readonly AccountId[];
   /** A job of `verification: adaptive` that cost at least this (micro-units) is run by a majority where its worker has no history yet. */
   readonly adaptiveWorthMin: bigint;
   /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
@@ -187,6 +190,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofTimeParts: 200,
   proofExcusesMax: 5,
   checkShare: 0.05,
+  checkReferees: [],
   adaptiveWorthMin: 1_000_000n,
   directRelays: [],
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,

@@ -260,7 +260,7 @@ function findPlace(
     {
       refuses: (other) => other.id === standby?.workerId || isRefused(other) || isApart(other),
       rank: (other) =>
-        checkerRank(job, other) +
+        checkerRank(state.config, job, other) +
         (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 2 : 0) +
         (isUnsteady(state, other) ? 1 : 0) +
         (isHeld(state, other) ? HELD_RANK : 0),

@@ -336,6 +336,8 @@ export interface CheckOf {
   readonly payer: LedgerAccount;
   /** Of the checked job's GPUs; null without. */
   readonly gpuModel: string | null;
+  /** Two runs differ whose workers nobody knows, and it decides: it comes to a worker whose word counts, or to none. */
+  readonly decides: boolean;
   /** Of {@link VerificationRecord}. */
   readonly apart: readonly AccountId[];
 }
@@ -382,8 +384,6 @@ export interface VerificationRecord {
   readonly frozen: readonly FrozenPay[];
   /** Providers of the job's attempts, and the consumer's own account: no check comes to them. */
   readonly apart: readonly AccountId[];
-  /** Who did the part of the job that the first check ran again. */
-  readonly sliceWorkers: readonly RunWorker[];
   /** Of run 0 up to the newest. */
   readonly runs: readonly CheckedRun[];
   readonly compared: readonly Comparison[];

@@ -110,7 +110,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     const job = aJob(1, { phase: "succeeded", settled: true });
     const check = {
       ...aJob(2),
-      check: { of: job.id, run: 1, payer: "external:checks", gpuModel: null, apart: [ACCOUNT] },
+      check: { of: job.id, run: 1, payer: "external:checks", gpuModel: null, decides: false, apart: [ACCOUNT] },
     } as const;
     const open = aVerification(job);
     const decided = { ...aVerification(aJob(4)), phase: "passed", message: "yes", decidedAtMs: 9 } as const;

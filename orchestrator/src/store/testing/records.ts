@@ -249,7 +249,6 @@ export function aVerification(job: JobRecord): VerificationRecord {
     currency: "USD",
     frozen: [{ account: "provider:acc-2", amount: 9_007_199_254_740_993n, workerId: "wrk-1" as WorkerId }],
     apart: [ACCOUNT],
-    sliceWorkers: [],
     runs: [
       {
         jobId: job.id,
