@@ -334,9 +334,7 @@ export function runFleet(options: FleetOptions): FleetResult {
 
 function takeNext(dues: Due[]): Due | undefined {
   let first = 0;
-  for (let at = 1; at < dues.length; at += 1) {
-    if ((dues[at] as Due).atMs < (dues[first] as Due).atMs) first = at;
-  }
+  for (const [at, { atMs }] of dues.entries()) if (atMs < (dues[first]?.atMs ?? Infinity)) first = at;
   return dues.splice(first, 1)[0];
 }
 

@@ -65,6 +65,14 @@ function buildProgram(): Command {
       "what workers must prove before they get work: required (cores, memory and GPUs), gpus, or off: their word is taken, so anybody can sell GPUs he does not have (QUBIX_WORKER_PROOFS; default required)",
     )
     .option(
+      "--check-share <share>",
+      "share of the jobs with verification: spot-check that are run again at the network's expense, in the long run (QUBIX_CHECK_SHARE; default 0.05)",
+    )
+    .option(
+      "--check-referees <a,b>",
+      "accounts of providers whose word decides where two runs differ, e.g. your own machines (QUBIX_CHECK_REFEREES; default none: those whose results others confirmed)",
+    )
+    .option(
       "--ipfs-listen <multiaddr>",
       "serve what is stored, which is encrypted, to IPFS nodes from here, e.g. /ip4/127.0.0.1/tcp/4001 (QUBIX_IPFS_LISTEN; off)",
     )

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { access, constants, mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { createLedgerDriver } from "@qubix/contracts-bridge/ledger";
+import type { AccountId } from "@qubix/shared/domain";
 import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtime";
 import { createApiKey } from "../accounts/secrets.ts";
 import { createApiServer } from "../api/server.ts";
@@ -209,11 +210,18 @@ function closedWhileThereIsNoState(gate: RelayGate): RelayGate {
 }
 
 function createCore(
-  { registryAllow, workerProofs }: OrchestratorConfig,
+  { registryAllow, workerProofs, checkShare, checkReferees }: OrchestratorConfig,
   orchestratorId: string,
   directRelays: readonly string[],
 ): CorePort {
-  const config = { ...DEFAULT_CORE_CONFIG, registriesAllowed: registryAllow, workerProofs, directRelays };
+  const config = {
+    ...DEFAULT_CORE_CONFIG,
+    registriesAllowed: registryAllow,
+    workerProofs,
+    directRelays,
+    checkShare,
+    checkReferees: checkReferees.map((id) => id as AccountId),
+  };
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {
     create: (snapshot, nowMs) => createState({ snapshot, config, nowMs, seed, orchestratorId }),

@@ -31,6 +31,9 @@ test("flags alone make a specification that the network accepts", async () => {
       priceMax: "0.60/h",
       duration: "1h",
       standby: "hot",
+      verify: "majority",
+      verifyRuns: "5",
+      verifyTolerance: "1e-5,1e-8",
       checkpointInterval: "10s",
       output: ["/out/model/**"],
       region: ["eu-west"],
@@ -52,6 +55,7 @@ test("flags alone make a specification that the network accepts", async () => {
     resources: { gpus: { count: 1, model: "RTX 4090" }, cpus: 0.5, memoryMiB: 2048, diskMiB: 10_240 },
     checkpoint: { intervalS: 10, keep: 3 },
     standby: "hot",
+    verification: { mode: "majority", replicas: 5, tolerance: { relative: 1e-5, absolute: 1e-8 } },
     outputs: ["/out/model/**"],
     placement: { regions: ["eu-west"], avoid: ["wrk-1"] },
     priceMaxPerHour: { amount: 600_000n, currency: "USD" },
@@ -62,6 +66,11 @@ test("flags alone make a specification that the network accepts", async () => {
     shmMiB: 128,
     stopGraceS: 5,
   });
+});
+
+test.each(["", "a", "-1", "1,2,3", "1,"])("--verify-tolerance %o is refused with what it should be", async (text) => {
+  const flags = { image: "docker.io/library/python:3.12", verify: "spot-check", verifyTolerance: text };
+  await expect(readSpec(undefined, flags, null)).rejects.toThrow(/relative, and absolute/);
 });
 
 const YAML = `
