@@ -9,6 +9,8 @@ export default defineConfig({
     testTimeout: 30_000,
     // Starting a network: a worker whose proof is late on an overloaded machine is asked again a minute later.
     hookTimeout: 200_000,
+    // What is waited for comes; how soon on a busy machine is no matter of behaviour.
+    expect: { poll: { timeout: 20_000 } },
     maxWorkers: 2,
   },
 });

@@ -143,6 +143,9 @@ const RATES_MAX: { readonly [Kind in keyof FaultRates]: number } = {
   restoreDamage: 0.05,
 };
 
+const PAY_PERIOD_MS = 20_000;
+const DISPUTE_WINDOWS_MS = [5_000, 0, 24 * 3_600_000] as const;
+
 /** Every seed has at least one of these. */
 const CERTAIN: readonly (keyof FaultCounts)[] = [
   "agentCrashes",
@@ -173,6 +176,9 @@ export function drawFaults(seed: number, rng: Rng, scale: Scale): FaultOptions {
     bounds: {
       ...(rng.chance(0.5) ? { dispatchTriesMax: 2, deadlinesPerStepMax: 2, preferenceScanMax: 1 } : {}),
       ...MOVE_TIMES,
+      // Pay becomes payable at once, while the seed goes on, or after it.
+      payPeriodMs: PAY_PERIOD_MS,
+      disputeWindowMs: DISPUTE_WINDOWS_MS[seed % DISPUTE_WINDOWS_MS.length] ?? 0,
       ...(rng.chance(0.5) ? { massSilenceWorkersMin: FEW } : {}),
       ...(rng.chance(0.5) ? { massSilenceHoldMs: SHORT_HOLD_MS } : {}),
     },

@@ -31,8 +31,8 @@ interface Container {
   readonly isExclusive: boolean;
   /** By its guard. */
   isHeld: boolean;
-  /** What it was about to do when it was held. */
-  next: (() => void) | null;
+  /** What it was about to do, and signals that came, while it was held: in order, as soon as it goes on. */
+  waiting: (() => void)[];
 }
 
 /** What became of unpacking a checkpoint: `key` names the entry, null where there was nothing to unpack. */
@@ -133,7 +133,7 @@ export function createMachine(
       entries: [],
       isExclusive: run.failover === "exclusive",
       isHeld: false,
-      next: null,
+      waiting: [],
     };
     containers.set(slotId, made);
     return made;
@@ -148,17 +148,39 @@ export function createMachine(
     const step = Math.min(...stops);
     const take = (): void => {
       if (container.state !== "running") return undefined;
-      if (container.isHeld) {
-        container.next = take;
-        return undefined;
-      }
       container.at = advance(program, at, step);
       if (step === failsAt) return exit(container, program.failure?.kind === "oom" ? EXIT_BY_SIGNAL : 3);
       if (step === program.steps) return exit(container, 0);
       addEntry(container);
       return run(container);
     };
-    work(container, (step - at.step) * program.stepMs, take);
+    work(container, (step - at.step) * program.stepMs, () => unlessHeld(container, take));
+  }
+
+  /** A container that is held does nothing, and no signal reaches its program, until it is let go. */
+  function unlessHeld(container: Container, act: () => void): void {
+    if (container.isHeld) container.waiting.push(act);
+    else act();
+  }
+
+  /** It saves at its next step, where that is no milestone at which it has saved already, and goes if that is its manner. */
+  function answer(container: Container): void {
+    if (container.state !== "running") return;
+    const { program, at, atMs } = container;
+    const workedMs = world.nowMs() - atMs - stoodStill(atMs, world.nowMs());
+    const steps = Math.floor(workedMs / program.stepMs) + 1;
+    const save = (): void => {
+      if (container.state !== "running") return;
+      if (container.at === at) saveNow(container, advance(program, at, at.step + steps));
+      check(
+        container.at === at || container.at.step === at.step + steps,
+        () => `${container.slotId} was asked in no step`,
+      );
+      if (program.index % MANNERS !== GOES) return;
+      container.truth.leftAtStep = at.step + steps;
+      exit(container, EXIT_BY_REQUEST);
+    };
+    work(container, steps * program.stepMs - workedMs, () => unlessHeld(container, save));
   }
 
   function stands(container: Container): void {
@@ -181,9 +203,7 @@ export function createMachine(
         if (container.state !== "running" || !container.isHeld) return;
         container.isHeld = false;
         moves(container);
-        const { next } = container;
-        container.next = null;
-        next?.();
+        for (const act of container.waiting.splice(0)) act();
       },
     });
   }
@@ -283,20 +303,8 @@ export function createMachine(
     },
     ask(slotId) {
       const container = containers.get(slotId);
-      if (container?.state !== "running") return;
-      const { program, at, atMs } = container;
-      const manner = program.index % MANNERS;
-      if (manner === DEAF) return;
-      const workedMs = world.nowMs() - atMs - stoodStill(atMs, world.nowMs());
-      const steps = Math.floor(workedMs / program.stepMs) + 1;
-      work(container, steps * program.stepMs - workedMs, () => {
-        if (container.state !== "running") return;
-        // Where this step is a milestone, that has saved already.
-        if (container.at === at) saveNow(container, advance(program, at, at.step + steps));
-        if (manner !== GOES) return;
-        container.truth.leftAtStep = at.step + steps;
-        exit(container, EXIT_BY_REQUEST);
-      });
+      if (container?.state !== "running" || container.program.index % MANNERS === DEAF) return;
+      unlessHeld(container, () => answer(container));
     },
     kill(slotId) {
       const container = containers.get(slotId);

@@ -157,6 +157,8 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "idempotency":
       case "uploads":
       case "verifications":
+      case "reservations":
+      case "releases":
         return;
       default:
         unreachable(change);

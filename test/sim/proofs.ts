@@ -43,10 +43,25 @@ export function proofRng(seed: number): Rng {
   return createRng(seed + 0x70_72_6f_66);
 }
 
-/** Makes up some hardware, of no more than one machine, so that enough of it is left; and one machine's agent may be too old to be asked. */
-export function drawClaims(rng: Rng, at: number, workerId: WorkerId, offer: WorkerOffer, fakes: Fakes): WorkerOffer {
+/** So many machines of a fleet can do work: one alone may not come to every job within its queueS. */
+const USABLE_MIN = 2;
+
+/**
+ * Makes up some hardware, of no more than one machine; and one machine's agent may be too old to be asked. `others`: how many machines there are beside
+ * this one, and not too old.
+ */
+export function drawClaims(
+  rng: Rng,
+  {
+    at,
+    workerId,
+    others,
+    fakes,
+  }: { readonly at: number; readonly workerId: WorkerId; readonly others: number; readonly fakes: Fakes },
+  offer: WorkerOffer,
+): WorkerOffer {
   if (at === 1 && rng.chance(0.3)) return offer;
-  if (at === 2 && rng.chance(0.3)) fakes.add(fakeKey(workerId, null));
+  if (at === 2 && rng.chance(0.3) && others >= USABLE_MIN) fakes.add(fakeKey(workerId, null));
   for (const { uuid } of offer.gpus) if (rng.chance(0.3)) fakes.add(fakeKey(workerId, uuid));
   return { ...offer, features: [...(offer.features ?? []), "proofs"] };
 }

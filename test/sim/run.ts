@@ -134,6 +134,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   const runs = new Runs();
   const liars = new Set<WorkerId>();
   const proofs = proofRng(world.seed);
+  let tooOld = 0;
   const workers = Array.from({ length: world.scale.workers }, (_, at) => {
     const provider = providers.at(at % PROVIDERS);
     if (provider === undefined) throw new BrokenInvariant("there are no providers");
@@ -142,7 +143,9 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
     const drawn = drawOffer(world, at);
-    const offer = world.faults.proofs ? drawClaims(proofs, at, workerId, drawn, monitor.fakes) : drawn;
+    const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
+    const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;
+    if (world.faults.proofs && offer === drawn) tooOld += 1;
     const forges = isForger(world.seed, at);
     const setup = { at, path: createPath(), offer, lies, forges, fakes: monitor.fakes };
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);

@@ -44,6 +44,22 @@ describe("the simulator", () => {
   );
 });
 
+/** Seeds that once broke, and what was wrong. */
+const ONCE_BROKEN = [
+  [
+    1_001_580,
+    "the simulator let a program that was held answer the wish to save, and counted steps that it had not done",
+  ],
+  [1_019_440, "the same, past the program's end"],
+  [3_009_585, "one machine of three could prove its hardware, and nine jobs were too many for it"],
+] as const;
+
+describe("a seed that once broke does so no more:", () => {
+  it.each(ONCE_BROKEN)("%i: %s", (seed) => {
+    expect(runSeed(seed).broken).toBeNull();
+  });
+});
+
 describe("the mutants", () => {
   it("change what they say they change", () => {
     expect(stalePatches(MUTANTS)).toEqual([]);

@@ -73,6 +73,7 @@ export function reckon(of: Reckoning): void {
     for (const standby of stored.standbys) reckonStandby(of, standby, stored.attempts);
   }
   reckonEarnings(store, monitor);
+  reckonPending(store, monitor);
   const unproven = monitor.unproven();
   check(unproven.length === 0, () => `not proven though it is there: ${unproven.join(", ")}`);
   for (const worker of workers) {
@@ -182,7 +183,7 @@ function reckonMoney(
   const moved = posted.find(({ kind }) => kind === "settlement")?.postings ?? [];
   for (const account of new Set(settlement.lines.map((line) => line.account))) {
     const said = total(settlement.lines.filter((line) => line.account === account));
-    const done = total(moved.filter((posting) => posting.account === account));
+    const done = total(moved.filter((posting) => payeeOf(posting.account) === account));
     check(said === done, () => `invariant 5: ${account} was promised ${said} for ${job.id} and posted ${done}`);
   }
 }
@@ -194,7 +195,7 @@ function reckonEarnings(store: Store, monitor: Monitor): void {
   for (const { kind, currency, postings } of monitor.transfers) {
     if (kind !== "settlement") continue;
     for (const { account, amount } of postings) {
-      if (account.startsWith("provider:")) posted.set(currency, (posted.get(currency) ?? 0n) + amount);
+      if (payeeOf(account).startsWith("provider:")) posted.set(currency, (posted.get(currency) ?? 0n) + amount);
     }
   }
   const earned = new Map<string, bigint>();
@@ -208,6 +209,26 @@ function reckonEarnings(store: Store, monitor: Monitor): void {
   for (const currency of new Set([...posted.keys(), ...earned.keys()])) {
     const [rows, books] = [earned.get(currency) ?? 0n, posted.get(currency) ?? 0n];
     check(rows === books, () => `invariant 5: workers earned ${rows} ${currency}, providers were posted ${books}`);
+  }
+}
+
+/** A provider's pay waits under a name of its own until its dispute window is over. */
+function payeeOf(account: string): string {
+  return account.replace(/^pending:/, "provider:");
+}
+
+/** What is pending is in a bucket, what is not has been released; together it is what providers earned. */
+function reckonPending(store: Store, monitor: Monitor): void {
+  const { balances, releases } = store.load().rows;
+  const paid = monitor.transfers.filter(({ kind }) => kind === "settlement" || kind === "release");
+  for (const { account, currency, amount } of balances) {
+    if (!/^(pending|provider):/.test(account)) continue;
+    const moved = paid.flatMap((transfer) => (transfer.currency === currency ? transfer.postings : []));
+    const posted = total(moved.filter((posting) => posting.account === account));
+    check(posted === amount, () => `invariant 5: ${account} holds ${amount} and was posted ${posted}`);
+    if (!account.startsWith("pending:")) continue;
+    const own = releases.filter((row) => account === `pending:${row.providerId}` && row.currency === currency);
+    check(total(own) === amount, () => `invariant 5: ${account} holds ${amount}, to be released are ${total(own)}`);
   }
 }
 

@@ -118,12 +118,18 @@ describe("administration", () => {
     const deposit = await asAdmin("admin", "wallet", "deposit", "--account", id, "--amount", "25.50");
     expect(deposit).toMatchObject({ code: 0, stdout: `Granted 25.50 USD to ${id}.\n` });
     const wallet = await start(["wallet"], { QUBIX_API_KEY: key }).ended;
-    expect(wallet.stdout).toBe("CURRENCY  AVAILABLE  HELD  EARNED\nUSD           25.50  0.00    0.00\n");
+    expect(wallet.stdout).toBe(
+      "CURRENCY  AVAILABLE  HELD  EARNED  PENDING  PAYABLE  STAKED\n" +
+        "USD           25.50  0.00    0.00     0.00     0.00    0.00\n",
+    );
     const entries = await start(["wallet", "entries", "--json"], { QUBIX_API_KEY: key }).ended;
     expect(JSON.parse(entries.stdout)).toMatchObject({ items: [{ kind: "deposit" }], nextCursor: null });
     const more = await asAdmin("wallet", "deposit", "--account", id, "--amount", "1", "--currency", "EUR", "--json");
     expect(JSON.parse(more.stdout)).toMatchObject({ transferId: expect.any(String), wallet: { accountId: id } });
-    expect((await asAdmin("wallet", id)).stdout).toMatch(/^EUR +1\.00 .*\nUSD +25\.50 /m);
+    const named = ["wallet", "deposit", "--account", id, "--id", "payment-7", "--currency", "EUR", "--amount"] as const;
+    expect(await asAdmin(...named, "2")).toMatchObject({ code: 0 });
+    expect(await asAdmin(...named, "3")).toMatchObject({ code: 1, stderr: expect.stringContaining("payment-7") });
+    expect((await asAdmin("wallet", id)).stdout).toMatch(/^EUR +3\.00 .*\nUSD +25\.50 /m);
     expect((await asAdmin("wallet", "entries", "--account", id, "--json", "--limit", "1")).stdout).toContain("EUR");
     expect((await asAdmin("accounts")).stdout).toContain("Bob's");
     const token = await asAdmin("enrolments", "create", "--ttl", "5m", "--json");

@@ -238,6 +238,7 @@ function addDepositCommand(parent: Command, run: Runner): void {
     .requiredOption("--amount <amount>", "e.g. 25 or 25.50")
     .option("--currency <currency>", `[${CURRENCY_DEFAULT}]`)
     .option("--reference <text>", "for the books")
+    .option("--id <id>", "of the payment, say: the same deposit again, whenever, grants nothing more")
     .option("--idempotency-key <key>", "the same key again grants nothing more (24 h)")
     .action((options: DepositOptions) =>
       run(async () => (await import("./commands/wallet.ts")).deposit, [], options, false),

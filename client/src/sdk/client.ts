@@ -80,7 +80,13 @@ export interface Client {
     entries(options?: WalletOptions & PageOptions): Promise<Page<WalletEntry>>;
     entriesAll(options?: WalletOptions): AsyncIterable<WalletEntry>;
     deposit(
-      input: { readonly accountId: string; readonly amount: WireMoney; readonly reference?: string },
+      /** `id`, of the payment say: the same deposit again, whenever, is made once; another with that id is refused (`transfer_differs`). */
+      input: {
+        readonly accountId: string;
+        readonly amount: WireMoney;
+        readonly reference?: string;
+        readonly id?: string;
+      },
       options?: CreateOptions,
     ): Promise<{ readonly transferId: string; readonly wallet: Wallet }>;
   };

@@ -1,8 +1,9 @@
-// An account's money as its owner sees it: what he can spend, what is held for his jobs, what he earned, and each movement with the balance after it.
+// An account's money as its owner sees it: what he can spend, what is held for his jobs, what he earned (pending, payable) and staked, and each movement with the balance after it.
 import type { AccountId, Currency, TransferId } from "@qubix/shared/domain";
 import { toWireMoney, type walletEntrySchema, type walletSchema } from "@qubix/shared/protocol";
+import { assert } from "@qubix/shared/runtime";
 import type { z } from "zod";
-import type { CoreState, LedgerAccount } from "../core/index.ts";
+import { type CoreState, type LedgerAccount, walletOwner } from "../core/index.ts";
 import type { Store, StoredTransfer } from "../store/port.ts";
 
 export type Wallet = z.output<typeof walletSchema>;
@@ -16,25 +17,26 @@ export interface WalletCursor {
 }
 
 export function walletOf(state: CoreState, store: Store, accountId: AccountId): Wallet {
-  const [customer, provider] = ledgerAccountsOf(accountId);
-  const rows = new Map<Currency, { available: bigint; held: bigint; earned: bigint }>();
+  const rows = new Map<Currency, Record<BalanceName | "held", bigint>>();
   const row = (currency: Currency) => {
-    const found = rows.get(currency) ?? { available: 0n, held: 0n, earned: 0n };
+    const found = rows.get(currency) ?? { available: 0n, held: 0n, pending: 0n, payable: 0n, staked: 0n };
     rows.set(currency, found);
     return found;
   };
-  for (const { account, currency, amount } of store.balances([customer, provider])) {
-    if (account === customer) row(currency).available += amount;
-    else row(currency).earned += amount;
+  for (const { account, currency, amount } of store.balances(ledgerAccountsOf(accountId))) {
+    row(currency)[balanceName(account)] += amount;
   }
   for (const [currency, amount] of heldOf(state, accountId)) row(currency).held += amount;
   const balances = [...rows]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([currency, { available, held, earned }]) => ({
+    .map(([currency, { available, held, pending, payable, staked }]) => ({
       currency,
       available: available.toString(),
       held: held.toString(),
-      earned: earned.toString(),
+      earned: (pending + payable).toString(),
+      pending: pending.toString(),
+      payable: payable.toString(),
+      staked: staked.toString(),
     }));
   return { accountId, balances };
 }
@@ -79,6 +81,7 @@ function entriesOf(
         id: mine.length === 1 ? transfer.id : `${transfer.id}/${index + 1}`,
         time: new Date(transfer.wallMs).toISOString(),
         kind: transfer.kind,
+        balance: balanceName(posting.account),
         jobId: transfer.jobId,
         amount: toWireMoney(posting.amount, transfer.currency),
         balanceAfter: after.toString(),
@@ -91,7 +94,7 @@ function entriesOf(
 function heldOf(state: CoreState, accountId: AccountId): ReadonlyMap<Currency, bigint> {
   const held = new Map<Currency, bigint>();
   for (const job of state.rows.jobs.values()) {
-    if (job.accountId !== accountId || job.settlement.phase !== "held") continue;
+    if (walletOwner(job) !== accountId || job.settlement.phase !== "held") continue;
     held.set(job.currency, (held.get(job.currency) ?? 0n) + job.settlement.hold);
   }
   return held;
@@ -105,6 +108,22 @@ function readBalances(cursor: WalletCursor): Map<string, bigint> {
   return new Map(Object.entries(cursor.balances).map(([key, amount]) => [key, BigInt(amount)]));
 }
 
-function ledgerAccountsOf(accountId: AccountId): readonly [LedgerAccount, LedgerAccount] {
-  return [`customer:${accountId}`, `provider:${accountId}`];
+type BalanceName = WalletEntry["balance"];
+
+/** As the owner of an account calls what the ledger keeps for him. */
+const BALANCE_NAMES: Readonly<Record<string, BalanceName>> = {
+  customer: "available",
+  pending: "pending",
+  provider: "payable",
+  stake: "staked",
+};
+
+function balanceName(account: LedgerAccount): BalanceName {
+  const name = BALANCE_NAMES[account.slice(0, account.indexOf(":"))];
+  assert(name !== undefined, `${account} is nobody's wallet`);
+  return name;
+}
+
+function ledgerAccountsOf(accountId: AccountId): readonly LedgerAccount[] {
+  return Object.keys(BALANCE_NAMES).map((name) => `${name}:${accountId}` as LedgerAccount);
 }

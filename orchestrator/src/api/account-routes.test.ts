@@ -1,7 +1,7 @@
 // Accounts, keys, enrolment, workers, offers, quotes and the wallet, over HTTP.
 import { describe, expect, test } from "vitest";
 import { enrolment } from "./testing/driven-worker.ts";
-import { jobSpec, startTestApi } from "./testing/test-api.ts";
+import { jobSpec, NOTHING_EARNED, startTestApi } from "./testing/test-api.ts";
 
 describe("accounts and keys", () => {
   test("an administrator makes them; the key is shown once and works", async () => {
@@ -169,6 +169,11 @@ describe("the wallet", () => {
     const first = await api.admin("POST /v1/wallet/deposits", body, { headers });
     const again = await api.admin("POST /v1/wallet/deposits", body, { headers });
     expect(again.body["transferId"]).toBe(first.body["transferId"]);
+    const named = { ...body, id: "pay-1" };
+    const byName = await api.admin("POST /v1/wallet/deposits", named);
+    expect((await api.admin("POST /v1/wallet/deposits", named)).body["transferId"]).toBe(byName.body["transferId"]);
+    const other = await api.admin("POST /v1/wallet/deposits", { ...named, reference: "another gift" });
+    expect(other).toMatchObject({ status: 409, body: { code: "transfer_differs" } });
     const job = await call("POST /v1/jobs", jobSpec({ placement: { workers: ["wrk-none"] } }));
     await call(`POST /v1/jobs/${String(job.body["id"])}/cancel`);
 
@@ -176,8 +181,9 @@ describe("the wallet", () => {
     expect(
       whole.map(({ kind, amount, balanceAfter }) => [kind, (amount as { amount: string }).amount, balanceAfter]),
     ).toEqual([
-      ["settlement", "100000", "1000000"],
-      ["hold", "-100000", "900000"],
+      ["settlement", "100000", "2000000"],
+      ["hold", "-100000", "1900000"],
+      ["deposit", "1000000", "2000000"],
       ["deposit", "1000000", "1000000"],
     ]);
     const paged: unknown[] = [];
@@ -197,7 +203,7 @@ describe("the wallet", () => {
     expect((await mine.call(`GET /v1/wallet?accountId=${other.id}`)).body).toMatchObject({ status: 403 });
     expect((await mine.call(`GET /v1/wallet/entries?accountId=${other.id}`)).body).toMatchObject({ status: 403 });
     const seen = await api.admin(`GET /v1/wallet?accountId=${other.id}`);
-    expect(seen.body["balances"]).toEqual([{ currency: "USD", available: "7", held: "0", earned: "0" }]);
+    expect(seen.body["balances"]).toEqual([{ currency: "USD", available: "7", held: "0", ...NOTHING_EARNED }]);
     expect((await mine.call("GET /v1/wallet/entries")).body.items).toHaveLength(1);
   });
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { jobSpec, startTestApi, type StoreKind, type TestApi } from "./testing/test-api.ts";
+import { jobSpec, NOTHING_EARNED, startTestApi, type StoreKind, type TestApi } from "./testing/test-api.ts";
 
 describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store) => {
   let api: TestApi;
@@ -26,7 +26,7 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     await worker.start(attempt);
     expect((await call(`GET ${path}`)).body).toMatchObject({ phase: "running", workerId: worker.id, epoch: 1 });
     const held = (await call("GET /v1/wallet")).body["balances"];
-    expect(held).toEqual([{ currency: "USD", available: "9900000", held: "100000", earned: "0" }]);
+    expect(held).toEqual([{ currency: "USD", available: "9900000", held: "100000", ...NOTHING_EARNED }]);
 
     await worker.end(attempt, null);
     const ended = (await call(`GET ${path}`)).body;
@@ -203,7 +203,7 @@ describe.each<StoreKind>(["memory", "sqlite"])("jobs over the %s store", (store)
     expect((await call(`POST ${path}/cancel`)).body).toMatchObject({ phase: "cancelled" });
     expect((await call(`POST ${path}/cancel`, {})).body).toMatchObject({ phase: "cancelled" });
     expect((await call("GET /v1/wallet")).body["balances"]).toEqual([
-      { currency: "USD", available: "1000000", held: "0", earned: "0" },
+      { currency: "USD", available: "1000000", held: "0", ...NOTHING_EARNED },
     ]);
   });
 });

@@ -1,10 +1,12 @@
 // The orchestrator's configuration: one schema; flags > QUBIX_* variables > file > defaults.
 import { z } from "zod";
-import { WORKER_PROOFS } from "../core/index.ts";
+import { DEFAULT_CORE_CONFIG, WORKER_PROOFS } from "../core/index.ts";
 import { REGISTRIES_ALLOWED_DEFAULT } from "@qubix/shared/protocol";
 import { LOG_LEVELS } from "@qubix/shared/runtime";
 
 const PORT_MAX = 65_535;
+/** A year: providers have to be paid some day. */
+const DISPUTE_WINDOW_S_MAX = 366 * 86_400;
 
 /** `HOST:PORT`, with brackets around an IPv6 address. */
 const listenSchema = z.string().transform((text, context) => {
@@ -82,6 +84,13 @@ export const orchestratorConfigSchema = z.object({
   checkShare: z.coerce.number().min(0).max(1).default(0.05),
   /** Accounts of providers (our own machines, say) whose word decides where two runs of a job differ. */
   checkReferees: listSchema.prefault([]),
+  /** How long a provider's pay can be disputed before it is payable; 0: payable at once. */
+  disputeWindowS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(DISPUTE_WINDOW_S_MAX)
+    .default(DEFAULT_CORE_CONFIG.disputeWindowMs / 1000),
   /** Where the IPFS node listens that serves the stored, encrypted files; without it none does. */
   ipfsListen: ipfsListenSchema.optional(),
   /** IPFS nodes that files which were lost here are fetched from. */

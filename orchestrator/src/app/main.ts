@@ -73,6 +73,10 @@ function buildProgram(): Command {
       "accounts of providers whose word decides where two runs differ, e.g. your own machines (QUBIX_CHECK_REFEREES; default none: those whose results others confirmed)",
     )
     .option(
+      "--dispute-window-s <seconds>",
+      "how long a provider's pay can be disputed before he may withdraw it; 0: not at all (QUBIX_DISPUTE_WINDOW_S; default 86400)",
+    )
+    .option(
       "--ipfs-listen <multiaddr>",
       "serve what is stored, which is encrypted, to IPFS nodes from here, e.g. /ip4/127.0.0.1/tcp/4001 (QUBIX_IPFS_LISTEN; off)",
     )

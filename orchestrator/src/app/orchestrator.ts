@@ -210,7 +210,7 @@ function closedWhileThereIsNoState(gate: RelayGate): RelayGate {
 }
 
 function createCore(
-  { registryAllow, workerProofs, checkShare, checkReferees }: OrchestratorConfig,
+  { registryAllow, workerProofs, disputeWindowS, checkShare, checkReferees }: OrchestratorConfig,
   orchestratorId: string,
   directRelays: readonly string[],
 ): CorePort {
@@ -221,6 +221,7 @@ function createCore(
     directRelays,
     checkShare,
     checkReferees: checkReferees.map((id) => id as AccountId),
+    disputeWindowMs: disputeWindowS * 1000,
   };
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {

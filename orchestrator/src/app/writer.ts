@@ -5,6 +5,7 @@ import type { JobId } from "@qubix/shared/domain";
 import type { CoreEvent, Effect, Reply, StepResult } from "../core/events.ts";
 import type { Changes } from "../core/model.ts";
 import type { Snapshot, Store, StoredEvent } from "../store/port.ts";
+import { withKnown } from "./known-transfers.ts";
 import type { CoreState, EffectSink, Writer, WriterMetrics } from "./writer-port.ts";
 
 export type { CoreState, EffectSink, Writer, WriterMetrics } from "./writer-port.ts";
@@ -12,7 +13,7 @@ export type { CoreState, EffectSink, Writer, WriterMetrics } from "./writer-port
 /** Events that wait for a tick. Each worker of a large fleet may reconnect with a handful of messages at once; beyond that, 503. */
 export const QUEUE_EVENTS_MAX = 50_000;
 /** Events of one tick, and the time after which it takes no more: sockets are read again within a few milliseconds. */
-const TICK_EVENTS_MAX = 512;
+export const TICK_EVENTS_MAX = 512;
 const TICK_MS_MAX = 4;
 /** Placements of one tick; the rest goes on in the next. */
 const TICK_DISPATCHES_MAX = 256;
@@ -235,7 +236,7 @@ export function createWriter(ports: WriterPorts): Writer {
   /** Undefined when the step threw: the state is as before, and the others of the tick go on. */
   const stepOne = (batch: Batch, nowMs: number, event: CoreEvent): StepResult | undefined => {
     try {
-      const result = core.step(committed(), nowMs, event);
+      const result = core.step(committed(), nowMs, withKnown(store, event));
       for (const effect of result.effects) batch.effects.push(effect);
       if (result.changed) {
         batch.changes.push(result.changes);

@@ -2,14 +2,24 @@
 import { type AccountId, AMOUNT_MAX, formatUnits, type TransferId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { Actor, CoreEvent, Idempotency } from "./events.ts";
+import { fits64Bits } from "./ledger-accounts.ts";
 import { balanceOf, transfer } from "./ledger.ts";
+import { applyLinked, knownTransfer } from "./linked.ts";
 import type { AccountRecord, EnrolmentRecord, WorkerRecord } from "./model.ts";
-import { newAccountId, newWorkerId } from "./random.ts";
+import { newAccountId, newTransferId, newWorkerId } from "./random.ts";
 import { deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { emit, put, refuse } from "./tables.ts";
 
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
+
+/** Before the names that callers give deposits: theirs are apart from all other transfers'. */
+const DEPOSIT_PREFIX = "dep-";
+
+/** The id of a deposit that its caller named. */
+export function depositId(name: string): TransferId {
+  return `${DEPOSIT_PREFIX}${name}` as TransferId;
+}
 
 /** The account of the one who started the network. */
 export const ADMIN_ACCOUNT = "acc-admin" as AccountId;
@@ -141,11 +151,41 @@ export function deposit(state: CoreState, event: Event<"deposit">): void {
     return;
   }
   const { accountId, amount, currency, reference } = event;
+  const isRepeat = event.id !== undefined && knownTransfer(state, event.id) !== undefined;
+  const limit = isRepeat ? undefined : depositLimit(state, event);
+  if (limit !== undefined) return refuse(state, 422, "amount_too_large", limit);
+  const done = postDeposit(state, event);
+  if (done === undefined) return;
+  const { id: transferId } = done;
+  if (!done.repeated)
+    emit(state, {
+      channel: "wallet",
+      kind: "deposit",
+      accountId,
+      data: { amount: amount.toString(), currency, reference },
+    });
+  remember(state, event.actor, event.idempotency, transferId);
+  state.step.reply = { kind: "transfer", transferId };
+}
+
+/** Why so much cannot be deposited; undefined when it can. */
+function depositLimit(state: CoreState, { accountId, amount, currency }: Event<"deposit">): string | undefined {
   if (balanceOf(state, `customer:${accountId}`, currency) + amount > AMOUNT_MAX) {
-    const message = `An account holds at most ${formatUnits(AMOUNT_MAX)} ${currency}. Deposit less.`;
-    return refuse(state, 422, "amount_too_large", message);
+    return `An account holds at most ${formatUnits(AMOUNT_MAX)} ${currency}. Deposit less.`;
   }
-  const transferId = transfer(state, {
+  if (!fits64Bits(balanceOf(state, "external:ledger", currency) - amount)) {
+    return `All deposits of ${currency} together would be more than this ledger can count. Deposit less.`;
+  }
+  return undefined;
+}
+
+/** Once, where it is named. Undefined when it was refused, and the caller has been told. */
+function postDeposit(
+  state: CoreState,
+  event: Event<"deposit">,
+): { readonly id: TransferId; readonly repeated: boolean } | undefined {
+  const { id = newTransferId(state.meta), accountId, amount, currency } = event;
+  const input = {
     kind: "deposit",
     jobId: null,
     currency,
@@ -153,17 +193,24 @@ export function deposit(state: CoreState, event: Event<"deposit">): void {
       { account: "external:ledger", amount: -amount },
       { account: `customer:${accountId}`, amount },
     ],
-    memo: reference,
-  });
-  assert(transferId !== null, "a deposit moved nothing");
-  emit(state, {
-    channel: "wallet",
-    kind: "deposit",
-    accountId,
-    data: { amount: amount.toString(), currency, reference },
-  });
-  remember(state, event.actor, event.idempotency, transferId);
-  state.step.reply = { kind: "transfer", transferId };
+    memo: event.reference,
+  } as const;
+  if (event.id === undefined) {
+    transfer(state, { id, ...input });
+    return { id, repeated: false };
+  }
+  const outcome = applyLinked(state, [{ do: "transfer", id, ...input }]);
+  if (outcome.kind === "posted") return outcome.transfers[0];
+  const message = `The deposit ${id.slice(DEPOSIT_PREFIX.length)} was made before, of another amount, to another account or with another reference. Use a new id for a new deposit.`;
+  assert(outcome.code === "transfer_differs", outcome.message);
+  refuse(state, 409, "transfer_differs", message);
+  return undefined;
+}
+
+/** For programs of the operator. What is refused is told in the outcome, entry by entry. */
+export function applyLedger(state: CoreState, event: Event<"ledger.apply">): void {
+  if (!isAdmin(state, event.actor)) return;
+  state.step.reply = { kind: "ledger", outcome: applyLinked(state, event.entries) };
 }
 
 /** The shell derives the id from the account and the content: the same tree again is the same upload. */

@@ -1,6 +1,9 @@
 // Money of jobs under check: what the runs cost, and the job's own pay, which is frozen until it is known whether its result was right.
 import { addEarnings } from "./earnings.ts";
-import { transfer } from "./ledger.ts";
+import type { AccountId, Currency } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
+import { holdId, transfer } from "./ledger.ts";
+import { payAccount, returnPending, type Share, takePending } from "./pending-pay.ts";
 import type { FrozenPay, JobRecord, LedgerAccount, Posting, VerificationRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { emit } from "./tables.ts";
@@ -18,7 +21,9 @@ export function holdForCheck(state: CoreState, run: JobRecord, payer: LedgerAcco
   const { id, currency, settlement } = run;
   const isOperator = payer === CHECKS_ACCOUNT;
   transfer(state, {
+    id: holdId(id),
     kind: isOperator ? "check" : "hold",
+    step: "reserve",
     jobId: id,
     currency,
     postings: [
@@ -32,26 +37,57 @@ export function holdForCheck(state: CoreState, run: JobRecord, payer: LedgerAcco
   emit(state, { channel: "wallet", kind: "hold", accountId: run.accountId, jobId: id, data });
 }
 
-/** Takes the shares and the fee of a job that was settled in this step into `disputed:JOB`: nobody has them until the check is decided. */
+/**
+ * Takes the shares and the fee of a job that was settled in this step into `disputed:JOB`: nobody has them until the check is decided, however long that takes.
+ * Its dispute window runs on meanwhile.
+ */
 export function freezePay(state: CoreState, job: JobRecord): readonly FrozenPay[] {
   const frozen: FrozenPay[] = [];
   for (const { account, role, amount, workerId } of job.settlement.lines) {
     if (role === "refund" || amount === 0n) continue;
     frozen.push({ account: account as LedgerAccount, amount, ...(workerId === undefined ? {} : { workerId }) });
   }
+  const from = frozen.map(({ account, amount }): Posting => {
+    const providerId = providerOf(account);
+    if (providerId === null) return { account, amount: -amount };
+    const from = payAccount(state, providerId);
+    const isTaken = from === account || takePending(state, shareOf(job, providerId, amount, state.nowMs));
+    assert(isTaken, `the pay of ${job.id} is not where it was posted`);
+    return { account: from, amount: -amount };
+  });
   transfer(state, {
     kind: "freeze",
     jobId: job.id,
     currency: job.currency,
-    postings: [...frozen.map(({ account, amount }) => ({ account, amount: -amount })), intoDispute(job.id, frozen)],
+    postings: [...from, intoDispute(job.id, frozen)],
     memo: `${job.id} is being checked`,
   });
   return frozen;
 }
 
+function providerOf(account: LedgerAccount): AccountId | null {
+  return account.startsWith(PROVIDER) ? (account.slice(PROVIDER.length) as AccountId) : null;
+}
+const PROVIDER = "provider:";
+
+function shareOf(
+  { currency }: { readonly currency: Currency },
+  providerId: AccountId,
+  amount: bigint,
+  settledAtMs: number,
+): Share {
+  return { providerId, currency, amount, settledAtMs };
+}
+
 /** The work was right, or nobody can tell: everybody has what he was due. */
 export function releasePay(state: CoreState, verification: VerificationRecord): void {
-  resolve(state, verification, verification.frozen, "was checked");
+  const { startedAtMs, frozen } = verification;
+  const to = frozen.map(({ account, amount }) => {
+    const providerId = providerOf(account);
+    if (providerId === null) return { account, amount };
+    return { account: returnPending(state, shareOf(verification, providerId, amount, startedAtMs)), amount };
+  });
+  resolve(state, verification, to, "was checked");
 }
 
 /** The result is wrong: the consumer has all of it back. */

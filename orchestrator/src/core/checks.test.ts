@@ -1,5 +1,6 @@
 import type { JobId, WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
+import { walletOwner } from "./check-money.ts";
 import type { CoreConfig } from "./config.ts";
 import type { JobRecord, VerificationRecord } from "./model.ts";
 import { replace } from "./tables.ts";
@@ -103,7 +104,8 @@ function network({
     net.kept.events.flatMap(({ kind, workerId, data }) =>
       kind === "accused" ? [{ workerId, kind: data["accusation"] }] : [],
     );
-  const earned = (n: number) => net.balance(`provider:${providers[n]?.accountId}`);
+  const payable = (n: number) => net.balance(`provider:${providers[n]?.accountId}`);
+  const earned = (n: number) => net.balance(`pending:${providers[n]?.accountId}`) + payable(n);
   const spendable = () => net.balance(`customer:${consumer.accountId}`);
   return {
     net,
@@ -124,6 +126,7 @@ function network({
     history,
     accused,
     earned,
+    payable,
     spendable,
   };
 }
@@ -154,6 +157,30 @@ describe("a spot check", () => {
     ]);
   });
 
+  test.each([0, 5 * HOUR_MS, 20 * HOUR_MS])(
+    "with a dispute window of %i ms pays what was frozen when it is over, in its own hour",
+    (disputeWindowMs) => {
+      const { net, submit, finish, check, payable, earned } = network({ disputeWindowMs });
+      const id = submit();
+      finish(id);
+      net.pass(HOUR_MS / 2);
+      finish(check(id).id);
+      expect([earned(0), payable(0)]).toEqual([950_000n, disputeWindowMs === 0 ? 950_000n : 0n]);
+      net.pass(disputeWindowMs + HOUR_MS);
+      expect([earned(0), payable(0)]).toEqual([950_000n, 950_000n]);
+    },
+  );
+
+  test("that takes longer than the dispute window still takes a wrong result's pay back", () => {
+    const { net, submit, finish, check, spendable, earned } = network({ disputeWindowMs: 60_000, payPeriodMs: 60_000 });
+    const before = spendable();
+    const id = submit();
+    finish(id, WRONG);
+    finish(check(id).id);
+    finish(check(id, 2).id);
+    expect([spendable() - before, earned(0), net.balance("fee")]).toEqual([0n, 0n, 115_000n]);
+  });
+
   test("is told in the job's timeline, and in no list of the consumer's jobs or wallet", () => {
     const { net, submit, finish, check, consumer } = network();
     const id = submit();
@@ -163,6 +190,7 @@ describe("a spot check", () => {
     expect(net.timeline(id).slice(-3)).toEqual(["verification_started", "verification_run", "verified"]);
     const told = net.kept.events.filter((event) => event.jobId === run.id && event.accountId === consumer.accountId);
     expect(told).toEqual([]);
+    expect([walletOwner(run), walletOwner(net.job(id))]).toEqual([null, consumer.accountId]);
   });
 
   test("that differs calls a whole run, and two that agree take the pay back and accuse the worker", () => {

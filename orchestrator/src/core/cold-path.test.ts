@@ -32,7 +32,7 @@ describe("a plain job", () => {
     // One core at 1 USD an hour for a minute: 16,666 micro-units gross, 5% of it the fee.
     expect(job.settlement.gross).toBe(16_666n);
     expect(net.balance("fee")).toBe(833n);
-    expect(net.balance(`provider:${provider.accountId}`)).toBe(15_833n);
+    expect(net.balance(`pending:${provider.accountId}`)).toBe(15_833n);
     expect(net.balance(`customer:${consumer.accountId}`)).toBe(100_000_000n - 16_666n);
     expect(net.balance(`escrow:${id}`)).toBe(0n);
     expect(net.timeline(id)).toEqual(["queued", "matched", "started", "exited", "completed", "settled"]);

@@ -85,6 +85,10 @@ export interface CoreConfig {
   readonly movesPerJobMax: number;
   /** The newest of the workers on which a job went wrong, chosen last. */
   readonly troubledWorkersMax: number;
+  /** What a provider earns in so long becomes payable together: memory holds one row for it, not one a job. */
+  readonly payPeriodMs: number;
+  /** Pay can be disputed for so long after the end of the period in which it was earned; then it is payable. 0: payable at once. */
+  readonly disputeWindowMs: number;
   readonly idempotencyTtlMs: number;
   /** A spent or expired enrolment stays known for this time, so that its token gets a telling answer. */
   readonly enrolmentKeptMs: number;
@@ -169,6 +173,8 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   moveTargetsMax: 3,
   movesPerJobMax: 100,
   troubledWorkersMax: 10,
+  payPeriodMs: 3_600_000,
+  disputeWindowMs: 24 * 3_600_000,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
   enrolmentKeptMs: 24 * 3_600_000,
   logBytesPerJobMax: LOG_BYTES_PER_JOB_MAX,

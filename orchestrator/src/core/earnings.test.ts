@@ -29,7 +29,7 @@ describe("what a worker earned", () => {
     expect(net.last(worker, "earnings")?.totals).toEqual([{ amount: 15_833n, currency: "USD" }]);
     runOn(net, worker, net.submit(consumer), 60_000);
     expect(net.last(worker, "earnings")?.totals).toEqual([{ amount: 31_666n, currency: "USD" }]);
-    expect(net.balance(`provider:${provider.accountId}`)).toBe(31_666n);
+    expect(net.balance(`pending:${provider.accountId}`)).toBe(31_666n);
     net.close(worker);
     const told = net.sentTo(worker).length;
     net.connect(worker, { ...offerOf(), ...KNOWS });

@@ -11,6 +11,7 @@ import type {
   WorkerId,
 } from "@qubix/shared/domain";
 import type { ErrorCategory } from "@qubix/shared/runtime";
+import type { LedgerEntry, LinkedOutcome } from "./ledger-entries.ts";
 import type {
   JobSpec,
   OrchestratorMessage,
@@ -90,7 +91,17 @@ export type CoreEvent =
       readonly amount: bigint;
       readonly currency: Currency;
       readonly reference: string;
+      /** Named by the caller: the same deposit again, whenever, is made once. */
+      readonly id?: TransferId;
+      readonly known?: KnownTransfers;
       readonly idempotency?: Idempotency;
+    }
+  /** Linked transfers of the operator's programs: what an escrow driver saw, payment runs. */
+  | {
+      readonly kind: "ledger.apply";
+      readonly actor: Actor;
+      readonly entries: readonly LedgerEntry[];
+      readonly known?: KnownTransfers;
     }
   | { readonly kind: "upload.create"; readonly actor: Actor; readonly uploadId: string; readonly tree: TreeRef }
   | {
@@ -167,6 +178,9 @@ export type CoreEvent =
       readonly verdict: ProofVerdict | null;
     };
 
+/** What the store has under the ids that the event names; looked up when it is stepped (`knownIdsOf`). */
+export type KnownTransfers = ReadonlyMap<TransferId, TransferRecord>;
+
 /** The checkpoint of another job that a new one is to begin from. */
 export type SourceFound =
   | { readonly kind: "found"; readonly checkpoint: CheckpointRecord }
@@ -235,6 +249,7 @@ export type Reply =
   | { readonly kind: "enrolment"; readonly enrolment: EnrolmentRecord }
   | { readonly kind: "worker"; readonly worker: WorkerRecord }
   | { readonly kind: "transfer"; readonly transferId: TransferId }
+  | { readonly kind: "ledger"; readonly outcome: LinkedOutcome }
   | { readonly kind: "upload"; readonly upload: UploadRecord }
   | { readonly kind: "checkpoint"; readonly jobId: JobId; readonly seq: number }
   /** `repeated`: an idempotency key was seen before, this is its first result. The job may have ended meanwhile: then only its id is here. */

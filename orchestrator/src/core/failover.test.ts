@@ -134,7 +134,7 @@ describe("a hot standby", () => {
     // 60 s + 30 s of one core at 1 USD an hour, and 60 s of standing by at a quarter of it.
     const gross = 16_666n + 8_333n + 4_166n;
     expect(job.settlement.gross).toBe(gross);
-    const shares = net.balance(`provider:${first.accountId}`) + net.balance(`provider:${other.accountId}`);
+    const shares = net.balance(`pending:${first.accountId}`) + net.balance(`pending:${other.accountId}`);
     expect(shares + net.balance("fee")).toBe(gross);
     expect(net.balance(`customer:${consumer.accountId}`)).toBe(100_000_000n - gross);
     expect(job.settlement.lines.map(({ role }) => role)).toEqual(["primary", "primary", "standby", "fee", "refund"]);
@@ -218,7 +218,7 @@ describe("a hot standby", () => {
     expect(paidMs).toBeLessThanOrEqual(20_000);
     expect(net.standby(id)?.workerId).not.toBe(second);
     finish(net, id, 30_000);
-    expect(net.balance(`provider:${other.accountId}`)).toBeGreaterThan(0n);
+    expect(net.balance(`pending:${other.accountId}`)).toBeGreaterThan(0n);
   });
 });
 

@@ -1,7 +1,18 @@
+export { walletOwner } from "./check-money.ts";
 export * from "./config.ts";
 export type * from "./events.ts";
 export { areIntroduced, isIntroduced } from "./direct.ts";
 export { type Explanation, explainPlacement, type FilterResult } from "./explain.ts";
+export {
+  endOf,
+  idsOf,
+  type LedgerEntry,
+  type LedgerRefusal,
+  LINKED_ENTRIES_MAX,
+  type LinkedOutcome,
+  NAMED_RECENT_MAX,
+} from "./ledger-entries.ts";
+export { depositId } from "./accounts.ts";
 export { createState, type CreateStateInput, type StateSnapshot } from "./load.ts";
 export { checkpointsOf, epochOf, runOf } from "./mirror-state.ts";
 export type * from "./model.ts";

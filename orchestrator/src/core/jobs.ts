@@ -17,8 +17,8 @@ import { stopAttempt } from "./attempts.ts";
 import { checkRunText } from "./check-state.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
-import { balanceOf, transfer } from "./ledger.ts";
 import { newJobRecord } from "./job-record.ts";
+import { balanceOf, holdId, transfer } from "./ledger.ts";
 import { FIRST_MIRROR } from "./mirror-state.ts";
 import type { CheckpointRecord, JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
 import { leave } from "./moves.ts";
@@ -188,7 +188,9 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     ...(spec.standby === "mirror" ? { mirror: FIRST_MIRROR } : {}),
   };
   transfer(state, {
+    id: holdId(id),
     kind: "hold",
+    step: "reserve",
     jobId: id,
     currency,
     postings: [

@@ -3,6 +3,13 @@ import type { LedgerAccount } from "./model.ts";
 
 const PASSING_ACCOUNT = /^(escrow|disputed|reserved):/;
 
+const AMOUNT_64_MAX = 2n ** 63n - 1n;
+
+/** The columns of amounts are 64 bits wide. The lowest number has no positive twin and is left out. */
+export function fits64Bits(amount: bigint): boolean {
+  return amount <= AMOUNT_64_MAX && amount >= -AMOUNT_64_MAX;
+}
+
 /** What the account was for is over: those of a job, a dispute, or a transfer in two phases are not kept when they are empty, else balances would grow with the jobs there ever were. */
 export function isSpent(account: LedgerAccount, amount: bigint): boolean {
   return amount === 0n && PASSING_ACCOUNT.test(account);

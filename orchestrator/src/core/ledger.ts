@@ -1,14 +1,17 @@
 // Double-entry bookkeeping. Money moves only here, by transfers whose postings sum to zero; no account but the outside world goes below zero.
 import type { Currency, JobId, TransferId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
-import { isSpent } from "./ledger-accounts.ts";
-import type { LedgerAccount, Posting, TransferRecord } from "./model.ts";
+import { fits64Bits, isSpent } from "./ledger-accounts.ts";
+import type { LedgerAccount, Posting, TransferRecord, TransferStep } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { effect, put } from "./tables.ts";
 import { newTransferId } from "./random.ts";
 
 export interface TransferInput {
+  /** Where the caller names it: never used before. Else one is made. */
+  readonly id?: TransferId;
   readonly kind: TransferRecord["kind"];
+  readonly step?: TransferStep;
   readonly jobId: JobId | null;
   readonly currency: Currency;
   /** Of zero ones nothing is written. */
@@ -27,8 +30,9 @@ export function transfer(state: CoreState, input: TransferInput): TransferId | n
   }
   assert(sum === 0n, `the postings of a ${input.kind} sum to ${sum}`);
   const record: TransferRecord = {
-    id: newTransferId(state.meta),
+    id: input.id ?? newTransferId(state.meta),
     kind: input.kind,
+    ...(input.step === undefined ? {} : { step: input.step }),
     jobId: input.jobId,
     currency: input.currency,
     postings,
@@ -38,6 +42,16 @@ export function transfer(state: CoreState, input: TransferInput): TransferId | n
   state.step.transfers.push(record);
   effect(state, { kind: "settle", transfer: record });
   return record.id;
+}
+
+/** A job's hold is a reservation whose account is `escrow:JOB`… */
+export function holdId(jobId: JobId): TransferId {
+  return `${jobId}/hold` as TransferId;
+}
+
+/** …and what ends it, posted or voided, has this id: the store itself takes it once. */
+export function settlementId(jobId: JobId): TransferId {
+  return `${jobId}/end` as TransferId;
 }
 
 /** Micro-units on an account; zero where nothing was ever posted. */
@@ -51,6 +65,7 @@ export function balanceKey(account: LedgerAccount, currency: Currency): string {
 
 function moveBalance(state: CoreState, account: LedgerAccount, currency: Currency, by: bigint): void {
   const amount = balanceOf(state, account, currency) + by;
+  assert(fits64Bits(amount), `${account} would hold ${amount} ${currency}, beyond 64 bits`);
   assert(amount >= 0n || account.startsWith("external:"), `${account} would be overdrawn by ${-amount} ${currency}`);
   const key = balanceKey(account, currency);
   const record = isSpent(account, amount) ? null : { account, currency, amount };

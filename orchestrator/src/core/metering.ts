@@ -3,10 +3,11 @@ import { chargeFor, type Claim, feeOf, settlementTable, splitByLargestRemainder 
 import { assert } from "@qubix/shared/runtime";
 import { walletOwner } from "./check-money.ts";
 import { addEarnings } from "./earnings.ts";
-import { transfer } from "./ledger.ts";
+import { settlementId, transfer } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
 import { creditedBesideMs } from "./mirror.ts";
 import type { AttemptRecord, JobRecord, LedgerAccount, Posting, SettlementLine, StandbyRecord } from "./model.ts";
+import { addPending, payAccount } from "./pending-pay.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, emit, emitJob, fire, put, standbysOf } from "./tables.ts";
 
@@ -65,10 +66,12 @@ export function settle(state: CoreState, job: JobRecord): JobRecord {
   const sum = lines.reduce((total, line) => total + line.amount, 0n);
   assert(sum === hold, `job ${job.id}: hold ${hold} is not shares + fee + refund ${sum}`);
   transfer(state, {
+    id: settlementId(job.id),
     kind: "settlement",
+    step: gross === 0n ? "void" : "post",
     jobId: job.id,
     currency: job.currency,
-    postings: [{ account: escrow, amount: -hold }, ...postingsOf(lines)],
+    postings: [{ account: escrow, amount: -hold }, ...postingsOf(state, job, lines)],
     memo: `settlement of ${job.id}`,
   });
   const settled = { ...job, settlement: { phase, hold, gross, lines } };
@@ -114,10 +117,19 @@ function settlementOf(
   };
 }
 
-function postingsOf(lines: readonly SettlementLine[]): readonly Posting[] {
-  const byAccount = new Map<string, bigint>();
-  for (const { account, amount } of lines) byAccount.set(account, (byAccount.get(account) ?? 0n) + amount);
-  return [...byAccount].map(([account, amount]) => ({ account: account as LedgerAccount, amount }));
+/** Lines say who gets what; a provider's shares are posted to where they wait for their dispute window to be over. */
+function postingsOf(state: CoreState, job: JobRecord, lines: readonly SettlementLine[]): readonly Posting[] {
+  const byAccount = new Map<LedgerAccount, bigint>();
+  for (const { account, amount } of lines) {
+    const to = account.startsWith("provider:") ? payAccount(state, account.slice("provider:".length)) : account;
+    byAccount.set(to as LedgerAccount, (byAccount.get(to as LedgerAccount) ?? 0n) + amount);
+  }
+  for (const [account, amount] of byAccount) {
+    if (amount > 0n && account.startsWith("pending:")) {
+      addPending(state, account.slice("pending:".length), job.currency, amount);
+    }
+  }
+  return [...byAccount].map(([account, amount]) => ({ account, amount }));
 }
 
 function reportSettlement(state: CoreState, job: JobRecord, gross: bigint, lines: readonly SettlementLine[]): void {

@@ -5,8 +5,9 @@ import { endByIntent, requeue } from "./failover.ts";
 import { endJob } from "./job-end.ts";
 import { checkpointsOf, hasActiveReplica, mirrorOf, replicaOf, resultText, runOf, sameResult } from "./mirror-state.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord, MirrorResult } from "./model.ts";
+import { blame } from "./standing.ts";
 import type { CoreState } from "./state.ts";
-import { attemptsOf, effect, emit, emitJob, noteIncident, patchJob, put, refOf } from "./tables.ts";
+import { attemptsOf, effect, emit, emitJob, machineOf, noteIncident, patchJob, put, refOf } from "./tables.ts";
 
 type Failure = NonNullable<MirrorResult["failure"]> & {
   readonly code: Extract<EndOutcome, { kind: "failed" }>["code"];
@@ -115,6 +116,7 @@ function refuseWork(state: CoreState, job: JobRecord, outvoted: MirrorResult, ag
       workerId,
       data: { jobId: job.id, ...evidence },
     });
+    blame(state, machineOf(state, workerId), "worker_disagreed");
   }
   const kept = patchJob(state, job, { creditedMs: job.creditedMs - refusedMs });
   return replicaOf(run) === 0 ? withChainOfThird(state, kept) : kept;

@@ -1,6 +1,7 @@
 import type { WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import type { AttemptRecord, TreeContent } from "./model.ts";
+import { standingOf } from "./standing.ts";
 import { Network, offerOf, refOf, type specOf, treeOf } from "./testing/kit.ts";
 
 const USD = (amount: bigint) => ({ amount, currency: "USD" as const });
@@ -42,7 +43,7 @@ function mirrored(input: Parameters<typeof specOf>[0] = {}) {
     net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs, outcome });
   };
   const [first, second, third] = workers as [WorkerId, WorkerId, WorkerId];
-  const earned = (n: number) => net.balance(`provider:${providers[n]?.accountId ?? ""}`);
+  const earned = (n: number) => net.balance(`pending:${providers[n]?.accountId ?? ""}`);
   return { net, id, consumer, providers, first, second, third, of, start, save, succeed, fail, earned };
 }
 
@@ -59,6 +60,11 @@ const running60 = (input: Parameters<typeof specOf>[0] = {}) => {
   made.net.pass(60_000);
   return made;
 };
+
+function standing(net: Network, id: WorkerId): number {
+  const row = net.state.rows.workers.get(id);
+  return row === undefined ? Number.NaN : standingOf(row, net.nowMs);
+}
 
 describe("a mirror job", () => {
   test("is placed twice at once, at two providers, each replica with epochs of its own", () => {
@@ -373,6 +379,28 @@ describe("two results that differ", () => {
     // What the outvoted one saved is not to be begun from by anybody.
     expect(job.checkpoints).toEqual([]);
     expect(of(1).workerId).not.toBe(workerId);
+    expect(net.attempts(id).map((attempt) => standing(net, attempt.workerId))).toEqual(
+      net.attempts(id).map((attempt) => (attempt.workerId === workerId ? 0.5 : 1)),
+    );
+  });
+
+  test("and an outvoted run that two workers made: which of them spoiled it cannot be told, and neither is named", () => {
+    const { net, id, first, third, of, start, save, succeed } = running60();
+    const fourth = net.worker(net.account("provider"), "worker3");
+    save(0, 1, 60_000);
+    net.silence(first);
+    net.pass(6_000);
+    expect(of(0)).toMatchObject({ workerId: fourth, fromSeq: 1 });
+    start(0);
+    succeed(0, 10_000, WRONG);
+    succeed(1, 60_000);
+    expect(of(1).workerId).toBe(third);
+    start(1);
+    succeed(1, 60_000);
+    expect(net.job(id)).toMatchObject({ phase: "succeeded", outputs: RIGHT });
+    expect(net.timeline(id)).toContain("work_refused");
+    expect(net.kept.events.map(({ kind }) => kind)).not.toContain("worker_disagreed");
+    expect(standing(net, fourth)).toBe(1);
   });
 
   test("and a third one that differs from both: the job fails, and nobody is shown to be wrong", () => {
@@ -385,6 +413,7 @@ describe("two results that differ", () => {
     expect(net.job(id)).toMatchObject({ phase: "failed", reason: "mirror_disagreement", outputs: null });
     expect(net.job(id).settlement.gross).toBe(16_666n + 25_000n + 33_333n);
     for (const n of [0, 1, 2]) expect(earned(n)).toBeGreaterThan(0n);
+    for (const { workerId } of net.attempts(id)) expect(standing(net, workerId)).toBe(1);
   });
 
   test("three that worked for as long as they might share the hold", () => {

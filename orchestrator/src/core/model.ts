@@ -509,6 +509,30 @@ export interface BalanceRecord {
   readonly amount: bigint;
 }
 
+/** Money that a transfer in two phases has set aside on `reserved:ID`, until it is posted or voided. A job's hold is its own record: the job's. */
+export interface ReservationRecord {
+  /** Of the transfer that reserved it. */
+  readonly id: TransferId;
+  readonly kind: TransferKind;
+  readonly jobId: JobId | null;
+  readonly currency: Currency;
+  readonly amount: bigint;
+  /** Where it came from, and what is left goes back to. */
+  readonly from: LedgerAccount;
+  readonly atMs: number;
+}
+
+/** A provider's pay of one hour that is in its dispute window: together what `pending:ACC` holds. */
+export interface ReleaseRecord {
+  /** `ACC CURRENCY ENDS_AT_MS`. */
+  readonly id: string;
+  readonly providerId: AccountId;
+  readonly currency: Currency;
+  /** Of the hour, on the orchestrator's clock: the dispute window of all of it begins then. */
+  readonly endsAtMs: number;
+  readonly amount: bigint;
+}
+
 // ── Append-only records ──
 
 export interface Posting {
@@ -531,10 +555,15 @@ export type TransferKind =
   | "check"
   | "adjustment";
 
-/** Money moved, in one currency; its postings sum to zero. */
+/** post: some or all of what was reserved goes where it was meant for, the rest back. void: all goes back. */
+export type TransferStep = "reserve" | "post" | "void";
+
+/** Money moved, in one currency; its postings sum to zero, none of them is zero. */
 export interface TransferRecord {
   readonly id: TransferId;
   readonly kind: TransferKind;
+  /** Of a transfer in two phases: it sets money aside, or ends that. Missing for one that happens at once. */
+  readonly step?: TransferStep;
   readonly jobId: JobId | null;
   readonly currency: Currency;
   readonly postings: readonly Posting[];
@@ -600,11 +629,22 @@ export interface Tables {
   readonly verifications: VerificationRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
+  readonly reservations: ReservationRecord;
+  readonly releases: ReleaseRecord;
 }
 export type TableName = keyof Tables;
 
 /** Tables of which each row stands by itself under the record's `id`, and is loaded whole at a start. */
-export const KEYED_TABLES = ["accounts", "apiKeys", "enrolments", "workers", "uploads", "idempotency"] as const;
+export const KEYED_TABLES = [
+  "accounts",
+  "apiKeys",
+  "enrolments",
+  "workers",
+  "uploads",
+  "idempotency",
+  "reservations",
+  "releases",
+] as const;
 export type KeyedTable = (typeof KEYED_TABLES)[number];
 
 /** All tables; jobs before what refers to them. */

@@ -364,7 +364,7 @@ describe("any history", () => {
         }
         const left = net.kept.all("balances");
         const earned = net.kept.all("workers").flatMap((worker) => worker.earned);
-        const providers = left.filter(({ account }) => account.startsWith("provider:"));
+        const providers = left.filter(({ account }) => /^(pending|provider):/.test(account));
         const sum = (amounts: readonly { readonly amount: bigint }[]) =>
           amounts.reduce((all, one) => all + one.amount, 0n);
         expect(sum(earned)).toBe(sum(providers));

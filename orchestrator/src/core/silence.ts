@@ -21,6 +21,8 @@ export const deadlineKey = {
   move: (id: JobId) => `m:${id}`,
   idempotency: (id: string) => `i:${id}`,
   enrolment: (id: string) => `e:${id}`,
+  /** Pay of one hour becomes payable. */
+  release: (id: string) => `y:${id}`,
   proof: (id: WorkerId) => `p:${id}`,
   challenge: (id: WorkerId) => `c:${id}`,
   /** Of a mass silence; the scope is a network or the fleet. */

@@ -13,7 +13,7 @@ export const UNSTEADY_SCORE = 1.5;
 const SCORE_MAX = 16;
 
 /**
- * What weighs how much. Only what happened to a worker or its machine is here: a consumer's image that cannot be pulled, or a checkpoint that cannot be
+ * What weighs how much. Only what happened to a worker or its machine is here, or what it did: a consumer's image that cannot be pulled, or a checkpoint that cannot be
  * unpacked, is not its doing, and nor is a move that was planned.
  */
 const WEIGHTS: ReadonlyMap<string, number> = new Map([
@@ -32,6 +32,8 @@ const WEIGHTS: ReadonlyMap<string, number> = new Map([
   ["contact_loss", 1],
   ["upload_failed", 0.5],
   ["owner_reclaimed", 0.5],
+  /** Two other providers came to another result. No more than a loss: a program that is not deterministic may have done it, and its consumer pays for that. */
+  ["worker_disagreed", 1],
 ]);
 
 /** The worker let somebody down. Nothing is held against it while we suspect ourselves. */

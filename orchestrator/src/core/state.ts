@@ -1,5 +1,5 @@
 // What the core holds in memory: the tables (the state proper), indexes that are functions of the tables, and volatile facts that no row is written for.
-import type { AccountId, AttemptId, JobId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
+import type { AccountId, AttemptId, JobId, SessionId, StandbyId, TransferId, WorkerId } from "@qubix/shared/domain";
 import type { CoreConfig } from "./config.ts";
 import type { DeadlineHeap } from "./deadline-heap.ts";
 import type { Effect, Incident, Reply } from "./events.ts";
@@ -172,6 +172,8 @@ export interface Volatile {
   readonly proofsWaiting: { readonly first: Set<Machine>; readonly again: Set<Machine> };
   /** Failed challenges by code; bounded. */
   readonly proofFailures: Map<string, number>;
+  /** The newest transfers that callers named, by id; bounded by {@link NAMED_RECENT_MAX}. */
+  readonly named: Map<TransferId, TransferRecord>;
   /** How long we did not listen, in all, since this process started. */
   lagMs: number;
   /** When we last began to listen again after a stall that is worth noticing. */
@@ -199,6 +201,8 @@ export interface StepScratch {
   ended: JobId[];
   /** Jobs whose verification was decided: it leaves memory as well. */
   decided: JobId[];
+  /** What the store has of the transfers that the event names. */
+  known: ReadonlyMap<TransferId, TransferRecord>;
   /** The deadline being handled, or what is being placed. */
   handling: string | null;
   /** The last written meta record. */

@@ -1,6 +1,7 @@
 // One event, one step: either the state advanced and the changes are returned, or it throws and the state is as before.
 import { unreachable } from "@qubix/shared/runtime";
 import {
+  applyLedger,
   createAccount,
   createAdmin,
   createApiKey,
@@ -28,6 +29,7 @@ const NO_REPLY: Reply = { kind: "none" };
 const NO_PUTS: readonly Put[] = [];
 const NO_EVENTS: readonly EventRecord[] = [];
 const NO_TRANSFERS: readonly TransferRecord[] = [];
+const NO_KNOWN: CoreState["step"]["known"] = new Map();
 const NO_LOGS: readonly LogRecord[] = [];
 
 /**
@@ -37,6 +39,7 @@ const NO_LOGS: readonly LogRecord[] = [];
 export function step(state: CoreState, nowMs: number, event: CoreEvent): StepResult {
   state.nowMs = Math.max(state.nowMs, nowMs);
   const { random, jobCount, workerCount, accountCount, transferCount, eventSeq, checkDebt } = state.meta;
+  if ("known" in event && event.known !== undefined) state.step.known = event.known;
   try {
     handle(state, event);
     introduceTouched(state);
@@ -77,6 +80,8 @@ function handle(state: CoreState, event: CoreEvent): void {
       return redeemEnrolment(state, event);
     case "deposit":
       return deposit(state, event);
+    case "ledger.apply":
+      return applyLedger(state, event);
     case "upload.create":
       return createUpload(state, event);
     case "job.create":
@@ -192,6 +197,7 @@ function reset(state: CoreState): void {
   if (scratch.incidents.length > 0) scratch.incidents = [];
   if (scratch.ended.length > 0) scratch.ended = [];
   if (scratch.decided.length > 0) scratch.decided = [];
+  scratch.known = NO_KNOWN;
   scratch.reply = NO_REPLY;
   scratch.handling = null;
 }

@@ -14,6 +14,7 @@ import { activeAttempts } from "./mirror.ts";
 import { armMove, onMoveDue } from "./moves.ts";
 import { onLeaseDue } from "./lease-over.ts";
 import { armLeaseWait } from "./lease-wait.ts";
+import { armRelease, onReleaseDue } from "./pending-pay.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
 import { fleetHeldUntilMs, heldUntilMs, onHoldDue } from "./mass-silence.ts";
 import { armDuration, deadlineKey, silenceDueMs } from "./silence.ts";
@@ -67,6 +68,8 @@ function handle(state: CoreState, due: Deadline): void {
     }
     case "h":
       return onHoldDue(state, id);
+    case "y":
+      return onReleaseDue(state, id);
     case "e":
       return removeRow(state, "enrolments", id);
     default:
@@ -173,6 +176,7 @@ export function armAll(state: CoreState): void {
   for (const { id, expiresAtMs } of state.rows.idempotency.values()) {
     state.deadlines.set(deadlineKey.idempotency(id), expiresAtMs);
   }
+  for (const release of state.rows.releases.values()) armRelease(state, release);
   for (const enrolment of state.rows.enrolments.values()) armEnrolment(state, enrolment);
   for (const machine of state.ix.machines.values()) onRestart(state, machine);
 }

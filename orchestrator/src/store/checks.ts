@@ -1,19 +1,24 @@
 // What every store refuses, whatever the core says: the last line of defence of the books. Part of the commit's transaction.
 import type { Currency } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { fits64Bits } from "../core/ledger-accounts.ts";
 import type { BalanceRecord, LedgerAccount, LogRecord, TransferRecord } from "../core/model.ts";
 import type { AuditSum } from "./port.ts";
 
-/** Throws unless the transfer has postings and they sum to zero. */
+/** Throws unless the transfer has postings, none of zero or beyond 64 bits, and they sum to zero. */
 export function checkTransfer(transfer: TransferRecord): void {
   let sum = 0n;
-  for (const posting of transfer.postings) sum += posting.amount;
+  for (const { amount } of transfer.postings) {
+    assert(amount !== 0n && fits64Bits(amount), `transfer ${transfer.id} has a posting of ${amount}`);
+    sum += amount;
+  }
   assert(transfer.postings.length >= 2, `transfer ${transfer.id} has fewer than two postings`);
   assert(sum === 0n, `the postings of transfer ${transfer.id} sum to ${sum}, not zero`);
 }
 
-/** Throws when an account other than an external one would be below zero. */
+/** Throws when an account other than an external one would be below zero, or any beyond 64 bits. */
 export function checkBalance(balance: BalanceRecord): void {
+  assert(fits64Bits(balance.amount), `the balance of ${balance.account} would be beyond 64 bits: ${balance.amount}`);
   assert(
     balance.amount >= 0n || balance.account.startsWith("external:"),
     `the balance of ${balance.account} would be ${balance.amount} ${balance.currency}, below zero`,

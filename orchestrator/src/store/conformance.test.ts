@@ -86,6 +86,22 @@ describe.each(stores)("the $name store", ({ name, open }) => {
         currency: "USD",
         amount: -9_007_199_254_740_993n,
       }),
+      put("reservations", "pay-1", {
+        id: "pay-1" as TransferId,
+        kind: "payout",
+        jobId: null,
+        currency: "USD",
+        amount: 9_007_199_254_740_993n,
+        from: `provider:${PROVIDER}`,
+        atMs: 5.5,
+      }),
+      put("releases", `${PROVIDER} USD 7200000`, {
+        id: `${PROVIDER} USD 7200000`,
+        providerId: PROVIDER,
+        currency: "USD",
+        endsAtMs: 7_200_000,
+        amount: 9_007_199_254_740_993n,
+      }),
     ];
     commit({
       puts: [
@@ -101,7 +117,16 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     expect(meta).toEqual(metaOf(7));
     expect(store.meta()).toEqual(metaOf(7));
     expect([rows.jobs, rows.workers, rows.attempts, rows.standbys]).toEqual([[job], [worker], [attempt], [standby]]);
-    const others = [rows.accounts, rows.apiKeys, rows.enrolments, rows.uploads, rows.idempotency, rows.balances].flat();
+    const others = [
+      rows.accounts,
+      rows.apiKeys,
+      rows.enrolments,
+      rows.uploads,
+      rows.idempotency,
+      rows.balances,
+      rows.reservations,
+      rows.releases,
+    ].flat();
     expect(others).toEqual(rest.map((row) => row.record));
     expect(store.job(job.id)).toEqual({ job, attempts: [attempt], standbys: [standby] });
   });
@@ -254,6 +279,8 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     expect(all({ accounts: [] })).toEqual([]);
     expect(all({ jobId: jobIdOf(4) })).toEqual(newest.filter((row) => row.jobId === jobIdOf(4)));
     expect(all({ jobId: jobIdOf(4), accounts: ["fee"] })).toEqual([]);
+    for (const transfer of newest) expect(store.transfer(transfer.id)).toEqual(transfer);
+    expect(store.transfer("tr-none" as TransferId)).toBeUndefined();
   });
 
   it("keeps logs in the order they came, and knows where each stream stands", () => {
@@ -327,11 +354,19 @@ describe.each(stores)("the $name store", ({ name, open }) => {
 
   const bad: readonly { readonly what: string; readonly changes: Partial<Changes> }[] = [
     { what: "postings that do not sum to zero", changes: { transfers: [aTransfer(5, { extra: 1n })] } },
+    { what: "a posting of zero", changes: { transfers: [moving(0n)] } },
+    { what: "a posting beyond 64 bits", changes: { transfers: [moving(2n ** 63n)] } },
     { what: "a transfer a second time", changes: { transfers: [aTransfer(1)] } },
     { what: "an event a second time", changes: { events: [anEvent(1)] } },
     {
       what: "a balance below zero",
       changes: { puts: [put("balances", "customer:a USD", { account: "customer:a", currency: "USD", amount: -1n })] },
+    },
+    {
+      what: "a balance beyond 64 bits",
+      changes: {
+        puts: [put("balances", "external:l USD", { account: "external:l", currency: "USD", amount: -(2n ** 63n) })],
+      },
     },
   ];
   it.each(bad)("refuses $what, and nothing of that batch happens", ({ changes }) => {
@@ -419,6 +454,18 @@ function pages<T extends { readonly id: string }>(page: (before?: never) => read
   }
 }
 
+/** Of as much as it says: two postings that sum to zero. */
+function moving(amount: bigint): TransferRecord {
+  return {
+    ...aTransfer(2),
+    id: "tr-moving" as TransferId,
+    postings: [
+      { account: "fee", amount },
+      { account: "external:ledger", amount: -amount },
+    ],
+  };
+}
+
 function anEvent(seq: number): EventRecord {
   return {
     seq,
@@ -437,15 +484,16 @@ function aTransfer(
   n: number,
   options: { readonly jobId?: JobId | null; readonly extra?: bigint } = {},
 ): TransferRecord {
-  const odd: TransferRecord["postings"] = n % 4 === 1 ? [{ account: "customer:acc-odd", amount: 0n }] : [];
+  const odd: TransferRecord["postings"] = n % 4 === 1 ? [{ account: "customer:acc-odd", amount: 1n }] : [];
   return {
     id: `tr-${n}` as TransferId,
     kind: "hold",
+    ...(n % 3 === 0 ? { step: "reserve" as const } : {}),
     jobId: options.jobId ?? null,
     currency: "USD",
     postings: [
       { account: "customer:acc-1", amount: 9_000_000_000_000_001n + (options.extra ?? 0n) },
-      { account: "external:ledger", amount: -9_000_000_000_000_001n },
+      { account: "external:ledger", amount: -9_000_000_000_000_001n - (n % 4 === 1 ? 1n : 0n) },
       ...odd,
     ],
     memo: "",

@@ -62,6 +62,10 @@ export function createMemoryStore(): Store {
       return logs.slice(from, from + limit);
     },
     transfers: (filter) => listTransfers(data, filter),
+    transfer: (id) => {
+      const at = data.transferIndex.get(id);
+      return at === undefined ? undefined : data.transfers[at];
+    },
     balances: (accounts, currency) => listBalances(data, accounts, currency),
     clock: () => data.clock,
     saveClock: (clock) => {

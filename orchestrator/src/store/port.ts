@@ -102,6 +102,7 @@ export interface Store {
     readonly before?: TransferId;
     readonly limit: number;
   }): readonly StoredTransfer[];
+  transfer(id: TransferId): StoredTransfer | undefined;
   /** Those that exist, in the order asked for. An escrow account that is empty again does not exist. */
   balances(accounts: readonly LedgerAccount[], currency?: Currency): readonly BalanceRecord[];
   /** The clock of the last start; null before the first. */

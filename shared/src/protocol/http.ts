@@ -415,12 +415,26 @@ export const storageSchema = z.object({ bytes: count, bytesMax: count });
 // ── Wallet ──
 export const walletSchema = z.object({
   accountId: text,
-  balances: z.array(z.object({ currency: text, available: text, held: text, earned: text })),
+  balances: z.array(
+    z.object({
+      currency: text,
+      available: text,
+      held: text,
+      /** Pending and payable together. */
+      earned: text,
+      /** Earned, and can still be disputed. */
+      pending: text,
+      payable: text,
+      staked: text,
+    }),
+  ),
 });
 export const walletEntrySchema = z.object({
   id: text,
   time: text,
   kind: text,
+  /** Which of the account's balances moved. */
+  balance: z.enum(["available", "pending", "payable", "staked"]),
   jobId: nullableText,
   amount: wireMoneySchema,
   balanceAfter: nullableText,
@@ -430,6 +444,11 @@ export const depositRequestSchema = z.strictObject({
   accountId: accountIdSchema,
   amount: moneySchema,
   reference: z.string().max(200).default(""),
+  /** Of the payment, say: a deposit with the same id, whenever it comes again, is made once. */
+  id: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, "up to 100 letters, digits and ._:-")
+    .optional(),
 });
 
 // ── Live events: WS /v1/events. Authenticated by the Authorization header, or by the subprotocols EVENTS_SUBPROTOCOL and EVENTS_KEY_SUBPROTOCOL + KEY. ──

@@ -49,6 +49,16 @@ export function killAll(cgroup: string): boolean {
   return all;
 }
 
+/** A signal to one process, if it is one of the group's: frozen ones get it when they run on. */
+export function signalIn(cgroup: string, pid: number, signal: NodeJS.Signals): void {
+  if (!processesIn(cgroup).includes(pid)) return;
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has just ended, or belongs to somebody whom this process may not signal.
+  }
+}
+
 export function processesIn(cgroup: string): readonly number[] {
   const own = (read(join(cgroup, "cgroup.procs")) ?? "").split("\n").map(Number);
   return [...own.filter((pid) => pid > 0), ...below(cgroup).flatMap(processesIn)];

@@ -20,8 +20,8 @@ const SLOT = "job-1-r0e1";
 /** As short as a start allows. */
 const LEASE_MS = 4_000;
 const SOON = { timeout: 15_000, interval: 20 };
-/** Writes for ever, as quickly as it can. */
-const WRITER = "while :; do echo x >> /work/lines; done";
+/** Writes for ever, as quickly as it can, and notes when it is asked to save. */
+const WRITER = "trap 'echo asked >> /work/asked' URG; while :; do echo x >> /work/lines; done";
 
 const clock = createBootClock();
 const never = new AbortController().signal;
@@ -64,6 +64,7 @@ async function newContainer(): Promise<string> {
 
 const stateOf = async () => (await docker.getContainer(containerId).inspect()).State.Status;
 const linesFile = () => join(slotFolders(join(bench.dir, "slots"), SLOT).work, "lines");
+const askedFile = () => join(slotFolders(join(bench.dir, "slots"), SLOT).work, "asked");
 const bytesWritten = () => (existsSync(linesFile()) ? statSync(linesFile()).size : 0);
 const records = () =>
   existsSync(join(bench.dir, "guard.log"))
@@ -114,6 +115,19 @@ describe("a container", () => {
     await docker.getContainer(containerId).unpause();
     await expect.poll(recorded, SOON).toEqual(["paused", "resumed", "paused"]);
     expect(await stateOf()).toBe("paused");
+  });
+
+  it("that is asked to save while it is held stays held, and hears of it when it is let go", async () => {
+    await start();
+    await expect.poll(stateOf, SOON).toBe("paused");
+    const before = bytesWritten();
+    await bench.containers.signal(SLOT, "SIGURG");
+    expect(await stateOf()).toBe("paused");
+    expect(bytesWritten()).toBe(before);
+    expect(existsSync(askedFile())).toBe(false);
+    guard.extend(SLOT, clock.nowMs() + 60_000);
+    await expect.poll(() => existsSync(askedFile()), SOON).toBe(true);
+    await expect.poll(recorded, SOON).toEqual(["paused", "let_go"]);
   });
 
   it("that was not started before its lease was over cannot be started any more", async () => {

@@ -4,7 +4,7 @@ import { mkdir } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type Docker from "dockerode";
 import type { SlotId } from "../core/index.ts";
-import { cgroupOf, isFrozen, killAll, thaw } from "../guard/freezer.ts";
+import { cgroupOf, isFrozen, killAll, signalIn, thaw } from "../guard/freezer.ts";
 import type { ContainerProblem } from "./container-problem.ts";
 import { CHANGE_TIMEOUT_MS, type Engine, EngineError, isNotFound, LOOK_TIMEOUT_MS } from "./engine.ts";
 import {
@@ -56,7 +56,7 @@ export interface Containers {
   /** SIGTERM, then SIGKILL after `graceS`; one that is held by the guard is killed at once. */
   stop(slotId: SlotId, graceS: number): Promise<void>;
   kill(slotId: SlotId): Promise<void>;
-  /** Sends a signal that a program which does not know it ignores. Nothing happens where none runs. */
+  /** Sends a signal that a program which does not know it ignores; one that is held gets it when it is let go. Nothing happens where none runs. */
   signal(slotId: SlotId, signal: "SIGURG"): Promise<void>;
   /** Kills and deletes it; nothing happens where there is none. */
   remove(slotId: SlotId): Promise<void>;
@@ -104,6 +104,22 @@ export function createContainers(
     killAll(cgroup);
     // Frozen without the Engine's knowledge, it would wait for ever for the end of what it kills.
     if (!view.State.Paused) thaw(cgroup);
+    return true;
+  }
+
+  /**
+   * What stands still gets a signal past the Engine, which would let it go on: it resumes a container that it signals, unless the image names another
+   * signal to stop by. It comes to the program when its guard lets it go. One that is paused within this very call is held again by the guard's next look,
+   * well within the margin of its lease. True when it did stand still.
+   */
+  async function signalHeld(slotId: SlotId, signal: "SIGURG"): Promise<boolean> {
+    const view = await inspectRaw(slotId);
+    if (view?.State.Running !== true) return false;
+    const { Pid: pid, Paused: isPaused } = view.State;
+    const cgroup = cgroupOf(view.Id, pid);
+    if (cgroup === undefined || !isFrozen(cgroup)) return isPaused;
+    // Where it may not be signalled it has the file of the request all the same.
+    signalIn(cgroup, pid, signal);
     return true;
   }
 
@@ -203,6 +219,7 @@ export function createContainers(
     },
     kill,
     async signal(slotId, signal) {
+      if (await signalHeld(slotId, signal)) return;
       await ignoring([404, 409], () =>
         engine.call("signal the container", CHANGE_TIMEOUT_MS, () => containerOf(slotId).kill({ signal })),
       );

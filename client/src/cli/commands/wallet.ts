@@ -22,6 +22,9 @@ export const wallet: Handler<object> = async (session, [account]) => {
           { title: "AVAILABLE", value: (balance) => formatUnits(BigInt(balance.available)), align: "right" },
           { title: "HELD", value: (balance) => formatUnits(BigInt(balance.held)), align: "right" },
           { title: "EARNED", value: (balance) => formatUnits(BigInt(balance.earned)), align: "right" },
+          { title: "PENDING", value: (balance) => formatUnits(BigInt(balance.pending)), align: "right" },
+          { title: "PAYABLE", value: (balance) => formatUnits(BigInt(balance.payable)), align: "right" },
+          { title: "STAKED", value: (balance) => formatUnits(BigInt(balance.staked)), align: "right" },
         ],
         view.balances,
         session.colors,
@@ -43,9 +46,10 @@ export const entries: Handler<ListOptions & { readonly account?: string }> = asy
         [
           { title: "TIME", value: (entry) => entry.time },
           { title: "KIND", value: (entry) => entry.kind },
+          { title: "BALANCE", value: (entry) => entry.balance },
           { title: "AMOUNT", value: (entry) => formatMoney(entry.amount), align: "right" },
           {
-            title: "BALANCE",
+            title: "LEFT",
             value: (entry) => (entry.balanceAfter === null ? "-" : formatUnits(BigInt(entry.balanceAfter))),
             align: "right",
           },
@@ -66,13 +70,17 @@ export interface DepositOptions {
   readonly amount: string;
   readonly currency?: string;
   readonly reference?: string;
+  readonly id?: string;
   readonly idempotencyKey?: string;
 }
 
 export const deposit: Handler<DepositOptions> = async (session, _args, options) => {
-  const { account: accountId, currency, reference = "", idempotencyKey } = options;
+  const { account: accountId, currency, reference = "", id, idempotencyKey } = options;
   const amount = parseMoney(currency === undefined ? options.amount : `${options.amount} ${currency}`, "--amount");
-  const answer = await session.client.wallet.deposit({ accountId, amount, reference }, { idempotencyKey });
+  const answer = await session.client.wallet.deposit(
+    { accountId, amount, reference, ...(id === undefined ? {} : { id }) },
+    { idempotencyKey },
+  );
   if (session.json) session.printJson(answer);
   else session.print(`Granted ${formatMoney(amount)} to ${accountId}.`);
   return EXIT_OK;

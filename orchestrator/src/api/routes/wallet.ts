@@ -10,6 +10,7 @@ import {
   walletSchema,
 } from "@qubix/shared/protocol";
 import { walletEntries, walletOf, type WalletCursor } from "../../accounts/wallet.ts";
+import { depositId } from "../../core/index.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idempotencyOf } from "../input.ts";
 import { expectReply, invalidField } from "../problems.ts";
@@ -31,7 +32,8 @@ export function walletRoutes(app: Api, ctx: ApiContext): void {
     config: { access: "any" },
     schema: {
       tags: ["wallet"],
-      summary: "What an account can spend, what is held for its jobs, what it earned; micro-units",
+      summary:
+        "What an account can spend, what is held for its jobs, what it earned (pending, payable) and staked; micro-units",
       querystring: walletQuerySchema,
       response: { 200: walletSchema, ...problems(400, 401, 403, 404) },
     },
@@ -70,7 +72,7 @@ export function walletRoutes(app: Api, ctx: ApiContext): void {
       response: { 201: depositedSchema, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 503) },
     },
     handler: async (request, reply) => {
-      const { accountId, amount, reference } = request.body;
+      const { accountId, amount, reference, id } = request.body;
       const deposited = await ctx.writer.submit({
         kind: "deposit",
         actor: actorOf(request),
@@ -78,6 +80,7 @@ export function walletRoutes(app: Api, ctx: ApiContext): void {
         amount: amount.amount,
         currency: amount.currency,
         reference,
+        ...(id === undefined ? {} : { id: depositId(id) }),
         ...idempotencyOf(ctx, request, "POST /v1/wallet/deposits"),
       });
       const { transferId } = expectReply(deposited, "transfer");

@@ -166,3 +166,6 @@ export function jobSpec(over: Readonly<Record<string, unknown>> = {}): Record<st
     ...over,
   };
 }
+
+/** Of a wallet without pay or stake. */
+export const NOTHING_EARNED = { earned: "0", pending: "0", payable: "0", staked: "0" } as const;

@@ -50,6 +50,30 @@ function checkWanted(state: CoreState): void {
   }
 }
 
+/** What is set aside, or pending, is told by rows, to the unit. */
+function checkReservations({ rows }: CoreState): void {
+  for (const { id, currency, amount } of rows.reservations.values()) {
+    const held = rows.balances.get(`reserved:${id} ${currency}`)?.amount;
+    assert(amount > 0n && held === amount, `${id} reserves ${amount}, its account holds ${held}`);
+  }
+}
+
+function checkReleases({ rows, deadlines }: CoreState): void {
+  const pending = new Map<string, bigint>();
+  for (const { id, providerId, currency, amount } of rows.releases.values()) {
+    assert(amount > 0n, `the pay of ${id} is ${amount}`);
+    assert(deadlines.atMs(deadlineKey.release(id)) !== undefined, `${id} is never released`);
+    const key = `pending:${providerId} ${currency}`;
+    pending.set(key, (pending.get(key) ?? 0n) + amount);
+  }
+  for (const [key, { account, amount }] of rows.balances) {
+    if (!account.startsWith("pending:")) continue;
+    assert((pending.get(key) ?? 0n) === amount, `${key} holds ${amount}, its hours ${pending.get(key)}`);
+    pending.delete(key);
+  }
+  assert(pending.size === 0, `${[...pending.keys()].join()} are released from nothing`);
+}
+
 function checkMoney(state: CoreState): void {
   const sums = new Map<string, bigint>();
   for (const { account, currency, amount } of state.rows.balances.values()) {
@@ -57,6 +81,8 @@ function checkMoney(state: CoreState): void {
     assert(amount >= 0n || account.startsWith("external:"), `${account} is overdrawn`);
   }
   for (const [currency, sum] of sums) assert(sum === 0n, `${currency} sums to ${sum}`);
+  checkReservations(state);
+  checkReleases(state);
 }
 
 function checkCapacity(state: CoreState): void {

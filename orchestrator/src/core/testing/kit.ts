@@ -74,6 +74,8 @@ export class KeptRows {
         idempotency: this.all("idempotency"),
         verifications: this.all("verifications").filter(({ decidedAtMs }) => decidedAtMs === null),
         balances: this.all("balances"),
+        reservations: this.all("reservations"),
+        releases: this.all("releases"),
       },
       logCursors: cursors,
       logBytes: bytes,

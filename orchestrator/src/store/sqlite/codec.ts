@@ -218,6 +218,12 @@ const plain = <T>(sql: string): KeyedCodec<T> => ({
   decode: (data) => decodePlain(data) as T,
 });
 
+const withAmounts = <T>(sql: string): KeyedCodec<T> => ({
+  sql,
+  encode: encodeRecord,
+  decode: (data) => decodeRecord(data) as T,
+});
+
 export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> } = {
   accounts: plain("accounts"),
   apiKeys: plain("api_keys"),
@@ -225,4 +231,6 @@ export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> }
   workers: { sql: "workers", encode: encodeWorker, decode: decodeWorker },
   uploads: plain("uploads"),
   idempotency: plain("idempotency"),
+  reservations: withAmounts("reservations"),
+  releases: withAmounts("releases"),
 };

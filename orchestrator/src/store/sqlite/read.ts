@@ -11,6 +11,7 @@ import {
   type MetaRecord,
   type Posting,
   type StandbyRecord,
+  type TransferStep,
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
@@ -46,6 +47,7 @@ interface TransferRow {
   readonly seq: number;
   readonly id: StoredTransfer["id"];
   readonly kind: StoredTransfer["kind"];
+  readonly step: TransferStep | null;
   readonly job_id: StoredTransfer["jobId"];
   readonly currency: Currency;
   readonly memo: string;
@@ -63,6 +65,7 @@ type Reader = Pick<
   | "recoveries"
   | "logs"
   | "transfers"
+  | "transfer"
   | "balances"
   | "audit"
 >;
@@ -116,6 +119,10 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
       return (sql(text).all(...values) as TransferRow[]).map((row) =>
         readTransfer(row, postingsOf.all(row.seq) as Posting[]),
       );
+    },
+    transfer: (id) => {
+      const row = sql("SELECT * FROM transfers WHERE id = ?").get(id) as TransferRow | undefined;
+      return row && readTransfer(row, postingsOf.all(row.seq) as Posting[]);
     },
     balances: (accounts, currency) => {
       const query = sql("SELECT account, currency, amount FROM balances WHERE account = ? ORDER BY currency");
@@ -301,6 +308,7 @@ function readTransfer(row: TransferRow, postings: readonly Posting[]): StoredTra
   return {
     id: row.id,
     kind: row.kind,
+    ...(row.step === null ? {} : { step: row.step }),
     jobId: row.job_id,
     currency: row.currency,
     postings,

@@ -1,12 +1,14 @@
 // A database of an older version becomes one of today's wholly or not at all, whatever ends it in between.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import BetterSqlite3 from "better-sqlite3";
+import type { TransferId } from "@qubix/shared/domain";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { TransferRecord } from "../../core/model.ts";
 import { aJob, aWorker, changesOf, jobIdOf, metaOf, put } from "../testing/records.ts";
 import { DATABASE_FILE } from "./data-dir.ts";
 import { openSqliteStore } from "./index.ts";
@@ -25,6 +27,18 @@ describe("the schema", () => {
     rmSync(dir, { recursive: true, force: true });
   });
 
+  const aDeposit: TransferRecord = {
+    id: "trf-1" as TransferId,
+    kind: "deposit",
+    jobId: null,
+    currency: "USD",
+    postings: [
+      { account: "external:ledger", amount: -9_007_199_254_740_993n },
+      { account: "customer:acc-1", amount: 9_007_199_254_740_993n },
+    ],
+    memo: "it's \u2028",
+    atMs: 1,
+  };
   /** Tables, indexes and triggers, as SQLite has them. */
   const shapeOf = (db: BetterSqlite3.Database) =>
     db.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").all();
@@ -49,6 +63,7 @@ describe("the schema", () => {
             { ...event, seq: 1, kind: "started", jobId: jobIdOf(1) },
             { ...event, seq: 2, kind: "resumed", jobId: jobIdOf(1) },
           ],
+          transfers: [aDeposit],
           meta: metaOf(7),
         }),
       ],
@@ -56,12 +71,28 @@ describe("the schema", () => {
     );
     store.close();
   };
+  /** The same rows in a database as version 1 made it. */
+  const makeOld = (): void => {
+    const old = `${path}.old`;
+    const db = new BetterSqlite3(old);
+    migrate(db, old, MIGRATIONS.slice(0, 1));
+    db.exec(`ATTACH '${path}' AS newest`);
+    const tables = db.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table'").pluck().all() as string[];
+    for (const table of tables) {
+      const columns = db.prepare("SELECT name FROM pragma_table_info(?, 'main')").pluck().all(table).join(", ");
+      db.exec(`INSERT INTO main.${table} (${columns}) SELECT ${columns} FROM newest.${table}`);
+    }
+    db.close();
+    for (const end of ["-wal", "-shm"]) rmSync(`${path}${end}`, { force: true });
+    renameSync(old, path);
+  };
   const expectWhole = (): void => {
     const store = openSqliteStore(dir);
     expect(store.meta()).toEqual(metaOf(7));
     expect(store.load().rows).toMatchObject({ workers: [{ id: "wrk-1" }], jobs: [{ id: jobIdOf(1) }] });
     expect(store.events({ after: 0, limit: 9 })).toHaveLength(2);
     expect(store.recoveries({ sinceWallMs: 0, limit: 9 })).toMatchObject([{ seq: 2 }]);
+    expect(store.transfers({ limit: 9 })).toEqual([{ ...aDeposit, wallMs: 5 }]);
     store.close();
   };
 
@@ -80,10 +111,7 @@ describe("the schema", () => {
 
   it("of version 1 with data in it opens, and everything is there", () => {
     fill();
-    read((db) => {
-      db.exec("DROP INDEX events_resumed; DROP TABLE verifications");
-      db.pragma("user_version = 1");
-    });
+    makeOld();
     expectWhole();
     expect(read(versionOf)).toBe(SCHEMA_VERSION);
   });

@@ -9,6 +9,11 @@ const appendOnly = (table: string) => `
 CREATE TRIGGER ${table}_no_update BEFORE UPDATE ON ${table} BEGIN SELECT RAISE(ABORT, '${table} is append-only'); END;
 CREATE TRIGGER ${table}_no_delete BEFORE DELETE ON ${table} BEGIN SELECT RAISE(ABORT, '${table} is append-only'); END;`;
 
+/** A row is written once: REPLACE would put another in its place without asking the triggers above. */
+const onceOnly = (table: string, same: string) => `
+CREATE TRIGGER ${table}_once BEFORE INSERT ON ${table} WHEN EXISTS (SELECT 1 FROM ${table} WHERE ${same})
+BEGIN SELECT RAISE(ABORT, '${table} is append-only'); END;`;
+
 const keyed = (table: string) =>
   `CREATE TABLE ${table} (key TEXT PRIMARY KEY, data TEXT NOT NULL CHECK (json_valid(data))) STRICT, WITHOUT ROWID;`;
 
@@ -110,18 +115,33 @@ CREATE TABLE transfers_3 (
   id TEXT NOT NULL UNIQUE,
   kind TEXT NOT NULL CHECK (kind IN
     ('deposit','hold','settlement','release','freeze','resolution','stake','unstake','slash','payout','check','adjustment')),
+  -- Of a transfer in two phases. What ends one bears the id of what began it and "/end": so it ends once.
+  step TEXT CHECK (step IN ('reserve','post','void')),
   job_id TEXT,
   currency TEXT NOT NULL,
   memo TEXT NOT NULL,
   at_ms INTEGER NOT NULL,
   wall_ms INTEGER NOT NULL
 ) STRICT;
-INSERT INTO transfers_3 SELECT seq, id, kind, job_id, currency, memo, at_ms, wall_ms FROM transfers;
+INSERT INTO transfers_3 SELECT seq, id, kind, NULL, job_id, currency, memo, at_ms, wall_ms FROM transfers;
 DROP TABLE transfers;
 ALTER TABLE transfers_3 RENAME TO transfers;
 CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL;
-${appendOnly("transfers")}
-${keyed("verifications")} CREATE INDEX verifications_open ON verifications (key) WHERE json_extract(data, '$.decidedAtMs') IS NULL;`,
+${appendOnly("transfers")}${onceOnly("transfers", "id = NEW.id OR seq = NEW.seq")}
+CREATE TABLE postings_3 (
+  transfer_seq INTEGER NOT NULL REFERENCES transfers (seq),
+  n INTEGER NOT NULL CHECK (n >= 0),
+  account TEXT NOT NULL,
+  amount INTEGER NOT NULL CHECK (amount <> 0),
+  PRIMARY KEY (transfer_seq, n)
+) STRICT, WITHOUT ROWID;
+INSERT INTO postings_3 SELECT transfer_seq, n, account, amount FROM postings;
+DROP TABLE postings;
+ALTER TABLE postings_3 RENAME TO postings;
+CREATE INDEX postings_by_account ON postings (account, transfer_seq);
+${appendOnly("postings")}${onceOnly("postings", "transfer_seq = NEW.transfer_seq AND n = NEW.n")}
+${["reservations", "releases", "verifications"].map(keyed).join("\n")}
+CREATE INDEX verifications_open ON verifications (key) WHERE json_extract(data, '$.decidedAtMs') IS NULL;`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

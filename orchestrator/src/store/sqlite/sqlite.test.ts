@@ -107,6 +107,7 @@ describe("the data directory", () => {
     store.commit([changesOf({ transfers: [transfer], events: [event] })], 1);
     store.close();
     const db = raw();
+    const another = "SELECT 9, 'tr-1', 'deposit', 'USD', '', 1, 1";
     for (const sql of [
       "UPDATE transfers SET memo = 'x'",
       "DELETE FROM transfers",
@@ -114,9 +115,29 @@ describe("the data directory", () => {
       "DELETE FROM postings",
       "UPDATE events SET kind = 'x'",
       "DELETE FROM events",
+      // Nor by way of a conflict, which no trigger on DELETE would see.
+      `INSERT OR REPLACE INTO transfers (seq, id, kind, currency, memo, at_ms, wall_ms) ${another}`,
+      `REPLACE INTO transfers (seq, id, kind, currency, memo, at_ms, wall_ms) ${another.replace("SELECT 9", "SELECT 1")}`,
+      "INSERT OR REPLACE INTO postings VALUES (1, 0, 'fee', 5)",
     ]) {
-      expect(() => db.exec(sql)).toThrow(/append-only/);
+      expect(() => db.exec(sql), sql).toThrow(/append-only/);
     }
+    const wrong: readonly (readonly [sql: string, why: RegExp])[] = [
+      ["INSERT INTO postings VALUES (1, 2, 'fee', 0)", /CHECK/],
+      ["INSERT INTO postings VALUES (1, 2, 'fee', 9223372036854775808)", /cannot store REAL/],
+      ["INSERT INTO postings VALUES (1, 2, 'fee', 1.5)", /cannot store REAL/],
+      ["INSERT INTO postings VALUES (8, 0, 'fee', 1)", /FOREIGN KEY/],
+      ["INSERT INTO balances VALUES ('fee', 'EUR', 9223372036854775808)", /cannot store REAL/],
+      [`INSERT INTO transfers (seq, id, kind, currency, memo, at_ms, wall_ms) ${another}`, /append-only/],
+      [
+        another
+          .replace("SELECT", "INSERT INTO transfers SELECT")
+          .replace("'tr-1'", "'tr-2', 'gift', NULL, NULL")
+          .replace("'deposit', ", ""),
+        /CHECK/,
+      ],
+    ];
+    for (const [sql, why] of wrong) expect(() => db.exec(sql), sql).toThrow(why);
     expect(() => db.exec("INSERT INTO balances VALUES ('customer:a', 'USD', -1)")).toThrow(/CHECK/);
     db.close();
   });

@@ -176,8 +176,8 @@ function writeTransfers(statements: Statements, batch: readonly Changes[], wallM
 }
 
 function transferRow(transfer: TransferRecord, seq: number, wallMs: number): readonly Value[] {
-  const { id, kind, jobId, currency, memo, atMs } = transfer;
-  return [seq, id, kind, jobId, currency, memo, atMs, wallMs];
+  const { id, kind, step = null, jobId, currency, memo, atMs } = transfer;
+  return [seq, id, kind, step, jobId, currency, memo, atMs, wallMs];
 }
 
 function writeLog(statements: Statements, log: LogRecord): void {
@@ -240,7 +240,7 @@ function prepare(db: BetterSqlite3.Database) {
       "events (seq, at_ms, wall_ms, channel, kind, account_id, provider_id, job_id, worker_id, data)",
       10,
     ),
-    transfers: inserter(db, "transfers (seq, id, kind, job_id, currency, memo, at_ms, wall_ms)", 8),
+    transfers: inserter(db, "transfers (seq, id, kind, step, job_id, currency, memo, at_ms, wall_ms)", 9),
     postings: inserter(db, "postings (transfer_seq, n, account, amount)", 4),
     log: db.prepare(
       "INSERT INTO logs (job_id, replica, epoch, stream, offset, text, time) VALUES (?, ?, ?, ?, ?, ?, ?)",
