@@ -15,6 +15,8 @@ export interface Counts {
   disagreements: number;
   /** Mirror jobs whose end two runs agreed on. */
   verified: number;
+  /** Of jobs that were checked afterwards. */
+  verifications: number;
   retries: number;
   orchestratorRestarts: number;
   agentRestarts: number;
@@ -49,6 +51,7 @@ export function createCounts(): Counts {
     failovers: 0,
     disagreements: 0,
     verified: 0,
+    verifications: 0,
     retries: 0,
     orchestratorRestarts: 0,
     agentRestarts: 0,

@@ -3,11 +3,12 @@ import {
   attemptTable,
   jobTable,
   leaseTable,
-  moveTable,
   legalRows,
+  moveTable,
   settlementTable,
-  type StateTable,
   standbyTable,
+  type StateTable,
+  verificationTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
 import { type Counts, createCounts } from "./counts.ts";
@@ -42,6 +43,7 @@ const MUST_HAPPEN = [
   "failovers",
   "disagreements",
   "verified",
+  "verifications",
   "retries",
   "orchestratorRestarts",
   "agentRestarts",
@@ -64,6 +66,7 @@ const TABLES: readonly StateTable<string, string>[] = [
   settlementTable,
   workerSessionTable,
   moveTable,
+  verificationTable,
 ];
 
 export function createTotals(): Totals {

@@ -3,6 +3,7 @@ import type { CoreEvent, Reply } from "@qubix/orchestrator/core";
 import { createMemoryStore } from "@qubix/orchestrator/store";
 import type { AccountId, EnrolmentId, WorkerId } from "@qubix/shared/domain";
 import type { Role, WorkerOffer } from "@qubix/shared/protocol";
+import { checkedOffer, CHECKS_MS, checksAreOver, forgesChecked, hasChecks, REFEREE_AT, withChecks } from "./checks.ts";
 import { createWorkerNode, type WorkerNode } from "./agent.ts";
 import { type Client, createClient } from "./client.ts";
 import { type Counts, checksDone } from "./counts.ts";
@@ -58,14 +59,15 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     () => world.rng.chance(SWEPT_AT_ONCE),
   );
   const monitor = createMonitor(world, store, trees);
-  const orchestrator = createOrchestrator(world, store, monitor, trees);
+  const referees: AccountId[] = [];
+  const orchestrator = createOrchestrator(world, store, monitor, trees, referees);
   const checksBefore = checksDone();
   let convergedMs = 0;
   let broken: string | null = null;
   let workers: readonly WorkerNode[] = [];
   try {
     orchestrator.start();
-    const cluster = build(world, orchestrator, monitor, store, trees);
+    const cluster = build(world, orchestrator, monitor, store, trees, referees);
     workers = cluster.workers;
     const client = createClient(world, orchestrator, store, trees);
     for (const intent of cluster.intents) {
@@ -76,7 +78,7 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     scheduleFaults(targets);
     world.run(world.scale.faultsUntilMs, () => false);
     calmDown(targets);
-    convergedMs = converge(world, client, cluster.intents, monitor, workers);
+    convergedMs = converge(world, client, cluster.intents, monitor, workers, store);
     reckon({ store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
@@ -106,13 +108,21 @@ interface Cluster {
   readonly workers: readonly WorkerNode[];
   readonly intents: readonly Intent[];
   readonly liars: ReadonlySet<WorkerId>;
+  readonly forgers: ReadonlySet<WorkerId>;
   readonly admin: AccountId;
 }
 
 type Monitor = ReturnType<typeof createMonitor>;
 type Store = ReturnType<typeof createMemoryStore>;
 
-function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, store: Store, trees: Trees): Cluster {
+function build(
+  world: World,
+  orchestrator: OrchestratorNode,
+  monitor: Monitor,
+  store: Store,
+  trees: Trees,
+  referees: AccountId[],
+): Cluster {
   const ask = (event: CoreEvent) => askNow(world, orchestrator, event);
   world.run(world.nowMs() + 10, () => false);
   const admin = store.load().rows.accounts[0]?.id;
@@ -128,11 +138,14 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
   for (const accountId of rich) {
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
-  const intents = withMirrors(world.seed, drawWorkload(world.rng, world.scale, { rich, poor }));
+  const drawn = drawWorkload(world.rng, world.scale, { rich, poor });
+  const intents = withChecks(world.seed, withMirrors(world.seed, drawn));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
+  referees.push(...providers.slice(REFEREE_AT));
   const runs = new Runs();
   const liars = new Set<WorkerId>();
+  const forgers = new Set<WorkerId>();
   const proofs = proofRng(world.seed);
   let tooOld = 0;
   const workers = Array.from({ length: world.scale.workers }, (_, at) => {
@@ -142,16 +155,17 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
-    const drawn = drawOffer(world, at);
+    const drawn = checkedOffer(world.seed, at, drawOffer(world, at));
     const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
     const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;
     if (world.faults.proofs && offer === drawn) tooOld += 1;
-    const forges = isForger(world.seed, at);
+    const forges = isForger(world.seed, at) || forgesChecked(world.seed, at);
+    if (forges) forgers.add(workerId);
     const setup = { at, path: createPath(), offer, lies, forges, fakes: monitor.fakes };
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
-  return { workers, intents, liars, admin };
+  return { workers, intents, liars, forgers, admin };
 }
 
 function enrol(
@@ -201,6 +215,14 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
 
 // ── The end ──
 
+/** Checks go on when the jobs they are of have long ended. */
+function endChecks(world: World, monitor: Monitor, store: Store): void {
+  const isOver = () => checksAreOver(monitor, store, (phase) => ENDS.has(phase));
+  if (world.run(world.nowMs() + CHECKS_MS, isOver)) return;
+  const left = store.load().rows.verifications.map(({ id, phase }) => `${id} ${phase}`);
+  throw new BrokenInvariant(`invariant 7: not every check ended: ${left.join(", ")}`);
+}
+
 const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 
 function converge(
@@ -209,6 +231,7 @@ function converge(
   intents: readonly Intent[],
   monitor: Monitor,
   workers: readonly WorkerNode[],
+  store: Store,
 ): number {
   const { jobs } = monitor;
   const { faultsUntilMs } = world.scale;
@@ -219,6 +242,7 @@ function converge(
     throw new BrokenInvariant(`invariant 7: not everything ended: ${left.join(", ") || "a request has no answer"}`);
   }
   const convergedMs = world.nowMs() - faultsUntilMs;
+  if (hasChecks(world.seed)) endChecks(world, monitor, store);
   // What is there is proven in the end, and what is made up is not.
   const isTidy = (worker: WorkerNode) => worker.isLost() || worker.leftovers().length === 0;
   world.run(world.nowMs() + TIDY_MS, () => workers.every(isTidy) && monitor.unproven().length === 0);

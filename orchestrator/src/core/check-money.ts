@@ -44,7 +44,8 @@ export function holdForCheck(state: CoreState, run: JobRecord, payer: LedgerAcco
 export function freezePay(state: CoreState, job: JobRecord): readonly FrozenPay[] {
   const frozen: FrozenPay[] = [];
   for (const { account, role, amount, workerId } of job.settlement.lines) {
-    if (role === "refund" || amount === 0n) continue;
+    // A standby that stood by has done what it was paid for, whatever the result is.
+    if (role === "refund" || role === "standby" || amount === 0n) continue;
     frozen.push({ account: account as LedgerAccount, amount, ...(workerId === undefined ? {} : { workerId }) });
   }
   const from = frozen.map(({ account, amount }): Posting => {
@@ -90,7 +91,7 @@ export function releasePay(state: CoreState, verification: VerificationRecord): 
   resolve(state, verification, to, "was checked");
 }
 
-/** The result is wrong: the consumer has all of it back. */
+/** The result is wrong: the consumer has back what was paid for it, and the fee. */
 export function returnPay(state: CoreState, verification: VerificationRecord): void {
   const { id, accountId, currency, frozen } = verification;
   resolve(state, verification, [{ account: `customer:${accountId}`, amount: sumOf(frozen) }], "has a wrong result");

@@ -24,8 +24,12 @@ export function onCheckEnded(state: CoreState, job: JobRecord): void {
   const isReached = job.phase === "succeeded";
   const runs = verification.runs.map((run, at): CheckedRun => {
     if (at !== check.run) return run;
+    // What it was to begin from was found damaged, and given up.
+    const isWhole =
+      verification.plan.base === null && attempts.some(({ committed, fromSeq }) => committed && fromSeq === 0);
     return {
       ...run,
+      fromSeq: isWhole ? 0 : run.fromSeq,
       endedAtMs: state.nowMs,
       workers: workersOf(attempts),
       isUndisturbed: isUndisturbed(attempts),

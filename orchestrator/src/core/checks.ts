@@ -26,8 +26,6 @@ import { attemptsOf, countUp, emit, emitJob, put } from "./tables.ts";
 
 /** The operator pays no more an hour for a check than this many times what the job itself cost: other machines of its kind may be dearer. */
 const RATE_TIMES = 2n;
-/** A check waits this long for a place: the job's pay is frozen as long. */
-const QUEUE_S = 3_600;
 /** A part of a job that is run again may take so many times as long as it took, and this much more: another machine may be slower, and has to restore first. */
 const SLICE_TIMES = 3;
 const SLICE_SLACK_S = 120;
@@ -137,7 +135,7 @@ function planOf(
   const isForked = job.fromCheckpoint !== null;
   const base = isForked && first?.seq === 1 ? first : null;
   return {
-    spec: { ...spec, standby: "cold", queueS: QUEUE_S },
+    spec: { ...spec, standby: "cold", queueS: state.config.checkQueueS },
     inputs: job.inputs,
     imageTree: job.imageTree,
     imageDigest: job.imageDigest,

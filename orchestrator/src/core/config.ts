@@ -125,6 +125,8 @@ export interface CoreConfig {
   readonly proofExcusesMax: number;
   /** Share of the jobs with `verification: spot-check` that are run again in the long run; new workers' more often, those with a history less. 0 for none. */
   readonly checkShare: number;
+  /** A check waits this long for a place: the job's pay is frozen as long. */
+  readonly checkQueueS: number;
   /** Accounts of providers whose word counts without a history, the operator's own machines say: where two runs differ, only who is trusted decides. */
   readonly checkReferees: readonly AccountId[];
   /** A job of `verification: adaptive` that cost at least this (micro-units) is run by a majority where its worker has no history yet. */
@@ -196,6 +198,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofTimeParts: 200,
   proofExcusesMax: 5,
   checkShare: 0.05,
+  checkQueueS: 3_600,
   checkReferees: [],
   adaptiveWorthMin: 1_000_000n,
   directRelays: [],
