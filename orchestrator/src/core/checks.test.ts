@@ -30,7 +30,13 @@ function network({
   ...config
 }: Partial<CoreConfig> & { readonly count?: number; readonly confirmed?: number | null } = {}) {
   // Every job of a worker without a history is checked.
-  const net = new Network({ checkShare: 0.4, silenceIdle: PATIENT, silenceBusy: PATIENT, ...config });
+  const net = new Network({
+    checkShare: 0.4,
+    silenceIdle: PATIENT,
+    silenceBusy: PATIENT,
+    silenceHot: PATIENT,
+    ...config,
+  });
   const consumer = net.account("consumer", 1_000n);
   const providers = Array.from({ length: count }, () => net.account("provider"));
   const workers = providers.map((provider, n) =>
@@ -170,6 +176,29 @@ describe("a spot check", () => {
       expect([earned(0), payable(0)]).toEqual([950_000n, 950_000n]);
     },
   );
+
+  test("takes nothing back from who stood by", () => {
+    const { net, submit, worker, start, finish, check, verification, earned, spendable } = network({
+      count: 5,
+      confirmed: 3,
+    });
+    const before = spendable();
+    const id = submit({ standby: "hot" });
+    start(id);
+    const standby = net.standby(id);
+    if (standby === undefined) throw new Error("no standby");
+    net.say(standby.workerId, { kind: "standby.ready", standbyId: standby.id, checkpointSeq: 0 });
+    expect(standby.workerId).toBe(worker(1));
+    finish(id, WRONG);
+    const stoodBy = earned(1);
+    expect(stoodBy).toBeGreaterThan(0n);
+    // He may check it, too: he had no part in its result.
+    finish(check(id).id);
+    finish(check(id, 2).id);
+    expect(verification(id)?.phase).toBe("failed");
+    expect(earned(0)).toBe(0n);
+    expect(before - spendable()).toBe(stoodBy);
+  });
 
   test("that takes longer than the dispute window still takes a wrong result's pay back", () => {
     const { net, submit, finish, check, spendable, earned } = network({ disputeWindowMs: 60_000, payPeriodMs: 60_000 });
