@@ -2,13 +2,16 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import {
   attemptTable,
+  disputeTable,
   jobTable,
   leaseTable,
   moveTable,
   settlementTable,
+  slashTable,
   standbyTable,
   type StateTable,
   verificationTable,
+  unstakeTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
 
@@ -22,6 +25,9 @@ const TABLES: readonly StateTable<string, string>[] = [
   settlementTable,
   moveTable,
   verificationTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 const text = `# State machines

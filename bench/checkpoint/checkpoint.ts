@@ -1,7 +1,7 @@
 // What a checkpoint costs: bytes moved, speed, CPU and memory of a first save, of saves after changes of some kinds, and of a restore, beside restic, borg,
 // casync and rsync on the same data in the same run.
 import { execFileSync } from "node:child_process";
-import { readdirSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -117,7 +117,8 @@ async function ours(cleanup: Cleanup, states: readonly string[], restore: boolea
   const folder = await scratchFolder(cleanup, "checkpoint-ours");
   const saves = runNode(OURS, folder, ["save", ...states]) as readonly (Saved & { readonly manifestCid: string })[];
   const restores = restore ? runNode(OURS, folder, ["restore", saves.at(-1)?.manifestCid ?? ""]) : [];
-  for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true, force: true });
+  // The chunks' many files stay until the end: where some thousand were deleted in the last minutes ext4 takes 0.5 ms to make the next one.
+  for (const name of ["job", "restored"]) rmSync(join(folder, name), { recursive: true, force: true });
   return [...saves, ...restores];
 }
 

@@ -27,6 +27,7 @@ const store = createChunkStore({
   logger: createLogger("bench", "warn"),
 });
 await store.start();
+store.warm();
 const sink = {
   missing: async (cids: Parameters<typeof store.missing>[2]) => new Set(await store.missing(ACCOUNT, HOLDER, cids)),
   put: (cid: Parameters<typeof store.put>[2], stored: Uint8Array) => store.put(ACCOUNT, HOLDER, cid, stored),
@@ -51,6 +52,8 @@ async function save(states: readonly string[]): Promise<void> {
   let parent: Parent | null = null;
   for (const [index, state] of states.entries()) {
     const name = `state-${index}`;
+    // As the agent does when the job begins to write.
+    threads.warm();
     copyFileSync(state, join(job, `${name}.tmp`));
     renameSync(join(job, `${name}.tmp`), join(job, name));
     let last: ShippedTree | undefined;

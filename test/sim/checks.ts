@@ -94,13 +94,11 @@ export interface Verified {
 
 /** Invariant: nobody is accused but who forged; what two runs agree on is the truth; and each verification is decided. */
 export function reckonChecks({ monitor, store, intents, forgers }: Verified): void {
-  for (const { kind, workerId, jobId } of store.events({
-    after: 0,
-    limit: Number.MAX_SAFE_INTEGER,
-    channels: ["workers"],
-  })) {
-    if (kind !== "accused") continue;
-    check(workerId !== null && forgers.has(workerId), () => `${workerId} is accused for ${jobId}, and forged nothing`);
+  for (const record of monitor.cases.values()) {
+    // Admins accuse anybody here; what a check accuses of has its runs as evidence.
+    if (record.kind !== "slash" || !record.evidence.includes("verificationOf")) continue;
+    const { workerId, jobId } = record;
+    check(forgers.has(workerId), () => `${workerId} is accused for ${jobId}, and forged nothing`);
   }
   for (const job of monitor.jobs.values()) {
     if (job.check !== undefined) reckonCheck(store, job);

@@ -33,6 +33,9 @@ export interface Counts {
   massSilences: number;
   /** Those that ended while somebody was silent still. */
   holdsOutlasted: number;
+  ratings: number;
+  disputes: number;
+  slashes: number;
   steps: number;
   /** Invariants that were looked at. */
   checks: number;
@@ -64,6 +67,9 @@ export function createCounts(): Counts {
     standbyRefills: 0,
     massSilences: 0,
     holdsOutlasted: 0,
+    ratings: 0,
+    disputes: 0,
+    slashes: 0,
     steps: 0,
     checks: 0,
   };

@@ -3,6 +3,7 @@
 import {
   type Allocation,
   type AttemptRecord,
+  type CaseRecord,
   type Changes,
   checkpointsOf,
   type CoreEvent,
@@ -63,6 +64,7 @@ export interface Monitor {
   readonly counts: Counts;
   readonly fired: Set<string>;
   readonly jobs: ReadonlyMap<JobId, JobRecord>;
+  readonly cases: ReadonlyMap<string, CaseRecord>;
   readonly attempts: ReadonlyMap<string, Seen<AttemptRecord>>;
   readonly standbys: ReadonlyMap<string, Seen<StandbyRecord>>;
   readonly transfers: readonly TransferRecord[];
@@ -103,6 +105,7 @@ const ARRIVALS_KEPT = 24;
 
 export function createMonitor(world: World, store: Store, trees: Trees): Monitor {
   const jobs = new Map<JobId, JobRecord>();
+  const cases = new Map<string, CaseRecord>();
   const attempts = new Map<string, Seen<AttemptRecord>>();
   const standbys = new Map<string, Seen<StandbyRecord>>();
   const workerRows = new Map<WorkerId, WorkerRecord>();
@@ -153,6 +156,9 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
           return `invariant 5: ${change.key} would be ${change.record?.amount}`;
         });
         return;
+      case "cases":
+        putCase(change.record);
+        return;
       case "accounts":
       case "apiKeys":
       case "enrolments":
@@ -192,6 +198,24 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     if (job.phase === "succeeded") counts.succeeded += 1;
     else if (job.phase === "failed") counts.failed += 1;
     else counts.cancelled += 1;
+  }
+
+  /** Invariant 6: nothing is taken of a stake without evidence, and nothing more than the rule says. */
+  function putCase(record: CaseRecord): void {
+    const before = cases.get(record.id);
+    check(before === undefined || before.endedAtMs === null || record.kind === "rating", () => {
+      return `${record.id} changed after its end`;
+    });
+    if (record.kind === "slash") {
+      check(record.evidence.length > 2, () => `invariant 6: ${record.id} has no evidence`);
+      check(record.amount <= record.due, () => `invariant 6: ${record.id} takes ${record.amount} of ${record.due}`);
+    }
+    cases.set(record.id, record);
+    if (before === undefined) {
+      if (record.kind === "rating") counts.ratings += 1;
+      else if (record.kind === "dispute") counts.disputes += 1;
+      else if (record.kind === "slash") counts.slashes += 1;
+    }
   }
 
   /** After its end a job's consumer may remove checkpoints of it; nothing else changes. */
@@ -408,6 +432,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     counts,
     fired,
     jobs,
+    cases,
     attempts,
     standbys,
     transfers,

@@ -1,6 +1,7 @@
 // What a run over many seeds adds up to, and whether it met enough to mean something.
 import {
   attemptTable,
+  disputeTable,
   jobTable,
   leaseTable,
   legalRows,
@@ -9,6 +10,8 @@ import {
   standbyTable,
   type StateTable,
   verificationTable,
+  slashTable,
+  unstakeTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
 import { type Counts, createCounts } from "./counts.ts";
@@ -56,6 +59,9 @@ const MUST_HAPPEN = [
   "standbyRefills",
   "massSilences",
   "holdsOutlasted",
+  "ratings",
+  "disputes",
+  "slashes",
 ] as const satisfies readonly (keyof Counts)[];
 
 const TABLES: readonly StateTable<string, string>[] = [
@@ -67,6 +73,9 @@ const TABLES: readonly StateTable<string, string>[] = [
   workerSessionTable,
   moveTable,
   verificationTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 export function createTotals(): Totals {

@@ -18,6 +18,7 @@ import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
 import type { Program } from "./programs.ts";
 import { calmDown, scheduleFaults } from "./strikes.ts";
+import { scheduleTrust, waitForDecisions } from "./trust.ts";
 import { createTrees, type Trees } from "./trees.ts";
 import { reckon } from "./verify.ts";
 import { drawWorkload, type Intent } from "./workload.ts";
@@ -76,9 +77,11 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     }
     const targets = { world, orchestrator, monitor, client, workers, admin: cluster.admin };
     scheduleFaults(targets);
+    scheduleTrust({ ...targets, store, providers: cluster.providers });
     world.run(world.scale.faultsUntilMs, () => false);
     calmDown(targets);
     convergedMs = converge(world, client, cluster.intents, monitor, workers, store);
+    waitForDecisions({ world, store });
     reckon({ store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
@@ -110,6 +113,7 @@ interface Cluster {
   readonly liars: ReadonlySet<WorkerId>;
   readonly forgers: ReadonlySet<WorkerId>;
   readonly admin: AccountId;
+  readonly providers: readonly AccountId[];
 }
 
 type Monitor = ReturnType<typeof createMonitor>;
@@ -165,7 +169,7 @@ function build(
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
-  return { workers, intents, liars, forgers, admin };
+  return { workers, intents, liars, forgers, admin, providers };
 }
 
 function enrol(

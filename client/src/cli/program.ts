@@ -4,16 +4,11 @@ import type { AccountOptions, ApiKeyOptions } from "./commands/admin.ts";
 import type { DepositOptions } from "./commands/wallet.ts";
 import { CURRENCY_DEFAULT } from "./defaults.ts";
 import { EXIT_CODES_HELP } from "./exit-codes.ts";
-import type { GlobalOptions, Handler } from "./session.ts";
+import type { Runner } from "./runner.ts";
+import { addRatingCommands, addTrustCommands } from "./trust-program.ts";
 import { URL_DEFAULT } from "./defaults.ts";
 
-/** Runs a handler with a session made from the global options. */
-export type Runner = <Options>(
-  handler: () => Promise<Handler<Options>>,
-  args: readonly string[],
-  options: Options & GlobalOptions,
-  takesCommand: boolean,
-) => Promise<void>;
+export type { Runner } from "./runner.ts";
 
 const GROUP_JOBS = "Jobs:";
 const GROUP_MARKET = "Market and money:";
@@ -36,6 +31,7 @@ export function createProgram(version: string, run: Runner): Command {
   addMarketCommands(program, run);
   addStatsCommands(program, run);
   const wallet = addWalletCommands(program, run);
+  addTrustCommands(program, run);
   program.commandsGroup(GROUP_ADMIN);
   addAccountCommands(program, run);
   addDepositCommand(wallet, run);
@@ -112,6 +108,7 @@ function addJobCommands(program: Command, run: Runner): void {
     .action((id: string, options: object) =>
       run(async () => (await import("./commands/jobs.ts")).move, [id], options, false),
     );
+  addRatingCommands(program, run);
   one("why", "say why a job waits, and what would help").action((id: string, options: object) =>
     run(async () => (await import("./commands/market.ts")).why, [id], options, false),
   );

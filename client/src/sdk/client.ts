@@ -6,6 +6,7 @@ import { allItems, type PageOptions } from "./paging.ts";
 import { type CallOptions, type CreateOptions, createRequester, type Requester } from "./request.ts";
 import { RETRIES_DEFAULT } from "./retry.ts";
 import { openWebSocket, type SocketFactory } from "./socket.ts";
+import { createTrust, type Trust } from "./trust.ts";
 import { createFetchTransport, type Fetch, type Transport } from "./transport.ts";
 import type {
   Account,
@@ -48,7 +49,7 @@ export interface ClientConfig {
   readonly userAgent?: string;
 }
 
-export interface Client {
+export interface Client extends Trust {
   readonly url: string;
   readonly jobs: Jobs;
   readonly quotes: {
@@ -169,6 +170,7 @@ export function createClient(config: ClientConfig): Client {
       recovery: ({ windowS, ...options } = {}) =>
         requester.json({ method: "GET", path: "/v1/stats/recovery", query: { windowS }, idempotent: true, ...options }),
     },
+    ...createTrust(requester),
     uploads: uploadsOf(requester),
     events: { subscribe: (options) => subscribe(deps, options) },
   };

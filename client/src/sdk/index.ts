@@ -16,6 +16,7 @@ export { errorFromResponse, errorFromTransport, type FieldError, fieldErrorsOf }
 export type { CallOptions, CreateOptions, Requester } from "./request.ts";
 export { EVENTS_PROTOCOL, KEY_PROTOCOL_PREFIX } from "./socket.ts";
 export type { Socket, SocketEnd, SocketFactory, SocketHandlers } from "./socket.ts";
+export type { CaseListOptions, Trust } from "./trust.ts";
 export type { Transport, TransportRequest, TransportResponse } from "./transport.ts";
 export * from "./types.ts";
 export { QubixError } from "@qubix/shared/errors";

@@ -5,6 +5,7 @@ import type {
   batchResultSchema,
   checkpointEntrySchema,
   checkpointViewSchema,
+  disputeSchema,
   enrolmentSchema,
   EventView,
   JobSpecInput,
@@ -13,7 +14,10 @@ import type {
   outputViewSchema,
   problemSchema,
   quoteSchema,
+  ratingSchema,
   settlementViewSchema,
+  slashSchema,
+  stakesSchema,
   storageSchema,
   uploadViewSchema,
   walletEntrySchema,
@@ -53,6 +57,10 @@ export type ProblemDocument = Output<typeof problemSchema>;
 export type Quote = Output<typeof quoteSchema>;
 export type Settlement = Output<typeof settlementViewSchema>;
 export type StorageUse = Output<typeof storageSchema>;
+export type Dispute = Output<typeof disputeSchema>;
+export type Rating = Output<typeof ratingSchema>;
+export type Slash = Output<typeof slashSchema>;
+export type Stakes = Output<typeof stakesSchema>;
 export type Upload = Output<typeof uploadViewSchema>;
 export type Wallet = Output<typeof walletSchema>;
 export type WalletEntry = Output<typeof walletEntrySchema>;

@@ -40,6 +40,20 @@ const ROUTES = [
   "POST /v1/wallet/deposits",
   "GET /v1/events",
   "GET /v1/stats/recovery",
+  "GET /v1/disputes",
+  "GET /v1/disputes/{id}",
+  "GET /v1/jobs/{id}/rating",
+  "GET /v1/slashes",
+  "GET /v1/slashes/{id}",
+  "GET /v1/stakes",
+  "POST /v1/disputes/{id}/resolve",
+  "POST /v1/jobs/{id}/dispute",
+  "POST /v1/jobs/{id}/rating",
+  "POST /v1/slashes",
+  "POST /v1/slashes/{id}/appeal",
+  "POST /v1/slashes/{id}/resolve",
+  "POST /v1/stakes",
+  "POST /v1/stakes/unstake",
 ];
 
 describe("the OpenAPI document", () => {

@@ -36,6 +36,7 @@ import { marketRoutes } from "./routes/market.ts";
 import { outputRoutes } from "./routes/outputs.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
+import { trustRoutes } from "./routes/trust.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { walletRoutes } from "./routes/wallet.ts";
 import { createWatch } from "./watch.ts";
@@ -111,6 +112,7 @@ export async function createApiServer(
   accountRoutes(app, ctx);
   walletRoutes(app, ctx);
   statsRoutes(app, ctx);
+  trustRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {
     if (!opened) socket.destroy();

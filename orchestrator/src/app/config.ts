@@ -91,6 +91,20 @@ export const orchestratorConfigSchema = z.object({
     .min(0)
     .max(DISPUTE_WINDOW_S_MAX)
     .default(DEFAULT_CORE_CONFIG.disputeWindowMs / 1000),
+  /** How long a provider may appeal a slash, and how long stake that he asks back stays at risk. */
+  appealWindowS: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(DISPUTE_WINDOW_S_MAX)
+    .default(DEFAULT_CORE_CONFIG.appealWindowMs / 1000),
+  /** How long an admin has to decide a dispute or an appeal before it falls to the provider. */
+  decisionS: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(DISPUTE_WINDOW_S_MAX)
+    .default(DEFAULT_CORE_CONFIG.decisionMs / 1000),
   /** Where the IPFS node listens that serves the stored, encrypted files; without it none does. */
   ipfsListen: ipfsListenSchema.optional(),
   /** IPFS nodes that files which were lost here are fetched from. */

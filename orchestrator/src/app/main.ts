@@ -77,6 +77,14 @@ function buildProgram(): Command {
       "how long a provider's pay can be disputed before he may withdraw it; 0: not at all (QUBIX_DISPUTE_WINDOW_S; default 86400)",
     )
     .option(
+      "--appeal-window-s <seconds>",
+      "how long a provider may appeal a slash, and how long stake that he asks back stays at risk (QUBIX_APPEAL_WINDOW_S; default 604800)",
+    )
+    .option(
+      "--decision-s <seconds>",
+      "how long you have to decide a dispute or an appeal before it falls to the provider (QUBIX_DECISION_S; default 1209600)",
+    )
+    .option(
       "--ipfs-listen <multiaddr>",
       "serve what is stored, which is encrypted, to IPFS nodes from here, e.g. /ip4/127.0.0.1/tcp/4001 (QUBIX_IPFS_LISTEN; off)",
     )

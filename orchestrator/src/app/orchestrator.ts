@@ -163,6 +163,7 @@ async function startWith(
     settlement.start();
     comparer.start();
     api.open();
+    chunks.warm();
     logger.info({ event: "ready", url, orchestratorId, dataDir: config.dataDir }, "ready");
     return { url, stop, ...(firstStart ? { adminKey: admin.secret } : {}) };
   } catch (error) {
@@ -210,7 +211,15 @@ function closedWhileThereIsNoState(gate: RelayGate): RelayGate {
 }
 
 function createCore(
-  { registryAllow, workerProofs, disputeWindowS, checkShare, checkReferees }: OrchestratorConfig,
+  {
+    registryAllow,
+    workerProofs,
+    disputeWindowS,
+    appealWindowS,
+    decisionS,
+    checkShare,
+    checkReferees,
+  }: OrchestratorConfig,
   orchestratorId: string,
   directRelays: readonly string[],
 ): CorePort {
@@ -222,6 +231,8 @@ function createCore(
     checkShare,
     checkReferees: checkReferees.map((id) => id as AccountId),
     disputeWindowMs: disputeWindowS * 1000,
+    appealWindowMs: appealWindowS * 1000,
+    decisionMs: decisionS * 1000,
   };
   const seed = randomBytes(SEED_BYTES).readUInt32LE();
   return {

@@ -150,6 +150,8 @@ describe("qubix-orchestrator start", () => {
     ["a storage that is none", ["start", "--storage", "tape"], "storage"],
     ["a Kubo node without a URL", ["start", "--kubo-url", "127.0.0.1:5001"], "kuboUrl"],
     ["a dispute window that never ends", ["start", "--dispute-window-s", "1e12"], "disputeWindowS"],
+    ["an appeal window that never ends", ["start", "--appeal-window-s", "1e12"], "appealWindowS"],
+    ["no time to decide", ["start", "--decision-s", "0"], "decisionS"],
     ["an unknown flag", ["start", "--speed", "9"], "--speed"],
     ["an unknown command", ["dance"], "dance"],
     ["a configuration file that is not there", ["start", "--config", "/nowhere.json"], "/nowhere.json"],
@@ -165,7 +167,12 @@ describe("qubix-orchestrator start", () => {
       file,
       JSON.stringify({ listen: "127.0.0.1:1", logLevel: "debug", registryAllow: ["ghcr.io"], storageMax: "1.5GiB" }),
     );
-    const env = { QUBIX_LISTEN: "127.0.0.1:2", QUBIX_LOG_LEVEL: "warn", QUBIX_DISPUTE_WINDOW_S: "60" };
+    const env = {
+      QUBIX_LISTEN: "127.0.0.1:2",
+      QUBIX_LOG_LEVEL: "warn",
+      QUBIX_DISPUTE_WINDOW_S: "60",
+      QUBIX_APPEAL_WINDOW_S: "90",
+    };
     const shown = await run(["start", "--config", file, "--log-level", "error", "--print-config"], env).ended;
     expect(shown.code).toBe(0);
     expect(JSON.parse(shown.out)).toMatchObject({
@@ -174,6 +181,7 @@ describe("qubix-orchestrator start", () => {
       registryAllow: ["ghcr.io"],
       storageMax: 1_610_612_736,
       disputeWindowS: 60,
+      appealWindowS: 90,
     });
   });
 

@@ -264,6 +264,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       }
       scheduleSweep();
     },
+    warm: () => sealed.warm(),
     async stop() {
       if (phase === "stopped") return;
       phase = "stopped";

@@ -57,6 +57,8 @@ export type TreeVerdict =
 export interface ChunkStore {
   /** Clears what a crash left behind and begins to sweep. Called again: does nothing. Rejects with `keys_lost`. */
   start(): Promise<void>;
+  /** Starts the threads, so that the first chunk does not wait for that; without it they start when they are needed. */
+  warm(): void;
   stop(): Promise<void>;
   /** Which of these are not here. Those that are stay for at least an hour for this holder. */
   missing(accountId: AccountId, holder: TreeHolder, cids: readonly ChunkCid[]): Promise<readonly ChunkCid[]>;

@@ -1,16 +1,8 @@
-// A thread that seals chunks and writes their files, and opens them again: hashing, encrypting and waiting for the disk, which the loop must not do.
-import {
-  closeSync,
-  fdatasyncSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+// A thread that seals chunks and writes their files, and opens them again: hashing and encrypting, which the loop must not do. While the disk makes the
+// files of one batch durable, the thread seals those of the next.
+import { closeSync, fdatasync, fsync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { parentPort, threadId, workerData } from "node:worker_threads";
 import { cidOfSum } from "@qubix/shared/names";
 import { BODY_AT, copyInto, createChunkCipher, SEAL_BYTES, sealInPlace } from "./chunk-cipher.ts";
@@ -18,51 +10,82 @@ import { foldersOf } from "./chunk-folders.ts";
 import type { StoredCid } from "./port.ts";
 import type { OpenTask, SealTask, ThreadAnswer, ThreadTask } from "./sealer.ts";
 
+/** A file that lies beside its place until the disk has all of it. */
+interface Written {
+  readonly stored: StoredCid;
+  readonly fd: number;
+  readonly temp: string;
+  readonly folder: string;
+}
+
+const syncData = promisify(fdatasync);
+const sync = promisify(fsync);
 const root = workerData as string;
 /** Folders that this thread has made or found, and that are durable. */
 const known = new Set<string>();
-let temps = 0;
+let count = 0;
 /** For small chunks, which come with their question, and for files that are read. */
 let own = new Uint8Array(0);
+/** Batches are answered in the order they came. */
+let answered = Promise.resolve();
 
 parentPort?.on("message", (tasks: readonly ThreadTask[]) => {
-  const answers = doAll(tasks);
+  const made = new Set<string>();
+  const done = tasks.map((task) => (task.kind === "open" ? open(task) : write(task, made)));
+  const durable = makeDurable(done, made);
+  answered = answered.then(async () => post(await durable));
+});
+
+function post(answers: readonly ThreadAnswer[]): void {
   const given = answers.flatMap((answer) => ("opened" in answer ? [answer.opened] : []));
   parentPort?.postMessage(
     answers,
     given.filter((opened) => typeof opened !== "string"),
   );
-});
+}
 
-/** What is written together shares the syncs of its folders. */
-function doAll(tasks: readonly ThreadTask[]): readonly ThreadAnswer[] {
+/** What is written together shares the syncs of its folders; `made`: those that got new ones. Never rejects. */
+async function makeDurable(
+  done: readonly (ThreadAnswer | Written)[],
+  made: Set<string>,
+): Promise<readonly ThreadAnswer[]> {
   const folders = new Set<string>();
-  const made = new Set<string>();
-  const answers = tasks.map((task) => (task.kind === "open" ? open(task) : writeOne(task, folders, made)));
+  const answers = await Promise.all(done.map(async (one) => ("fd" in one ? putInPlace(one, folders) : one)));
   try {
-    for (const folder of [...folders, ...made]) syncFolder(folder);
-    for (const folder of folders) known.add(folder);
+    await Promise.all([...folders, ...made].map(syncFolder));
+    for (const folder of [...folders, ...made]) known.add(folder);
     return answers;
   } catch (error) {
     return answers.map((answer) => ("stored" in answer && answer.stored !== undefined ? failed(error) : answer));
   }
 }
 
-function writeOne(task: SealTask, folders: Set<string>, made: Set<string>): ThreadAnswer {
+async function putInPlace({ stored, fd, temp, folder }: Written, folders: Set<string>): Promise<ThreadAnswer> {
+  try {
+    await syncData(fd).finally(() => closeSync(fd));
+    renameSync(temp, join(folder, stored));
+    folders.add(folder);
+    return { stored };
+  } catch (error) {
+    discard(temp);
+    return failed(error);
+  }
+}
+
+function write(task: SealTask, made: Set<string>): ThreadAnswer | Written {
   try {
     const file = fileOf(task);
     const sum = sealInPlace(file, task.bytes, task.key, task.sum);
     if (sum === undefined) return { stored: undefined };
     const stored = cidOfSum(sum) as string as StoredCid;
-    const { account, temp, folder } = foldersOf(root, task.accountId, stored);
+    const { account, temp: temps, folder } = foldersOf(root, task.accountId, stored);
     if (!known.has(folder)) {
-      mkdirSync(temp, { recursive: true, mode: 0o700 });
+      if (!known.has(account)) mkdirSync(temps, { recursive: true, mode: 0o700 });
       mkdirSync(folder, { recursive: true, mode: 0o700 });
       made.add(account).add(root);
     }
-    write(file, join(temp, `${stored}.${process.pid}.${threadId}.${(temps += 1)}`), join(folder, stored));
-    folders.add(folder);
-    return { stored };
+    const temp = join(temps, `${stored}.${process.pid}.${threadId}.${(count += 1)}`);
+    return { stored, fd: writeNew(temp, file), temp, folder };
   } catch (error) {
     return failed(error);
   }
@@ -100,29 +123,29 @@ function ownMemory(bytes: number): Uint8Array {
   return own.subarray(0, bytes);
 }
 
-function write(file: Uint8Array, temp: string, path: string): void {
+/** The open file. */
+function writeNew(path: string, file: Uint8Array): number {
+  const fd = openSync(path, "wx", 0o600);
   try {
-    const fd = openSync(temp, "wx", 0o600);
-    try {
-      for (let at = 0; at < file.length; ) at += writeSync(fd, file, at);
-      fdatasyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(temp, path);
+    for (let at = 0; at < file.length; ) at += writeSync(fd, file, at);
+    return fd;
   } catch (cause) {
-    rmSync(temp, { force: true });
+    closeSync(fd);
+    discard(path);
     throw cause;
   }
 }
 
-function syncFolder(path: string): void {
-  const fd = openSync(path, "r");
+/** What cannot be deleted now is at the next start. */
+function discard(temp: string): void {
   try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+    rmSync(temp, { force: true });
+  } catch {}
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const fd = openSync(path, "r");
+  await sync(fd).finally(() => closeSync(fd));
 }
 
 function failed(error: unknown): ThreadAnswer {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AccountId } from "@qubix/shared/domain";
@@ -53,6 +53,37 @@ describe("sealed chunks", () => {
     await writing;
     sealed.removeStray(ALICE, stray);
     expect(existsSync(pathOf(ALICE))).toBe(false);
+    expect((await sealed.read(ALICE, cidOf(bytes)))?.equals(bytes)).toBe(true);
+  });
+
+  it("are stored although others that came with them are refused, and nothing is left of those", async () => {
+    sealed.warm();
+    const pieces = Array.from({ length: 40 }, (_, n) => randomBytes(n % 4 === 0 ? 100 : 100_000 + n));
+    const isBad = (n: number): boolean => n % 5 === 1;
+    const written = await Promise.allSettled(
+      pieces.map((bytes, n) => sealed.write(ALICE, cidOf(bytes), [isBad(n) ? randomBytes(bytes.length) : bytes])),
+    );
+    expect(written.map(({ status }) => status)).toEqual(pieces.map((_, n) => (isBad(n) ? "rejected" : "fulfilled")));
+    for (const [n, bytes] of pieces.entries()) {
+      const read = await sealed.read(ALICE, cidOf(bytes));
+      expect(read?.equals(bytes)).toBe(isBad(n) ? undefined : true);
+    }
+    expect(readdirSync(join(root, ALICE, ".tmp"))).toEqual([]);
+  });
+
+  it("that cannot be put in their place are refused, and nothing is left of them", async () => {
+    const bytes = randomBytes(100_000);
+    await sealed.write(ALICE, cidOf(bytes), [bytes]);
+    const folders = readdirSync(join(root, ALICE)).filter((name) => name !== ".tmp");
+    const [stored = ""] = readdirSync(join(root, ALICE, folders[0] ?? ""));
+    const path = join(root, ALICE, stored.slice(-2), stored);
+    rmSync(path);
+    // Something else has its place.
+    mkdirSync(join(path, "x"), { recursive: true });
+    await expect(sealed.write(ALICE, cidOf(bytes), [bytes])).rejects.toMatchObject({ code: "EISDIR" });
+    expect(readdirSync(join(root, ALICE, ".tmp"))).toEqual([]);
+    rmSync(path, { recursive: true });
+    await sealed.write(ALICE, cidOf(bytes), [bytes]);
     expect((await sealed.read(ALICE, cidOf(bytes)))?.equals(bytes)).toBe(true);
   });
 

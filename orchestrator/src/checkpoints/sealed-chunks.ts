@@ -11,6 +11,8 @@ import type { FetchLost, StoredCid, StoredUsage } from "./port.ts";
 import { createSealer, lengthOf } from "./sealer.ts";
 
 export interface SealedChunks {
+  /** Starts the threads, so that the first chunk does not wait for that. */
+  warm(): void;
   /** Durable when it resolves. Throws `chunk_mismatch`, `storage_quota`, `storage_full`. */
   write(accountId: AccountId, cid: ChunkCid, parts: readonly Uint8Array[]): Promise<void>;
   /** Undefined where it is not here nor anywhere else. Throws `chunk_damaged`. `into`: memory of CHUNK_STORED_BYTES_MAX for it, which goes away from there. */
@@ -122,6 +124,7 @@ export function createSealedChunks({ root, files, index, keys, bytesMax, fetchLo
   };
 
   return {
+    warm: () => sealer.warm(),
     async write(accountId, cid, parts) {
       const key = `${accountId}/${cid}`;
       for (let same = pending.get(key); same !== undefined; same = pending.get(key)) {

@@ -18,10 +18,12 @@ const SMALL_BYTES_MAX = 64 * 1024;
 /** Asked together at most: a quarter of the large ones, so that both threads have one batch in work and one before them. */
 const BATCH_LARGE = SLOTS_MAX / 4;
 const BATCH_SMALL = 64;
-/** Batches that a thread has been asked, so that it never waits for the loop. */
-const BATCHES_MAX = 2;
+/** Batches that a thread has been asked: one that the disk makes durable, one in work, and one so that it never waits for the loop. */
+const BATCHES_MAX = 3;
 
 export interface Sealer {
+  /** Starts the threads, so that the first chunk does not wait for that (some 40 ms of CPU each). Without it they start when they are needed. */
+  warm(): void;
   /**
    * Makes the file of a chunk that should have this SHA-256, durable when it resolves with its name; undefined: the bytes have another sum. Rejects with
    * `seal_failed` or an error of the file system.
@@ -93,7 +95,7 @@ interface Thread {
 
 const NOTHING = new Uint8Array(0);
 
-/** Threads and memory are made when they are first needed. `root`: the folder of the chunks. */
+/** Threads and memory are made when they are first needed, threads also before. `root`: the folder of the chunks. */
 export function createSealer(root: string): Sealer {
   const free: SharedArrayBuffer[] = [];
   let slots = 0;
@@ -124,7 +126,7 @@ export function createSealer(root: string): Sealer {
     ask();
   };
 
-  const start = (): Thread => {
+  const startThread = (): Thread => {
     // Whatever this file runs as, the thread's does too: TypeScript from the sources, JavaScript once built.
     const file = new URL(import.meta.url.endsWith(".ts") ? "./seal-thread.ts" : "./seal-thread.js", import.meta.url);
     const execArgv = file.pathname.endsWith(".ts") ? ["--conditions=qubix-source"] : [];
@@ -146,7 +148,7 @@ export function createSealer(root: string): Sealer {
   const nextThread = (): Thread | undefined => {
     const least = threads.toSorted((a, b) => a.batches.length - b.batches.length)[0];
     if (least?.batches.length === 0) return least;
-    if (threads.length < threadsMax) return start();
+    if (threads.length < threadsMax) return startThread();
     return least !== undefined && least.batches.length < BATCHES_MAX ? least : undefined;
   };
 
@@ -175,6 +177,10 @@ export function createSealer(root: string): Sealer {
   };
 
   return {
+    warm() {
+      if (stopped) return;
+      while (threads.length < threadsMax) startThread();
+    },
     async write(accountId, parts, key, sum) {
       const bytes = lengthOf(parts);
       const about = { kind: "seal", accountId, bytes, key: Uint8Array.from(key), sum: Uint8Array.from(sum) } as const;

@@ -1,5 +1,5 @@
 // Money of jobs under check: what the runs cost, and the job's own pay, which is frozen until it is known whether its result was right.
-import { addEarnings } from "./earnings.ts";
+import { takeBackEarnings } from "./earnings.ts";
 import type { AccountId, Currency } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { holdId, transfer } from "./ledger.ts";
@@ -95,10 +95,10 @@ export function releasePay(state: CoreState, verification: VerificationRecord): 
 export function returnPay(state: CoreState, verification: VerificationRecord): void {
   const { id, accountId, currency, frozen } = verification;
   resolve(state, verification, [{ account: `customer:${accountId}`, amount: sumOf(frozen) }], "has a wrong result");
-  addEarnings(
+  takeBackEarnings(
     state,
     currency,
-    frozen.map((pay) => ({ ...pay, role: "primary", amount: -pay.amount })),
+    frozen.flatMap(({ workerId, amount }) => (workerId === undefined ? [] : [{ workerId, amount }])),
   );
   const data = { currency, amount: sumOf(frozen).toString(), why: "wrong_result" };
   emit(state, { channel: "wallet", kind: "returned", accountId, jobId: id, data });

@@ -1,10 +1,11 @@
 // What the runs that check a job came to, compared. One that agrees is enough for the job; against it only two that agree count, and only where they show that the
 // program itself gives the same wherever it is resumed: nobody is accused for a program that does not.
-import { type JobId, type VerificationEvent, verificationTable } from "@qubix/shared/domain";
+import { chargeFor, type JobId, type VerificationEvent, verificationTable, type WorkerId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { releasePay, returnPay } from "./check-money.ts";
 import { historyOf, isTrusted, isUndisturbed, isWhole, samenessOf, workersOf } from "./check-state.ts";
 import { callRun, tellOf, wholeOf } from "./checks.ts";
+import { MS_PER_S } from "./metering.ts";
 import type { CheckedRun, Comparison, JobRecord, RunWorker, VerificationRecord } from "./model.ts";
 import { recordVerdict } from "./reputation.ts";
 import { accuse } from "./slashes.ts";
@@ -288,8 +289,16 @@ function blameWorkers(state: CoreState, verification: VerificationRecord, { jobI
       gpuModel,
     };
     recordVerdict(state, { workerId, jobId, kind: "wrong", evidence });
-    accuse(state, { kind: "wrong_result", workerId, jobId, evidence });
+    const { currency, accountId: consumerId } = verification;
+    const gain = { amount: gainOf(verification, jobId, workerId), currency };
+    accuse(state, { kind: "wrong_result", workerId, jobId, evidence, gain, consumerId });
   }
+}
+
+/** What the worker was to be paid for the run: of the job, what is frozen; of a check, what all of its time would cost. */
+function gainOf({ id, frozen, plan }: VerificationRecord, jobId: JobId, workerId: WorkerId): bigint {
+  if (jobId !== id) return chargeFor(plan.rateMax, plan.spec.durationMaxS * MS_PER_S);
+  return frozen.reduce((sum, pay) => (pay.workerId === workerId ? sum + pay.amount : sum), 0n);
 }
 
 // ── Rows ──

@@ -108,7 +108,7 @@ function network({
   const history = (workerId: WorkerId) => net.state.rows.workers.get(workerId)?.checks;
   const accused = () =>
     net.kept.events.flatMap(({ kind, workerId, data }) =>
-      kind === "accused" ? [{ workerId, kind: data["accusation"] }] : [],
+      kind === "slash_noted" ? [{ workerId, kind: data["offence"] }] : [],
     );
   const payable = (n: number) => net.balance(`provider:${providers[n]?.accountId}`);
   const earned = (n: number) => net.balance(`pending:${providers[n]?.accountId}`) + payable(n);
@@ -567,6 +567,47 @@ describe("results that may differ a little", () => {
     answer(net, id, 2, null);
     net.do({ kind: "check.compared", jobId: id, comparison: { a: 1, b: 2, isSame: false } });
     expect(verification(id)).toMatchObject({ phase: "inconclusive" });
+  });
+});
+
+describe("a dispute of a job that is checked", () => {
+  function disputed(outputs = RIGHT) {
+    const made = network();
+    const { net, consumer, submit, finish, verification } = made;
+    const id = submit();
+    finish(id, outputs);
+    const dispute = (jobId: JobId, phase = verification(id)?.phase) =>
+      net.do({
+        kind: "job.dispute",
+        actor: consumer,
+        jobId,
+        reason: "it is wrong",
+        ended: net.job(jobId),
+        previous: null,
+        ...(phase === undefined ? {} : { check: phase }),
+      });
+    return { ...made, id, dispute };
+  }
+
+  test("waits for the check, also where that was decided a moment ago", () => {
+    const { id, dispute, check, finish } = disputed();
+    expect(dispute(id)).toMatchObject({ refusal: { status: 409, code: "job_being_checked" } });
+    finish(check(id).id);
+    expect(dispute(id, "running")).toMatchObject({ refusal: { code: "job_being_checked" } });
+    expect(dispute(id)).toMatchObject({ kind: "case" });
+  });
+
+  test("is over where the check gave everything back; and a check is nobody's to dispute or rate", () => {
+    const { net, consumer, id, dispute, check, finish } = disputed(WRONG);
+    finish(check(id).id);
+    finish(check(id, 2).id);
+    expect(dispute(id)).toMatchObject({ refusal: { code: "nothing_to_dispute" } });
+    const run = net.job(check(id).id);
+    expect(dispute(run.id)).toMatchObject({ refusal: { code: "check_run" } });
+    const rating = { stars: 5, comment: "", ended: run, previous: null };
+    expect(net.do({ kind: "job.rate", actor: consumer, jobId: run.id, ...rating })).toMatchObject({
+      refusal: { code: "check_run" },
+    });
   });
 });
 

@@ -131,6 +131,12 @@ export interface CoreConfig {
   readonly checkReferees: readonly AccountId[];
   /** A job of `verification: adaptive` that cost at least this (micro-units) is run by a majority where its worker has no history yet. */
   readonly adaptiveWorthMin: bigint;
+  /** From a proposed slash to the end of the time in which its provider may appeal; what is asked back of a stake waits as long, so that it is there when something is found. */
+  readonly appealWindowMs: number;
+  /** An admin has this long to decide a dispute or an appeal; then it falls to the provider. */
+  readonly decisionMs: number;
+  /** Of checked jobs, the basis points that are run again whole at the least, whatever the history of who ran them: a slash is what cheating gains divided by that. */
+  readonly checkRateMinBps: number;
   /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
   readonly directRelays: readonly string[];
   /** Registries images may come from. */
@@ -201,6 +207,10 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   checkQueueS: 3_600,
   checkReferees: [],
   adaptiveWorthMin: 1_000_000n,
+  appealWindowMs: 7 * 24 * 3_600_000,
+  decisionMs: 14 * 24 * 3_600_000,
+  // 5% on average, a quarter of that for those who are known best, half of it whole: 0.625%.
+  checkRateMinBps: 62,
   directRelays: [],
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

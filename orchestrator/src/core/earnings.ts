@@ -12,7 +12,7 @@ const CURRENCIES_TOLD_MAX = 50;
 export function addEarnings(state: CoreState, currency: Currency, lines: readonly SettlementLine[]): void {
   const shares = new Map<WorkerId, bigint>();
   for (const { workerId, amount } of lines) {
-    if (workerId !== undefined && amount !== 0n) shares.set(workerId, (shares.get(workerId) ?? 0n) + amount);
+    if (workerId !== undefined && amount > 0n) shares.set(workerId, (shares.get(workerId) ?? 0n) + amount);
   }
   for (const [workerId, amount] of shares) {
     const machine = state.ix.machines.get(workerId);
@@ -38,4 +38,19 @@ function withMore(earned: readonly Money[], more: Money): readonly Money[] {
   return earned.map((money) =>
     money.currency === more.currency ? { ...money, amount: money.amount + more.amount } : money,
   );
+}
+
+/** Takes from the workers' totals what went back to a consumer. */
+export function takeBackEarnings(
+  state: CoreState,
+  currency: Currency,
+  lost: readonly { readonly workerId: WorkerId; readonly amount: bigint }[],
+): void {
+  for (const { workerId, amount } of lost) {
+    const machine = state.ix.machines.get(workerId);
+    if (machine === undefined || amount === 0n) continue;
+    const { worker } = machine;
+    put(state, "workers", worker.id, { ...worker, earned: withMore(worker.earned, { amount: -amount, currency }) });
+    tellEarnings(state, machine);
+  }
 }

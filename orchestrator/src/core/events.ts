@@ -8,6 +8,7 @@ import type {
   JobId,
   SessionId,
   TransferId,
+  VerificationPhase,
   WorkerId,
 } from "@qubix/shared/domain";
 import type { ErrorCategory } from "@qubix/shared/runtime";
@@ -22,6 +23,7 @@ import type {
   WorkerMessage,
   WorkerOffer,
 } from "@qubix/shared/protocol";
+import type { CaseOf, Offence } from "./case-records.ts";
 import type {
   AccountRecord,
   ApiKeyRecord,
@@ -48,6 +50,9 @@ export interface Idempotency {
   readonly key: string;
   readonly bodyHash: string;
 }
+
+/** Where stake is paid from. */
+export type StakeSource = "payable" | "spendable";
 
 export type CoreEvent =
   // Life of the orchestrator.
@@ -138,6 +143,68 @@ export type CoreEvent =
       readonly workerId: WorkerId;
       readonly draining: boolean;
       readonly move?: boolean;
+    }
+  /** `ended`: the record of the job, as the store has it; null while it has not ended. `previous`: what was said before. */
+  | {
+      readonly kind: "job.rate";
+      readonly actor: Actor;
+      readonly jobId: JobId;
+      readonly stars: number;
+      readonly comment: string;
+      readonly ended: JobRecord | null;
+      readonly previous: CaseOf<"rating"> | null;
+    }
+  | {
+      readonly kind: "job.dispute";
+      readonly actor: Actor;
+      readonly jobId: JobId;
+      readonly reason: string;
+      readonly ended: JobRecord | null;
+      readonly previous: CaseOf<"dispute"> | null;
+      /** How far the check of its result is, as the store has it; missing where it is not checked. */
+      readonly check?: VerificationPhase;
+    }
+  /** `consumerBps`: basis points of the gross that go back to the consumer. */
+  | {
+      readonly kind: "dispute.resolve";
+      readonly actor: Actor;
+      readonly disputeId: string;
+      readonly consumerBps: number;
+      readonly note: string;
+    }
+  | {
+      readonly kind: "stake.add";
+      readonly actor: Actor;
+      readonly amount: bigint;
+      readonly currency: Currency;
+      /** payable: from what was earned. spendable: from what was deposited. */
+      readonly from: StakeSource;
+      readonly idempotency?: Idempotency;
+    }
+  | {
+      readonly kind: "stake.remove";
+      readonly actor: Actor;
+      readonly amount: bigint;
+      readonly currency: Currency;
+      readonly idempotency?: Idempotency;
+    }
+  /** The shell has verified what can be verified of the evidence. `ended`: of the job that it is about, where that is in the store. */
+  | {
+      readonly kind: "slash.propose";
+      readonly actor: Actor;
+      readonly offence: Offence;
+      readonly workerId: WorkerId;
+      readonly jobId: JobId;
+      readonly evidence: Readonly<Record<string, unknown>>;
+      readonly ended: JobRecord | null;
+    }
+  | { readonly kind: "slash.appeal"; readonly actor: Actor; readonly slashId: string; readonly text: string }
+  | {
+      readonly kind: "slash.resolve";
+      readonly actor: Actor;
+      readonly slashId: string;
+      readonly decision: "uphold" | "dismiss";
+      readonly note: string;
     }
   // Workers. The gateway has verified signatures and, for trees, that all chunks are durable.
   /** Authenticated; what it has comes with its `hello`. */
@@ -249,6 +316,8 @@ export type Reply =
   | { readonly kind: "enrolment"; readonly enrolment: EnrolmentRecord }
   | { readonly kind: "worker"; readonly worker: WorkerRecord }
   | { readonly kind: "transfer"; readonly transferId: TransferId }
+  | { readonly kind: "case"; readonly caseId: string }
+  | { readonly kind: "done" }
   | { readonly kind: "ledger"; readonly outcome: LinkedOutcome }
   | { readonly kind: "upload"; readonly upload: UploadRecord }
   | { readonly kind: "checkpoint"; readonly jobId: JobId; readonly seq: number }

@@ -1,5 +1,7 @@
 export { walletOwner } from "./check-money.ts";
 export * from "./config.ts";
+export type * from "./case-records.ts";
+export { caseIdOf } from "./case-rows.ts";
 export type * from "./events.ts";
 export { areIntroduced, isIntroduced } from "./direct.ts";
 export { type Explanation, explainPlacement, type FilterResult } from "./explain.ts";
@@ -18,6 +20,8 @@ export { checkpointsOf, epochOf, runOf } from "./mirror-state.ts";
 export type * from "./model.ts";
 export type { ProofState } from "./proofs.ts";
 export * from "./reads.ts";
+export { providerReputation, reputationOf } from "./reputation.ts";
+export type { Reputation } from "./reputation-score.ts";
 export { findSource } from "./sources.ts";
 export { standingOf } from "./standing.ts";
 export type { CoreState } from "./state.ts";

@@ -19,6 +19,7 @@ import type {
 import { openRuns, runRateMax } from "./mirror-state.ts";
 import { listingOf } from "./proof-claims.ts";
 import { createJobQueue, dequeue, enqueue, type JobQueue, waitingOf } from "./queue.ts";
+import { gradeOf } from "./reputation-score.ts";
 import { needsOf } from "./resources.ts";
 import type { CoreState, Indexes, JobLinks } from "./state.ts";
 
@@ -105,6 +106,11 @@ function indexWorker({ ix, nowMs, config }: CoreState, before?: WorkerRecord, af
   if (before?.offer === after.offer && before.earned !== after.earned) return;
   if (before?.offer === after.offer && before.phase === after.phase && before.trouble !== after.trouble) return;
   if (before?.offer === after.offer && before.phase === after.phase && before.checks !== after.checks) return;
+  if (before?.offer === after.offer && before.phase === after.phase && before.reputation !== after.reputation) {
+    // Its place among equals changes, nothing else.
+    if (gradeOf(before) !== gradeOf(after)) ix.market.dirty.add(machine);
+    return;
+  }
   machine.gained = true;
   ix.market.dirty.add(machine);
 }

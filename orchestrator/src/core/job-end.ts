@@ -5,6 +5,7 @@ import { onCheckEnded } from "./check-results.ts";
 import { considerChecks } from "./checks.ts";
 import { settle } from "./metering.ts";
 import type { JobRecord } from "./model.ts";
+import { recordCompleted } from "./reputation.ts";
 import { deadlineKey } from "./silence.ts";
 import { releaseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
@@ -29,6 +30,7 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   const { epoch, creditedMs, workLostMs } = ended;
   emitJob(state, ended, end.event, { reason: end.reason, message: end.message, epoch, creditedMs, workLostMs });
   const settled = settle(state, ended);
+  if (end.event === "completed") recordCompleted(state, settled);
   if (ended.vaultId !== null) effect(state, { kind: "shred", vaultId: ended.vaultId });
   if (ended.check === undefined) countUp(state, COUNTERS[end.event]);
   state.deadlines.clear(deadlineKey.queue(job.id));

@@ -140,6 +140,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       reply: { kind: "none" },
       ended: [],
       decided: [],
+      endedCases: [],
       known: new Map(),
       handling: null,
       meta,

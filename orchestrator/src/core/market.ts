@@ -1,9 +1,10 @@
 // The index of free capacity. Offers lie in classes (cores, any GPU, each GPU model; by currency), in each class in buckets by free GPUs and the logarithms
-// of free cores and memory, in each bucket by price, then load, then id. A match looks only at buckets that can hold the job, cheapest first,
+// of free cores and memory, in each bucket by price, then load, then reputation, then id. A match looks only at buckets that can hold the job, cheapest first,
 // so that its cost does not grow with the fleet.
 import type { WorkerId } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
 import type { Machine } from "./machine.ts";
+import { gradeOf } from "./reputation-score.ts";
 import { type Needs, fits, gpuIsFree, gpuModelMatches, rateOf } from "./resources.ts";
 
 export interface Market {
@@ -34,6 +35,8 @@ export interface OfferEntry {
   readonly bucket: Bucket;
   readonly price: number;
   readonly load: number;
+  /** By reputation, higher first. */
+  readonly grade: number;
 }
 
 /** What is looked for. `rank`: 0 is welcome, higher only where nothing lower fits. */
@@ -95,7 +98,7 @@ export interface Match {
   readonly looked: number;
 }
 
-/** The cheapest offer of the lowest rank, then the least loaded, if there is one. `among`: no other machine need be looked at. The market must be fresh. */
+/** The cheapest offer of the lowest rank, then the least loaded, then the one of the best reputation, if there is one. `among`: no other machine need be looked at. The market must be fresh. */
 export function findOffer(
   market: Market,
   machines: ReadonlyMap<WorkerId, Machine>,
@@ -109,7 +112,7 @@ export function findOffer(
   const named = among ?? namedCandidates(machines, workersByImage, request);
   if (named !== undefined) {
     for (const machine of named)
-      search.consider(machine, unitPrice(machine, request) ?? Infinity, machineLoad(machine));
+      search.consider(machine, unitPrice(machine, request) ?? Infinity, machineLoad(machine), gradeOf(machine.worker));
     return { machine: search.best, looked: search.looked };
   }
   const { needs } = request;
@@ -140,6 +143,7 @@ class Search {
   #rank = Infinity;
   #price = Infinity;
   #load = Infinity;
+  #grade = -1;
   readonly #request: OfferRequest;
   readonly #preference: OfferPreference;
   readonly #scanMax: number;
@@ -152,32 +156,34 @@ class Search {
     this.#priceMax = unitPriceMax(request);
   }
 
-  /** Entries come in order of price, then load. */
+  /** Entries come in order of price, then load, then grade. */
   scan(entries: readonly OfferEntry[]): void {
     let beyond = 0;
     for (const entry of entries) {
       if (entry.price > this.#priceMax) return;
-      if (this.#rank === 0 && !this.#better(0, entry.price, entry.load, entry.machine)) return;
+      if (this.#rank === 0 && !this.#better(0, entry.price, entry.load, entry.grade, entry.machine)) return;
       if (this.best !== undefined && (beyond += 1) > this.#scanMax) return;
-      this.consider(entry.machine, entry.price, entry.load);
+      this.consider(entry.machine, entry.price, entry.load, entry.grade);
     }
   }
 
-  consider(machine: Machine, price: number, load: number): void {
+  consider(machine: Machine, price: number, load: number, grade: number): void {
     this.looked += 1;
     if (!admits(machine, this.#request) || this.#preference.refuses(machine)) return;
     const rank = this.#preference.rank(machine);
-    if (!this.#better(rank, price, load, machine)) return;
+    if (!this.#better(rank, price, load, grade, machine)) return;
     this.best = machine;
     this.#rank = rank;
     this.#price = price;
     this.#load = load;
+    this.#grade = grade;
   }
 
-  #better(rank: number, price: number, load: number, machine: Machine): boolean {
+  #better(rank: number, price: number, load: number, grade: number, machine: Machine): boolean {
     if (rank !== this.#rank) return rank < this.#rank;
     if (price !== this.#price) return price < this.#price;
     if (load !== this.#load) return load < this.#load;
+    if (grade !== this.#grade) return grade > this.#grade;
     return this.best === undefined || machine.id < this.best.id;
   }
 }
@@ -286,7 +292,7 @@ function insertEntry(
   const key = (cpuLog * LOGS + memoryLog) * GPUS + gpus;
   let bucket = owner.buckets.get(key);
   if (bucket === undefined) owner.buckets.set(key, (bucket = { key, gpus, cpuLog, memoryLog, entries: [] }));
-  const entry = { machine, owner, bucket, price, load: machineLoad(machine) };
+  const entry = { machine, owner, bucket, price, load: machineLoad(machine), grade: gradeOf(machine.worker) };
   bucket.entries.splice(positionOf(bucket.entries, entry), 0, entry);
   return entry;
 }
@@ -316,6 +322,7 @@ function positionOf(entries: readonly OfferEntry[], entry: OfferEntry): number {
 function precedes(a: OfferEntry, b: OfferEntry): boolean {
   if (a.price !== b.price) return a.price < b.price;
   if (a.load !== b.load) return a.load < b.load;
+  if (a.grade !== b.grade) return a.grade > b.grade;
   return a.machine.id < b.machine.id;
 }
 

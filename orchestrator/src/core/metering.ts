@@ -1,5 +1,5 @@
 // What was worked and what it costs. Time is credited only by accepted checkpoints and ends of the current epoch; money is settled once, at the job's end.
-import { chargeFor, type Claim, feeOf, settlementTable, splitByLargestRemainder } from "@qubix/shared/domain";
+import { chargeBetween, chargeFor, type Claim, divideHold, settlementTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { walletOwner } from "./check-money.ts";
 import { addEarnings } from "./earnings.ts";
@@ -81,6 +81,11 @@ export function settle(state: CoreState, job: JobRecord): JobRecord {
   return settled;
 }
 
+/** What an attempt's credited time costs. Where it took a running container over, it is billed as that container's next window: a false alarm costs nothing. */
+export function chargeOf({ ratePerHour, baseRanMs, creditedMs }: AttemptRecord): bigint {
+  return chargeBetween(ratePerHour, baseRanMs, baseRanMs + creditedMs);
+}
+
 function settlementOf(
   state: CoreState,
   job: JobRecord,
@@ -88,17 +93,15 @@ function settlementOf(
   const { hold } = job.settlement;
   const attempts = attemptsOf(state, job.id).filter((attempt) => attempt.creditedMs > 0);
   const standbys = standbysOf(state, job.id).filter((standby) => standby.creditedMs > 0);
-  const claims: Claim[] = [...attempts, ...standbys].map((payee) => ({
-    id: payee.id,
-    weight: chargeFor(payee.ratePerHour, payee.creditedMs),
-  }));
+  const claims: Claim[] = [
+    ...attempts.map((attempt) => ({ id: attempt.id, weight: chargeOf(attempt) })),
+    ...standbys.map(({ id, ratePerHour, creditedMs }) => ({ id, weight: chargeFor(ratePerHour, creditedMs) })),
+  ];
   const sum = claims.reduce((all, claim) => all + claim.weight, 0n);
   // Two runs always keep within the hold; where a third is due too, because nobody could be shown to be wrong, they share what there is.
   const isShared = job.mirror !== undefined && job.mirror.thirdAfter !== null && sum > hold;
-  const gross = isShared ? hold : sum;
-  assert(gross <= hold, `job ${job.id}: gross ${gross} exceeds the hold ${hold}`);
-  const fee = feeOf(gross);
-  const shares = splitByLargestRemainder(gross - fee, claims);
+  assert(isShared || sum <= hold, `job ${job.id}: charges of ${sum} exceed the hold ${hold}`);
+  const { gross, fee, shares, refund } = divideHold(hold, claims);
   const line = (payee: AttemptRecord | StandbyRecord, role: "primary" | "standby"): SettlementLine => ({
     account: `provider:${payee.providerId}`,
     role,
@@ -112,7 +115,7 @@ function settlementOf(
       ...attempts.map((attempt) => line(attempt, "primary")),
       ...standbys.map((standby) => line(standby, "standby")),
       { account: "fee", role: "fee", amount: fee },
-      { account: job.check?.payer ?? `customer:${job.accountId}`, role: "refund", amount: hold - gross },
+      { account: job.check?.payer ?? `customer:${job.accountId}`, role: "refund", amount: refund },
     ],
   };
 }

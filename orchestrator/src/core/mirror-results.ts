@@ -5,6 +5,7 @@ import { endByIntent, requeue } from "./failover.ts";
 import { endJob } from "./job-end.ts";
 import { checkpointsOf, hasActiveReplica, mirrorOf, replicaOf, resultText, runOf, sameResult } from "./mirror-state.ts";
 import type { AttemptRecord, CheckpointRecord, JobRecord, MirrorResult } from "./model.ts";
+import { recordVerdict } from "./reputation.ts";
 import { blame } from "./standing.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, effect, emit, emitJob, machineOf, noteIncident, patchJob, put, refOf } from "./tables.ts";
@@ -53,6 +54,9 @@ function agree(
   const verified = patchJob(state, rest, { outputs, mirror: { ...mirrorOf(rest), verified: true } });
   const workerIds = agreeing.map(({ workerId }) => workerId);
   emitJob(state, verified, "mirror_agreed", { result: resultText(first), workerIds });
+  for (const workerId of workerIds) {
+    recordVerdict(state, { workerId, jobId: job.id, kind: "verified", evidence: { result: resultText(first) } });
+  }
   if (failure === null) return endJob(state, verified, { event: "completed", reason: "completed", message: null });
   const message = `${failure.message} Two providers came to the same.`;
   endJob(state, verified, { event: "failed", reason: failure.code, message });

@@ -23,6 +23,7 @@ import type {
   VerificationPhase,
   WorkerPhase,
 } from "@qubix/shared/domain";
+import type { CaseRecord } from "./case-records.ts";
 import type { EndOutcome, JobSpec, Role, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
 
 export interface AccountRecord {
@@ -30,6 +31,23 @@ export interface AccountRecord {
   readonly name: string;
   readonly role: Role;
   readonly createdAtMs: number;
+  /** Of a provider: over all of its workers, those that are gone too; missing where nothing is known. */
+  readonly reputation?: ReputationTallies;
+}
+
+/** How much work went how, each halving every 30 days since `atMs`; see `reputation.ts`. */
+export interface ReputationTallies {
+  readonly completed: number;
+  readonly verified: number;
+  readonly failed: number;
+  readonly disputed: number;
+  readonly wrong: number;
+  /** Units of money that ratings weigh, and of those, how much was praised: 1 star is none of it, 5 are all. */
+  readonly rated: number;
+  readonly stars: number;
+  /** How many ratings there were; does not decay. */
+  readonly ratings: number;
+  readonly atMs: number;
 }
 
 export interface ApiKeyRecord {
@@ -67,6 +85,8 @@ export interface WorkerRecord {
   readonly leaving?: boolean;
   /** How often it let somebody down, decaying since `atMs`; missing for never. */
   readonly trouble?: { readonly score: number; readonly atMs: number };
+  /** How its work went, over weeks; missing where nothing is known. */
+  readonly reputation?: ReputationTallies;
   /** Its shares of settled jobs so far, one entry a currency, in the order in which they were first earned. */
   readonly earned: readonly Money[];
   readonly enrolledAtMs: number;
@@ -629,6 +649,8 @@ export interface Tables {
   readonly verifications: VerificationRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
+  /** In memory: the open ones. */
+  readonly cases: CaseRecord;
   readonly reservations: ReservationRecord;
   readonly releases: ReleaseRecord;
 }
@@ -655,6 +677,7 @@ export const TABLES: readonly TableName[] = [
   "standbys",
   "verifications",
   "balances",
+  "cases",
 ];
 
 /** One of `make` for each table. */

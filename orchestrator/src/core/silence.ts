@@ -27,6 +27,8 @@ export const deadlineKey = {
   challenge: (id: WorkerId) => `c:${id}`,
   /** Of a mass silence; the scope is a network or the fleet. */
   massSilence: (scope: string) => `h:${scope}`,
+  /** Of a rating, dispute, slash or unstake: see `case-rows.ts`. */
+  case: (id: string) => `k:${id}`,
 } as const;
 
 /** After which silence the worker is suspect, and after which it is lost: by its own history, as far as what hangs on it allows. */

@@ -2,6 +2,7 @@
 // nobody for long. It is kept in the worker's row: a restart of ours, or a new connection, washes nobody clean, and costs nobody a second time.
 import type { Machine } from "./machine.ts";
 import type { WorkerRecord } from "./model.ts";
+import { recordFailed } from "./reputation.ts";
 import type { CoreState } from "./state.ts";
 import { put } from "./tables.ts";
 
@@ -43,6 +44,8 @@ export function blame(state: CoreState, machine: Machine, why: string): void {
   const { worker } = machine;
   const score = Math.min(SCORE_MAX, scoreOf(worker, state.nowMs) + weight);
   put(state, "workers", worker.id, { ...worker, trouble: { score, atMs: state.nowMs } });
+  // Who went with nothing on it failed nobody.
+  if (why !== "worker_gone") recordFailed(state, worker.id, weight);
 }
 
 /** From 1, nothing is held against it, towards 0. */

@@ -201,6 +201,8 @@ export interface StepScratch {
   ended: JobId[];
   /** Jobs whose verification was decided: it leaves memory as well. */
   decided: JobId[];
+  /** …and cases. */
+  endedCases: string[];
   /** What the store has of the transfers that the event names. */
   known: ReadonlyMap<TransferId, TransferRecord>;
   /** The deadline being handled, or what is being placed. */

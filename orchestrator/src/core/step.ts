@@ -13,6 +13,7 @@ import {
 import { askComparisons, onCompared } from "./check-results.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { introduceTouched } from "./direct.ts";
+import { openDispute, resolveDispute } from "./disputes.ts";
 import { dispatch, setAside } from "./dispatch.ts";
 import type { CoreEvent, Reply, StepResult } from "./events.ts";
 import { cancelJob, createJob, drainWorker } from "./jobs.ts";
@@ -21,6 +22,9 @@ import type { Changes, EventRecord, LogRecord, Put, TransferRecord } from "./mod
 import type { CoreState } from "./state.ts";
 import { moveJob } from "./moves.ts";
 import { onVerdict } from "./proofs.ts";
+import { rateJob } from "./ratings.ts";
+import { appealSlash, proposeSlash, resolveSlash } from "./slashes.ts";
+import { addStake, removeStake } from "./stakes.ts";
 import { emit, replace } from "./tables.ts";
 import { armAll, onTimer } from "./timers.ts";
 import { onClosed, onHeard, onOpened } from "./workers.ts";
@@ -94,6 +98,22 @@ function handle(state: CoreState, event: CoreEvent): void {
       return removeCheckpoint(state, event);
     case "worker.drain":
       return drainWorker(state, event);
+    case "job.rate":
+      return rateJob(state, event);
+    case "job.dispute":
+      return openDispute(state, event);
+    case "dispute.resolve":
+      return resolveDispute(state, event);
+    case "stake.add":
+      return addStake(state, event);
+    case "stake.remove":
+      return removeStake(state, event);
+    case "slash.propose":
+      return proposeSlash(state, event);
+    case "slash.appeal":
+      return appealSlash(state, event);
+    case "slash.resolve":
+      return resolveSlash(state, event);
     case "worker.opened":
       return onOpened(state, event.workerId, event.sessionId, event.network ?? null);
     case "worker.closed":
@@ -153,6 +173,7 @@ function finish(state: CoreState): StepResult {
   };
   for (const jobId of scratch.ended) evict(state, jobId);
   for (const jobId of scratch.decided) replace(state, "verifications", jobId, null);
+  for (const id of scratch.endedCases) replace(state, "cases", id, null);
   reset(state);
   return { changes, effects, reply, fired, incidents, changed };
 }
@@ -197,6 +218,7 @@ function reset(state: CoreState): void {
   if (scratch.incidents.length > 0) scratch.incidents = [];
   if (scratch.ended.length > 0) scratch.ended = [];
   if (scratch.decided.length > 0) scratch.decided = [];
+  if (scratch.endedCases.length > 0) scratch.endedCases = [];
   scratch.known = NO_KNOWN;
   scratch.reply = NO_REPLY;
   scratch.handling = null;

@@ -1,5 +1,7 @@
 // What is due by time. Deadlines are only hints to look: each handler judges by the state as it is now.
 import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
+import { dueAtMs } from "./case-rows.ts";
+import { onCaseDue } from "./cases.ts";
 import { armEnrolment } from "./accounts.ts";
 import { armStop, stopAttempt } from "./attempts.ts";
 import { putBack } from "./dispatch.ts";
@@ -68,6 +70,8 @@ function handle(state: CoreState, due: Deadline): void {
     }
     case "h":
       return onHoldDue(state, id);
+    case "k":
+      return onCaseDue(state, id);
     case "y":
       return onReleaseDue(state, id);
     case "e":
@@ -178,6 +182,10 @@ export function armAll(state: CoreState): void {
   }
   for (const release of state.rows.releases.values()) armRelease(state, release);
   for (const enrolment of state.rows.enrolments.values()) armEnrolment(state, enrolment);
+  for (const each of state.rows.cases.values()) {
+    const dueMs = dueAtMs(each);
+    if (dueMs !== null) state.deadlines.set(deadlineKey.case(each.id), dueMs);
+  }
   for (const machine of state.ix.machines.values()) onRestart(state, machine);
 }
 

@@ -3,10 +3,13 @@ import type { WorkerId } from "@qubix/shared/domain";
 import { toWireMoney, type offerViewSchema, type workerViewSchema } from "@qubix/shared/protocol";
 import type { z } from "zod";
 import {
+  balanceOf,
   freeCapacity,
   lastHeardMs,
   listedHardware,
   listWorkers,
+  type Reputation,
+  reputationOf,
   standingOf,
   liveJobIdsOf,
   workerProofs,
@@ -71,6 +74,8 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
     standbyPercent: offer.standbyPercent,
     standing: viewStanding(worker, state.nowMs),
+    reputation: viewReputation(reputationOf(state, worker)),
+    stake: stakeOf(state, worker, offer),
     ...verification(proofs.get("cpu")),
     ...(offer.hardware === undefined ? {} : { hardware: offer.hardware }),
   };
@@ -101,6 +106,7 @@ export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number
     earned: worker.earned.map(({ amount, currency }) => toWireMoney(amount, currency)),
     lastSeenMsAgo: heardMs === undefined ? null : Math.max(0, Math.round(nowMs - heardMs)),
     standing: viewStanding(worker, nowMs),
+    reputation: reputationDetails(reputationOf(state, worker)),
     verified: proofs.length > 0 && proofs.every(({ proof }) => proof !== undefined),
     proofs: proofs.map((proof) => viewProof(proof, nowMs)),
     ...(offer?.hardware === undefined ? {} : { hardware: offer.hardware }),
@@ -110,6 +116,34 @@ export function viewWorker(state: CoreState, worker: WorkerRecord, nowMs: number
 /** To the hundredth: more would only tell how long ago something was. */
 function viewStanding(worker: WorkerRecord, nowMs: number): number {
   return Math.round(standingOf(worker, nowMs) * 100) / 100;
+}
+
+const hundredths = (value: number): number => Math.round(value * 100) / 100;
+
+function viewReputation({ score, stars, tallies }: Reputation): OfferView["reputation"] {
+  return { score: hundredths(score), stars: stars === null ? null : hundredths(stars), ratings: tallies.ratings };
+}
+
+function reputationDetails(reputation: Reputation): WorkerView["reputation"] {
+  const { completed, verified, failed, disputed, wrong } = reputation.tallies;
+  return {
+    ...viewReputation(reputation),
+    completed: hundredths(completed),
+    verified: hundredths(verified),
+    failed: hundredths(failed),
+    disputed: hundredths(disputed),
+    wrong: hundredths(wrong),
+  };
+}
+
+/** In the currencies in which it sells. */
+function stakeOf(state: CoreState, { providerId }: WorkerRecord, offer: NonNullable<WorkerRecord["offer"]>) {
+  const currencies = new Set([offer.pricePerCpuHour.currency]);
+  if (offer.pricePerGpuHour !== undefined) currencies.add(offer.pricePerGpuHour.currency);
+  return [...currencies].flatMap((currency) => {
+    const amount = balanceOf(state, `stake:${providerId}`, currency);
+    return amount === 0n ? [] : [toWireMoney(amount, currency)];
+  });
 }
 
 function viewProof({ claim, state, proof, failure }: ProofState, nowMs: number): WorkerView["proofs"][number] {

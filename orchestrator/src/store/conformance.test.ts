@@ -15,6 +15,7 @@ import type {
   TransferRecord,
 } from "../core/model.ts";
 import { createMemoryStore, openSqliteStore, type Store } from "./index.ts";
+import { aDispute, anUnstake, aRating, aSlash, resolved } from "./testing/cases.ts";
 import {
   ACCOUNT,
   anAttempt,
@@ -390,6 +391,40 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       meta: metaOf(2),
     });
     expect(store.load().rows.jobs).toEqual([first, second]);
+  });
+
+  it("gives cases back as they were, and only the open ones at start", () => {
+    const cases = [aRating(1), aDispute(2), resolved(aDispute(3)), aSlash(4), anUnstake(5)];
+    commit({ puts: cases.map((each) => put("cases", each.id, each)) });
+    const { rows } = reopen().load();
+    expect(rows.cases).toEqual(cases.filter(({ endedAtMs }) => endedAtMs === null));
+    for (const each of cases) expect(store.case(each.id)).toEqual(each);
+    expect(store.case("dsp-9")).toBeUndefined();
+  });
+
+  it("lists cases by kind, party and whether they are open, newest first, in pages", () => {
+    const others = aDispute(4, ["acc-other" as AccountId]);
+    const cases = [aDispute(1), resolved(aDispute(2)), aDispute(3), others, aSlash(5)];
+    commit({ puts: cases.map((each) => put("cases", each.id, each)) });
+    const ids = (filter: Partial<Parameters<Store["cases"]>[0]>) =>
+      store.cases({ kind: "dispute", limit: 100, ...filter }).map(({ id }) => id);
+    expect(ids({})).toEqual(["dsp-4", "dsp-3", "dsp-2", "dsp-1"]);
+    expect(ids({ account: PROVIDER })).toEqual(["dsp-3", "dsp-2", "dsp-1"]);
+    expect(ids({ account: PROVIDER, open: true })).toEqual(["dsp-3", "dsp-1"]);
+    expect(ids({ account: PROVIDER, limit: 2 })).toEqual(["dsp-3", "dsp-2"]);
+    expect(ids({ account: PROVIDER, before: "dsp-2" })).toEqual(["dsp-1"]);
+    expect(ids({ kind: "slash" })).toEqual(["slh-5"]);
+    expect(ids({ account: "acc-nobody" as AccountId })).toEqual([]);
+  });
+
+  it("changes no case that has ended, but a rating, and removes none", () => {
+    const dispute = aDispute(1);
+    commit({ puts: [put("cases", dispute.id, dispute), put("cases", "rtg-1", aRating(1))] });
+    commit({ puts: [put("cases", dispute.id, resolved(dispute)), put("cases", "rtg-1", aRating(1, 2))] });
+    expect(store.case("rtg-1")).toEqual(aRating(1, 2));
+    expect(() => commit({ puts: [put("cases", dispute.id, dispute)] })).toThrow(/has ended/);
+    expect(() => commit({ puts: [put("cases", dispute.id, null)] })).toThrow(/removed/);
+    expect(store.case(dispute.id)).toEqual(resolved(dispute));
   });
 
   it("remembers the clock of the last start", () => {

@@ -2,6 +2,7 @@
 import type { Currency, JobId, TransferId } from "@qubix/shared/domain";
 import { attemptId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import type { CaseRecord } from "../core/case-records.ts";
 import {
   type AttemptRecord,
   type BalanceRecord,
@@ -18,7 +19,7 @@ import {
 } from "../core/model.ts";
 import { isSpent } from "../core/ledger-accounts.ts";
 import { auditSums, checkBalance, checkTransfer, hasEnded, logTextBytes } from "./checks.ts";
-import type { ClockRecord, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "./port.ts";
+import type { CaseFilter, ClockRecord, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "./port.ts";
 
 type TableMaps = { readonly [T in TableName]: Map<string, Tables[T]> };
 
@@ -62,6 +63,8 @@ export function createMemoryStore(): Store {
       return logs.slice(from, from + limit);
     },
     transfers: (filter) => listTransfers(data, filter),
+    case: (id) => data.tables.cases.get(id),
+    cases: (filter) => listCases(data, filter),
     transfer: (id) => {
       const at = data.transferIndex.get(id);
       return at === undefined ? undefined : data.transfers[at];
@@ -112,8 +115,15 @@ function check(data: Data, batch: readonly Changes[]): void {
     }
     for (const put of changes.puts) {
       if (put.table === "balances" && put.record !== null) checkBalance(put.record);
+      if (put.table === "cases") checkCase(data.tables.cases.get(put.key), put.key, put.record);
     }
   }
+}
+
+function checkCase(before: CaseRecord | undefined, id: string, record: CaseRecord | null): void {
+  assert(record !== null, `case ${id} cannot be removed`);
+  const isOver = before !== undefined && before.endedAtMs !== null && before.kind !== "rating";
+  assert(!isOver, `case ${id} has ended and cannot change`);
 }
 
 function applyPut(data: Data, put: Put): void {
@@ -194,6 +204,7 @@ function load(data: Data): Snapshot {
       standbys: live.flatMap((id) => standbysOf(data, id)),
       verifications: sorted(tables.verifications).filter(({ decidedAtMs }) => decidedAtMs === null),
       balances: sorted(tables.balances),
+      cases: sorted(tables.cases).filter(({ endedAtMs }) => endedAtMs === null),
     },
     logCursors,
     logBytes,
@@ -259,6 +270,17 @@ function listTransfers(data: Data, filter: Parameters<Store["transfers"]>[0]): r
     found.push(transfer);
   }
   return found;
+}
+
+function listCases(data: Data, { kind, account, open, before, limit }: CaseFilter): readonly CaseRecord[] {
+  const found = [...data.tables.cases.values()].filter(
+    (each) =>
+      each.kind === kind &&
+      (account === undefined || each.parties.includes(account)) &&
+      (open !== true || each.endedAtMs === null) &&
+      (before === undefined || each.id < before),
+  );
+  return found.toSorted((a, b) => (a.id < b.id ? 1 : -1)).slice(0, limit);
 }
 
 function listBalances(

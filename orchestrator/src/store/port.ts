@@ -1,6 +1,7 @@
 // The store's one port: domain operations, synchronous on the writer's side. One conformance suite runs over every implementation.
 import type { AccountId, Currency, JobId, TransferId } from "@qubix/shared/domain";
 import type { JobPhase } from "@qubix/shared/domain";
+import type { CaseKind, CaseRecord } from "../core/case-records.ts";
 import type {
   AttemptRecord,
   BalanceRecord,
@@ -62,6 +63,14 @@ export interface ClockRecord {
   readonly offsetMs: number;
 }
 
+export interface CaseFilter {
+  readonly kind: CaseKind;
+  readonly account?: AccountId;
+  readonly open?: boolean;
+  readonly before?: string;
+  readonly limit: number;
+}
+
 export interface AuditSum {
   readonly postings: bigint;
   readonly balances: bigint;
@@ -102,6 +111,10 @@ export interface Store {
     readonly before?: TransferId;
     readonly limit: number;
   }): readonly StoredTransfer[];
+  /** A rating, dispute, slash or unstake, open or ended. */
+  case(id: string): CaseRecord | undefined;
+  /** Newest first; `before` is the id after which the last page ended. `account`: only those it is a party to. `open`: only those that have not ended. */
+  cases(filter: CaseFilter): readonly CaseRecord[];
   transfer(id: TransferId): StoredTransfer | undefined;
   /** Those that exist, in the order asked for. An escrow account that is empty again does not exist. */
   balances(accounts: readonly LedgerAccount[], currency?: Currency): readonly BalanceRecord[];

@@ -70,9 +70,10 @@ describe("a piece", () => {
       fc.property(
         bytes,
         fc.constantFrom(...PLANE_WIDTHS),
-        fc.double({ min: 0, max: 1, noNaN: true }),
-        (plain, width, share) => {
-          for (const { encoding, stored } of [encodePiece(plain, { width, share }), encodeSparse(plain)]) {
+        fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { minLength: 8, maxLength: 8 }),
+        (plain, width, [share = 1, ...shares]) => {
+          const known = { width, share, shares: [share, ...shares].slice(0, width) };
+          for (const { encoding, stored } of [encodePiece(plain, known), encodeSparse(plain)]) {
             expect(decodeLayer(stored, encoding, plain.length)).toEqual(plain);
           }
         },
@@ -122,7 +123,7 @@ describe("a piece", () => {
     for (const { encoding, stored } of [
       encodePiece(plain),
       encodeSparse(plain),
-      encodePiece(plain, { width: 1, share: 1 }),
+      encodePiece(plain, { width: 1, share: 1, shares: [1] }),
     ]) {
       const decoded = (changed: Uint8Array) => {
         try {

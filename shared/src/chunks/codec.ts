@@ -4,8 +4,8 @@ import { constants as zlib } from "node:zlib";
 import { CHUNK_BYTES_MAX } from "../protocol/limits.ts";
 import type { ChunkRef, PieceEncoding, PieceLayer } from "../protocol/manifest.ts";
 import { QubixError } from "../runtime/errors.ts";
-import { entropyShare, estimate } from "./entropy.ts";
-import { joinPlanes, PLANE_WIDTHS, type PlaneWidth, splitPlanes, xorInto } from "./planes.ts";
+import { type Estimate, estimate } from "./entropy.ts";
+import { joinPlanes, PLANE_WIDTHS, splitPlanes, xorInto } from "./planes.ts";
 import { takeSteps } from "./steps.ts";
 import { sumOf } from "./sums.ts";
 import { createDeflater, createInflater, deflatedBytesMax } from "./zstd.ts";
@@ -39,8 +39,8 @@ const inflater = createInflater();
  */
 export function encodePiece(plain: Uint8Array, known = estimate(plain), into: Uint8Array = fresh(plain)): Encoded {
   if (known.width > 1) {
-    if (repeats(plain, known.width, into)) return encodeSparse(plain, into);
-    return shorter(plain, "planes", into, encodePlanes(plain, known.width, into));
+    if (repeats(plain, known, into)) return encodeSparse(plain, into);
+    return shorter(plain, "planes", into, encodePlanes(plain, known, into));
   }
   if (known.share > RAW_SHARE) return { encoding: "raw", stored: plain };
   return encodeSparse(plain, into);
@@ -52,10 +52,10 @@ export function encodeSparse(plain: Uint8Array, into: Uint8Array = fresh(plain))
 }
 
 /** Whether what repeats, which an estimate does not see, counts for more than the place of each byte: tried on a part from the middle. */
-function repeats(plain: Uint8Array, width: PlaneWidth, into: Uint8Array): boolean {
-  const start = Math.max(0, Math.floor((plain.length - TRIAL_BYTES) / 2 / width) * width);
+function repeats(plain: Uint8Array, known: Estimate, into: Uint8Array): boolean {
+  const start = Math.max(0, Math.floor((plain.length - TRIAL_BYTES) / 2 / known.width) * known.width);
   const trial = plain.slice(start, start + TRIAL_BYTES);
-  return zstd.deflate(trial, into) <= encodePlanes(trial, width, into);
+  return zstd.deflate(trial, into) <= encodePlanes(trial, known, into);
 }
 
 /**
@@ -134,30 +134,24 @@ function decode(stored: Uint8Array, encoding: PieceEncoding, out: Uint8Array): U
 }
 
 /** Width; then each group, headed by its stored length; then what is left over at the end. Returns the bytes that fill `into`. */
-function encodePlanes(plain: Uint8Array, width: PlaneWidth, into: Uint8Array): number {
+function encodePlanes(plain: Uint8Array, { width, shares }: Estimate, into: Uint8Array): number {
   const whole = plain.length - (plain.length % width);
   const planes = splitPlanes(plain.subarray(0, whole), width, scratch(whole));
   const view = viewOf(into);
   const count = whole / width;
   let at = WIDTH_BYTES;
   view.writeUInt8(width, 0);
-  for (let start = 0; start < whole; start += count) {
-    const plane = planes.subarray(start, start + count);
+  shares.forEach((share, place) => {
+    const plane = planes.subarray(place * count, (place + 1) * count);
     const room = into.subarray(at + HEADER_BYTES);
-    const packed = packPlane(plane, room);
-    if (packed === null) room.set(plane);
-    view.writeUInt32LE(packed ?? plane.length + RAW_FLAG, at);
-    at += HEADER_BYTES + (packed ?? plane.length);
-  }
+    const packed = share > RAW_SHARE ? count : planeZstd.deflate(plane, room);
+    const isRaw = packed >= count;
+    if (isRaw) room.set(plane);
+    view.writeUInt32LE(isRaw ? count + RAW_FLAG : packed, at);
+    at += HEADER_BYTES + (isRaw ? count : packed);
+  });
   into.set(plain.subarray(whole), at);
   return at + plain.length - whole;
-}
-
-/** Null where it is better stored as it is. */
-function packPlane(plane: Uint8Array, room: Uint8Array): number | null {
-  if (entropyShare(plane) > RAW_SHARE) return null;
-  const packed = planeZstd.deflate(plane, room);
-  return packed < plane.length ? packed : null;
 }
 
 function decodePlanes(stored: Uint8Array, out: Uint8Array): void {

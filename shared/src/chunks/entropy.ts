@@ -5,6 +5,8 @@ export interface Estimate {
   readonly width: PlaneWidth;
   /** Share of the size that is left, 0 to 1, without what repeats. */
   readonly share: number;
+  /** The same of the bytes at each place in such a number. */
+  readonly shares: readonly number[];
 }
 
 /** Sampled here and there: enough to tell bytes at random (8 bits) from others within 0.05 bits. */
@@ -22,18 +24,18 @@ const mergedCounts = new Float64Array(SYMBOLS);
 /** The best width, and what is left by it. Of less than a window's bytes nothing is known: one byte wide, nothing gained. */
 export function estimate(bytes: Uint8Array): Estimate {
   const counts = countPlaces(bytes);
-  let best: Estimate = { width: 1, share: shareOf(counts, 1) };
+  let best = estimateAs(1, counts);
   for (const width of PLANE_WIDTHS) {
     if (width === 1 || bytes.length < width) continue;
-    const share = shareOf(counts, width);
-    if (share < best.share - GAIN_MIN) best = { width, share };
+    const other = estimateAs(width, counts);
+    if (other.share < best.share - GAIN_MIN) best = other;
   }
   return best;
 }
 
-/** Share of the size that is left of bytes whose places do not matter. */
-export function entropyShare(bytes: Uint8Array): number {
-  return shareOf(countPlaces(bytes), 1);
+function estimateAs(width: PlaneWidth, counts: Uint32Array): Estimate {
+  const shares = Array.from({ length: width }, (_, place) => shareOf(counts, place, width));
+  return { width, share: shares.reduce((sum, share) => sum + share, 0) / width, shares };
 }
 
 /** Of each place modulo 8, how often each byte is there. */
@@ -50,30 +52,25 @@ function countPlaces(bytes: Uint8Array): Uint32Array {
   return counts;
 }
 
-/** Mean over the planes of their entropy, in bytes a byte. */
-function shareOf(counts: Uint32Array, width: PlaneWidth): number {
-  let bits = 0;
-  let total = 0;
-  for (let plane = 0; plane < width; plane += 1) {
-    const merged = mergedCounts.fill(0);
-    let sum = 0;
-    for (let place = plane; place < PLACES; place += width) {
-      for (let symbol = 0; symbol < SYMBOLS; symbol += 1) {
-        const count = counts[place * SYMBOLS + symbol] as number;
-        merged[symbol] = (merged[symbol] as number) + count;
-        sum += count;
-      }
+/** The entropy of the bytes at one place in numbers of `width` bytes, in bytes a byte. */
+function shareOf(counts: Uint32Array, place: number, width: PlaneWidth): number {
+  const merged = mergedCounts.fill(0);
+  let sum = 0;
+  for (let from = place * SYMBOLS; from < counts.length; from += width * SYMBOLS) {
+    for (let symbol = 0; symbol < SYMBOLS; symbol += 1) {
+      const count = counts[from + symbol] as number;
+      merged[symbol] = (merged[symbol] as number) + count;
+      sum += count;
     }
-    let entropy = 0;
-    let seen = 0;
-    for (const count of merged) {
-      if (count === 0) continue;
-      seen += 1;
-      entropy -= count * Math.log2(count / sum);
-    }
-    // A sample understates entropy by about (symbols - 1) / (2 n ln 2) bits each (Miller and Madow, 1955).
-    bits += entropy + (seen - 1) / (2 * Math.LN2);
-    total += sum;
   }
-  return total === 0 ? 1 : Math.min(1, bits / 8 / total);
+  let bits = 0;
+  let seen = 0;
+  for (const count of merged) {
+    if (count === 0) continue;
+    seen += 1;
+    bits -= count * Math.log2(count / sum);
+  }
+  // A sample understates entropy by about (symbols - 1) / (2 n ln 2) bits each (Miller and Madow, 1955).
+  bits += (seen - 1) / (2 * Math.LN2);
+  return sum === 0 ? 1 : Math.min(1, bits / 8 / sum);
 }

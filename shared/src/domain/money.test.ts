@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chargeFor, feeOf, formatUnits, holdFor, splitByLargestRemainder } from "./money.ts";
+import { chargeBetween, chargeFor, divideHold, feeOf, formatUnits, holdFor, splitByLargestRemainder } from "./money.ts";
 
 const rate = fc.bigInt({ min: 0n, max: 10_000_000_000n });
 
@@ -66,6 +66,56 @@ describe("splitByLargestRemainder", () => {
   });
   it("refuses to split something among nobody", () => {
     expect(() => splitByLargestRemainder(1n, [{ id: "a", weight: 0n }])).toThrow(RangeError);
+  });
+});
+
+describe("chargeBetween", () => {
+  it("adds up to the charge of the whole, however it is cut into windows", () => {
+    const cuts = fc.array(fc.nat(100_000_000), { minLength: 1, maxLength: 20 });
+    fc.assert(
+      fc.property(rate, cuts, (ratePerHour, moments) => {
+        const ends = moments.toSorted((a, b) => a - b);
+        const windows = ends.map((endMs, n) => chargeBetween(ratePerHour, ends[n - 1] ?? 0, endMs));
+        expect(windows.every((charge) => charge >= 0n)).toBe(true);
+        expect(windows.reduce((sum, charge) => sum + charge, 0n)).toBe(chargeFor(ratePerHour, ends.at(-1) ?? 0));
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+  it("is not for windows that end before they begin", () => {
+    expect(() => chargeBetween(1n, 2, 1)).toThrow(RangeError);
+  });
+});
+
+describe("divideHold", () => {
+  it("gives net + fee + refund = hold for any job with 1 to 8 payees, each paid by what its work cost", () => {
+    const payees = fc.array(fc.record({ ratePerHour: rate, ms: fc.nat(864_000_000) }), { minLength: 1, maxLength: 8 });
+    const job = fc.record({ payees, hold: fc.oneof(fc.bigInt({ min: 0n, max: 10_000n }), fc.constant(10n ** 14n)) });
+    let capped = 0;
+    fc.assert(
+      fc.property(job, ({ payees: all, hold }) => {
+        const claims = all.map(({ ratePerHour, ms }, n) => ({ id: `payee-${n}`, weight: chargeFor(ratePerHour, ms) }));
+        const due = claims.reduce((sum, { weight }) => sum + weight, 0n);
+        const { gross, fee, shares, refund } = divideHold(hold, claims);
+        const net = [...shares.values()].reduce((sum, share) => sum + share, 0n);
+        if (due > hold) capped += 1;
+        expect(net + fee + refund).toBe(hold);
+        expect([gross, fee, net]).toEqual([due < hold ? due : hold, feeOf(gross), gross - fee]);
+        for (const { id, weight } of claims) {
+          const share = shares.get(id) ?? -1n;
+          // Within one unit of its exact part, and nobody without work is paid.
+          const apart = share * due - (gross - fee) * weight;
+          expect(apart < due && apart > -due).toBe(due > 0n);
+          expect(share >= 0n && (weight > 0n || share === 0n)).toBe(true);
+        }
+      }),
+      { numRuns: 20_000 },
+    );
+    expect(capped).toBeGreaterThan(1_000);
+  });
+  it("takes the fee once a job, not once a payee", () => {
+    const claims = ["a", "b", "c"].map((id) => ({ id, weight: 19n }));
+    expect(divideHold(100n, claims)).toMatchObject({ gross: 57n, fee: 2n, refund: 43n });
   });
 });
 

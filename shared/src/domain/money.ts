@@ -25,6 +25,15 @@ export function chargeFor(ratePerHour: bigint, ms: number): bigint {
   return (ratePerHour * BigInt(ms)) / MS_PER_HOUR;
 }
 
+/**
+ * What the time from `fromMs` to `toMs` of one container adds to what it cost before. However its life is cut into windows, they add up to
+ * {@link chargeFor} of the whole.
+ */
+export function chargeBetween(ratePerHour: bigint, fromMs: number, toMs: number): bigint {
+  if (fromMs > toMs) throw new RangeError(`a window ends after it begins, got ${fromMs} to ${toMs}`);
+  return chargeFor(ratePerHour, toMs) - chargeFor(ratePerHour, fromMs);
+}
+
 /** What is locked for a job: ceil(priceMaxPerHour × durationMaxS / 3600) micro-units. */
 export function holdFor(priceMaxPerHour: bigint, durationMaxS: number): bigint {
   return (priceMaxPerHour * BigInt(durationMaxS) + S_PER_HOUR - 1n) / S_PER_HOUR;
@@ -65,6 +74,24 @@ export function splitByLargestRemainder(total: bigint, claims: readonly Claim[])
     shares.set(part.id, part.share + extra);
   }
   return shares;
+}
+
+/** Where a job's hold goes; everything together is the hold. */
+export interface Division {
+  /** What the work cost, the fee included. */
+  readonly gross: bigint;
+  readonly fee: bigint;
+  /** By the claims' ids; together gross − fee. */
+  readonly shares: ReadonlyMap<string, bigint>;
+  readonly refund: bigint;
+}
+
+/** Divides a hold: each claim weighs what its work cost, the fee is taken once of all, the rest goes back. Claims beyond the hold share what there is. */
+export function divideHold(hold: bigint, claims: readonly Claim[]): Division {
+  const due = claims.reduce((sum, { weight }) => sum + weight, 0n);
+  const gross = due < hold ? due : hold;
+  const fee = feeOf(gross);
+  return { gross, fee, shares: splitByLargestRemainder(gross - fee, claims), refund: hold - gross };
 }
 
 /** `1250000n` → `"1.25"`: micro-units as a decimal number of units, for people. Trailing zeros beyond two places are dropped. */

@@ -10,6 +10,7 @@ import {
   PAGE_SIZE_MAX,
 } from "./limits.ts";
 import { treeManifestSchema } from "./manifest.ts";
+import { reputationDetailsSchema, reputationSchema } from "./trust.ts";
 import { gpuSchema, hardwareSchema } from "./worker-messages.ts";
 
 const text = z.string();
@@ -332,6 +333,9 @@ export const offerViewSchema = z.object({
   pricePerCpuHour: wireMoneySchema,
   standbyPercent: count,
   standing,
+  reputation: reputationSchema,
+  /** What its provider has at risk. */
+  stake: z.array(wireMoneySchema),
   hardware: hardwareSchema.optional(),
   /** Its cores and memory are proven; `figures` were measured with them. */
   verified: z.boolean(),
@@ -363,6 +367,7 @@ export const workerViewSchema = z.object({
   earned: z.array(wireMoneySchema).optional(),
   lastSeenMsAgo: nullableCount,
   standing,
+  reputation: reputationDetailsSchema,
   /** All that it claims is proven. */
   verified: z.boolean(),
   /** Of all that has to be proven; empty where nothing has to be. */

@@ -6,4 +6,5 @@ export * from "./job-spec.ts";
 export * from "./limits.ts";
 export * from "./manifest.ts";
 export * from "./sealed-content.ts";
+export * from "./trust.ts";
 export * from "./worker-messages.ts";

@@ -63,11 +63,15 @@ export interface EntryWatch {
   look(): Promise<void>;
 }
 
-/** Tells the newest entry whenever it is another than last time, one at a time. `known`: the entry that needs no telling. */
+/**
+ * Tells the newest entry whenever it is another than last time, one at a time. `known`: the entry that needs no telling; `onStir`: something happens in
+ * the folder, as before a checkpoint is whole.
+ */
 export function createEntryWatch(
   folder: string,
   known: string | null,
   onNewest: (id: string) => Promise<void>,
+  onStir: () => void = () => undefined,
 ): EntryWatch {
   let watcher: FSWatcher | null = null;
   let poll: NodeJS.Timeout | null = null;
@@ -75,6 +79,7 @@ export function createEntryWatch(
   let told = known;
   let looking: Promise<void> | null = null;
   let again = false;
+  let stirs = false;
 
   async function lookOnce(): Promise<void> {
     const newest = (await listEntries(folder)).at(-1);
@@ -102,8 +107,15 @@ export function createEntryWatch(
   function soon(): void {
     settle ??= setTimeout(() => {
       settle = null;
+      stirs = false;
       void look().catch(() => undefined);
     }, SETTLE_MS);
+  }
+
+  function stir(): void {
+    if (!stirs) onStir();
+    stirs = true;
+    soon();
   }
 
   return {
@@ -111,7 +123,7 @@ export function createEntryWatch(
       if (poll !== null) return;
       poll = setInterval(soon, POLL_MS);
       try {
-        watcher = watch(folder, soon);
+        watcher = watch(folder, stir);
         // The folder is gone or the system is out of watches: the poll goes on.
         watcher.on("error", () => undefined);
       } catch {

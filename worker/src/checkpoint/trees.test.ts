@@ -196,4 +196,22 @@ describe("whole checkpoints", () => {
     }
     expect((await listEntries(dir)).map((entry) => entry.name)).toEqual(["two", "one"]);
   });
+
+  it("announce themselves when the job begins to write them", async () => {
+    const told: string[] = [];
+    let stirs = 0;
+    const onNewest = async (id: string): Promise<void> => void told.push(id);
+    const watch = createEntryWatch(dir, null, onNewest, () => (stirs += 1));
+    watch.start();
+    try {
+      await watch.look();
+      expect(stirs).toBe(0);
+      await writeFile(join(dir, "one.tmp"), "x");
+      await expect.poll(() => stirs).toBeGreaterThan(0);
+      await watch.look();
+      expect(told).toEqual([]);
+    } finally {
+      watch.stop();
+    }
+  });
 });

@@ -253,11 +253,13 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     void waitForEnd(logs, follower).catch((error: unknown) => {
       if (!life.signal.aborted) fail(outcomeOfError("docker_error", error));
     });
-    entries = createEntryWatch(folders.checkpoint, notes.now()?.unpacked?.entry ?? null, async (entry) => {
+    const told = async (entry: string): Promise<void> => {
       const ranMs = notes.ranMs();
       const progress = await readProgress(folders.progress);
       emit({ kind: "entry", slotId: id, entry, ranMs, progress });
-    });
+    };
+    const known = notes.now()?.unpacked?.entry ?? null;
+    entries = createEntryWatch(folders.checkpoint, known, told, () => ports.threads.warm());
     entries.start();
     void watchDisk(run);
   }

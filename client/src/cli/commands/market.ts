@@ -2,6 +2,7 @@
 import { collect } from "../../sdk/paging.ts";
 import { hasEnded, type JobSpec, type JobView, type Offer, type Quote } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
+import { reputationText } from "../format/reputation.ts";
 import { formatFields, formatTable } from "../format/table.ts";
 import { formatDuration, formatMiB, formatMoney, formatRate, plural } from "../format/units.ts";
 import { readSecrets } from "../parse/secrets.ts";
@@ -116,10 +117,16 @@ function offersText(items: readonly Offer[], session: Session): string {
       { title: "VERIFIED", value: verifiedText },
       { title: "STANDBY", value: (offer) => `${offer.standbyPercent}%`, align: "right" },
       { title: "STANDING", value: (offer) => `${Math.round(offer.standing * 100)}%`, align: "right" },
+      { title: "REPUTATION", value: ({ reputation }) => reputationText(reputation), align: "right" },
+      { title: "STAKE", value: stakeText, align: "right" },
     ],
     items,
     session.colors,
   );
+}
+
+function stakeText({ stake }: Offer): string {
+  return stake.length === 0 ? "-" : stake.map(formatMoney).join(", ");
 }
 
 function verifiedText({ verified, gpus }: Offer): string {

@@ -4,6 +4,7 @@ import type { Worker } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
 import { cpuText, diskText, gpuText, lineText } from "../format/hardware.ts";
 import { proofLine, proofsText, unprovenLines } from "../format/proofs.ts";
+import { reputationText } from "../format/reputation.ts";
 import { formatFields, formatTable } from "../format/table.ts";
 import { formatDuration, formatMiB, formatMoney } from "../format/units.ts";
 import type { Colors, Handler } from "../session.ts";
@@ -68,6 +69,7 @@ function workersText(items: readonly Worker[], colors: Colors): string {
         align: "right",
         paint: (text, worker) => paintStanding(worker, text, colors),
       },
+      { title: "REPUTATION", value: ({ reputation }) => reputationText(reputation), align: "right" },
       { title: "SEEN", value: seenText },
     ],
     items,
@@ -94,6 +96,8 @@ function workerText(worker: Worker, colors: Colors): string {
       ["Attempts", worker.attempts.length === 0 ? "none" : worker.attempts.join(", ")],
       ["Standbys", worker.standbys.length === 0 ? "none" : worker.standbys.join(", ")],
       ["Standing", paintStanding(worker, standingText(worker), colors)],
+      ["Reputation", reputationText(worker.reputation)],
+      ["Work", workText(worker)],
       ["Earned", earnedText(worker)],
       ["Seen", seenText(worker)],
     ],
@@ -137,6 +141,15 @@ function standingText({ standing }: Worker): string {
 /** Below this it is chosen after all others: two losses within a few hours. */
 function paintStanding({ standing }: Worker, text: string, colors: Colors): string {
   return standing < STANDING_UNSTEADY ? colors.yellow(text) : text;
+}
+
+/** Each number halves every 30 days, so that they are no counts. */
+function workText({ reputation }: Worker): string {
+  const { completed, verified, failed, disputed, wrong } = reputation;
+  const parts = { completed, verified, failed, disputed, wrong };
+  return Object.entries(parts)
+    .map(([name, weight]) => `${weight} ${name}`)
+    .join(", ");
 }
 
 /** Settled jobs only. */

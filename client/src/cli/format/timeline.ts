@@ -250,7 +250,22 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   failed: (data) => `failed${data.because("message", "reason")}`,
   cancelled: () => "cancelled",
   settled: settledText,
+  rated: (data) => `rated ${data.number("stars") ?? "?"} of 5${said(data, "comment")}`,
+  disputed: (data) => `disputed by its consumer, ${moneyText(data, "frozen")} frozen${said(data, "reason")}`,
+  dispute_resolved: (data) => `dispute decided: ${moneyText(data, "refund")} back to the consumer${said(data, "note")}`,
+  dispute_lapsed: () => "dispute not decided in time: the pay goes to the providers",
 };
+
+/** In somebody's own words. */
+function said(data: EventData, key: string): string {
+  const text = data.text(key);
+  return text === undefined ? "" : `: ${text}`;
+}
+
+function moneyText(data: EventData, key: string): string {
+  const money = data.money(key);
+  return money === undefined ? "nothing" : formatMoney(money);
+}
 
 const SIGNAL_WORDS: Readonly<Record<string, string>> = {
   deadline: "it missed the deadline in its progress file",

@@ -74,6 +74,7 @@ export class KeptRows {
         idempotency: this.all("idempotency"),
         verifications: this.all("verifications").filter(({ decidedAtMs }) => decidedAtMs === null),
         balances: this.all("balances"),
+        cases: this.all("cases").filter(({ endedAtMs }) => endedAtMs === null),
         reservations: this.all("reservations"),
         releases: this.all("releases"),
       },

@@ -2,6 +2,7 @@
 import type BetterSqlite3 from "better-sqlite3";
 import type { Currency, JobId } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
+import type { CaseRecord } from "../../core/case-records.ts";
 import {
   type AttemptRecord,
   type BalanceRecord,
@@ -14,7 +15,7 @@ import {
   type TransferStep,
 } from "../../core/model.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
-import type { AuditSum, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
+import type { AuditSum, CaseFilter, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
 import {
   decodeAttempt,
   decodeJob,
@@ -22,6 +23,7 @@ import {
   decodeSpec,
   decodeStandby,
   decodeVerification,
+  decodeRecord,
   KEYED_CODECS,
 } from "./codec.ts";
 
@@ -66,6 +68,8 @@ type Reader = Pick<
   | "logs"
   | "transfers"
   | "transfer"
+  | "case"
+  | "cases"
   | "balances"
   | "audit"
 >;
@@ -120,6 +124,14 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
         readTransfer(row, postingsOf.all(row.seq) as Posting[]),
       );
     },
+    case: (id) => {
+      const row = sql("SELECT data FROM cases WHERE id = ?").get(id) as DataRow | undefined;
+      return row && readCase(row);
+    },
+    cases: (filter) => {
+      const { text, values } = casesQuery(filter);
+      return (sql(text).all(...values) as DataRow[]).map(readCase);
+    },
     transfer: (id) => {
       const row = sql("SELECT * FROM transfers WHERE id = ?").get(id) as TransferRow | undefined;
       return row && readTransfer(row, postingsOf.all(row.seq) as Posting[]);
@@ -162,6 +174,7 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
         .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
         .safeIntegers()
         .all() as BalanceRecord[],
+      cases: (db.prepare("SELECT data FROM cases WHERE open = 1 ORDER BY id").all() as DataRow[]).map(readCase),
     },
     ...logsOf(db, jobs),
   };
@@ -287,6 +300,25 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
     text: `SELECT * FROM transfers WHERE seq IN (${accounts.map(() => part).join(" UNION ")}) ORDER BY seq DESC LIMIT ?`,
     values: [...accounts.flatMap((account) => [account, ...boundValues, limit]), limit],
   };
+}
+
+function casesQuery({ kind, account, open, before, limit }: CaseFilter): Query {
+  const own = account === undefined ? "" : "JOIN case_parties ON case_parties.case_id = cases.id";
+  const conditions = [account === undefined ? "cases.kind = ?" : "case_parties.kind = ? AND account_id = ?"];
+  const values: (string | number)[] = account === undefined ? [kind] : [kind, account];
+  if (open === true) conditions.push("open = 1");
+  if (before !== undefined) {
+    conditions.push("cases.id < ?");
+    values.push(before);
+  }
+  return {
+    text: `SELECT data FROM cases ${own} WHERE ${conditions.join(" AND ")} ORDER BY cases.id DESC LIMIT ?`,
+    values: [...values, limit],
+  };
+}
+
+function readCase({ data }: DataRow): CaseRecord {
+  return decodeRecord(data) as CaseRecord;
 }
 
 function readEvent(row: EventRow): StoredEvent {

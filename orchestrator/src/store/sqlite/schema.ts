@@ -141,7 +141,12 @@ ALTER TABLE postings_3 RENAME TO postings;
 CREATE INDEX postings_by_account ON postings (account, transfer_seq);
 ${appendOnly("postings")}${onceOnly("postings", "transfer_seq = NEW.transfer_seq AND n = NEW.n")}
 ${["reservations", "releases", "verifications"].map(keyed).join("\n")}
-CREATE INDEX verifications_open ON verifications (key) WHERE json_extract(data, '$.decidedAtMs') IS NULL;`,
+CREATE INDEX verifications_open ON verifications (key) WHERE json_extract(data, '$.decidedAtMs') IS NULL;
+-- Ratings, disputes, slashes, unstakes; the core needs those that are open.
+CREATE TABLE cases (id TEXT PRIMARY KEY, kind TEXT NOT NULL, open INTEGER NOT NULL CHECK (open IN (0, 1)), data TEXT NOT NULL CHECK (json_valid(data))) STRICT, WITHOUT ROWID;
+CREATE INDEX cases_by_kind ON cases (kind, id);
+CREATE INDEX cases_open ON cases (kind, id) WHERE open = 1;
+CREATE TABLE case_parties (account_id TEXT NOT NULL, kind TEXT NOT NULL, case_id TEXT NOT NULL REFERENCES cases (id), PRIMARY KEY (account_id, kind, case_id)) STRICT, WITHOUT ROWID;`,
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -3,6 +3,7 @@ import type BetterSqlite3 from "better-sqlite3";
 import { attemptId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import type { JobSpec } from "@qubix/shared/protocol";
+import type { CaseRecord } from "../../core/case-records.ts";
 import {
   type BalanceRecord,
   type Changes,
@@ -26,6 +27,7 @@ import {
   encodeSpec,
   encodeStandby,
   encodeVerification,
+  encodeRecord,
   KEYED_CODECS,
 } from "./codec.ts";
 
@@ -58,6 +60,7 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
       writeRow(statements.verifications, id, record && encodeVerification(record));
     }
     for (const [key, record] of latest.balances) writeBalance(statements, key, record);
+    for (const [id, record] of latest.cases) writeCase(statements, id, record);
     statements.events.run(batch.flatMap((changes) => changes.events.map((event) => eventRow(event, wallMs))));
     const lastSeq = writeTransfers(statements, batch, wallMs, transferSeq.n);
     for (const changes of batch) for (const log of changes.logs) writeLog(statements, log);
@@ -141,6 +144,15 @@ function listedFor({ accountId, check }: JobRecord): string {
 function writeRow(statements: PutRemove, id: string, data: string | null): void {
   if (data === null) statements.remove.run(id);
   else statements.put.run(id, data);
+}
+
+/** A case that has ended does not open again: its row stays as it is, and the transaction fails. Only a rating is given anew. */
+function writeCase(statements: Statements, id: string, record: CaseRecord | null): void {
+  assert(record !== null, `case ${id} cannot be removed`);
+  const open = record.endedAtMs === null ? 1 : 0;
+  const { changes } = statements.cases.run(id, record.kind, open, encodeRecord(record));
+  assert(changes === 1, `case ${id} has ended and cannot change`);
+  for (const account of record.parties) statements.caseParties.run(account, record.kind, id);
 }
 
 function writeBalance(statements: Statements, key: string, record: BalanceRecord | null): void {
@@ -235,6 +247,13 @@ function prepare(db: BetterSqlite3.Database) {
       ),
       remove: db.prepare("DELETE FROM balances WHERE account = ? AND currency = ?"),
     },
+    cases: db.prepare(
+      `INSERT INTO cases (id, kind, open, data) VALUES (?, ?, ?, ?)
+       ON CONFLICT (id) DO UPDATE SET open = excluded.open, data = excluded.data WHERE open = 1 OR kind = 'rating'`,
+    ),
+    caseParties: db.prepare(
+      "INSERT INTO case_parties (account_id, kind, case_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+    ),
     events: inserter(
       db,
       "events (seq, at_ms, wall_ms, channel, kind, account_id, provider_id, job_id, worker_id, data)",

@@ -1,15 +1,18 @@
 import { describe, expect, it } from "vitest";
 import {
   attemptTable,
+  disputeTable,
   IllegalTransitionError,
   jobTable,
   leaseTable,
   legalRows,
   moveTable,
   settlementTable,
+  slashTable,
   standbyTable,
   transition,
   verificationTable,
+  unstakeTable,
   workerSessionTable,
   type StateTable,
 } from "./index.ts";
@@ -23,6 +26,9 @@ const tables: readonly StateTable<string, string>[] = [
   settlementTable,
   moveTable,
   verificationTable,
+  disputeTable,
+  slashTable,
+  unstakeTable,
 ];
 
 describe.each(tables.map((table) => [table.name, table] as const))("state table %s", (_name, table) => {

@@ -8,6 +8,8 @@ import type { Answer, Ask, Reply, Request, TaskKind } from "./tasks.ts";
 const THREADS_MAX = 4;
 /** Starting one takes some 50 ms; keeping one costs some 15 MB. */
 const IDLE_MS = 10_000;
+/** A small checkpoint needs no more of them, and a large one starts the others itself. */
+const WARM_MAX = 2;
 
 export interface Threads {
   readonly count: number;
@@ -16,6 +18,8 @@ export interface Threads {
    * `given`: memory of the question that nobody else needs any more; it goes to the thread.
    */
   ask<K extends TaskKind>(kind: K, ask: Ask<K>, given?: readonly ArrayBuffer[]): Promise<Answer<K>>;
+  /** Work is about to come: the threads are started, so that it does not wait for that. */
+  warm(): void;
   stop(): Promise<void>;
 }
 
@@ -53,7 +57,15 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
     // Work under way keeps the process alive, an idle thread does not.
     worker.unref();
     all.add(worker);
+    // Whoever waits for an answer hears of it too; an idle one that ends is nobody's loss.
+    worker.on("error", () => undefined).on("exit", () => forget(worker));
     return worker;
+  }
+
+  function forget(worker: Worker): void {
+    all.delete(worker);
+    const at = free.indexOf(worker);
+    if (at !== -1) free.splice(at, 1);
   }
 
   function run(worker: Worker, waiter: Waiting): void {
@@ -66,7 +78,7 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
     };
     const broken = (cause: unknown): void => {
       done();
-      all.delete(worker);
+      forget(worker);
       const message = "A thread that makes checkpoints ended";
       waiter.reject(new QubixError("thread_failed", message, { category: "internal", cause }));
       next();
@@ -97,6 +109,10 @@ export function createThreads(count = Math.min(THREADS_MAX, availableParallelism
         waiting.push({ request, given, resolve, reject });
         next();
       });
+    },
+    warm() {
+      while (all.size < Math.min(count, WARM_MAX)) free.push(startThread());
+      next();
     },
     stop,
   };
