@@ -12,6 +12,7 @@ import { build } from "./harness/network.ts";
 import { createCleanup } from "./harness/processes.ts";
 import { createReport } from "./harness/report.ts";
 import { runHeartbeats } from "./heartbeats/heartbeats.ts";
+import { runLedger } from "./ledger/ledger.ts";
 import { runLiars } from "./liars/liars.ts";
 import { runProof } from "./proof/proof.ts";
 import { runReconnect } from "./reconnect/reconnect.ts";
@@ -28,6 +29,7 @@ const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   direct       a standby fetching straight from its primary, bare libp2p beside  --mib 256 --runs 5
   proof        a proof of hardware: its work, and a verdict on it                --runs 5
   enrol        a provider's first command to the first job that succeeded         --runs 3
+  ledger       linked settlements durable in the books, bare commits beside        --runs 5
   reconnect    a large fleet after kill -9 of its orchestrator: time and memory   --workers 10000
   liars        fleets of which a tenth lies: caught when, who else, at what cost  --seeds 100
   soak         the simulator for as long as it is given, going on where it ended  --seconds 60 | --seeds 1000000
@@ -91,6 +93,7 @@ async function main(): Promise<number> {
       runFailover(report, cleanup, { runs: count(values.runs, 3), peers: !values["no-peers"], profileDir }),
     "gpu-watch": () => runGpuWatch(report, cleanup, { runs: count(values.runs, 5) }),
     direct: () => runDirect(report, cleanup, { mib: count(values.mib, 256), runs: count(values.runs, 5) }),
+    ledger: () => runLedger(report, cleanup, { runs: count(values.runs, 5) }),
     reconnect: () => runReconnect(report, cleanup, { workers: count(values.workers, 10_000), profileDir }),
     liars: () => {
       runLiars(report, { seeds: count(values.seeds, 100) });

@@ -20,6 +20,7 @@ import type { OrchestratorNode } from "./orchestrator.ts";
 import type { Trees } from "./trees.ts";
 import { createRunner, NOTICE_MS_MAX, type RunnerEffect } from "./runner.ts";
 import { type Fakes, proofRng, prove } from "./proofs.ts";
+import { hasStalls, LOOK_MS, USE_EVERY, withoutUse } from "./stalls.ts";
 import type { World } from "./world.ts";
 
 export interface WorkerNode {
@@ -39,7 +40,7 @@ export interface WorkerNode {
   fillDisk(ms: number): void;
   /** The agent is replaced by one of another version. */
   upgrade(): void;
-  /** It does not stand still any more, and its disk has room. */
+  /** It does not stand still any more unless it sleeps, and its disk has room. */
   revive(): void;
   /** It comes back no more. */
   lose(): void;
@@ -158,8 +159,24 @@ export function createWorkerNode(
         world.after(rng.int(NOTICE_MS_MAX, 2 * NOTICE_MS_MAX), () => give(of, { kind: "exited", slotId, ...found })),
     };
     reap();
+    if (hasStalls(world.seed)) world.after(LOOK_MS, () => lookAtAll(of, 1));
     give(of, { kind: "boot", containers: new Map([...journal.keys()].map((id) => [id, machine.found(id)])) });
     of.link.dial();
+  }
+
+  /** What shows that containers get on. Nobody looks while the agent stands still. */
+  function lookAtAll(of: Life, nth: number): void {
+    if (life !== of) return;
+    const stoppedMs = stoppedUntilMs - world.nowMs();
+    world.after(Math.max(LOOK_MS, stoppedMs), () => lookAtAll(of, nth + 1));
+    if (stoppedMs > 0) return;
+    for (const slotId of journal.keys()) {
+      const look = machine.look(slotId);
+      if (look === undefined) continue;
+      const { ranMs, newest } = machine.found(slotId);
+      const seen = nth % USE_EVERY === 0 ? look : withoutUse(look);
+      give(of, { kind: "measured", slotId, ranMs, progress: newest?.progress ?? null, look: seen });
+    }
   }
 
   function createLife(): Life {
@@ -273,11 +290,15 @@ export function createWorkerNode(
       // Proofs are drawn with the seed: who gives them goes on to.
       const features = FEATURES.filter((name) => (name === "proofs" ? known.has(name) : !isOld && rng.chance(0.7)));
       const { features: _, ...rest } = offer;
-      offer = features.length === 0 && rng.chance(0.5) ? rest : { ...rest, features: [...features] };
+      const isWatching = hasStalls(world.seed) && !isOld;
+      const all = isWatching ? [...features, "stalls"] : features;
+      offer = features.length === 0 && rng.chance(0.5) ? rest : { ...rest, features: [...all] };
       crash();
     },
     revive() {
-      stoppedUntilMs = 0;
+      // A machine that sleeps sleeps on, or its agent would see its containers stand still.
+      stoppedUntilMs = machine.asleepUntilMs();
+      path.awayUntilMs = Math.max(path.awayUntilMs, stoppedUntilMs);
       diskFullUntilMs = 0;
       goOn();
       // In the end every owner has a version that takes every kind of job.

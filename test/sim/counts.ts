@@ -30,6 +30,8 @@ export interface Counts {
   /** Given up because two workers found them damaged. */
   checkpointsGivenUp: number;
   standbyRefills: number;
+  /** Programs that stood still, and were found. */
+  stalls: number;
   massSilences: number;
   /** Those that ended while somebody was silent still. */
   holdsOutlasted: number;
@@ -65,6 +67,7 @@ export function createCounts(): Counts {
     checkpointsRemoved: 0,
     checkpointsGivenUp: 0,
     standbyRefills: 0,
+    stalls: 0,
     massSilences: 0,
     holdsOutlasted: 0,
     ratings: 0,

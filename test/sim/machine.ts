@@ -1,5 +1,5 @@
 // A provider's machine: its disk and its containers, which live on when the agent dies.
-import type { FolderEntry, ContainerFound, Slot, SlotId } from "@qubix/worker/core";
+import type { FolderEntry, ContainerFound, Look, Slot, SlotId } from "@qubix/worker/core";
 import { attemptId, type AttemptRef, type JobId, type WorkerId } from "@qubix/shared/domain";
 import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
 import { check } from "./counts.ts";
@@ -29,8 +29,15 @@ interface Container {
   oomKilled: boolean;
   readonly entries: Entry[];
   readonly isExclusive: boolean;
-  /** By its guard. */
+  /** By its guard; since when, or null; and for how long before. */
   isHeld: boolean;
+  heldFromMs: number;
+  heldAtStep: number;
+  heldMs: number;
+  /** The step at which this run of its program stands still for ever; null for none. */
+  hangsAt: number | null;
+  /** The step up to which it works now. */
+  nextStep: number;
   /** What it was about to do, and signals that came, while it was held: in order, as soon as it goes on. */
   waiting: (() => void)[];
 }
@@ -66,13 +73,18 @@ export interface Machine {
   entryState(slotId: SlotId, key: string): { readonly program: Program; readonly state: ProgramState } | undefined;
   result(slotId: SlotId): { readonly program: Program; readonly state: ProgramState } | undefined;
   found(slotId: SlotId): ContainerFound;
+  /** What an agent sees of a container that runs. */
+  look(slotId: SlotId): Look | undefined;
   containers(): readonly SlotId[];
   /** Power is lost: what ran is gone, what is on disk stays unless that is `wiped`. */
   powerLoss(wiped: boolean): void;
   /** All that runs stands still for so long; the clocks go on. */
   suspend(ms: number): void;
+  asleepUntilMs(): number;
 }
 
+/** What a program prints at each entry. */
+const LINE_BYTES = 10;
 const EXIT_BY_SIGNAL = 137;
 const EXIT_BY_REQUEST = 143;
 /** What programs do when they are asked to save, by their index: save and end, save and go on, nothing. */
@@ -133,6 +145,11 @@ export function createMachine(
       entries: [],
       isExclusive: run.failover === "exclusive",
       isHeld: false,
+      heldFromMs: 0,
+      heldAtStep: 0,
+      heldMs: 0,
+      hangsAt: null,
+      nextStep: at.step,
       waiting: [],
     };
     containers.set(slotId, made);
@@ -144,11 +161,16 @@ export function createMachine(
     container.atMs = world.nowMs();
     const failsAt = program.failure !== null && program.runs <= program.failure.runs ? program.failure.atStep : null;
     const nextEntry = (Math.floor(at.step / program.stepsPerEntry) + 1) * program.stepsPerEntry;
-    const stops = [program.steps, nextEntry, ...(failsAt !== null && failsAt > at.step ? [failsAt] : [])];
-    const step = Math.min(...stops);
+    const mishaps = [failsAt, container.hangsAt].filter((mishap) => mishap !== null && mishap > at.step);
+    const step = Math.min(program.steps, nextEntry, ...mishaps.map(Number));
+    container.nextStep = step;
     const take = (): void => {
       if (container.state !== "running") return undefined;
       container.at = advance(program, at, step);
+      if (step === container.hangsAt) {
+        container.truth.hungAtMs = world.nowMs();
+        return undefined;
+      }
       if (step === failsAt) return exit(container, program.failure?.kind === "oom" ? EXIT_BY_SIGNAL : 3);
       if (step === program.steps) return exit(container, 0);
       addEntry(container);
@@ -165,12 +187,12 @@ export function createMachine(
 
   /** It saves at its next step, where that is no milestone at which it has saved already, and goes if that is its manner. */
   function answer(container: Container): void {
-    if (container.state !== "running") return;
-    const { program, at, atMs } = container;
-    const workedMs = world.nowMs() - atMs - stoodStill(atMs, world.nowMs());
+    if (container.state !== "running" || container.truth.hungAtMs !== null) return;
+    const { program, at } = container;
+    const workedMs = workedMsOf(container);
     const steps = Math.floor(workedMs / program.stepMs) + 1;
     const save = (): void => {
-      if (container.state !== "running") return;
+      if (container.state !== "running" || container.truth.hungAtMs !== null) return;
       if (container.at === at) saveNow(container, advance(program, at, at.step + steps));
       check(
         container.at === at || container.at.step === at.step + steps,
@@ -181,6 +203,18 @@ export function createMachine(
       exit(container, EXIT_BY_REQUEST);
     };
     work(container, steps * program.stepMs - workedMs, () => unlessHeld(container, save));
+  }
+
+  /** Since its last milestone. */
+  function workedMsOf({ atMs }: Container): number {
+    return world.nowMs() - atMs - stoodStill(atMs, world.nowMs());
+  }
+
+  /** As far as anybody sees. */
+  function stepOf({ program, at, atMs, nextStep, truth }: Container): number {
+    if (truth.hungAtMs !== null) return at.step;
+    const workedMs = world.nowMs() - atMs - stoodStill(atMs, world.nowMs());
+    return Math.min(nextStep, at.step + Math.floor(workedMs / program.stepMs));
   }
 
   function stands(container: Container): void {
@@ -196,12 +230,15 @@ export function createMachine(
       isRunning: () => container.state === "running",
       hold() {
         if (container.state !== "running" || container.isHeld) return;
+        container.heldAtStep = stepOf(container);
         container.isHeld = true;
+        container.heldFromMs = world.nowMs();
         stands(container);
       },
       letGo() {
         if (container.state !== "running" || !container.isHeld) return;
         container.isHeld = false;
+        container.heldMs += world.nowMs() - container.heldFromMs;
         moves(container);
         for (const act of container.waiting.splice(0)) act();
       },
@@ -291,6 +328,8 @@ export function createMachine(
       container.startedFrom = container.at;
       container.truth.startedAtMs = world.nowMs();
       container.program.runs += 1;
+      const { hang, runs: nth } = container.program;
+      container.hangsAt = hang !== undefined && nth <= hang.runs ? hang.atStep : null;
       if (container.isExclusive) guardOver(container);
       moves(container);
       run(container);
@@ -342,6 +381,20 @@ export function createMachine(
         newest: container === undefined || state === "created" ? null : newestOf(container),
       };
     },
+    look(slotId) {
+      const container = containers.get(slotId);
+      if (container?.state !== "running") return undefined;
+      const { program, entries, isHeld, heldFromMs } = container;
+      const step = isHeld ? container.heldAtStep : stepOf(container);
+      const heldMs = container.heldMs + (isHeld ? world.nowMs() - heldFromMs : 0);
+      return {
+        progressMark: String(step),
+        progressDueMs: program.dueMs ?? null,
+        logBytes: entries.length * LINE_BYTES,
+        heldMs,
+        use: { cpuMs: step * program.stepMs, ioBytes: 0, gpuPercent: null },
+      };
+    },
     containers: () => [...containers.keys()],
     powerLoss(wiped) {
       for (const { slotId, state } of containers.values()) {
@@ -353,6 +406,7 @@ export function createMachine(
       const fromMs = Math.max(world.nowMs(), suspended.at(-1)?.untilMs ?? 0);
       suspended.push({ fromMs, untilMs: Math.max(fromMs, world.nowMs() + ms) });
     },
+    asleepUntilMs: () => suspended.at(-1)?.untilMs ?? 0,
   };
   return machine;
 }

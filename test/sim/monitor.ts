@@ -47,6 +47,8 @@ export interface ContainerTruth {
   readonly attempts: AttemptId[];
   /** The step at which its program saved and left, because it was asked to; null where it did not. */
   leftAtStep: number | null;
+  /** Since when its program stands still for ever; null where it does not. */
+  hungAtMs: number | null;
 }
 
 /** What was seen of an attempt or a standby: when its lease was committed, and when its end was. */
@@ -73,6 +75,8 @@ export interface Monitor {
   readonly fakes: Fakes;
   /** Machines that are lost for good. */
   readonly lost: Set<WorkerId>;
+  /** Workers that did not look for stalls at some time. */
+  readonly blind: ReadonlySet<WorkerId>;
   /** Hardware that is there, may be proven, and is not. */
   unproven(): readonly string[];
   stepped(event: CoreEvent, result: StepResult): void;
@@ -111,6 +115,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   const workerRows = new Map<WorkerId, WorkerRecord>();
   const fakes: Fakes = new Set();
   const lost = new Set<WorkerId>();
+  const blind = new Set<WorkerId>();
   const offered = new Map<WorkerId, Omit<Allocation, "gpuUuids">>();
   const active = new Map<JobId, Set<string>>();
   const holders = new Map<WorkerId, Map<string, AttemptRecord | StandbyRecord>>();
@@ -321,6 +326,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       const key = `${id} ${currency}`;
       if (amount > (mostEarned.get(key) ?? 0n)) mostEarned.set(key, amount);
     }
+    if (offer !== null && offer.features?.includes("stalls") !== true) blind.add(id);
     counts.proofs += worker.proofs.length;
     counts.proofFailures += worker.proofFailures.length;
     const most = offered.get(id) ?? { cpuMilli: 0, memoryMiB: 0, diskMiB: 0 };
@@ -428,6 +434,16 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     check(step === leftAtStep, () => `${id} left at step ${leftAtStep}, and its successor begins at step ${step}`);
   }
 
+  /** Whoever gets on is left alone, whatever its machine or its guard made it wait for. */
+  function checkStall(jobId: JobId, { workerId, epoch, signals }: Readonly<Record<string, unknown>>): void {
+    counts.stalls += 1;
+    const isIt = (id: AttemptId) => id.startsWith(`${jobId}/`) && id.endsWith(`/${String(epoch)}`);
+    const truth = containers.findLast((container) => container.workerId === workerId && container.attempts.some(isIt));
+    check(truth !== undefined && truth.hungAtMs !== null, () => {
+      return `${jobId} was taken for stalled (${String(signals)}), and gets on`;
+    });
+  }
+
   return {
     counts,
     fired,
@@ -439,6 +455,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     containers,
     fakes,
     lost,
+    blind,
     unproven: () => (world.faults.proofs ? [...workerRows.values()].flatMap(unprovenOf) : []),
     stepped(event, result) {
       counts.steps += 1;
@@ -476,6 +493,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
           if (kind === "worker_suspect" && data["why"] === "silent" && workerId !== null) checkSilence(workerId);
           if (kind === "checkpoint_removed") counts.checkpointsRemoved += 1;
           if (jobId !== null && kind === "moved") checkMove(jobId, data);
+          if (jobId !== null && kind === "stalled") checkStall(jobId, data);
           if (jobId !== null) standbyWatch.event(jobs.get(jobId), kind, data);
           else holdWatch.event(kind, workerId, data);
         }
@@ -527,7 +545,14 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       );
     },
     container(workerId) {
-      const truth: ContainerTruth = { workerId, startedAtMs: null, endedAtMs: null, attempts: [], leftAtStep: null };
+      const truth: ContainerTruth = {
+        workerId,
+        startedAtMs: null,
+        endedAtMs: null,
+        attempts: [],
+        leftAtStep: null,
+        hungAtMs: null,
+      };
       containers.push(truth);
       return truth;
     },

@@ -595,4 +595,31 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: "who stands still is never given up",
+    patches: [
+      {
+        file: `${CORE}/stall-watch.ts`,
+        find: `  if (verdict.kind === "stalled") return giveUp(state, job, attempt, verdict);
+`,
+        replace: `  if (verdict.kind === "stalled" && attempt.epoch === 0) return giveUp(state, job, attempt, verdict);
+`,
+      },
+    ],
+  },
+  {
+    name: "what nobody saw counts for a stall",
+    patches: [{ file: `${WORKER}/signs.ts`, find: "const UNSEEN_MS = 3_000;", replace: "const UNSEEN_MS = 15_000;" }],
+  },
+  {
+    name: "the time for which its guard held a container counts for a stall",
+    isSlow: true,
+    patches: [
+      {
+        file: `${WORKER}/signs.ts`,
+        find: "Math.max(unseenMs, Math.min(sinceMs, heldMs - before))",
+        replace: "Math.max(unseenMs, Math.min(0, heldMs - before))",
+      },
+    ],
+  },
 ];

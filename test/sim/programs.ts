@@ -19,6 +19,10 @@ export interface Program {
   readonly failure: { readonly atStep: number; readonly runs: number; readonly kind: "exit_code" | "oom" } | null;
   /** Containers started for it so far. */
   runs: number;
+  /** It stands still for ever at this step, in its first so many runs. */
+  hang?: { readonly atStep: number; readonly runs: number };
+  /** By when after each step it says that it does the next one. */
+  dueMs?: number;
   /** Of a mirror job: whether it gives the same on every machine. */
   mirrored?: "alike" | "unlike";
 }

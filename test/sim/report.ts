@@ -57,6 +57,7 @@ const MUST_HAPPEN = [
   "checkpointsRemoved",
   "checkpointsGivenUp",
   "standbyRefills",
+  "stalls",
   "massSilences",
   "holdsOutlasted",
   "ratings",

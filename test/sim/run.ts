@@ -17,6 +17,7 @@ import { createPath } from "./network.ts";
 import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
 import type { Program } from "./programs.ts";
+import { hasStalls, withStalls } from "./stalls.ts";
 import { calmDown, scheduleFaults } from "./strikes.ts";
 import { scheduleTrust, waitForDecisions } from "./trust.ts";
 import { createTrees, type Trees } from "./trees.ts";
@@ -142,8 +143,8 @@ function build(
   for (const accountId of rich) {
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
-  const drawn = drawWorkload(world.rng, world.scale, { rich, poor });
-  const intents = withChecks(world.seed, withMirrors(world.seed, drawn));
+  const drawnJobs = drawWorkload(world.rng, world.scale, { rich, poor });
+  const intents = withChecks(world.seed, withStalls(world.seed, withMirrors(world.seed, drawnJobs)));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   referees.push(...providers.slice(REFEREE_AT));
@@ -159,7 +160,7 @@ function build(
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
-    const drawn = checkedOffer(world.seed, at, drawOffer(world, at));
+    const drawn = checkedOffer(world.seed, at, withWatch(world, drawOffer(world, at)));
     const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
     const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;
     if (world.faults.proofs && offer === drawn) tooOld += 1;
@@ -215,6 +216,10 @@ function drawOffer({ rng }: World, at: number): WorkerOffer {
     draining: false,
     features: at % OLDER_EVERY === OLDER_EVERY - 1 ? ["exclusive"] : ["earnings", "direct", "moves", "exclusive"],
   };
+}
+
+function withWatch({ seed }: World, offer: WorkerOffer): WorkerOffer {
+  return hasStalls(seed) ? { ...offer, features: [...(offer.features ?? []), "stalls"] } : offer;
 }
 
 // ── The end ──

@@ -46,11 +46,16 @@ describe("the simulator", () => {
 
 /** Seeds that once broke, and what was wrong. */
 const ONCE_BROKEN = [
+  [4_080, "the word of a container that had vanished came late, and was held against the one that ran in its place"],
   [
     1_001_580,
     "the simulator let a program that was held answer the wish to save, and counted steps that it had not done",
   ],
   [1_019_440, "the same, past the program's end"],
+  [
+    1_067_346,
+    "two challenges had one name, since what is drawn for one was not durable, and the answer to the first passed for that to the second",
+  ],
   [3_009_585, "one machine of three could prove its hardware, and nine jobs were too many for it"],
 ] as const;
 

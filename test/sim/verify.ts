@@ -66,7 +66,7 @@ export function reckon(of: Reckoning): void {
     );
     const stored = store.job(jobId);
     check(stored !== undefined, () => `invariant 1: accepted job ${jobId} is lost`);
-    reckonResult(of, intent, stored.job);
+    reckonResult(of, intent, stored.job, stored.attempts);
     reckonMirror(stored.job, stored.attempts);
     reckonRows(stored.job, stored.attempts, stored.standbys);
     reckonBudgets(stored.job, stored.attempts);
@@ -100,7 +100,12 @@ export function reckon(of: Reckoning): void {
 
 // ── Invariants 4 and 7: results and ends ──
 
-function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): void {
+function reckonResult(
+  { client, monitor }: Reckoning,
+  intent: Intent,
+  job: JobRecord,
+  attempts: readonly AttemptRecord[],
+): void {
   check(ENDS.has(job.phase), () => `invariant 7: ${job.id} is still ${job.phase}`);
   if (job.phase === "succeeded") {
     const undisturbed = treeOf(intent.program, "outputs", resultOf(intent.program));
@@ -119,6 +124,11 @@ function reckonResult({ client }: Reckoning, intent: Intent, job: JobRecord): vo
   const own: ReadonlySet<string | undefined> = new Set([
     intent.program.failure?.kind,
     intent.kind === "endless" ? "deadline" : undefined,
+    intent.program.hang?.runs === Number.POSITIVE_INFINITY ? "stalled" : undefined,
+    // Nobody tells of it on a machine whose agent does not look.
+    intent.program.hang !== undefined && attempts.some(({ workerId }) => monitor.blind.has(workerId))
+      ? "deadline"
+      : undefined,
     // Every machine is back long before queueS is over, but not every seed has a GPU.
     // A mirror job needs up to three providers, of which one that was lost cannot come back to another run.
     intent.kind === "unfit" || job.spec.resources.gpus.count > 0 || job.mirror !== undefined ? "no_offer" : undefined,
@@ -341,14 +351,26 @@ function paidInterval(
   all: readonly ContainerTruth[],
 ): { readonly fromMs: number; readonly untilMs: number } {
   const fromMs = container.startedAtMs ?? 0;
-  // An attempt whose first container vanished before its start was known runs in the last one.
-  const own = attempts.filter(({ id }) => all.findLast((other) => other.attempts.includes(id)) === container);
+  const own = attempts.filter((attempt) => containerOf(attempt, all) === container);
   const creditedMs = own.reduce((sum, attempt) => sum + attempt.creditedMs, 0);
-  const ranMs = (container.endedAtMs ?? Number.POSITIVE_INFINITY) - fromMs;
+  const ranMs = ranMsOf(container);
   check(creditedMs <= ranMs, () => {
     return `invariant 6: a container of ${job.id} is credited ${creditedMs} ms and ran ${ranMs} ms (${container.attempts.join(", ")})`;
   });
   return { fromMs, untilMs: fromMs + creditedMs };
+}
+
+/**
+ * An attempt whose first container vanished before its start was known runs in the last one: unless what the first one said, long ago, arrives after all,
+ * and is what is paid.
+ */
+function containerOf({ id, creditedMs }: AttemptRecord, all: readonly ContainerTruth[]): ContainerTruth | undefined {
+  const own = all.filter((container) => container.attempts.includes(id));
+  return own.findLast((container) => ranMsOf(container) >= creditedMs) ?? own.at(-1);
+}
+
+function ranMsOf({ startedAtMs, endedAtMs }: ContainerTruth): number {
+  return (endedAtMs ?? Number.POSITIVE_INFINITY) - (startedAtMs ?? 0);
 }
 
 function reckonStandby({ monitor }: Reckoning, standby: StandbyRecord, attempts: readonly AttemptRecord[]): void {

@@ -437,3 +437,24 @@ test("help names the exit codes", async () => {
   expect(help).toMatchObject({ code: 0, stderr: "" });
   expect(help.stdout).toContain("5  the orchestrator cannot be reached");
 });
+
+// Last: it brings a second worker.
+describe("a mirror job", () => {
+  test("lists the checkpoints of both replicas, and fetches those of the first", async () => {
+    const other = await api.worker(await api.account("provider"), "bert");
+    const id = (await qubix("run", ...SPEC, "--standby", "mirror", "--price-max", "0.20/h")).stdout.trim();
+    for (const each of [worker, other]) {
+      const attempt = await each.nextAssign();
+      await each.start(attempt);
+      await each.checkpoint(attempt, 1, buildTree({ of: String(attempt.replica) }).ref);
+    }
+    expect((await qubix("checkpoints", id)).stdout).toMatch(/^REPLICA +SEQ.*\n +0 +1 .*\n +1 +1 .*\n$/);
+    const { items } = JSON.parse((await qubix("checkpoints", id, "--json")).stdout) as {
+      items: { replica?: number }[];
+    };
+    expect(items.map(({ replica }) => replica)).toEqual([undefined, 1]);
+    expect((await qubix("checkpoints", "get", `${id}@2`)).stderr).toContain("It has 1.");
+    expect((await qubix("cancel", id)).code).toBe(0);
+    await other.close();
+  });
+});

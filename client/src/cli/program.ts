@@ -120,7 +120,7 @@ function addCheckpointCommands(program: Command, run: Runner): void {
     .description("a job's committed checkpoints: list, fetch, export, remove");
   checkpoints
     .command("ls", { isDefault: true })
-    .description("list them; `qubix checkpoints JOB` is the same")
+    .description("list them, a mirror job's with their replica; `qubix checkpoints JOB` is the same")
     .argument("<job>")
     .action((id: string, options: object) =>
       run(async () => (await import("./commands/checkpoints.ts")).listCheckpoints, [id], options, false),

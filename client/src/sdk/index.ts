@@ -6,6 +6,7 @@ export type {
   GetJobOptions,
   Jobs,
   ListJobsOptions,
+  CheckpointsOptions,
   LogsOptions,
   CarOptions,
   OutputDownload,

@@ -54,6 +54,10 @@ export interface LogsOptions extends CallOptions {
   readonly replica?: number | undefined;
 }
 
+export interface CheckpointsOptions extends CallOptions {
+  readonly replica?: 0 | 1 | "all" | undefined;
+}
+
 export interface MoveOptions extends CallOptions {
   readonly to?: string | undefined;
   readonly force?: boolean | undefined;
@@ -93,7 +97,8 @@ export interface Jobs {
   followEvents(id: string, options?: CallOptions): AsyncIterable<EventView>;
   /** Lines of the log, with a marker at each promotion. A cut connection is opened again after the last line. */
   logs(id: string, options?: LogsOptions): AsyncIterable<LogLine>;
-  checkpoints(id: string, options?: CallOptions): Promise<readonly Checkpoint[]>;
+  /** Oldest first. Those of a mirror job's second replica, which cannot be fetched or removed, only with `replica` 1 or `all`. */
+  checkpoints(id: string, options?: CheckpointsOptions): Promise<readonly Checkpoint[]>;
   /** What a checkpoint has. */
   checkpointEntries(id: string, seq: number, options?: CallOptions): Promise<readonly CheckpointEntry[]>;
   /** One file of a checkpoint. Read its body once, or leave the loop early. */
@@ -124,8 +129,8 @@ export function createJobs(deps: EventsDeps): Jobs {
       ...options,
       idempotencyKey: options.idempotencyKey ?? globalThis.crypto.randomUUID(),
     });
-  const items = async <T>(path: string, options: CallOptions) =>
-    (await get<{ readonly items: readonly T[] }>(path, {}, options)).items;
+  const items = async <T>(path: string, options: CallOptions, query: Parameters<typeof get>[1] = {}) =>
+    (await get<{ readonly items: readonly T[] }>(path, query, options)).items;
 
   const open = async (call: Pick<Call, "path" | "query">, options: CallOptions): Promise<OutputDownload> => {
     const response = await requester.stream({ method: "GET", idempotent: true, ...call, ...options });
@@ -157,7 +162,7 @@ export function createJobs(deps: EventsDeps): Jobs {
     eventsAll: (id, options = {}) => allItems((cursor) => jobs.events(id, { ...options, cursor })),
     followEvents: (id, options = {}) => followEvents(deps, jobs, id, options),
     logs: (id, options = {}) => logLines(deps, jobs, id, at(id, "/logs"), options),
-    checkpoints: (id, options = {}) => items(at(id, "/checkpoints"), options),
+    checkpoints: (id, { replica, ...options } = {}) => items(at(id, "/checkpoints"), options, { replica }),
     checkpointEntries: (id, seq, options = {}) => items(at(id, `/checkpoints/${seq}/files`), options),
     checkpointFile: (id, seq, path, options = {}) => download(at(id, `/checkpoints/${seq}/files`), path, options),
     checkpointCar: (id, seq, { sealed = false, ...options } = {}) =>

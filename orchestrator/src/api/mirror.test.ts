@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { buildTree } from "../checkpoints/testing/trees.ts";
 import { jobSpec, startTestApi, type TestApi } from "./testing/test-api.ts";
 
 const MIRROR = { standby: "mirror", priceMaxPerHour: { amount: "200000", currency: "USD" } };
@@ -85,6 +86,30 @@ test("the logs have both replicas' lines, or those of the one that is asked for"
   expect((await read("?replica=0")).map(({ text }) => text)).toEqual(["of 0\n"]);
   expect((await read("?replica=1")).map(({ text }) => text)).toEqual(["of 1\n"]);
   expect((await call(`GET ${path}/logs?replica=2`)).body).toMatchObject({ status: 422 });
+});
+
+test("the checkpoints of the second replica are listed for whoever asks for them, and are none of the job's own", async () => {
+  await using api = await startTestApi();
+  const { call, runs, path } = await mirrored(api);
+  for (const { worker, attempt } of runs) {
+    for (let seq = 1; seq <= 1 + attempt.replica; seq += 1) {
+      await worker.checkpoint(attempt, seq, buildTree({ step: `${seq} of ${attempt.replica}` }).ref);
+    }
+  }
+  const list = async (query: string) => {
+    const items = (await call(`GET ${path}/checkpoints${query}`)).body["items"] as { replica?: number; seq: number }[];
+    return items.map(({ replica, seq }) => [replica, seq]);
+  };
+  expect(await list("")).toEqual([[undefined, 1]]);
+  const ofSecond = [
+    [1, 1],
+    [1, 2],
+  ];
+  expect(await list("?replica=1")).toEqual(ofSecond);
+  expect(await list("?replica=all")).toEqual([[undefined, 1], ...ofSecond]);
+  expect((await call(`GET ${path}/checkpoints?replica=2`)).body).toMatchObject({ status: 422 });
+  expect((await call(`GET ${path}/checkpoints/2/files`)).body).toMatchObject({ status: 404 });
+  expect((await call(`DELETE ${path}/checkpoints/2`)).body).toMatchObject({ status: 404 });
 });
 
 test("a quote counts both, and offers of one provider once", async () => {

@@ -158,7 +158,7 @@ class Ledger {
   }
 
   step(event: CoreEvent): Reply {
-    const { changes, changed, reply } = step(this.state, this.nowMs, withKnown(this.store, event));
+    const { changes, changed, reply } = step(this.state, this.nowMs, withKnown(this.store, this.state, event));
     if (changed) this.batch.push(changes);
     return reply;
   }

@@ -236,7 +236,7 @@ export function createWriter(ports: WriterPorts): Writer {
   /** Undefined when the step threw: the state is as before, and the others of the tick go on. */
   const stepOne = (batch: Batch, nowMs: number, event: CoreEvent): StepResult | undefined => {
     try {
-      const result = core.step(committed(), nowMs, withKnown(store, event));
+      const result = core.step(committed(), nowMs, withKnown(store, committed(), event));
       for (const effect of result.effects) batch.effects.push(effect);
       if (result.changed) {
         batch.changes.push(result.changes);

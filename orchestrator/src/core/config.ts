@@ -45,7 +45,10 @@ export interface CoreConfig {
   readonly massSilenceShare: number;
   /** Held for no longer than this. */
   readonly massSilenceHoldMs: number;
-  /** When most are back, the others have this long: workers reconnect with jitter within a few seconds. */
+  /**
+   * When most are back, the others have this long after each that comes back. Who lives needs 5 s at most from when its line is there again, and the time of a
+   * greeting: what a try that began before has left of its 10 s once TCP asks no more within them (3 s), and the longest pause before the next one (2 s).
+   */
   readonly massSilenceReturnMs: number;
   /** After its socket closed, a worker may come back within this time before it is lost: an agent restarts in about a second. */
   readonly closeGraceMs: number;
@@ -160,7 +163,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   massSilenceWorkersMin: 5,
   massSilenceShare: 0.3,
   massSilenceHoldMs: 30_000,
-  massSilenceReturnMs: 5_000,
+  massSilenceReturnMs: 7_000,
   closeGraceMs: 1_500,
   restartGraceMs: 10_000,
   exclusiveLeaseMs: EXCLUSIVE_LEASE_MS,

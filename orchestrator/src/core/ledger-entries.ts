@@ -60,11 +60,15 @@ export const LINKED_ENTRIES_MAX = 32;
 /** As many as one tick of the writer can post (512 events): what is older is in the store, and comes with the event. */
 export const NAMED_RECENT_MAX = 512 * LINKED_ENTRIES_MAX;
 
-/** The transfers whose ids have to be looked for in the store before the entries are applied. */
-export function idsOf(entries: readonly LedgerEntry[]): readonly TransferId[] {
-  return entries.flatMap((entry) =>
-    entry.do === "post" || entry.do === "void" ? [entry.reservation, endOf(entry.reservation)] : [entry.id],
-  );
+/** The transfers whose ids have to be looked for in the store before the entries are applied. One whose reservation is open has not been made. */
+export function idsOf(
+  entries: readonly LedgerEntry[],
+  open: { has(reservation: TransferId): boolean },
+): readonly TransferId[] {
+  return entries.flatMap((entry) => {
+    if (entry.do === "transfer" || entry.do === "reserve") return [entry.id];
+    return open.has(entry.reservation) ? [] : [entry.reservation, endOf(entry.reservation)];
+  });
 }
 
 /** Posting and voiding share the id, so that a reservation ends once, whatever happens. */

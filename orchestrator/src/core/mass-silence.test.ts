@@ -168,11 +168,24 @@ describe("mass silence", () => {
     for (const { workerId } of jobs) net.silence(workerId);
     net.pass(8_000);
     for (const { workerId } of jobs.slice(2)) resume(net, workerId);
-    net.pass(4_500);
+    net.pass(6_500);
     expect(jobs.slice(0, 2).map(({ id }) => net.job(id).failoversUsed)).toEqual([0, 0]);
     net.pass(1_000);
     expect(jobs.slice(0, 2).map(({ id }) => net.job(id).failoversUsed)).toEqual([1, 1]);
     expect(massEvents(net)).toMatchObject([{}, { phase: "ended", silent: 2 }]);
+  });
+
+  test("gives nobody up who is back as soon as a worker can be once its line is", () => {
+    const { net, jobs } = fleet(5, 5);
+    const [late, ...others] = jobs;
+    for (const { workerId } of jobs) net.silence(workerId);
+    net.pass(8_000);
+    for (const { workerId } of others) resume(net, workerId);
+    net.pass(6_000);
+    if (late !== undefined) resume(net, late.workerId);
+    net.pass(10_000);
+    for (const { id } of jobs) expect(net.timeline(id)).not.toContain("lost");
+    expect(massEvents(net)).toMatchObject([{ phase: "began" }, { phase: "ended", silent: 0 }]);
   });
 
   test("fails no waiting job for want of offers, and ends no attempt for what it could not say", () => {

@@ -454,3 +454,16 @@ function refOfNewest(net: Network, job: Parameters<Network["attempt"]>[0]) {
   const { jobId, replica, epoch } = net.attempt(job);
   return { jobId, replica, epoch };
 }
+
+it("no two challenges have one name, also over a restart: an answer to the first would be taken for one to the second", () => {
+  const { net, provider } = network(PATIENT);
+  const worker = net.worker(provider, "w", ABLE);
+  verdict(net, worker);
+  // Asked again some day by a timer, and nothing but the challenge comes of that step.
+  for (let hours = 0; challenges(net).length < 2 && hours < 400; hours += 1) net.pass(HOUR);
+  net.restart(1_000);
+  net.connect(worker, ABLE);
+  const names = challenges(net).map(({ challengeId }) => challengeId);
+  expect(names.length).toBeGreaterThan(2);
+  expect(new Set(names).size).toBe(names.length);
+});

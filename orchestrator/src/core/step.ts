@@ -47,7 +47,7 @@ export function step(state: CoreState, nowMs: number, event: CoreEvent): StepRes
   try {
     handle(state, event);
     introduceTouched(state);
-    return finish(state);
+    return finish(state, random);
   } catch (error) {
     rollBack(state);
     Object.assign(state.meta, { random, jobCount, workerCount, accountCount, transferCount, eventSeq });
@@ -158,11 +158,16 @@ function boot(state: CoreState, event: Extract<CoreEvent, { kind: "boot" }>): vo
   emit(state, { channel: "system", kind: "orchestrator_started", data: {} });
 }
 
-function finish(state: CoreState): StepResult {
+/** `randomBefore`: of the generator. What was drawn is durable before anybody hears of it, also where nothing else is: no name is given twice. */
+function finish(state: CoreState, randomBefore: number): StepResult {
   const { step: scratch } = state;
   const { effects, fired, incidents, reply } = scratch;
   const changed =
-    scratch.touched.size > 0 || scratch.events.length > 0 || scratch.transfers.length > 0 || scratch.logs.length > 0;
+    scratch.touched.size > 0 ||
+    scratch.events.length > 0 ||
+    scratch.transfers.length > 0 ||
+    scratch.logs.length > 0 ||
+    state.meta.random !== randomBefore;
   if (changed) scratch.meta = { ...state.meta, clockMs: state.nowMs };
   const changes: Changes = {
     puts: scratch.touched.size > 0 ? [...scratch.touched.values()] : NO_PUTS,

@@ -106,6 +106,7 @@ export interface Store {
   logs(filter: { readonly jobId: JobId; readonly after: number; readonly limit: number }): readonly StoredLog[];
   /** Newest first; `before` is the id after which the last page ended. */
   transfers(filter: {
+    /** Not what is set aside (`escrow:`, `reserved:`): that is found by job or id. */
     readonly accounts?: readonly LedgerAccount[];
     readonly jobId?: JobId;
     readonly before?: TransferId;

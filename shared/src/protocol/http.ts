@@ -260,6 +260,8 @@ export const logLineSchema = z.object({
 export type LogLine = z.output<typeof logLineSchema>;
 
 export const checkpointViewSchema = z.object({
+  /** 1 for those of a mirror job's second replica; missing for the job's own. */
+  replica: count.optional(),
   seq: count,
   epoch: count,
   parentSeq: count,
@@ -483,6 +485,8 @@ export const logsQuerySchema = z.object({
   /** Only this replica's lines (0 or 1), of a mirror job; markers always. Without it both come as they were written. */
   replica: z.coerce.number().int().min(0).max(1).optional(),
 });
+/** `GET /v1/jobs/{id}/checkpoints`. Those of a mirror job's second replica are for it alone to go on from: they come only where they are asked for. */
+export const checkpointsQuerySchema = z.object({ replica: z.enum(["0", "1", "all"]).default("0") });
 /** `GET /v1/jobs/{id}/events`; `after` is the `seq` of the last one read. */
 export const jobEventsQuerySchema = pageQuerySchema.extend({ after: z.coerce.number().int().min(0).optional() });
 /** `POST /v1/workers/{id}/drain`; an empty body drains. */

@@ -36,11 +36,12 @@ describe("signs", () => {
 
   it("tell of saves from the last on, with the median between them", () => {
     let tracker = watch(null, 0, 0, () => ({}));
-    for (const s of [10, 20, 30, 80])
-      tracker = noteSave(
-        watch(tracker, s - 1, s, () => ({})),
-        s * 1_000,
-      );
+    let lookedS = 0;
+    for (const s of [10, 20, 30, 80]) {
+      const looked = watch(tracker, lookedS + 1, s, () => ({}));
+      tracker = noteSave(looked, s * 1_000);
+      lookedS = s;
+    }
     tracker = watch(tracker, 81, 120, () => ({}));
     expect(at(tracker, 120)).toMatchObject({ savedMs: 40_000, savedEveryMs: 10_000 });
     expect(noteSave(null, 5)).toBeNull();
@@ -74,9 +75,37 @@ describe("signs", () => {
     // The machine slept for an hour.
     const after = watch(before, 3_661, 3_662, () => ({ progressMark: "x", logBytes: 1 }));
     const seen = at(after, 3_662);
-    expect(seen?.progressMs).toBe(61_000);
-    expect(seen?.idleMs).toBe(61_000);
+    expect(seen?.progressMs).toBe(62_000);
+    expect(seen?.idleMs).toBe(62_000);
     // Nor is anything told from a look of long ago.
     expect(at(before, 3_600)).toBeUndefined();
+  });
+
+  it("do not count a short sleep of the machine against a short deadline", () => {
+    const due = { progressMark: "x", progressDueMs: 5_000 };
+    const before = watch(null, 0, 3, () => due);
+    expect(
+      at(
+        watch(before, 13, 14, () => due),
+        14,
+      ),
+    ).toBeUndefined();
+    expect(
+      at(
+        watch(before, 13, 15, () => due),
+        15,
+      ),
+    ).toMatchObject({ progressMs: 6_000 });
+  });
+
+  it("do not count the time for which its guard held the container", () => {
+    const look = { progressMark: "x", progressDueMs: 70_000, logBytes: 1, ...use(5) };
+    const before = watch(null, 0, 60, () => look);
+    // Held for a minute from 70 on, and looked at all the while.
+    const heldMs = (s: number) => Math.min(60_000, Math.max(0, s - 70) * 1_000);
+    const held = watch(before, 61, 130, (s) => ({ ...look, heldMs: heldMs(s) }));
+    expect(at(held, 130)).toMatchObject({ progressMs: 70_000, logMs: 70_000, idleMs: 70_000 });
+    const after = watch(held, 131, 135, (s) => ({ ...look, heldMs: heldMs(s) }));
+    expect(at(after, 135)).toMatchObject({ progressMs: 75_000, logMs: 75_000, idleMs: 75_000 });
   });
 });

@@ -1,5 +1,5 @@
 // Signs that a container gives of getting on, and how long each has been missing. Kept per slot while its container runs; judged by the orchestrator.
-// Time in which nobody looked (the machine was suspended, the agent was away) is no silence.
+// Time in which nobody looked (the machine was suspended, the agent was away) is no silence, nor is that in which its guard held the container.
 import type { Signs } from "@qubix/shared/protocol";
 
 /** What a look at a running container finds. */
@@ -10,6 +10,8 @@ export interface Look {
   readonly progressDueMs: number | null;
   /** Bytes of output so far. */
   readonly logBytes: number;
+  /** For how long its guard has held it so far; missing for never. */
+  readonly heldMs?: number;
   /** What the Engine says it used so far; missing where it was not asked or did not tell. */
   readonly use?: { readonly cpuMs: number; readonly ioBytes: number; readonly gpuPercent: number | null };
 }
@@ -22,6 +24,7 @@ interface Watched {
 /** All times on the worker's clock, moved on by what nobody saw. */
 export interface SignTracker {
   readonly lookedAtMs: number;
+  readonly heldMs: number;
   readonly progress: (Watched & { readonly dueMs: number | null }) | null;
   readonly log: {
     readonly bytes: number;
@@ -38,8 +41,9 @@ export interface SignTracker {
   readonly busyAtMs: number | null;
 }
 
-/** Looks come every second; after a longer pause nobody was looking. */
-const UNSEEN_MS = 15_000;
+/** Looks come every second. After a longer pause nobody was looking for the rest of it: a job's own deadline may be a few seconds only. */
+const LOOK_EVERY_MS = 1_000;
+const UNSEEN_MS = 3_000;
 /** A program that only sleeps takes less than this share of a core; one that works at all, more. */
 const IDLE_CPU_SHARE = 0.005;
 /** Less than a file's worth of reading, writing, sending in ten seconds is housekeeping. */
@@ -52,15 +56,23 @@ const TELL_FROM_SHARE = 0.25;
 /** The next tracker after a look. `null` before the first. */
 export function noteLook(before: SignTracker | null, nowMs: number, look: Look): SignTracker {
   if (before === null) return firstLook(nowMs, look);
-  const unseenMs = nowMs - before.lookedAtMs > UNSEEN_MS ? nowMs - before.lookedAtMs : 0;
-  const seen = unseenMs === 0 ? before : movedOn(before, unseenMs);
+  const stoodStillMs = notCountedMs(before, nowMs, look);
+  const seen = stoodStillMs === 0 ? before : movedOn(before, stoodStillMs);
   return {
     ...seen,
     lookedAtMs: nowMs,
+    heldMs: look.heldMs ?? 0,
     ...progressOf(seen, nowMs, look),
     ...logOf(seen, nowMs, look),
     ...useOf(seen, nowMs, look),
   };
+}
+
+/** Of the time since the last look: what nobody saw, or what the container was held for. */
+function notCountedMs({ lookedAtMs, heldMs: before }: SignTracker, nowMs: number, { heldMs = 0 }: Look): number {
+  const sinceMs = nowMs - lookedAtMs;
+  const unseenMs = sinceMs > UNSEEN_MS ? sinceMs - LOOK_EVERY_MS : 0;
+  return Math.max(unseenMs, Math.min(sinceMs, heldMs - before));
 }
 
 /** A whole checkpoint stands in the folder. */
@@ -90,6 +102,7 @@ export function signsOf(tracker: SignTracker | null, nowMs: number, stallAfterS:
 function firstLook(nowMs: number, look: Look): SignTracker {
   return {
     lookedAtMs: nowMs,
+    heldMs: look.heldMs ?? 0,
     // What was there before is taken for written just now: nobody knows better.
     progress: look.progressMark === null ? null : { atMs: nowMs, mark: look.progressMark, dueMs: look.progressDueMs },
     log: look.logBytes === 0 ? null : { bytes: look.logBytes, firstAtMs: nowMs, atMs: nowMs, gapMs: 0 },

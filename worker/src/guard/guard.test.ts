@@ -8,7 +8,7 @@ import { EXCLUSIVE_MARGIN_MS } from "@qubix/shared/protocol";
 import { createLogger } from "@qubix/shared/runtime";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createBootClock } from "../runner/boot-clock.ts";
-import { type Bench, createBench, DOCKER_SOCKET, ensureTinyImage, shell } from "../runner/testing.ts";
+import { attemptOf, type Bench, createBench, DOCKER_SOCKET, ensureTinyImage, shell } from "../runner/testing.ts";
 import { slotFolders } from "../runner/slot-folders.ts";
 import { createEngine } from "../runner/engine.ts";
 import { makeMemoryFolder, memoryFolderCandidates } from "../secrets/memory-folder.ts";
@@ -158,6 +158,21 @@ describe("a container", () => {
       expect(bytesWritten()).toBe(before);
     },
   );
+});
+
+it("holds a container for a time that is told with what is seen of it", async () => {
+  const slot = bench.slot("job-2-r0e1", guard);
+  const run = shell("exec sleep 60", { failover: "exclusive" });
+  await slot.prepare("job-2" as never, run, null);
+  slot.lease(clock.nowMs() + LEASE_MS);
+  await slot.start(attemptOf("job-2"), run);
+  const look = async () => {
+    await slot.measure(false);
+    return bench.events.findLast((event) => event.kind === "measured")?.look;
+  };
+  expect(await look()).not.toHaveProperty("heldMs");
+  await expect.poll(look, SOON).toMatchObject({ heldMs: expect.any(Number) });
+  await slot.remove();
 });
 
 describe("the guard", () => {

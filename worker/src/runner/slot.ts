@@ -521,6 +521,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       measures = measured ?? measures;
       if (!running) return;
       const used = measured === undefined ? undefined : use.used();
+      const heldMs = guard.heldMs();
       emit({
         kind: "measured",
         slotId: id,
@@ -531,6 +532,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
           progressMark: file?.mark ?? null,
           progressDueMs: file?.dueMs ?? null,
           logBytes,
+          ...(heldMs === 0 ? {} : { heldMs }),
           ...(used === undefined ? {} : { use: used }),
         },
       });

@@ -12,6 +12,7 @@ import { createLogger, QubixError } from "@qubix/shared/runtime";
 import type { ChunkSink } from "../checkpoint/send.ts";
 import type { ChunkSource } from "../checkpoint/unpack.ts";
 import type { WorkerCoreEvent } from "../core/index.ts";
+import type { Guard } from "../guard/guard.ts";
 import { runtimeProgram } from "../isolation/sandbox.ts";
 import { createBootClock } from "./boot-clock.ts";
 import { createContainers } from "./containers.ts";
@@ -154,7 +155,8 @@ export interface Bench {
   readonly secretsDir: string;
   readonly events: WorkerCoreEvent[];
   readonly positions: Map<string, PumpPosition>;
-  slot(id: string): SlotRunner;
+  /** `guard`: of exclusive jobs. */
+  slot(id: string, guard?: Guard): SlotRunner;
   /** What the Engine says of a slot's container. */
   describe(id: string): Promise<unknown>;
   /** The first event of this kind, now or soon. */
@@ -248,8 +250,8 @@ export async function createBench(
     describe: (id) => engine.docker.getContainer(`qubix-${workerId}-${id}`).inspect(),
     events,
     positions,
-    slot(id) {
-      const slot = createSlotRunner(id, ports, config, () => true);
+    slot(id, guard) {
+      const slot = createSlotRunner(id, guard === undefined ? ports : { ...ports, guard }, config, () => true);
       slots.push(slot);
       return slot;
     },

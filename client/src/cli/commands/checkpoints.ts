@@ -9,7 +9,12 @@ import { type CheckpointName, parseCheckpointName } from "../parse/values.ts";
 import type { Handler, Session } from "../session.ts";
 
 export const listCheckpoints: Handler<object> = async (session, [id = ""]) => {
-  const items = await session.client.jobs.checkpoints(id);
+  const items = await session.client.jobs.checkpoints(id, { replica: "all" });
+  const replica = {
+    title: "REPLICA",
+    value: (item: Checkpoint) => String(item.replica ?? 0),
+    align: "right" as const,
+  };
   if (session.json) {
     session.printJson({ items });
     return EXIT_OK;
@@ -24,6 +29,7 @@ export const listCheckpoints: Handler<object> = async (session, [id = ""]) => {
   session.print(
     formatTable(
       [
+        ...(items.some((item) => item.replica !== undefined) ? [replica] : []),
         { title: "SEQ", value: (item) => String(item.seq), align: "right" },
         { title: "EPOCH", value: (item) => String(item.epoch), align: "right" },
         { title: "WORKER", value: (item) => item.workerId },

@@ -2,8 +2,13 @@
 import { Readable } from "node:stream";
 import { z } from "zod";
 import type { JobId } from "@qubix/shared/domain";
-import { checkpointEntrySchema, checkpointViewSchema, storageSchema } from "@qubix/shared/protocol";
-import type { Actor, CheckpointRecord } from "../../core/index.ts";
+import {
+  checkpointEntrySchema,
+  checkpointsQuerySchema,
+  checkpointViewSchema,
+  storageSchema,
+} from "@qubix/shared/protocol";
+import { type Actor, type CheckpointRecord, checkpointsOf } from "../../core/index.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { createCarExporter } from "../../ipfs/index.ts";
 import { findJob, lookUp } from "../jobs.ts";
@@ -25,13 +30,19 @@ export function checkpointRoutes(app: Api, ctx: ApiContext): void {
     config: { access: "any" },
     schema: {
       tags: ["jobs"],
-      summary: "The committed checkpoints that are kept, oldest first",
+      summary: "The committed checkpoints that are kept, oldest first; of a mirror job's second replica on request",
       params: idParams,
-      response: { 200: z.object({ items: z.array(checkpointViewSchema) }), ...problems(401, 404) },
+      querystring: checkpointsQuerySchema.strict(),
+      response: { 200: z.object({ items: z.array(checkpointViewSchema) }), ...problems(401, 404, 422) },
     },
     handler: async (request) => {
-      const { stored } = findJob(ctx, actorOf(request), request.params.id);
-      return { items: stored.job.checkpoints.map((checkpoint) => viewCheckpoint(ctx, checkpoint)) };
+      const { job } = findJob(ctx, actorOf(request), request.params.id).stored;
+      const { replica: wanted } = request.query;
+      const replicas = wanted === "all" ? [0, 1] : [Number(wanted)];
+      const items = replicas.flatMap((replica) =>
+        checkpointsOf(job, replica).map((checkpoint) => viewCheckpoint(ctx, checkpoint, replica)),
+      );
+      return { items };
     },
   });
 
@@ -180,8 +191,13 @@ function createRemover(ctx: ApiContext) {
   };
 }
 
-function viewCheckpoint(ctx: ApiContext, checkpoint: CheckpointRecord): z.output<typeof checkpointViewSchema> {
+function viewCheckpoint(
+  ctx: ApiContext,
+  checkpoint: CheckpointRecord,
+  replica: number,
+): z.output<typeof checkpointViewSchema> {
   return {
+    ...(replica === 0 ? {} : { replica }),
     seq: checkpoint.seq,
     epoch: checkpoint.epoch,
     parentSeq: checkpoint.parentSeq,

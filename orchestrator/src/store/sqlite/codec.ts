@@ -218,10 +218,14 @@ const plain = <T>(sql: string): KeyedCodec<T> => ({
   decode: (data) => decodePlain(data) as T,
 });
 
-const withAmounts = <T>(sql: string): KeyedCodec<T> => ({
+/** Of records with one amount, written often. */
+const withAmount = <T extends { readonly amount: bigint }>(sql: string): KeyedCodec<T> => ({
   sql,
-  encode: encodeRecord,
-  decode: (data) => decodeRecord(data) as T,
+  encode: (record) => JSON.stringify({ ...record, amount: record.amount.toString() }),
+  decode: (data) => {
+    const raw = JSON.parse(data) as Raw<T>;
+    return { ...raw, amount: BigInt(raw.amount) } as unknown as T;
+  },
 });
 
 export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> } = {
@@ -231,6 +235,6 @@ export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> }
   workers: { sql: "workers", encode: encodeWorker, decode: decodeWorker },
   uploads: plain("uploads"),
   idempotency: plain("idempotency"),
-  reservations: withAmounts("reservations"),
-  releases: withAmounts("releases"),
+  reservations: withAmount("reservations"),
+  releases: withAmount("releases"),
 };

@@ -148,6 +148,18 @@ describe("the schema", () => {
     expectWhole();
   });
 
+  it("looks transfers of an account up by their own index", () => {
+    fill();
+    const store = openSqliteStore(dir);
+    expect(store.transfers({ accounts: ["customer:acc-1", "fee"], limit: 9 })).toHaveLength(1);
+    store.close();
+    const condition = "account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*'";
+    const plan = read((db) =>
+      db.prepare(`EXPLAIN QUERY PLAN SELECT transfer_seq FROM postings WHERE account = ? AND ${condition}`).all("fee"),
+    );
+    expect(JSON.stringify(plan)).toMatch(/SEARCH postings USING (COVERING )?INDEX postings_by_account/);
+  });
+
   it("looks recoveries up by their own index", () => {
     openSqliteStore(dir).close();
     const plan = read((db) =>
