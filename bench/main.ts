@@ -13,6 +13,7 @@ import { createCleanup } from "./harness/processes.ts";
 import { createReport } from "./harness/report.ts";
 import { runHeartbeats } from "./heartbeats/heartbeats.ts";
 import { runLedger } from "./ledger/ledger.ts";
+import { runLiars } from "./liars/liars.ts";
 import { runProof } from "./proof/proof.ts";
 import { runReconnect } from "./reconnect/reconnect.ts";
 import { runSoak } from "./soak/soak.ts";
@@ -30,6 +31,7 @@ const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   enrol        a provider's first command to the first job that succeeded         --runs 3
   ledger       linked settlements durable in the books, bare commits beside        --runs 5
   reconnect    a large fleet after kill -9 of its orchestrator: time and memory   --workers 10000
+  liars        fleets of which a tenth lies: caught when, who else, at what cost  --seeds 100
   soak         the simulator for as long as it is given, going on where it ended  --seconds 60 | --seeds 1000000
   worker-idle  a connected agent with nothing to do: memory and CPU              --seconds 60
   --cpu-prof DIR   leave a CPU profile of the orchestrator there`;
@@ -93,6 +95,10 @@ async function main(): Promise<number> {
     direct: () => runDirect(report, cleanup, { mib: count(values.mib, 256), runs: count(values.runs, 5) }),
     ledger: () => runLedger(report, cleanup, { runs: count(values.runs, 5) }),
     reconnect: () => runReconnect(report, cleanup, { workers: count(values.workers, 10_000), profileDir }),
+    liars: () => {
+      runLiars(report, { seeds: count(values.seeds, 100) });
+      return Promise.resolve();
+    },
     soak: () => {
       const seeds = values.seeds === undefined ? null : count(values.seeds, 1);
       return runSoak(report, cleanup, { seeds, seconds: seeds === null ? count(values.seconds, 60) : null });

@@ -13,6 +13,7 @@ import {
   slashTable,
   standbyTable,
   type StateTable,
+  verificationTable,
   unstakeTable,
   workerSessionTable,
 } from "@qubix/shared/domain";
@@ -29,6 +30,7 @@ const TABLES: readonly StateTable<string, string>[] = [
   moveTable,
   chainPayTable,
   payoutTable,
+  verificationTable,
   disputeTable,
   slashTable,
   unstakeTable,

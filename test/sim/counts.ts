@@ -17,6 +17,8 @@ export interface Counts {
   verified: number;
   /** Jobs that ended because their budget was used up. */
   budgetEnds: number;
+  /** Of jobs that were checked afterwards. */
+  verifications: number;
   retries: number;
   orchestratorRestarts: number;
   agentRestarts: number;
@@ -57,6 +59,7 @@ export function createCounts(): Counts {
     disagreements: 0,
     verified: 0,
     budgetEnds: 0,
+    verifications: 0,
     retries: 0,
     orchestratorRestarts: 0,
     agentRestarts: 0,

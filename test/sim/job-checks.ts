@@ -68,7 +68,8 @@ export function checkCheckpoints(
 }
 
 /** What two runs of a mirror job disagree on, and what only their comparison needed, is thrown away, the whole of it. */
-function isThrown(before: JobRecord | undefined, { mirror, endedAtMs }: JobRecord): boolean {
+function isThrown(before: JobRecord | undefined, { mirror, check: of, endedAtMs }: JobRecord): boolean {
+  if (of !== undefined && endedAtMs !== null) return true;
   if (mirror === undefined || before === undefined) return false;
   return endedAtMs !== null || (mirror.thirdAfter !== null && before.mirror?.thirdAfter === null);
 }

@@ -576,6 +576,46 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "a check comes to a provider who had part in the job",
+    patches: [
+      {
+        file: `${CORE}/check-places.ts`,
+        find: "    if (others.has(machine.worker.providerId)) return true;\n",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "one check that differs is believed",
+    patches: [
+      {
+        file: `${CORE}/check-results.ts`,
+        find: "  const pair = against.find((group) => group.length > 1);\n",
+        replace: "  const pair = against[0];\n",
+      },
+    ],
+  },
+  {
+    name: "a wrong result is paid",
+    patches: [
+      {
+        file: `${CORE}/check-results.ts`,
+        find: "  returnPay(state, verification);\n",
+        replace: "  releasePay(state, verification);\n",
+      },
+    ],
+  },
+  {
+    name: "a comparison is not asked for again after a start",
+    patches: [
+      {
+        file: `${CORE}/step.ts`,
+        find: "  for (const verification of state.rows.verifications.values()) askComparisons(state, verification);\n",
+        replace: "",
+      },
+    ],
+  },
+  {
     name: "a worker acts before its journal is written",
     isSlow: true,
     patches: [

@@ -13,8 +13,9 @@ import {
 } from "@qubix/orchestrator/core";
 import { SIM_BUDGET_RUN_S } from "./budgets.ts";
 import type { Store } from "@qubix/orchestrator/store";
-import type { ApiKeyId, JobId, WorkerId } from "@qubix/shared/domain";
+import type { AccountId, ApiKeyId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { WorkerMessage } from "@qubix/shared/protocol";
+import { checkConfig, comparisonOf } from "./checks.ts";
 import { createDisk, type Disk } from "./disk.ts";
 import { type Answer, createGateway, type Gateway } from "./gateway.ts";
 import type { Monitor } from "./monitor.ts";
@@ -71,14 +72,28 @@ const REBUILD_RETRY_MS = 500;
 const REBUILD_RETRY_MS_MAX = 10_000;
 const RESTART_MS_MIN = 100;
 const RESTART_MS_MAX = 4_000;
+/** Two results are read in this time. */
+const COMPARE_MS = 700;
 /** Lag is known to within this time. */
 const LAG_LOOK_MS = 50;
 /** Dying among the effects is as likely as dying before them, all of them together. */
 const AMONG_EFFECTS = 0.25;
 
-export function createOrchestrator(world: World, store: Store, monitor: Monitor, trees: Trees): OrchestratorNode {
+export function createOrchestrator(
+  world: World,
+  store: Store,
+  monitor: Monitor,
+  trees: Trees,
+  referees: readonly AccountId[] = [],
+): OrchestratorNode {
   const proofs = world.faults.proofs ? PROOF_CONFIG : {};
-  const config = { ...DEFAULT_CORE_CONFIG, budgetRunS: SIM_BUDGET_RUN_S, ...world.faults.bounds, ...proofs };
+  const config = {
+    ...DEFAULT_CORE_CONFIG,
+    budgetRunS: SIM_BUDGET_RUN_S,
+    ...world.faults.bounds,
+    ...proofs,
+    ...checkConfig(world.seed, referees),
+  };
   const disk = createDisk(world, store, monitor);
   let life: Life | null = null;
   /** How far its clock is behind the world's, because its machine was off. */
@@ -257,7 +272,12 @@ export function createOrchestrator(world: World, store: Store, monitor: Monitor,
   }
 
   function carry(of: Life, effect: Effect): void {
-    if (effect.kind === "collect") trees.collect(effect.jobId, effect.trees);
+    if (effect.kind === "compare") {
+      // What is being read is forgotten with the process, and asked for again.
+      world.after(COMPARE_MS, () => {
+        if (life === of) submit(comparisonOf(effect));
+      });
+    } else if (effect.kind === "collect") trees.collect(effect.jobId, effect.trees);
     else of.gateway.carry(effect);
   }
 

@@ -3,6 +3,7 @@ import type { CoreEvent, Reply } from "@qubix/orchestrator/core";
 import { createMemoryStore } from "@qubix/orchestrator/store";
 import type { AccountId, EnrolmentId, WorkerId } from "@qubix/shared/domain";
 import type { Role, WorkerOffer } from "@qubix/shared/protocol";
+import { checkedOffer, CHECKS_MS, checksAreOver, forgesChecked, hasChecks, REFEREE_AT, withChecks } from "./checks.ts";
 import { createWorkerNode, type WorkerNode } from "./agent.ts";
 import { scheduleBudgets, withBudgets } from "./budgets.ts";
 import { type Client, createClient } from "./client.ts";
@@ -64,14 +65,15 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     () => world.rng.chance(SWEPT_AT_ONCE),
   );
   const monitor = createMonitor(world, store, trees);
-  const orchestrator = createOrchestrator(world, store, monitor, trees);
+  const referees: AccountId[] = [];
+  const orchestrator = createOrchestrator(world, store, monitor, trees, referees);
   const checksBefore = checksDone();
   let convergedMs = 0;
   let broken: string | null = null;
   let workers: readonly WorkerNode[] = [];
   try {
     orchestrator.start();
-    const cluster = build(world, orchestrator, monitor, store, trees);
+    const cluster = build(world, orchestrator, monitor, store, trees, referees);
     workers = cluster.workers;
     const client = createClient(world, orchestrator, store, trees);
     for (const intent of cluster.intents) {
@@ -84,6 +86,7 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     world.run(world.scale.faultsUntilMs, () => false);
     calmDown(targets);
     convergedMs = converge(world, client, cluster.intents, monitor);
+    if (hasChecks(seed)) endChecks(world, monitor, store);
     waitForDecisions({ world, store });
     tidy(world, monitor, workers);
     reckon({ seed, store, monitor, client, checksBefore, ...cluster });
@@ -115,6 +118,7 @@ interface Cluster {
   readonly workers: readonly WorkerNode[];
   readonly intents: readonly Intent[];
   readonly liars: ReadonlySet<WorkerId>;
+  readonly forgers: ReadonlySet<WorkerId>;
   readonly admin: AccountId;
   readonly providers: readonly AccountId[];
 }
@@ -122,7 +126,14 @@ interface Cluster {
 type Monitor = ReturnType<typeof createMonitor>;
 type Store = ReturnType<typeof createMemoryStore>;
 
-function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, store: Store, trees: Trees): Cluster {
+function build(
+  world: World,
+  orchestrator: OrchestratorNode,
+  monitor: Monitor,
+  store: Store,
+  trees: Trees,
+  referees: AccountId[],
+): Cluster {
   const ask = (event: CoreEvent) => askNow(world, orchestrator, event);
   world.run(world.nowMs() + 10, () => false);
   const admin = store.load().rows.accounts[0]?.id;
@@ -139,14 +150,19 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
   const drawnJobs = drawWorkload(world.rng, world.scale, { rich, poor });
-  const intents = withBudgets(world.seed, withStalls(world.seed, withMirrors(world.seed, drawnJobs)));
+  const intents = withChecks(
+    world.seed,
+    withBudgets(world.seed, withStalls(world.seed, withMirrors(world.seed, drawnJobs))),
+  );
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   for (const accountId of providers) {
     ask({ kind: "deposit", actor, accountId, amount: STAKE, currency: "USD", reference: "to stake" });
   }
+  referees.push(...providers.slice(REFEREE_AT));
   const runs = new Runs();
   const liars = new Set<WorkerId>();
+  const forgers = new Set<WorkerId>();
   const proofs = proofRng(world.seed);
   let tooOld = 0;
   const workers = Array.from({ length: world.scale.workers }, (_, at) => {
@@ -156,17 +172,19 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
-    const drawn = withWatch(world, { ...drawOffer(world, at), ...drawPricesApart(world.seed, at) });
+    const claimed = withWatch(world, { ...drawOffer(world, at), ...drawPricesApart(world.seed, at) });
+    const drawn = checkedOffer(world.seed, at, claimed);
     const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
     const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;
     if (world.faults.proofs && offer === drawn) tooOld += 1;
-    const forges = isForger(world.seed, at);
+    const forges = isForger(world.seed, at) || forgesChecked(world.seed, at);
+    if (forges) forgers.add(workerId);
     const setup = { at, path: createPath(), offer, lies, forges, fakes: monitor.fakes };
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
   scheduleBudgets(world, orchestrator, { rich, admin });
-  return { workers, intents, liars, admin, providers };
+  return { workers, intents, liars, forgers, admin, providers };
 }
 
 function enrol(
@@ -220,6 +238,14 @@ function withWatch({ seed }: World, offer: WorkerOffer): WorkerOffer {
 }
 
 // ── The end ──
+
+/** Checks go on when the jobs they are of have long ended. */
+function endChecks(world: World, monitor: Monitor, store: Store): void {
+  const isOver = () => checksAreOver(monitor, store, (phase) => ENDS.has(phase));
+  if (world.run(world.nowMs() + CHECKS_MS, isOver)) return;
+  const left = store.load().rows.verifications.map(({ id, phase }) => `${id} ${phase}`);
+  throw new BrokenInvariant(`invariant 7: not every check ended: ${left.join(", ")}`);
+}
 
 const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 

@@ -472,6 +472,12 @@ function withSpecFlags(command: Command): Command {
       "--standby <kind>",
       "cold; hot: another machine takes over within a second; mirror: two run at once, results compared",
     )
+    .option(
+      "--verify <mode>",
+      "none; spot-check: now and then run again elsewhere; majority: always, by three; adaptive: by the machine's history [none]",
+    )
+    .option("--verify-runs <n>", "of a majority, its own run among them: 3, 5, 7 or 9 [3]")
+    .option("--verify-tolerance <REL[,ABS]>", "by how much numbers in outputs may differ, e.g. 1e-5 or 1e-5,1e-8 [0]")
     .option("--network <kind>", "none, or egress: the internet, and nothing else [none]")
     .option(
       "--failover <kind>",

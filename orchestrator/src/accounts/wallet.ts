@@ -3,7 +3,7 @@ import type { AccountId, Currency, TransferId } from "@qubix/shared/domain";
 import { toWireMoney, type walletEntrySchema, type walletSchema } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import type { z } from "zod";
-import type { CoreState, LedgerAccount } from "../core/index.ts";
+import { type CoreState, type LedgerAccount, walletOwner } from "../core/index.ts";
 import type { Backing } from "../settlement/chains.ts";
 import type { Store, StoredTransfer } from "../store/port.ts";
 
@@ -102,7 +102,7 @@ function entriesOf(
 function heldOf(state: CoreState, accountId: AccountId): ReadonlyMap<Currency, bigint> {
   const held = new Map<Currency, bigint>();
   for (const job of state.rows.jobs.values()) {
-    if (job.accountId !== accountId || job.settlement.phase !== "held") continue;
+    if (walletOwner(job) !== accountId || job.settlement.phase !== "held") continue;
     held.set(job.currency, (held.get(job.currency) ?? 0n) + job.settlement.hold);
   }
   return held;

@@ -26,7 +26,11 @@ export function lookUp(ctx: Pick<ApiContext, "writer">, id: JobId): FoundJob | u
 }
 
 export function viewJob(ctx: ApiContext, found: FoundJob): JobView {
-  return jobView(found.live ? ctx.writer.state() : null, found.stored, ctx.wallOf);
+  const state = ctx.writer.state();
+  const { job } = found.stored;
+  // What is not decided is in memory as well; the store has what is committed of both.
+  const verification = job.spec.verification.mode === "none" ? undefined : ctx.writer.store.verification(job.id);
+  return jobView(found.live ? state : null, { ...found.stored, verification }, ctx.wallOf, state);
 }
 
 function maySee(actor: Actor, stored: StoredJob): boolean {

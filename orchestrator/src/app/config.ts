@@ -87,6 +87,10 @@ export const orchestratorConfigSchema = z.object({
   registryAllow: listSchema.prefault([...REGISTRIES_ALLOWED_DEFAULT]),
   /** What workers must prove before they get work: cores, memory and GPUs; only GPUs; or nothing. */
   workerProofs: z.enum(WORKER_PROOFS).default("required"),
+  /** Share of the jobs with `verification: spot-check` that are run again at our expense, in the long run. */
+  checkShare: z.coerce.number().min(0).max(1).default(0.05),
+  /** Accounts of providers (our own machines, say) whose word decides where two runs of a job differ. */
+  checkReferees: listSchema.prefault([]),
   /** How long a provider's pay can be disputed before it is payable; 0: payable at once. */
   disputeWindowS: z.coerce
     .number()

@@ -65,6 +65,14 @@ function buildProgram(): Command {
       "what workers must prove before they get work: required (cores, memory and GPUs), gpus, or off: their word is taken, so anybody can sell GPUs he does not have (QUBIX_WORKER_PROOFS; default required)",
     )
     .option(
+      "--check-share <share>",
+      "share of the jobs with verification: spot-check that are run again at the network's expense, in the long run (QUBIX_CHECK_SHARE; default 0.05)",
+    )
+    .option(
+      "--check-referees <a,b>",
+      "accounts of providers whose word decides where two runs differ, e.g. your own machines (QUBIX_CHECK_REFEREES; default none: those whose results others confirmed)",
+    )
+    .option(
       "--dispute-window-s <seconds>",
       "how long a provider's pay can be disputed before he may withdraw it; 0: not at all (QUBIX_DISPUTE_WINDOW_S; default 86400)",
     )

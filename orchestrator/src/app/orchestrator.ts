@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { access, constants, mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { createLedgerDriver } from "@qubix/contracts-bridge/ledger";
+import type { AccountId } from "@qubix/shared/domain";
 import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtime";
 import { createApiKey } from "../accounts/secrets.ts";
 import { createApiServer } from "../api/server.ts";
@@ -26,6 +27,7 @@ import type { Relay, RelayGate } from "../relay/relay.ts";
 import { type ChainPorts, createChain } from "../settlement/chain.ts";
 import { type Chains, createChains } from "../settlement/chains.ts";
 import { openSqliteStore, type Store } from "../store/index.ts";
+import { type Comparer, createComparer } from "../verification/comparer.ts";
 import {
   createDelivery,
   createTextHash,
@@ -119,9 +121,10 @@ async function startWith(
     logger,
     nowMs: () => performance.now(),
   });
+  const comparer = createComparer({ chunks, submit: (event) => writer.submit(event), logger });
   const gateway = createWorkerGateway({ writer, chunks, proofs, logger, orchestratorId });
   const delivery = createDelivery({ vault, orchestratorId, logger, state: () => writer.state() });
-  writer.setSink(createSink({ gateway, proofs, chains, chunks, vault, delivery }));
+  writer.setSink(createSink({ gateway, proofs, comparer, chains, chunks, vault, delivery }));
 
   const wallOf = createWallTimes(store, { clockMs: clock.nowMs(), wallMs: Date.now() });
   const api = await createApiServer(
@@ -150,6 +153,7 @@ async function startWith(
       await chains.stop();
       await writer.stop();
       await proofs.stop();
+      await comparer.stop();
       await ipfs.stop();
       await relay?.stop();
       await chunks.stop();
@@ -169,6 +173,7 @@ async function startWith(
     await ipfs.start(chunks);
     await keepSources(store, chunks);
     chains.start();
+    comparer.start();
     api.open();
     chunks.warm();
     logger.info({ event: "ready", url, orchestratorId, dataDir: config.dataDir }, "ready");
@@ -218,7 +223,15 @@ function closedWhileThereIsNoState(gate: RelayGate): RelayGate {
 }
 
 function createCore(
-  { registryAllow, workerProofs, disputeWindowS, appealWindowS, decisionS }: OrchestratorConfig,
+  {
+    registryAllow,
+    workerProofs,
+    disputeWindowS,
+    appealWindowS,
+    decisionS,
+    checkShare,
+    checkReferees,
+  }: OrchestratorConfig,
   orchestratorId: string,
   directRelays: readonly string[],
   chains: CoreConfig["chains"],
@@ -228,6 +241,8 @@ function createCore(
     registriesAllowed: registryAllow,
     workerProofs,
     directRelays,
+    checkShare,
+    checkReferees: checkReferees.map((id) => id as AccountId),
     disputeWindowMs: disputeWindowS * 1000,
     chains,
     appealWindowMs: appealWindowS * 1000,
@@ -273,18 +288,20 @@ interface SinkParts {
   readonly gateway: WorkerGateway;
   readonly proofs: ProofService;
   readonly chains: Chains;
+  readonly comparer: Comparer;
   readonly chunks: ChunkStore;
   readonly vault: Vault;
   readonly delivery: Delivery;
 }
 
-function createSink({ gateway, proofs, chains, chunks, vault, delivery }: SinkParts): EffectSink {
+function createSink({ gateway, proofs, comparer, chains, chunks, vault, delivery }: SinkParts): EffectSink {
   return {
     send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, delivery(workerId, message)),
     disconnect: (workerId, sessionId, reason) => gateway.disconnect(workerId, sessionId, reason),
     challenge: (effect) => proofs.challenge(effect),
     chain: (id) => chains.consider(id),
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
+    compare: (effect) => comparer.compare(effect),
     shred: (vaultId) => vault.remove(vaultId),
     flush: () => gateway.flush(),
     reset: () => {

@@ -14,6 +14,7 @@ export interface EffectSink {
   /** Something may be to be done on a chain for this job or payout. */
   chain(id: string): void;
   collect(accountId: AccountId, jobId: JobId, trees: readonly TreeRef[]): void;
+  compare(effect: Extract<Effect, { kind: "compare" }>): void;
   /** A job has ended: this entry of the vault goes. */
   shred(vaultId: string): void;
   /** All effects of a batch were handed over: frames that were held back can leave. */

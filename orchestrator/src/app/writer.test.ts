@@ -35,6 +35,7 @@ describe("the writer", () => {
     challenge: () => sent.push("challenge"),
     chain: () => sent.push("chain"),
     collect: () => sent.push("collect"),
+    compare: () => sent.push("compare"),
     shred: () => sent.push("shred"),
     flush: () => sent.push("flush"),
     reset: () => sent.push("reset"),

@@ -79,6 +79,7 @@ const NO_SINK: EffectSink = {
   challenge: () => {},
   chain: () => {},
   collect: () => {},
+  compare: () => {},
   shred: () => {},
   flush: () => {},
   reset: () => {},
@@ -441,6 +442,8 @@ function perform(sink: EffectSink, effect: Effect): void {
       return sink.chain(effect.id);
     case "collect":
       return sink.collect(effect.accountId, effect.jobId, effect.trees);
+    case "compare":
+      return sink.compare(effect);
     case "shred":
       return sink.shred(effect.vaultId);
   }

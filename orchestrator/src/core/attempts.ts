@@ -86,8 +86,13 @@ export function onStarted(state: CoreState, machine: Machine, message: Message<"
 }
 
 /** Both replicas may have asked the registry before either had started: then the first to start decides. */
-function isOtherImage({ mirror, imageDigest }: JobRecord, digest: string | undefined): boolean {
-  return mirror !== undefined && imageDigest !== null && digest !== undefined && digest !== imageDigest;
+function isOtherImage({ mirror, check, imageDigest }: JobRecord, digest: string | undefined): boolean {
+  return (
+    (mirror !== undefined || check !== undefined) &&
+    imageDigest !== null &&
+    digest !== undefined &&
+    digest !== imageDigest
+  );
 }
 
 function loseToOtherImage(state: CoreState, attempt: AttemptRecord): void {
@@ -192,7 +197,7 @@ function follow(
     case "succeeded": {
       const stepped = noteStep(state, job, ended);
       if (job.mirror !== undefined) return acceptResult(state, stepped, ended, { outputs: outcome.outputs, sum });
-      const done = patchJob(state, stepped, { outputs: outcome.outputs });
+      const done = patchJob(state, stepped, { outputs: outcome.outputs, ...(sum === null ? {} : { outputsSum: sum }) });
       return endJob(state, done, { event: "completed", reason: "completed", message: null });
     }
     case "failed": {

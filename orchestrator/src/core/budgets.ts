@@ -5,7 +5,7 @@ import type { JobSpec } from "@qubix/shared/protocol";
 import { armBudget } from "./budget-deadline.ts";
 import { accruedSoFar } from "./charges.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
-import { capWords } from "./job-cap.ts";
+import { capWords, mayCost } from "./job-cap.ts";
 import type { BudgetRecord, CapSource, JobCap, JobRecord } from "./model.ts";
 import { jobNumber } from "./random.ts";
 import { budgetsOf, leftOf, reservedOf, sourceOf, spendingOf, spentOf, type Tightest, tightestOf } from "./spending.ts";
@@ -33,10 +33,15 @@ export function allowanceOf(state: CoreState, actor: Pick<Actor, "accountId">, s
   const account = tightestOf(state, actor.accountId, currency);
   const tightest = own !== undefined && (account === undefined || own.left <= account.left) ? own : account;
   if (tightest === undefined || tightest.left >= full) return { hold: full };
-  const needed = holdFor(amount, Math.min(spec.durationMaxS, state.config.budgetRunS));
-  const refused =
-    tightest.left < needed ? { refusal: exceeded(tightest, { needed, currency, runS: state.config.budgetRunS }) } : {};
+  const runS = needsWhole(spec) ? spec.durationMaxS : Math.min(spec.durationMaxS, state.config.budgetRunS);
+  const needed = holdFor(amount, runS);
+  const refused = tightest.left < needed ? { refusal: exceeded(tightest, { needed, currency, runS }) } : {};
   return { hold: tightest.left, tightest, ...refused };
+}
+
+/** Its runs share one hold: what is left of it for the others is known only when the first is over. */
+function needsWhole({ verification: { mode } }: JobSpec): boolean {
+  return mode === "majority" || mode === "adaptive";
 }
 
 const REMEDIES: Readonly<Record<CapSource, string>> = {
@@ -116,7 +121,10 @@ function maySet(state: CoreState, actor: Actor, accountId: Actor["accountId"]): 
 }
 
 /** What the jobs that are not settled may still cost is brought within what the budgets leave, as far as it is not due already: the newest first. */
-function fitLiveJobs(state: CoreState, { accountId, currency }: Pick<BudgetRecord, "accountId" | "currency">): void {
+export function fitLiveJobs(
+  state: CoreState,
+  { accountId, currency }: Pick<BudgetRecord, "accountId" | "currency">,
+): void {
   for (const budget of budgetsOf(state, accountId, currency)) {
     const over = spentOf(state, budget) + reservedOf(state, accountId, currency) - budget.amount;
     if (over > 0n) lowerCaps(state, budget, over);
@@ -125,7 +133,7 @@ function fitLiveJobs(state: CoreState, { accountId, currency }: Pick<BudgetRecor
 
 function lowerCaps(state: CoreState, budget: BudgetRecord, over: bigint): void {
   const mine = [...state.rows.jobs.values()].filter(
-    (job) => job.accountId === budget.accountId && job.currency === budget.currency && job.settlement.phase === "held",
+    (job) => job.accountId === budget.accountId && job.currency === budget.currency && mayCost(job) > 0n,
   );
   let left = over;
   for (const job of mine.toSorted((a, b) => jobNumber(b.id) - jobNumber(a.id))) {

@@ -44,6 +44,14 @@ export function removeCheckpoint(state: CoreState, event: Event<"checkpoint.remo
       `Checkpoint ${seq} is the newest of job ${jobId}, which is ${job.phase}: it would begin from it elsewhere. Cancel the job first, or remove an older one.`,
     );
   }
+  if (state.rows.verifications.has(job.check?.of ?? jobId)) {
+    return refuse(
+      state,
+      409,
+      "checkpoint_in_use",
+      `Job ${jobId} is being checked, perhaps from this checkpoint. Remove it when that is decided (qubix jobs show ${jobId}).`,
+    );
+  }
   const saved = patchJob(state, job, { checkpoints: job.checkpoints.filter((checkpoint) => checkpoint !== found) });
   // Was in the store only, and goes back there.
   if (live === undefined) state.step.ended.push(jobId);

@@ -1,4 +1,5 @@
 // Every time and bound of the core, with its reason. The shell may override any of them; tests and the simulator use the defaults.
+import type { AccountId } from "@qubix/shared/domain";
 import {
   EXCLUSIVE_LEASE_MS,
   EXCLUSIVE_MARGIN_MS,
@@ -136,6 +137,14 @@ export interface CoreConfig {
   readonly proofTimeParts: number;
   /** Times in a row that proven hardware may be excused from a re-check by its worker (its owner uses it, say) before it counts as unproven. */
   readonly proofExcusesMax: number;
+  /** Share of the jobs with `verification: spot-check` that are run again in the long run; new workers' more often, those with a history less. 0 for none. */
+  readonly checkShare: number;
+  /** A check waits this long for a place: the job's pay is frozen as long. */
+  readonly checkQueueS: number;
+  /** Accounts of providers whose word counts without a history, the operator's own machines say: where two runs differ, only who is trusted decides. */
+  readonly checkReferees: readonly AccountId[];
+  /** A job of `verification: adaptive` that cost at least this (micro-units) is run by a majority where its worker has no history yet. */
+  readonly adaptiveWorthMin: bigint;
   /** From a proposed slash to the end of the time in which its provider may appeal; what is asked back of a stake waits as long, so that it is there when something is found. */
   readonly appealWindowMs: number;
   /** An admin has this long to decide a dispute or an appeal; then it falls to the provider. */
@@ -211,6 +220,10 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofAgeMsMax: 7 * 24 * 3_600_000,
   proofTimeParts: 200,
   proofExcusesMax: 5,
+  checkShare: 0.05,
+  checkQueueS: 3_600,
+  checkReferees: [],
+  adaptiveWorthMin: 1_000_000n,
   appealWindowMs: 7 * 24 * 3_600_000,
   decisionMs: 14 * 24 * 3_600_000,
   // 5% on average, a quarter of that for those who are known best, half of it whole: 0.625%.

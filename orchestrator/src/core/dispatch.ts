@@ -2,6 +2,8 @@
 import type { Machine } from "./machine.ts";
 import { type OfferRequest, admits, findOffer, refreshMarket } from "./market.ts";
 import { isHeld } from "./mass-silence.ts";
+import { checkerRank } from "./check-state.ts";
+import { refusedByCheck } from "./check-places.ts";
 import { refusedByMirror } from "./mirror.ts";
 import type { AttemptRecord, JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
@@ -14,6 +16,7 @@ import type { CoreState } from "./state.ts";
 import { currentAttempt, emitJob, jobOf, liveStandby } from "./tables.ts";
 import { addToQueue, requestOf, takeFromQueue, waitsForPlace } from "./indexes.ts";
 import { deadlineKey } from "./silence.ts";
+import { runPriceMax } from "@qubix/shared/protocol";
 import type { JobId } from "@qubix/shared/domain";
 
 /** A search through this many offers counts as one try: a dispatch stays short in a large, full fleet too. */
@@ -168,6 +171,7 @@ export function findMoveTarget(
   from: AttemptRecord,
   among: Iterable<Machine> | null,
 ): MoveTarget | undefined {
+  const isApart = refusedByCheck(state, job);
   const find = (request: OfferRequest, refuses: (machine: Machine) => boolean) =>
     findOffer(
       state.ix.market,
@@ -175,7 +179,7 @@ export function findMoveTarget(
       state.ix.workersByImage,
       request,
       {
-        refuses: (other) => other.id === from.workerId || refuses(other),
+        refuses: (other) => other.id === from.workerId || isApart(other) || refuses(other),
         rank: (other) =>
           (job.troubledWorkers.includes(other.id) ? 2 : 0) +
           (isUnsteady(state, other) ? 1 : 0) +
@@ -196,11 +200,11 @@ export function findMoveTarget(
 function standbyRequest(job: JobRecord): OfferRequest {
   if (job.mirror !== undefined) return requestOf(job);
   // Promoted it may cost what the cap allows beside the dearest standby; that is checked per offer.
-  return { ...requestOf(job), rateMax: job.spec.priceMaxPerHour.amount };
+  return { ...requestOf(job), rateMax: runPriceMax(job.spec) };
 }
 
 function ratesFor(job: JobRecord, machine: Machine, request: OfferRequest): StandbyRates | undefined {
-  return standbyRatesAt(machine, request, job, job.spec.priceMaxPerHour.amount);
+  return standbyRatesAt(machine, request, job, runPriceMax(job.spec));
 }
 
 /** This machine gained capacity: standbys that found no offer before are sought there again, and there alone. */
@@ -247,14 +251,16 @@ function findPlace(
   const standby = liveStandby(state, job);
   const { troubledWorkers } = job;
   const isRefused = refusedByMirror(state, job);
+  const isApart = refusedByCheck(state, job);
   const { machine, looked } = findOffer(
     state.ix.market,
     state.ix.machines,
     state.ix.workersByImage,
     request,
     {
-      refuses: (other) => other.id === standby?.workerId || isRefused(other),
+      refuses: (other) => other.id === standby?.workerId || isRefused(other) || isApart(other),
       rank: (other) =>
+        checkerRank(state.config, job, other) +
         (troubledWorkers.length > 0 && troubledWorkers.includes(other.id) ? 2 : 0) +
         (isUnsteady(state, other) ? 1 : 0) +
         (isHeld(state, other) ? HELD_RANK : 0),

@@ -12,6 +12,7 @@ import { assert } from "@qubix/shared/runtime";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import type { DisputeCase, DisputedShare } from "./case-records.ts";
 import { caseIdOf, endingId, openCase, openCases, putCase, reservingId } from "./case-rows.ts";
+import { checkRunText } from "./check-state.ts";
 import { takeBackEarnings } from "./earnings.ts";
 import type { CoreEvent } from "./events.ts";
 import { balanceOf, transfer } from "./ledger.ts";
@@ -99,6 +100,7 @@ function obstacleOf(
     const message = `Job ${jobId} is another account's: its consumer alone may dispute it.`;
     return { status: 403, code: "forbidden", message };
   }
+  if (ended.check !== undefined) return { status: 409, code: "check_run", message: checkRunText(ended) };
   const open = state.rows.cases.get(caseIdOf("dispute", jobId));
   if (previous !== null || open !== undefined) {
     const message = `Job ${jobId} is or was disputed already, and a job is disputed once. See the dispute for what came of it.`;

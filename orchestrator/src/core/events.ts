@@ -17,6 +17,7 @@ import type {
   OrchestratorMessage,
   ProofTarget,
   Role,
+  Tolerance,
   TreeRef,
   WorkerMessage,
   WorkerOffer,
@@ -29,6 +30,7 @@ import type {
   Changes,
   CheckpointRecord,
   DepositAddressRecord,
+  Comparison,
   EnrolmentRecord,
   JobRecord,
   PayoutAddressRecord,
@@ -297,6 +299,8 @@ export type CoreEvent =
       readonly code: string;
       readonly message: string;
     }
+  /** Files of two runs that check a job were compared; see the effect `compare`. */
+  | { readonly kind: "check.compared"; readonly jobId: JobId; readonly comparison: Comparison }
   /** A challenge was judged, or came to nothing; see the effect `challenge`. */
   | {
       readonly kind: "worker.proof";
@@ -345,6 +349,16 @@ export type Effect =
       readonly accountId: AccountId;
       readonly jobId: JobId;
       readonly trees: readonly TreeRef[];
+    }
+  /** Read the files of two results and tell whether they are the same within the tolerance; answered by an event `check.compared`. After a crash it is asked for again. */
+  | {
+      readonly kind: "compare";
+      readonly jobId: JobId;
+      readonly accountId: AccountId;
+      /** Runs of the job's verification, and their outputs. */
+      readonly runs: readonly [number, number];
+      readonly trees: readonly [TreeRef, TreeRef];
+      readonly tolerance: Tolerance;
     }
   /** A job has ended: nobody needs this entry of the vault any more. */
   | { readonly kind: "shred"; readonly vaultId: string };

@@ -1,7 +1,7 @@
 // Why offers match or do not: the same filters as the market's, one after the other over the whole fleet, each with the number of offers it removed and what would help.
 // For quotes and for jobs that found nothing; never on the way of a placement.
 import { type AccountId, chargeFor, formatUnits, holdFor, ratePartsFor } from "@qubix/shared/domain";
-import { featuresOf, type JobSpec, type WorkerFeature } from "@qubix/shared/protocol";
+import { featuresOf, type JobSpec, runPriceMax, type WorkerFeature } from "@qubix/shared/protocol";
 import { featuresOfJob, localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
@@ -281,7 +281,7 @@ function besideRates(
 function requestFor(spec: JobSpec): OfferRequest {
   const { currency } = spec.priceMaxPerHour;
   // Where the cheaper of two takes more than half, they do not fit together.
-  const amount = spec.standby === "mirror" ? spec.priceMaxPerHour.amount / 2n : spec.priceMaxPerHour.amount;
+  const amount = spec.standby === "mirror" ? spec.priceMaxPerHour.amount / 2n : runPriceMax(spec);
   return {
     needs: needsOf(spec),
     currency,

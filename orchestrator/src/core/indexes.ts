@@ -1,6 +1,6 @@
 // Keeps the indexes true to the tables: each put of a row takes the old row's part out and puts the new row's part in.
 import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/shared/domain";
-import { featuresOf, imageKey, parseImageRef, transparentFeature } from "@qubix/shared/protocol";
+import { featuresOf, imageKey, parseImageRef, runPriceMax, transparentFeature } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import { waitsForLease } from "./exclusive.ts";
 import type { Machine, Usage } from "./machine.ts";
@@ -130,6 +130,7 @@ function indexWorker(state: CoreState, before?: WorkerRecord, after?: WorkerReco
   Object.assign(machine, listingOf(config, after));
   if (before?.offer === after.offer && before.earned !== after.earned) return;
   if (before?.offer === after.offer && before.phase === after.phase && before.trouble !== after.trouble) return;
+  if (before?.offer === after.offer && before.phase === after.phase && before.checks !== after.checks) return;
   if (before?.offer === after.offer && before.phase === after.phase && before.reputation !== after.reputation) {
     // Its place among equals changes, nothing else.
     if (gradeOf(before) !== gradeOf(after)) ix.market.dirty.add(machine);
@@ -290,10 +291,11 @@ export function requestOf(job: JobRecord): OfferRequest {
   const { spec, mirror } = job;
   const needs = needsOf(spec);
   const [run = 0] = openRuns(job);
+  const gpuModel = (mirror ?? job.check)?.gpuModel ?? needs.gpuModel;
   return {
-    needs: mirror === undefined ? needs : { ...needs, gpuModel: mirror.gpuModel ?? needs.gpuModel },
+    needs: { ...needs, gpuModel },
     currency: job.currency,
-    rateMax: mirror === undefined ? spec.priceMaxPerHour.amount - job.standbyRateMax : runRateMax(job, run),
+    rateMax: mirror === undefined ? runPriceMax(spec) - job.standbyRateMax : runRateMax(job, run),
     image: localImageKey(spec.image),
     features: featuresOfJob(job),
     placement: spec.placement,
@@ -315,10 +317,10 @@ const signatures = new WeakMap<JobRecord["spec"], string>();
 
 /**
  * Equal for jobs that ask the market for the same thing. A job with a standby keeps off its machine, and one with a mirror off the providers of its other
- * runs: each asks for something of its own.
+ * runs, a check off all who had part in another run of the same: each asks for something of its own.
  */
 export function signatureKey(job: JobRecord): string {
-  const isPlain = job.memoryClass === undefined && job.mirror === undefined;
+  const isPlain = job.memoryClass === undefined && job.mirror === undefined && job.check === undefined;
   const plain = isPlain && job.standbyId === null && job.standbyRateMax === 0n;
   const known = plain ? signatures.get(job.spec) : undefined;
   if (known !== undefined) return known;
@@ -327,7 +329,10 @@ export function signatureKey(job: JobRecord): string {
   const { regions, workers, providers, avoid } = request.placement;
   const anywhere = regions === undefined && workers === undefined && providers === undefined && avoid === undefined;
   const placement = anywhere ? "" : JSON.stringify([regions, workers, providers, avoid]);
-  const apart = job.standbyId ?? (job.mirror === undefined ? "" : `mirror ${job.epoch > 0 ? job.id : ""}`);
+  const apart =
+    job.check !== undefined
+      ? `check ${job.id}`
+      : (job.standbyId ?? (job.mirror === undefined ? "" : `mirror ${job.epoch > 0 ? job.id : ""}`));
   const numbers = `${gpus} ${gpuMemoryMiBMin} ${cpuMilli} ${memoryMiB} ${diskMiB} ${request.rateMax} ${job.currency}`;
   const key = `${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${request.features.join()}|${placement}|${apart}`;
   if (plain) signatures.set(job.spec, key);

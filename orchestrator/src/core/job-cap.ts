@@ -7,9 +7,14 @@ export function capOf({ cap, settlement }: JobRecord): bigint {
   return cap === undefined ? settlement.hold : cap.amount;
 }
 
+/** Whether it is the account's money that it costs: checks that the operator pays for are not. */
+export function isOwnCost({ check, accountId }: JobRecord): boolean {
+  return check === undefined || check.payer === `customer:${accountId}`;
+}
+
 /** What of a budget it takes up as long as it is not settled: all that it has cost so far, and all that it may still cost. */
 export function mayCost(job: JobRecord): bigint {
-  return job.settlement.phase === "held" ? capOf(job) : 0n;
+  return job.settlement.phase === "held" && isOwnCost(job) ? capOf(job) : 0n;
 }
 
 const SOURCE_WORDS: Readonly<Record<CapSource, string>> = {

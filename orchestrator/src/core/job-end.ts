@@ -1,6 +1,8 @@
 // The end of a job: its standby is released, its money settled, in the same step; then it leaves memory.
 import { jobTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { onCheckEnded } from "./check-results.ts";
+import { considerChecks } from "./checks.ts";
 import { settle } from "./metering.ts";
 import type { JobRecord } from "./model.ts";
 import { recordCompleted } from "./reputation.ts";
@@ -30,7 +32,7 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   const settled = settle(state, ended);
   if (end.event === "completed") recordCompleted(state, settled);
   if (ended.vaultId !== null) effect(state, { kind: "shred", vaultId: ended.vaultId });
-  countUp(state, COUNTERS[end.event]);
+  if (ended.check === undefined) countUp(state, COUNTERS[end.event]);
   state.deadlines.clear(deadlineKey.queue(job.id));
   state.deadlines.clear(deadlineKey.stop(job.id));
   state.deadlines.clear(deadlineKey.lease(job.id));
@@ -38,6 +40,8 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   state.deadlines.clear(deadlineKey.move(job.id));
   state.deadlines.clear(deadlineKey.budget(job.id));
   state.step.ended.push(job.id);
+  if (settled.check === undefined) considerChecks(state, settled);
+  else onCheckEnded(state, settled);
 }
 
 /** What only the comparison needed: checkpoints of the second replica, and results that are not the job's. */

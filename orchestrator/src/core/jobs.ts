@@ -1,5 +1,5 @@
 // Jobs as their owners see them: created with their money locked, cancelled, drained around.
-import { capTable, formatUnits, jobTable, settlementTable } from "@qubix/shared/domain";
+import { capTable, formatUnits } from "@qubix/shared/domain";
 import {
   holdsSealed,
   imageKey,
@@ -9,14 +9,18 @@ import {
   isMirrorWithEffects,
   unavailableFeatures,
   uploadedImage,
+  verificationObstacle,
 } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import { stopAttempt } from "./attempts.ts";
+import { chainOf } from "./chain-of.ts";
 import { newDeposit, sendDeposit } from "./chain.ts";
 import { allowanceOf } from "./budgets.ts";
+import { checkRunText } from "./check-state.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
+import { newJobRecord } from "./job-record.ts";
 import { balanceOf, transfer } from "./ledger.ts";
 import { holdId } from "./ledger-accounts.ts";
 import { FIRST_MIRROR } from "./mirror-state.ts";
@@ -79,8 +83,19 @@ export function refusalOf(state: CoreState, actor: Actor, spec: JobSpec): Refusa
       features: missing,
     });
   }
+  const unchecked = verificationObstacle(spec);
+  if (unchecked !== undefined) {
+    const message = `This job cannot be run again to check it (verification: ${spec.verification.mode}): ${unchecked}, or choose verification: none.`;
+    return refusal(422, "verification_not_possible", message);
+  }
+  if (spec.verification.mode !== "none" && chainOf(state, spec.priceMaxPerHour.currency) !== undefined) {
+    return refusal(422, "verification_not_possible", VERIFIED_ON_CHAIN);
+  }
   return imageRefusal(state, actor, spec.image) ?? fundsRefusal(state, actor, spec);
 }
+
+const VERIFIED_ON_CHAIN =
+  "This job cannot be checked: its currency lies on a chain, whose contract pays one run of a job, and checks are further runs. Choose another currency, or verification: none.";
 
 const MIRROR_WITH_EFFECTS =
   "standby: mirror runs the job on two machines at once, and a job with network: egress or failover: exclusive may act outside: it would do so twice." +
@@ -179,40 +194,15 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
   const chain = newDeposit(state, currency);
   const id = newJobId(state.meta);
   const job: JobRecord = {
-    id,
-    accountId: actor.accountId,
-    spec,
-    phase: jobTable.initial,
-    intent: null,
-    reason: null,
-    message: null,
-    epoch: 0,
-    standbysMade: 0,
-    standbyId: null,
-    retriesUsed: 0,
-    failoversUsed: 0,
-    troubledWorkers: [],
-    creditedMs: 0,
-    workLostMs: 0,
+    ...newJobRecord(state, { id, accountId: actor.accountId, spec, hold }),
     checkpoints: source === null ? [] : [firstCheckpoint({ id }, source, state.nowMs)],
-    checkpointIntervalS: null,
     fromCheckpoint: source === null ? null : { jobId: source.jobId, seq: source.seq },
-    outputs: null,
     inputs,
     imageTree: ownUpload(state, actor, uploadedImage(spec.image))?.tree.manifestCid ?? null,
-    imageDigest: null,
     vaultId,
-    currency,
     ...(chain === undefined ? {} : { chain }),
-    rateMax: 0n,
-    standbyRateMax: 0n,
     ...(spec.standby === "mirror" ? { mirror: FIRST_MIRROR } : {}),
     ...(cap === undefined ? {} : { cap }),
-    settlement: { phase: settlementTable.initial, hold, gross: null, lines: [] },
-    createdAtMs: state.nowMs,
-    queuedAtMs: state.nowMs,
-    startedAtMs: null,
-    endedAtMs: null,
   };
   transfer(state, {
     id: holdId(id),
@@ -257,6 +247,7 @@ export function cancelJob(state: CoreState, event: Event<"job.cancel">): void {
       `There is no job ${event.jobId} of yours that still runs. Check the id.`,
     );
   }
+  if (job.check !== undefined && actor.role !== "admin") return refuse(state, 409, "check_run", checkRunText(job));
   if (job.phase === "queued") endByIntent(state, patchJob(state, job, { intent: "cancelled" }));
   else if (job.intent === null) stopAttempt(state, job, "cancelled");
   const after = state.rows.jobs.get(job.id);

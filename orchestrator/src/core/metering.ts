@@ -3,6 +3,7 @@ import { chargeFor, type Claim, divideHold, settlementTable } from "@qubix/share
 import { assert } from "@qubix/shared/runtime";
 import { queueChainPay } from "./chain.ts";
 import { affordableMs, affordableStandbyMs, chargeOf } from "./charges.ts";
+import { walletOwner } from "./check-money.ts";
 import { addEarnings } from "./earnings.ts";
 import { capOf } from "./job-cap.ts";
 import { transfer } from "./ledger.ts";
@@ -123,7 +124,7 @@ function settlementOf(
       ...attempts.map((attempt) => line(attempt, "primary")),
       ...standbys.map((standby) => line(standby, "standby")),
       { account: "fee", role: "fee", amount: fee },
-      { account: `customer:${job.accountId}`, role: "refund", amount: hold - gross },
+      { account: job.check?.payer ?? `customer:${job.accountId}`, role: "refund", amount: hold - gross },
     ],
   };
 }
@@ -152,7 +153,7 @@ function reportSettlement(state: CoreState, job: JobRecord, gross: bigint, lines
   emit(state, {
     channel: "wallet",
     kind: "settlement",
-    accountId: job.accountId,
+    accountId: walletOwner(job),
     jobId: job.id,
     data: { currency, hold, gross: gross.toString(), refund },
   });

@@ -24,6 +24,7 @@ import type {
   StandbyPhase,
   TransferId,
   WorkerId,
+  VerificationPhase,
   WorkerPhase,
 } from "@qubix/shared/domain";
 import type { CaseRecord } from "./case-records.ts";
@@ -97,6 +98,16 @@ export interface WorkerRecord {
   readonly proofs: readonly ProofRecord[];
   /** Of targets whose newest challenge it did not pass. */
   readonly proofFailures: readonly ProofFailure[];
+  /** What came of checks of its work; missing where none was checked. */
+  readonly checks?: CheckHistory;
+}
+
+/** Whose work is checked how often follows from it; reputation is another matter. */
+export interface CheckHistory {
+  /** Results that others came to as well, since the last that they did not. */
+  readonly inARow: number;
+  /** Results that two others agreed against. */
+  readonly wrong: number;
 }
 
 /** What of a machine is proven in one piece: `cpu` (cores and memory), or `gpu:UUID`. */
@@ -360,6 +371,10 @@ export interface JobRecord {
   /** The checkpoint of another job that its own first one is; null where it begins afresh. */
   readonly fromCheckpoint: CheckpointName | null;
   readonly outputs: TreeRef | null;
+  /** {@link TreeContent.sum} of the outputs, of a job that may be checked; missing where it could not be told. */
+  readonly outputsSum?: string;
+  /** It is a run by which another job is checked: made by the core, for the consumer of that job, who did not ask for it by itself. */
+  readonly check?: CheckOf;
   readonly inputs: readonly { readonly manifestCid: ChunkCid; readonly to: string }[];
   /** The archive of an image `upload:ID`; null for any other image. */
   readonly imageTree: ChunkCid | null;
@@ -381,6 +396,91 @@ export interface JobRecord {
   readonly queuedAtMs: number;
   readonly startedAtMs: number | null;
   readonly endedAtMs: number | null;
+}
+
+/** Of which job it is a check, and what its place must be like. */
+export interface CheckOf {
+  readonly of: JobId;
+  /** Its place among the runs of the verification; 0 is the job's own. */
+  readonly run: number;
+  /** Where the money comes from and what is left of it goes. */
+  readonly payer: LedgerAccount;
+  /** Of the checked job's GPUs; null without. */
+  readonly gpuModel: string | null;
+  /** Two runs differ whose workers nobody knows, and it decides: it comes to a worker whose word counts, or to none. */
+  readonly decides: boolean;
+  /** Of {@link VerificationRecord}. */
+  readonly apart: readonly AccountId[];
+}
+
+export interface RunWorker {
+  readonly workerId: WorkerId;
+  readonly providerId: AccountId;
+}
+
+/** One computation of the result: run 0 is the job itself, the others are checks. */
+export interface CheckedRun {
+  readonly jobId: JobId;
+  /** The job's checkpoint that it began from; 0 for the beginning. */
+  readonly fromSeq: number;
+  readonly endedAtMs: number | null;
+  /** Of whose work something was accepted; empty until it has ended. */
+  readonly workers: readonly RunWorker[];
+  /** One container from its beginning to its end. */
+  readonly isUndisturbed: boolean;
+  readonly result: { readonly outputs: TreeRef | null; readonly sum: string | null } | null;
+  /** Why it came to no result. */
+  readonly lost: string | null;
+}
+
+/** Whether two runs came to the same, read from their files; null where that could not be told. */
+export interface Comparison {
+  readonly a: number;
+  readonly b: number;
+  readonly isSame: boolean | null;
+}
+
+/** A finished job that is run again to check its result. In memory until it is decided, then in the store only. */
+export interface VerificationRecord {
+  /** Of the job. */
+  readonly id: JobId;
+  readonly accountId: AccountId;
+  readonly kind: "spot-check" | "majority";
+  readonly phase: VerificationPhase;
+  readonly message: string | null;
+  readonly startedAtMs: number;
+  readonly decidedAtMs: number | null;
+  readonly currency: Currency;
+  /** The job's pay, frozen until it is decided, by where it came from. */
+  readonly frozen: readonly FrozenPay[];
+  /** Providers of the job's attempts, and the consumer's own account: no check comes to them. */
+  readonly apart: readonly AccountId[];
+  /** Of run 0 up to the newest. */
+  readonly runs: readonly CheckedRun[];
+  readonly compared: readonly Comparison[];
+  /** How the runs are made: what the job's own record says that they need, and no more. */
+  readonly plan: CheckPlan;
+}
+
+export interface FrozenPay {
+  readonly account: LedgerAccount;
+  readonly amount: bigint;
+  readonly workerId?: WorkerId;
+}
+
+export interface CheckPlan {
+  readonly spec: JobSpec;
+  readonly inputs: JobRecord["inputs"];
+  readonly imageTree: ChunkCid | null;
+  readonly imageDigest: string | null;
+  readonly gpuModel: string | null;
+  /** Micro-units an hour that a run may cost. */
+  readonly rateMax: bigint;
+  readonly payer: LedgerAccount;
+  /** The checkpoint that the whole job began from; null for the beginning. */
+  readonly base: CheckpointRecord | null;
+  /** False where that is not kept any more: then a run can begin only later. */
+  readonly hasBase: boolean;
 }
 
 export interface AttemptRecord {
@@ -720,6 +820,8 @@ export interface MetaRecord {
   readonly eventSeq: number;
   /** The orchestrator's clock when this was written. */
   readonly clockMs: number;
+  /** Spot checks made beyond their share of the jobs, in checks; missing for none. */
+  readonly checkDebt?: number;
 }
 
 /** The tables whose rows can be replaced, with their records. The key is the record's id. */
@@ -737,6 +839,8 @@ export interface Tables {
   readonly payoutAddresses: PayoutAddressRecord;
   readonly depositAddresses: DepositAddressRecord;
   readonly payouts: PayoutRecord;
+  /** Of which those that are not decided are in memory. */
+  readonly verifications: VerificationRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
   readonly budgets: BudgetRecord;
@@ -768,7 +872,15 @@ export const KEYED_TABLES = [
 export type KeyedTable = (typeof KEYED_TABLES)[number];
 
 /** All tables; jobs before what refers to them. */
-export const TABLES: readonly TableName[] = [...KEYED_TABLES, "jobs", "attempts", "standbys", "balances", "cases"];
+export const TABLES: readonly TableName[] = [
+  ...KEYED_TABLES,
+  "jobs",
+  "attempts",
+  "standbys",
+  "verifications",
+  "balances",
+  "cases",
+];
 
 /** One of `make` for each table. */
 export function forEachTable<R extends { readonly [T in TableName]: unknown }>(make: () => R[TableName]): R {

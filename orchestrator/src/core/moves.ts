@@ -1,6 +1,7 @@
 // Planned moves: the target is made ready first, then the job is asked to save and stopped, then the target goes on from exactly what it saved.
 // How a move ends for the job (promotion, another place) is in `failover.ts`; this file begins moves, watches over them and lets them go.
 import { type MoveEvent, moveTable, type WorkerId } from "@qubix/shared/domain";
+import { checkRunText } from "./check-state.ts";
 import { isActiveAttempt, requestOf } from "./indexes.ts";
 import type { Actor, CoreEvent } from "./events.ts";
 import { findMoveTarget, type MoveTarget } from "./dispatch.ts";
@@ -50,6 +51,7 @@ export function moveJob(state: CoreState, event: Extract<CoreEvent, { kind: "job
   if (job === undefined || !mayMove(actor, job)) {
     return refuse(state, 404, "job_not_found", `There is no job ${jobId} of yours that still runs. Check the id.`);
   }
+  if (job.check !== undefined && actor.role !== "admin") return refuse(state, 409, "check_run", checkRunText(job));
   const obstacle = obstacleOf(state, job, to) ?? beginMove(state, job, { why: "asked", to, force });
   if (obstacle !== undefined) return refuse(state, obstacle.status, obstacle.code, obstacle.message);
   state.step.reply = { kind: "job", jobId, job: jobOf(state, jobId), repeated: false };

@@ -1,4 +1,5 @@
 // What consumers think of ended jobs, weighed by what they paid. A rating is an opinion: it moves a reputation by a fifth at most, costs no stake and no pay.
+import { checkRunText } from "./check-state.ts";
 import type { RatingCase } from "./case-records.ts";
 import { caseIdOf, putCase } from "./case-rows.ts";
 import type { CoreEvent } from "./events.ts";
@@ -19,6 +20,7 @@ export function rateJob(state: CoreState, event: Extract<CoreEvent, { kind: "job
   if (actor.accountId !== ended.accountId) {
     return refuse(state, 403, "forbidden", `Job ${jobId} is another account's: its consumer alone may rate it.`);
   }
+  if (ended.check !== undefined) return refuse(state, 409, "check_run", checkRunText(ended));
   if (previous !== null && state.nowMs >= previous.createdAtMs + RATING_CHANGE_MS) {
     const message = `Job ${jobId} was rated more than a day ago (${previous.stars} of ${STARS_MAX} stars): that stays.`;
     return refuse(state, 409, "rating_final", message);

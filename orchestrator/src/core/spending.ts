@@ -1,6 +1,7 @@
 // What an account has spent, and what of its budgets is left. A budget counts what is settled and what the jobs that are not may still cost:
 // so that whatever they do, no sum of settlements ever comes to more than it.
 import type { AccountId, Currency } from "@qubix/shared/domain";
+import { isOwnCost } from "./job-cap.ts";
 import type { BudgetRecord, CapSource, JobRecord, SpendingRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { put } from "./tables.ts";
@@ -11,8 +12,9 @@ export function spendingOf(state: CoreState, accountId: AccountId, currency: Cur
 }
 
 /** A job counts in the month in which it is settled. Before the shell has told the month, and should the wall clock be set back, it is the newest known. */
-export function noteSpent(state: CoreState, { accountId, currency }: JobRecord, gross: bigint): void {
-  if (gross === 0n) return;
+export function noteSpent(state: CoreState, job: JobRecord, gross: bigint): void {
+  if (gross === 0n || !isOwnCost(job)) return;
+  const { accountId, currency } = job;
   const before = spendingOf(state, accountId, currency);
   const month = laterOf(before.month, state.volatile.month);
   const monthTotal = (month === before.month ? before.monthTotal : 0n) + gross;

@@ -105,6 +105,11 @@ export interface Counters {
   challenges: number;
   proofsPassed: number;
   proofsFailed: number;
+  /** Jobs that were chosen to be checked, and what came of them. */
+  verificationsBegun: number;
+  verificationsPassed: number;
+  verificationsFailed: number;
+  verificationsInconclusive: number;
 }
 
 export interface StandbyFailure {
@@ -204,6 +209,8 @@ export interface StepScratch {
   ended: JobId[];
   /** …and payouts. */
   payoutsEnded: string[];
+  /** Jobs whose verification was decided: it leaves memory as well. */
+  decided: JobId[];
   /** …and cases. */
   endedCases: string[];
   /** What the store has of the transfers that the event names. */

@@ -12,6 +12,7 @@ import {
 } from "./accounts.ts";
 import { noteChain, noteDisputes, onChainFinal, releaseChainPay, retryChain } from "./chain.ts";
 import { clearBudget, setBudget } from "./budgets.ts";
+import { askComparisons, onCompared } from "./check-results.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { introduceTouched } from "./direct.ts";
 import { openDispute, resolveDispute } from "./disputes.ts";
@@ -46,7 +47,7 @@ const NO_SETTLED: readonly SettledRecord[] = [];
  */
 export function step(state: CoreState, nowMs: number, event: CoreEvent): StepResult {
   state.nowMs = Math.max(state.nowMs, nowMs);
-  const { random, jobCount, workerCount, accountCount, transferCount, eventSeq } = state.meta;
+  const { random, jobCount, workerCount, accountCount, transferCount, eventSeq, checkDebt } = state.meta;
   if ("known" in event && event.known !== undefined) state.step.known = event.known;
   try {
     handle(state, event);
@@ -56,6 +57,8 @@ export function step(state: CoreState, nowMs: number, event: CoreEvent): StepRes
   } catch (error) {
     rollBack(state);
     Object.assign(state.meta, { random, jobCount, workerCount, accountCount, transferCount, eventSeq });
+    if (checkDebt === undefined) delete state.meta.checkDebt;
+    else state.meta.checkDebt = checkDebt;
     throw error;
   }
 }
@@ -150,6 +153,8 @@ function handle(state: CoreState, event: CoreEvent): void {
       return handleWorker(state, event);
     case "storage.refused":
       return noteStorageRefused(state, event);
+    case "check.compared":
+      return onCompared(state, event.jobId, event.comparison);
     case "worker.proof":
       return onVerdict(state, event);
     default:
@@ -179,6 +184,7 @@ function boot(state: CoreState, event: Extract<CoreEvent, { kind: "boot" }>): vo
   if (event.admin !== undefined) createAdmin(state, event.admin);
   state.volatile.bootedAtMs = state.nowMs;
   armAll(state);
+  for (const verification of state.rows.verifications.values()) askComparisons(state, verification);
   // Bears the clock's and, once committed, the wall's time: by it moments of this life are told to people later.
   emit(state, { channel: "system", kind: "orchestrator_started", data: {} });
 }
@@ -206,6 +212,7 @@ function finish(state: CoreState, randomBefore: number): StepResult {
   };
   for (const jobId of scratch.ended) evict(state, jobId);
   for (const id of scratch.payoutsEnded) replace(state, "payouts", id, null);
+  for (const jobId of scratch.decided) replace(state, "verifications", jobId, null);
   for (const id of scratch.endedCases) replace(state, "cases", id, null);
   reset(state);
   return { changes, effects, reply, fired, incidents, changed };
@@ -253,6 +260,7 @@ function reset(state: CoreState): void {
   if (scratch.incidents.length > 0) scratch.incidents = [];
   if (scratch.ended.length > 0) scratch.ended = [];
   if (scratch.payoutsEnded.length > 0) scratch.payoutsEnded = [];
+  if (scratch.decided.length > 0) scratch.decided = [];
   if (scratch.endedCases.length > 0) scratch.endedCases = [];
   scratch.known = NO_KNOWN;
   scratch.reply = NO_REPLY;

@@ -88,7 +88,8 @@ export function emitJob(
   emit(state, {
     channel: "jobs",
     kind,
-    accountId: job.accountId,
+    // Its owner did not ask for a check, and hears of it in the timeline of the job that is checked.
+    accountId: job.check === undefined ? job.accountId : null,
     jobId: job.id,
     providerId: at?.providerId ?? null,
     workerId: at?.workerId ?? null,

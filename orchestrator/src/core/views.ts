@@ -4,9 +4,10 @@ import { type JobView, showSealed, toWireMoney } from "@qubix/shared/protocol";
 import { accruedSoFar } from "./charges.ts";
 import { capOf } from "./job-cap.ts";
 import { chargedParts, type ChargedPart, grossParts, type Payee } from "./price-parts.ts";
-import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
+import type { AttemptRecord, JobRecord, StandbyRecord, VerificationRecord } from "./model.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { bothWork, leadingAttempt } from "./mirror.ts";
+import { verificationView } from "./check-views.ts";
 import { mirrorView } from "./mirror-views.ts";
 import { leaseOverAtMs } from "./lease-wait.ts";
 import { behind } from "./standbys.ts";
@@ -18,14 +19,22 @@ export interface JobRows {
   readonly job: JobRecord;
   readonly attempts: readonly AttemptRecord[];
   readonly standbys: readonly StandbyRecord[];
+  /** How its result is checked; missing where it is not. */
+  readonly verification?: VerificationRecord | undefined;
 }
 
-/** The wire shape of a job. `state`: for what only heartbeats say of a live one. `wallOf`: from the orchestrator's clock to RFC 3339. */
-export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs: number) => string): JobView {
+/** The wire shape of a job. `state`: for what only heartbeats say of a live one. `checks`: for runs that check it. `wallOf`: from the orchestrator's clock to RFC 3339. */
+export function jobView(
+  state: CoreState | null,
+  rows: JobRows,
+  wallOf: (clockMs: number) => string,
+  checks: CoreState | null = state,
+): JobView {
   const { job, attempts, standbys } = rows;
   const { currency } = job;
   const current = leadingAttempt(attempts);
   const mirror = mirrorView(state, job, attempts);
+  const verification = verificationView(checks, job, rows.verification, wallOf);
   const checkpoint = job.checkpoints.at(-1);
   const standby = standbys.find(({ id }) => id === job.standbyId);
   return {
@@ -65,6 +74,8 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
         : workAtRiskMs(state, job, current),
     standby: standby === undefined ? null : standbyView(job, standby, state?.nowMs ?? standby.reservedAtMs),
     ...(mirror === undefined ? {} : { mirror }),
+    ...(verification === undefined ? {} : { verification }),
+    ...(job.check === undefined ? {} : { checkOf: job.check.of }),
     leaseWait: leaseWaitView(state, job, wallOf),
     attempts: attempts.map((attempt) => attemptView(job, attempt, currency)),
     outputs: job.outputs === null ? null : { files: job.outputs.files, bytes: job.outputs.bytes },

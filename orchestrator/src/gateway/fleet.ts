@@ -9,6 +9,10 @@ export function createFleet(writer: Pick<EventWriter, "state">): Fleet {
       const state = writer.state();
       return holdsJob(state, workerId, jobId) ? liveJob(state, jobId)?.job.accountId : undefined;
     },
-    comparesTrees: (jobId) => liveJob(writer.state(), jobId)?.job.mirror !== undefined,
+    comparesTrees: (jobId) => {
+      const job = liveJob(writer.state(), jobId)?.job;
+      if (job === undefined) return false;
+      return job.mirror !== undefined || job.check !== undefined || job.spec.verification.mode !== "none";
+    },
   };
 }

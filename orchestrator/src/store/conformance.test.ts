@@ -29,6 +29,7 @@ import {
   metaOf,
   PROVIDER,
   put,
+  aVerification,
 } from "./testing/records.ts";
 
 const WALL_MS = 1_700_000_000_000;
@@ -153,6 +154,26 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     ].flat();
     expect(others).toEqual(rest.map((row) => row.record));
     expect(store.job(job.id)).toEqual({ job, attempts: [attempt], standbys: [standby] });
+  });
+
+  it("keeps how a result was checked, loads only what is not decided, and lists no check among an account's jobs", () => {
+    const job = aJob(1, { phase: "succeeded", settled: true });
+    const check = {
+      ...aJob(2),
+      check: { of: job.id, run: 1, payer: "external:checks", gpuModel: null, decides: false, apart: [ACCOUNT] },
+    } as const;
+    const open = aVerification(job);
+    const decided = { ...aVerification(aJob(4)), phase: "passed", message: "yes", decidedAtMs: 9 } as const;
+    const rows = [open, decided].map((row) => put("verifications", row.id, row));
+    commit({ puts: [put("jobs", job.id, job), put("jobs", check.id, check), ...rows] });
+    expect(reopen().load().rows.verifications).toEqual([open]);
+    expect([open.id, decided.id].map((id) => store.verification(id))).toEqual([open, decided]);
+    expect(store.verification(jobIdOf(9))).toBeUndefined();
+    expect(store.jobs({ limit: 9, account: ACCOUNT }).map(({ id }) => id)).toEqual([job.id]);
+    expect(store.jobs({ limit: 9 }).map(({ id }) => id)).toEqual([check.id, job.id]);
+    expect(store.job(check.id)?.job).toEqual(check);
+    commit({ puts: [put("verifications", open.id, { ...open, phase: "failed", decidedAtMs: 10 })] });
+    expect(reopen().load().rows.verifications).toEqual([]);
   });
 
   it("keeps the last of several puts of a key, and forgets a removed row", () => {

@@ -56,6 +56,7 @@ export function createMemoryStore(): Store {
       const job = data.tables.jobs.get(id);
       return job && { job, attempts: attemptsOf(data, id), standbys: standbysOf(data, id) };
     },
+    verification: (id) => data.tables.verifications.get(id),
     jobs: (filter) => listJobs(data, filter),
     events: (filter) => listEvents(data, filter),
     recoveries: (filter) => listRecoveries(data, filter),
@@ -217,6 +218,7 @@ function load(data: Data): Snapshot {
       jobs: live.map((id) => tables.jobs.get(id) as JobRecord),
       attempts: live.flatMap((id) => attemptsOf(data, id)),
       standbys: live.flatMap((id) => standbysOf(data, id)),
+      verifications: sorted(tables.verifications).filter(({ decidedAtMs }) => decidedAtMs === null),
       balances: sorted(tables.balances),
       cases: sorted(tables.cases).filter(({ endedAtMs }) => endedAtMs === null),
     },
@@ -243,7 +245,7 @@ function listJobs(data: Data, filter: Parameters<Store["jobs"]>[0]): readonly Jo
     const id = data.jobIds[at] as JobId;
     if (filter.before !== undefined && id >= filter.before) continue;
     const job = data.tables.jobs.get(id) as JobRecord;
-    if (filter.account !== undefined && job.accountId !== filter.account) continue;
+    if (filter.account !== undefined && (job.accountId !== filter.account || job.check !== undefined)) continue;
     if (filter.phase !== undefined && job.phase !== filter.phase) continue;
     found.push(job);
   }

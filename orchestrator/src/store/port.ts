@@ -17,11 +17,12 @@ import type {
   Tables,
   TickRecord,
   TransferRecord,
+  VerificationRecord,
 } from "../core/model.ts";
 
 import type { AccountReads } from "./accounts-port.ts";
 
-/** Everything the core needs in memory: all accounts, keys, workers, open enrolments, live idempotency, balances, uploads, payouts that wait; jobs that have not ended with their attempts and standbys. */
+/** Everything the core needs in memory: all accounts, keys, workers, open enrolments, live idempotency, balances, uploads, payouts that wait; jobs that have not ended with their attempts and standbys; verifications that are not decided. */
 export interface Snapshot {
   readonly meta: MetaRecord | null;
   readonly rows: { readonly [T in keyof Tables]: readonly Tables[T][] };
@@ -95,7 +96,9 @@ export interface Store extends AccountReads {
   commit(batch: readonly Changes[], wallMs: number): void;
 
   job(id: JobId): StoredJob | undefined;
-  /** Newest first; `before` is the id after which the last page ended. */
+  /** How the result of a job was, or is being, checked. */
+  verification(id: JobId): VerificationRecord | undefined;
+  /** Newest first; `before` is the id after which the last page ended. An account's are those that it asked for: runs that check them are not. */
   jobs(filter: {
     readonly account?: AccountId;
     readonly phase?: JobPhase;

@@ -145,6 +145,29 @@ export const settlementViewSchema = z.object({
   /** Of the gross, once it is known: what was paid for each resource, standbys included. They sum to it. */
   parts: z.array(z.object({ part: text, amount: wireMoneySchema })).optional(),
 });
+/** How a job's result was, or is being, checked by running it again. */
+export const verificationViewSchema = z.object({
+  mode: z.enum(["spot-check", "majority", "adaptive"]),
+  /** none: it was not chosen for a check (yet). waiting: a run waits for a place. failed: others agree on another result. */
+  state: z.enum(["none", "waiting", "running", "passed", "failed", "inconclusive"]),
+  /** What came of it, for people. */
+  message: nullableText,
+  startedAt: nullableText,
+  decidedAt: nullableText,
+  /** The runs that check it, in the order in which they were called. */
+  runs: z.array(
+    z.object({
+      jobId: text,
+      /** The checkpoint of the job that it began from; 0 for the beginning. */
+      fromSeq: count,
+      workerId: nullableText,
+      endedAt: nullableText,
+      /** Whether it came to the job's result; null where it came to none, or that is not told yet. */
+      same: z.boolean().nullable(),
+    }),
+  ),
+});
+
 export const jobViewSchema = z.object({
   id: text,
   name: nullableText,
@@ -192,6 +215,10 @@ export const jobViewSchema = z.object({
   standby: standbyViewSchema.nullable(),
   /** Of a job with `standby: mirror` alone. */
   mirror: mirrorViewSchema.optional(),
+  /** Of a job with another `verification.mode` than `none`. */
+  verification: verificationViewSchema.optional(),
+  /** Of a run by which the network checks another job: that job. */
+  checkOf: text.optional(),
   /** An exclusive job that waits, queued, because its last container may still be running there: nobody else starts before `until`. Null for any other. */
   leaseWait: z.object({ workerId: text, epoch: count, until: text }).nullable(),
   attempts: z.array(attemptViewSchema),

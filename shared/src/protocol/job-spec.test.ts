@@ -21,6 +21,7 @@ describe("job specification", () => {
       resources: { gpus: { count: 0 }, cpus: 1, memoryMiB: 1024, diskMiB: 4096 },
       checkpoint: { intervalS: 30, keep: 3 },
       standby: "cold",
+      verification: { mode: "none", replicas: 3 },
       failover: "speculative",
       isolation: "standard",
       network: "none",

@@ -105,6 +105,30 @@ export const inputSchema = z
   .strictObject({ upload: z.string().max(200).optional(), url: z.string().max(4096).optional(), to: inputPath })
   .refine((input) => (input.upload === undefined) !== (input.url === undefined), "an input has either upload or url");
 
+/** Runs of a `majority`, the job's own among them. */
+const VERIFY_REPLICAS = 3;
+const VERIFY_REPLICAS_MAX = 9;
+
+/** How the job's result is checked by running it again on another provider's machine of the same GPU model, with the same image. */
+export const verificationSchema = z.strictObject({
+  /** spot-check: now and then, a random part of it. majority: always, whole, so often. adaptive: by its worker's history and its price. */
+  mode: z.enum(["none", "spot-check", "majority", "adaptive"]).default("none"),
+  /** Of `majority` (and of `adaptive`, where it comes to one): runs in all. */
+  replicas: z
+    .number()
+    .int()
+    .min(3)
+    .max(VERIFY_REPLICAS_MAX)
+    .refine((count) => count % 2 === 1, "an odd number, so that there is a majority")
+    .default(VERIFY_REPLICAS),
+  /** Numbers in outputs (npy, npz, safetensors, json, csv, text) may differ by absolute + relative × the larger of the two. Without it outputs are equal byte for byte. */
+  tolerance: z
+    .strictObject({ relative: z.number().min(0).max(1).default(0), absolute: z.number().min(0).max(1e300).default(0) })
+    .optional(),
+});
+
+export type Tolerance = NonNullable<z.output<typeof verificationSchema>["tolerance"]>;
+
 export const jobSpecSchema = z
   .strictObject({
     name: nameSchema.optional(),
@@ -142,6 +166,7 @@ export const jobSpecSchema = z
     /** Begin from a committed checkpoint of another job of the same account: that `seq`, or its newest. */
     fromCheckpoint: z.strictObject({ job: jobIdSchema, seq: z.number().int().min(1).optional() }).optional(),
     standby: z.enum(["cold", "hot", "mirror"]).default("cold"),
+    verification: verificationSchema.prefault({}),
     failover: z.enum(["speculative", "exclusive"]).optional(),
     isolation: z.enum(["standard", "sandboxed"]).default("standard"),
     network: z.enum(["none", "egress"]).default("none"),
@@ -243,6 +268,45 @@ function unavailableTransparent(spec: JobSpec): readonly [boolean, string][] {
 /** What no job may be, built or not: two replicas run at once, so nothing that acts outside may be one of them. */
 export function isMirrorWithEffects(spec: JobSpec): boolean {
   return spec.standby === "mirror" && (spec.failover === "exclusive" || spec.network === "egress");
+}
+
+/** Why a job cannot be run again by somebody else to check it, with what to do; `undefined` where it can, or need not be. */
+export function verificationObstacle(spec: JobSpec): string | undefined {
+  const { mode } = spec.verification;
+  if (mode === "none") return undefined;
+  const isNamed = spec.placement.workers !== undefined || spec.placement.providers !== undefined;
+  const found: readonly [boolean, string][] = [
+    [
+      Object.keys(spec.secrets).length > 0 || spec.registryAuth !== undefined,
+      "its secrets would be given to another provider. Leave them out",
+    ],
+    [
+      spec.failover === "exclusive" || spec.network === "egress",
+      "it may act outside, and would do so again. Leave network: egress and failover: exclusive out",
+    ],
+    [spec.standby === "mirror", "standby: mirror compares two runs already. Choose one of the two"],
+    [spec.checkpoint.transparent === true, "saved memory is not the same elsewhere. Leave checkpoint.transparent out"],
+    [
+      parseImageRef(spec.image)?.local === true,
+      "an image with the tag local may be another one elsewhere. Use an image of a registry, or an archive (upload:ID)",
+    ],
+    [
+      isNamed && mode !== "majority",
+      "the network pays for its checks, and only where it chooses who runs them. Leave placement.workers and placement.providers out, or choose majority",
+    ],
+  ];
+  return found.find(([present]) => present)?.[1];
+}
+
+/** The most that one run of the job may cost an hour: `majority` shares the cap among all its runs, and `adaptive` may come to that. */
+export function runPriceMax({
+  verification,
+  priceMaxPerHour,
+}: Pick<JobSpec, "verification" | "priceMaxPerHour">): bigint {
+  const { mode, replicas } = verification;
+  return mode === "majority" || mode === "adaptive"
+    ? priceMaxPerHour.amount / BigInt(replicas)
+    : priceMaxPerHour.amount;
 }
 
 /** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, `direct`, `moves` and `ticks`, which no job needs, are messages. */

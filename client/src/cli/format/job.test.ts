@@ -181,6 +181,28 @@ test("a running job's page says what would be lost now, and how far its standby 
   expect(asked).toContain("Interval    every 30 s\n");
 });
 
+test("a checked job's page shows what came of it, and the runs; one that checks names the other", () => {
+  const run = { jobId: "job-9", fromSeq: 0, workerId: "wrk-c", endedAt: "2026-01-01T00:00:57.000Z", same: false };
+  const verification = {
+    mode: "spot-check",
+    state: "failed",
+    message: "Two others agree.",
+    startedAt: null,
+    decidedAt: null,
+    runs: [
+      run,
+      { ...run, jobId: "job-10", fromSeq: 2, same: true },
+      { ...run, jobId: "job-11", endedAt: null, same: null },
+    ],
+  } as const;
+  const text = formatJob({ ...SUCCEEDED, verification: { ...verification, runs: [...verification.runs] } }, NOW, plain);
+  expect(text).toMatch(/Verify +spot-check: WRONG RESULT. Two others agree./);
+  expect(text).toMatch(/job-9 +the beginning +wrk-c +another one/);
+  expect(text).toMatch(/job-10 +checkpoint 2 +wrk-c +the same/);
+  expect(text).toMatch(/job-11 +the beginning +wrk-c +-/);
+  expect(formatJob({ ...SUCCEEDED, checkOf: "job-1" }, NOW, plain)).toMatch(/Checks +job-1/);
+});
+
 test("a mirror job's page shows both replicas, and whose work was refused", () => {
   const replica = { state: "ended", epoch: 1, providerId: "acc-2", progress: 1, checkpointSeq: 2 } as const;
   const sum = "0123456789abcdef".repeat(4);

@@ -4,6 +4,7 @@ import { formatUnits } from "@qubix/shared/domain";
 import { hasEnded } from "../../sdk/types.ts";
 import type { Colors } from "../session.ts";
 import { formatReplicas, mirrorText } from "./mirror.ts";
+import { formatRuns, verificationText } from "./verification.ts";
 import { type Column, formatFields, formatTable } from "./table.ts";
 import { formatAgo, formatBytes, formatDuration, formatMoney, formatProgress, formatRate, plural } from "./units.ts";
 
@@ -62,6 +63,8 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
     ["Standby", standby && standbyText(standby)],
     ["Mirror", job.mirror === undefined ? null : mirrorText(job.mirror)],
     ["Budget", job.budget && budgetText(job.budget)],
+    ["Verify", job.verification === undefined ? null : verificationText(job.verification)],
+    ["Checks", job.checkOf ?? null],
     ["Outputs", outputs && `${plural(outputs.files, "file")}, ${formatBytes(outputs.bytes)}`],
     ["Created", `${job.createdAt} (${formatAgo(job.createdAt, nowMs)})`],
     ["Started", job.startedAt],
@@ -69,6 +72,8 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
   ];
   const parts = [formatFields(fields, colors)];
   if (job.mirror !== undefined) parts.push(formatReplicas(job.mirror, colors));
+  if (job.verification !== undefined && job.verification.runs.length > 0)
+    parts.push(formatRuns(job.verification, colors));
   if (job.attempts.length > 0) parts.push(formatAttempts(job, colors));
   parts.push(formatSettlement(job, colors));
   return parts.join("\n\n");

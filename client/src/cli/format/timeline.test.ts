@@ -151,6 +151,29 @@ test.each([
     event(1, 0, "replica_lost", { workerId: "w", replica: 1, why: "worker_lost", fromSeq: 2 }),
     "replica 1 on w is gone: its machine was lost; the other works on, it begins again from checkpoint 2",
   ],
+  [
+    event(1, 0, "verification_started", { kind: "spot-check", fromSeq: 2 }),
+    "its result is checked from checkpoint 2; the pay waits for that",
+  ],
+  [
+    event(1, 0, "verification_started", { kind: "majority", fromSeq: 0 }),
+    "its result is checked by a majority; the pay waits for that",
+  ],
+  [
+    event(1, 0, "verification_run", { run: 1, checkJobId: "job-2", fromSeq: 0 }),
+    "run 1 that checks it: job-2 from the beginning",
+  ],
+  [
+    event(1, 0, "verification_skipped", { kind: "spot-check", why: "gpu_models_mixed" }),
+    "not checked: it ran on GPUs of several models",
+  ],
+  [
+    event(1, 0, "verification_differs", {}),
+    "a check came to another result: the whole job is run once more, to decide",
+  ],
+  [event(1, 0, "verified", { message: "Another did too." }), "verified: Another did too."],
+  [event(1, 0, "verification_failed", { message: "Two differ." }), "wrong result: Two differ."],
+  [event(1, 0, "verification_inconclusive", { message: "x" }), "the check decided nothing: x"],
   [event(1, 0, "mirror_unavailable", {}), "no machine of another provider is free now; the job runs once until one is"],
   [event(1, 0, "mirror_result", { workerId: "w", run: 2, result: SUM }), "the third result, of w: 0123456789ab…"],
   [event(1, 0, "mirror_agreed", { result: SUM }), "two providers came to the same result: 0123456789ab…"],

@@ -149,6 +149,8 @@ const REASONS: Readonly<Record<string, string>> = {
   no_offer: "no offer matched in time",
   mirror_awaits_second: "a second provider has to come to the same result",
   mirror_disagreed: "a third provider has to decide",
+  image_not_pinned: "no registry named its image's digest, so nobody else would surely run the same",
+  gpu_models_mixed: "it ran on GPUs of several models",
   image_moved: "the image's tag was moved",
   standby_ready: "its standby was ready",
   cancelled: "it was cancelled",
@@ -232,6 +234,17 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     const [own, agreed] = [data.text("result"), data.text("agreed")].map((sum) => shortSum(sum ?? "?"));
     return `the work of ${data.worker()} is not paid: its result ${own} was outvoted by ${agreed}`;
   },
+  verification_started: (data) =>
+    data.text("kind") === "majority"
+      ? "its result is checked by a majority; the pay waits for that"
+      : `its result is checked${data.from()}; the pay waits for that`,
+  verification_run: (data) =>
+    `run ${data.number("run") ?? "?"} that checks it: ${data.text("checkJobId") ?? "?"}${data.from()}`,
+  verification_skipped: (data) => `not checked${data.because("why")}`,
+  verification_differs: () => "a check came to another result: the whole job is run once more, to decide",
+  verified: (data) => `verified${data.because("message")}`,
+  verification_failed: (data) => `wrong result${data.because("message")}`,
+  verification_inconclusive: (data) => `the check decided nothing${data.because("message")}`,
   standby_unavailable: () => "no other machine is free for a standby now; the job runs without one",
   budget_warning: (data) => `80% of its budget of ${moneyText(data, "cap")} are used: ${moneyText(data, "used")}`,
   budget_lowered: (data) => `its budget was lowered: it may cost ${moneyText(data, "cap")} in all`,
@@ -337,12 +350,21 @@ const GOOD: readonly string[] = [
   "completed",
   "mirror_agreed",
   "settled",
+  "verified",
   "started",
   "standby_ready",
   "moved",
   "resumed",
 ];
-const BAD: readonly string[] = ["failed", "lost", "mirror_disagreed", "work_refused", "standby_lost", "stalled"];
+const BAD: readonly string[] = [
+  "failed",
+  "lost",
+  "mirror_disagreed",
+  "work_refused",
+  "standby_lost",
+  "stalled",
+  "verification_failed",
+];
 const NOTABLE: readonly string[] = [
   "budget_warning",
   "budget_lowered",
@@ -366,6 +388,9 @@ const NOTABLE: readonly string[] = [
   "moving",
   "move_dropped",
   "stall_suspected",
+  "verification_differs",
+  "verification_inconclusive",
+  "verification_skipped",
 ];
 
 function paint(kind: string, text: string, colors: Colors): string {

@@ -32,6 +32,9 @@ test("flags alone make a specification that the network accepts", async () => {
       duration: "1h",
       budget: "0.50",
       standby: "hot",
+      verify: "majority",
+      verifyRuns: "5",
+      verifyTolerance: "1e-5,1e-8",
       checkpointInterval: "10s",
       output: ["/out/model/**"],
       region: ["eu-west"],
@@ -53,6 +56,7 @@ test("flags alone make a specification that the network accepts", async () => {
     resources: { gpus: { count: 1, model: "RTX 4090" }, cpus: 0.5, memoryMiB: 2048, diskMiB: 10_240 },
     checkpoint: { intervalS: 10, keep: 3 },
     standby: "hot",
+    verification: { mode: "majority", replicas: 5, tolerance: { relative: 1e-5, absolute: 1e-8 } },
     outputs: ["/out/model/**"],
     placement: { regions: ["eu-west"], avoid: ["wrk-1"] },
     priceMaxPerHour: { amount: 600_000n, currency: "USD" },
@@ -64,6 +68,11 @@ test("flags alone make a specification that the network accepts", async () => {
     shmMiB: 128,
     stopGraceS: 5,
   });
+});
+
+test.each(["", "a", "-1", "1,2,3", "1,"])("--verify-tolerance %o is refused with what it should be", async (text) => {
+  const flags = { image: "docker.io/library/python:3.12", verify: "spot-check", verifyTolerance: text };
+  await expect(readSpec(undefined, flags, null)).rejects.toThrow(/relative, and absolute/);
 });
 
 const YAML = `

@@ -35,6 +35,9 @@ export interface SpecFlags extends SecretFlags {
   readonly duration?: string;
   readonly budget?: string;
   readonly standby?: string;
+  readonly verify?: string;
+  readonly verifyRuns?: string;
+  readonly verifyTolerance?: string;
   readonly failover?: string;
   readonly network?: string;
   readonly checkpointInterval?: string;
@@ -144,6 +147,11 @@ export function buildSpec(file: Fields, flags: SpecFlags, command: readonly stri
     spec["fromCheckpoint"] = parseCheckpointName(spec["fromCheckpoint"], where);
   }
   set("standby", flags.standby);
+  mergeInto(spec, "verification", {
+    mode: flags.verify,
+    replicas: given(flags.verifyRuns, (text) => parseCount(text, "--verify-runs", 3)),
+    tolerance: given(flags.verifyTolerance, parseTolerance),
+  });
   set("failover", flags.failover);
   set("network", flags.network);
   set("outputs", flags.output);
@@ -185,6 +193,18 @@ export function buildSpec(file: Fields, flags: SpecFlags, command: readonly stri
   );
   if (typeof spec["budgetMax"] === "string") spec["budgetMax"] = parseMoney(spec["budgetMax"], "budgetMax");
   return splitInputs(spec, flags);
+}
+
+/** `1e-5` or `1e-5,1e-8`: relative, and absolute. */
+function parseTolerance(text: string): Fields {
+  const parts = text.split(",");
+  const [relative = Number.NaN, absolute = 0] = parts.map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  if (parts.length > 2 || !(relative >= 0) || !(absolute >= 0)) {
+    throw usageError(
+      `--verify-tolerance: "${text}" is not a number of at least 0, or two with a comma between: relative, and absolute`,
+    );
+  }
+  return { relative, absolute };
 }
 
 function resourcesOf(gpusInFile: Fields, flags: SpecFlags): Fields {

@@ -110,6 +110,7 @@ export async function startTestApi({
     challenge: () => {},
     chain: (id) => chains.consider(id),
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
+    compare: () => {},
     shred: (vaultId) => vault.remove(vaultId),
     flush: () => {},
     reset: () => {},

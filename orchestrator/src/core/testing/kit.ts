@@ -82,6 +82,7 @@ export class KeptRows {
         payoutAddresses: this.all("payoutAddresses"),
         depositAddresses: this.all("depositAddresses"),
         payouts: this.all("payouts").filter(({ phase }) => phase === "requested"),
+        verifications: this.all("verifications").filter(({ decidedAtMs }) => decidedAtMs === null),
         balances: this.all("balances"),
         budgets: this.all("budgets"),
         spending: this.all("spending"),

@@ -110,6 +110,7 @@ export async function startRig(
     challenge: (effect) => proofs.challenge(effect),
     chain: () => {},
     collect: (...effect) => chunks.collect(...effect),
+    compare: () => {},
     shred: () => {},
   });
   const server = createServer();

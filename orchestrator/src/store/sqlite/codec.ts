@@ -12,6 +12,7 @@ import type {
   SettlementLine,
   StandbyRecord,
   Tables,
+  VerificationRecord,
   WorkerRecord,
 } from "../../core/model.ts";
 
@@ -53,11 +54,15 @@ export function encodeSpec(spec: JobSpec): string {
   });
 }
 
+const NOT_VERIFIED: JobSpec["verification"] = { mode: "none", replicas: 3 };
+
 export function decodeSpec(data: string): JobSpec {
-  const spec = JSON.parse(data) as JobSpec;
-  const { priceMaxPerHour, budgetMax } = spec;
+  // Rows of versions that verified nothing have no mode.
+  const spec = JSON.parse(data) as Omit<JobSpec, "verification"> & Partial<Pick<JobSpec, "verification">>;
+  const { priceMaxPerHour, budgetMax, verification = NOT_VERIFIED } = spec;
   return {
     ...spec,
+    verification,
     priceMaxPerHour: decodeMoney(priceMaxPerHour),
     ...(budgetMax === undefined ? {} : { budgetMax: decodeMoney(budgetMax) }),
   };
@@ -165,6 +170,20 @@ function encodeParts(parts: readonly RatePart[] | undefined): readonly Raw<RateP
 function decodeParts(parts: readonly Raw<RatePart>[] | undefined): { readonly parts?: readonly RatePart[] } {
   if (parts === undefined) return {};
   return { parts: parts.map(({ name, ratePerHour }) => ({ name, ratePerHour: BigInt(ratePerHour) })) };
+}
+
+// ── Verifications: what the consumer wrote is kept as text, so that nothing in it is taken for an amount ──
+
+export function encodeVerification(record: VerificationRecord): string {
+  return encodeRecord({ ...record, plan: { ...record.plan, spec: encodeSpec(record.plan.spec) } });
+}
+
+export function decodeVerification(data: string): VerificationRecord {
+  type Stored = Omit<VerificationRecord, "plan"> & {
+    readonly plan: Omit<VerificationRecord["plan"], "spec"> & { readonly spec: string };
+  };
+  const stored = decodeRecord(data) as Stored;
+  return { ...stored, plan: { ...stored.plan, spec: decodeSpec(stored.plan.spec) } };
 }
 
 // ── Workers ──

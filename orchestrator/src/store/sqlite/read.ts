@@ -24,9 +24,10 @@ import {
   decodeAttempt,
   decodeJob,
   decodePlain,
-  decodeRecord,
   decodeSpec,
   decodeStandby,
+  decodeVerification,
+  decodeRecord,
   KEYED_CODECS,
 } from "./codec.ts";
 
@@ -69,6 +70,7 @@ type Reader = Pick<
   | "payout"
   | "payouts"
   | "job"
+  | "verification"
   | "jobs"
   | "events"
   | "recoveries"
@@ -81,6 +83,8 @@ type Reader = Pick<
   | "audit"
 >;
 
+const OPEN_VERIFICATIONS =
+  "SELECT data FROM verifications WHERE json_extract(data, '$.decidedAtMs') IS NULL ORDER BY key";
 const JOB_COLUMNS = "jobs.data AS data, job_specs.data AS spec";
 const JOB_TABLES = "jobs JOIN job_specs ON job_specs.job_id = jobs.id";
 
@@ -99,6 +103,10 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
     job: (id) => {
       const row = sql(`SELECT ${JOB_COLUMNS} FROM ${JOB_TABLES} WHERE jobs.id = ?`).get(id) as JobRow | undefined;
       return row && { job: readJob(row), attempts: attemptsOf(sql, id), standbys: standbysOf(sql, id) };
+    },
+    verification: (id) => {
+      const row = sql("SELECT data FROM verifications WHERE key = ?").get(id) as DataRow | undefined;
+      return row && decodeVerification(row.data);
     },
     jobs: (filter) => {
       const { text, values } = jobsQuery(filter);
@@ -181,6 +189,7 @@ function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snap
       jobs,
       attempts: jobs.flatMap((job) => attemptsOf(sql, job.id)),
       standbys: jobs.flatMap((job) => standbysOf(sql, job.id)),
+      verifications: (db.prepare(OPEN_VERIFICATIONS).pluck().all() as string[]).map(decodeVerification),
       balances: db
         .prepare("SELECT account, currency, amount FROM balances ORDER BY account, currency")
         .safeIntegers()

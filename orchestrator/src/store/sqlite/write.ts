@@ -25,9 +25,10 @@ import {
   encodeAttempt,
   encodeJob,
   encodePlain,
-  encodeRecord,
   encodeSpec,
   encodeStandby,
+  encodeVerification,
+  encodeRecord,
   KEYED_CODECS,
 } from "./codec.ts";
 
@@ -57,6 +58,9 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
     for (const [id, job] of latest.jobs) writeJob(statements, id, job, writtenSpecs, newSpecs);
     for (const [id, record] of latest.attempts) writeRow(statements.attempts, id, record && encodeAttempt(record));
     for (const [id, record] of latest.standbys) writeRow(statements.standbys, id, record && encodeStandby(record));
+    for (const [id, record] of latest.verifications) {
+      writeRow(statements.verifications, id, record && encodeVerification(record));
+    }
     for (const [key, record] of latest.balances) writeBalance(statements, key, record);
     for (const [id, record] of latest.cases) writeCase(statements, id, record);
     statements.events.run(batch.flatMap((changes) => changes.events.map((event) => eventRow(event, wallMs))));
@@ -135,11 +139,16 @@ function writeJob(
     newSpecs.push(job.spec);
   }
   if (hasEnded(job.phase)) {
-    statements.jobs.end.run(id, job.accountId, job.phase, encodeJob(job));
+    statements.jobs.end.run(id, listedFor(job), job.phase, encodeJob(job));
     return;
   }
-  const { changes } = statements.jobs.put.run(id, job.accountId, encodeJob(job));
+  const { changes } = statements.jobs.put.run(id, listedFor(job), encodeJob(job));
   assert(changes === 1, `job ${id} has ended and cannot live again`);
+}
+
+/** Whose list of jobs it is in: a run that checks a job is in nobody's. */
+function listedFor({ accountId, check }: JobRecord): string {
+  return check === undefined ? accountId : "";
 }
 
 function writeRow(statements: PutRemove, id: string, data: string | null): void {
@@ -240,6 +249,7 @@ function prepare(db: BetterSqlite3.Database) {
     },
     attempts: keyed("attempts", "id"),
     standbys: keyed("standbys", "id"),
+    verifications: keyed("verifications", "key"),
     balances: {
       put: db.prepare(
         `INSERT INTO balances (account, currency, amount) VALUES (?, ?, ?)

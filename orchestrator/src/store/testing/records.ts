@@ -20,6 +20,7 @@ import type {
   StandbyRecord,
   TableName,
   Tables,
+  VerificationRecord,
   WorkerRecord,
 } from "../../core/model.ts";
 
@@ -240,5 +241,44 @@ export function aWorker(n: number): WorkerRecord {
       },
     ],
     proofFailures: [{ target: "cpu", code: "too_late", message: "“late”", atMs: 7, count: 2, retryAtMs: 120_007 }],
+  };
+}
+
+/** Of this job, undecided; the job's environment has a name that an amount would have. */
+export function aVerification(job: JobRecord): VerificationRecord {
+  return {
+    id: job.id,
+    accountId: job.accountId,
+    kind: "spot-check",
+    phase: "running",
+    message: null,
+    startedAtMs: 5,
+    decidedAtMs: null,
+    currency: "USD",
+    frozen: [{ account: "provider:acc-2", amount: 9_007_199_254_740_993n, workerId: "wrk-1" as WorkerId }],
+    apart: [ACCOUNT],
+    runs: [
+      {
+        jobId: job.id,
+        fromSeq: 0,
+        endedAtMs: 4,
+        workers: [{ workerId: "wrk-1" as WorkerId, providerId: "acc-2" as AccountId }],
+        isUndisturbed: true,
+        result: { outputs: aTree(1), sum: "ab" },
+        lost: null,
+      },
+    ],
+    compared: [{ a: 0, b: 1, isSame: null }],
+    plan: {
+      spec: { ...job.spec, env: { units: "kg" } },
+      inputs: [],
+      imageTree: null,
+      imageDigest: "sha256:00",
+      gpuModel: null,
+      rateMax: 5n,
+      payer: "external:checks",
+      base: null,
+      hasBase: true,
+    },
   };
 }

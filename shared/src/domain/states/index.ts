@@ -10,5 +10,6 @@ export * from "./settlement.ts";
 export * from "./slash.ts";
 export * from "./standby.ts";
 export * from "./table.ts";
+export * from "./verification.ts";
 export * from "./unstake.ts";
 export * from "./worker-session.ts";

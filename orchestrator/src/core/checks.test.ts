@@ -1,0 +1,650 @@
+import type { JobId, WorkerId } from "@qubix/shared/domain";
+import { describe, expect, test } from "vitest";
+import { walletOwner } from "./check-money.ts";
+import type { CoreConfig } from "./config.ts";
+import type { JobRecord, VerificationRecord } from "./model.ts";
+import { replace } from "./tables.ts";
+import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
+
+const USD = (amount: bigint) => ({ amount, currency: "USD" as const });
+const RIGHT = treeOf("right");
+const WRONG = treeOf("wrong");
+const THIRD = treeOf("third");
+const IMAGE_DIGEST = `sha256:${"a".repeat(64)}`;
+const HOUR_MS = 3_600_000;
+/** Nobody needs to send heartbeats. */
+const PATIENT = { suspectMs: 1e9, lostMs: 1e9 };
+const SPOT = { verification: { mode: "spot-check" as const } };
+const MAJORITY = { verification: { mode: "majority" as const } };
+
+function nth<T>(all: readonly T[], n: number): T {
+  const found = all[n];
+  if (found === undefined) throw new Error(`there are ${all.length}`);
+  return found;
+}
+
+/** `count` providers with a worker each, dearer one after the other: a job comes to the first, its checks to the next ones. The second's word counts. */
+function network({
+  count = 4,
+  confirmed = 1,
+  ...config
+}: Partial<CoreConfig> & { readonly count?: number; readonly confirmed?: number | null } = {}) {
+  // Every job of a worker without a history is checked.
+  const net = new Network({
+    checkShare: 0.4,
+    silenceIdle: PATIENT,
+    silenceBusy: PATIENT,
+    silenceHot: PATIENT,
+    ...config,
+  });
+  const consumer = net.account("consumer", 1_000n);
+  const providers = Array.from({ length: count }, () => net.account("provider"));
+  const workers = providers.map((provider, n) =>
+    net.worker(
+      provider,
+      `worker${n}`,
+      offerOf({ pricePerCpuHour: USD(1_000_000n + 100_000n * BigInt(n)), features: ["image-digest"] }),
+    ),
+  );
+  /** Others came to so many of its results before. */
+  const confirm = (n: number, inARow: number) => {
+    const record = net.state.rows.workers.get(nth(workers, n));
+    if (record !== undefined) replace(net.state, "workers", record.id, { ...record, checks: { inARow, wrong: 0 } });
+  };
+  if (confirmed !== null && count > confirmed) confirm(confirmed, 3);
+  const worker = (n: number): WorkerId => nth(workers, n);
+  const provider = (n: number) => nth(providers, n);
+  const start = (id: JobId) => {
+    const attempt = net.attempt(id);
+    const said = { fromSeq: attempt.fromSeq, imageDigest: IMAGE_DIGEST };
+    net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), ...said });
+    return attempt;
+  };
+  const save = (id: JobId, seq: number, ranMs: number) => {
+    const attempt = net.attempt(id);
+    const body = {
+      seq,
+      parentSeq: seq - 1,
+      tree: treeOf(`save${"abcdef"[seq]}`),
+      ranMs,
+      progress: null,
+      signature: "s",
+    };
+    net.say(attempt.workerId, { kind: "checkpoint", attempt: refOf(attempt), ...body });
+  };
+  /** Runs for an hour, as the core's clock has it. */
+  const finish = (id: JobId, outputs = RIGHT, ms = HOUR_MS) => {
+    net.beating.clear();
+    const attempt = start(id);
+    net.pass(ms);
+    const outcome = { kind: "succeeded", outputs } as const;
+    net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: ms, outcome });
+    return attempt.workerId;
+  };
+  const fail = (id: JobId) => {
+    const attempt = start(id);
+    const outcome = { kind: "failed", code: "exit_code", exitCode: 1, message: "" } as const;
+    net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: 1_000, outcome });
+  };
+  const submit = (input: Partial<Parameters<typeof specOf>[0]> = {}) =>
+    net.submit(consumer, {
+      durationMaxS: 2 * 3_600,
+      priceMaxPerHour: { amount: "9000000", currency: "USD" },
+      ...SPOT,
+      ...input,
+    });
+  const verification = (id: JobId): VerificationRecord | undefined =>
+    net.kept.all("verifications").find((one) => one.id === id);
+  const checks = (id: JobId): JobRecord[] =>
+    net.kept
+      .all("jobs")
+      .filter(({ check }) => check?.of === id)
+      .toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  const check = (id: JobId, run = 1): JobRecord => {
+    const found = checks(id).find((one) => one.check?.run === run);
+    if (found === undefined) throw new Error(`no run ${run} of ${id}`);
+    return found;
+  };
+  const history = (workerId: WorkerId) => net.state.rows.workers.get(workerId)?.checks;
+  const accused = () =>
+    net.kept.events.flatMap(({ kind, workerId, data }) =>
+      kind === "slash_noted" ? [{ workerId, kind: data["offence"] }] : [],
+    );
+  const payable = (n: number) => net.balance(`provider:${providers[n]?.accountId}`);
+  const earned = (n: number) => net.balance(`pending:${providers[n]?.accountId}`) + payable(n);
+  const spendable = () => net.balance(`customer:${consumer.accountId}`);
+  return {
+    net,
+    consumer,
+    providers,
+    workers,
+    worker,
+    provider,
+    confirm,
+    start,
+    save,
+    finish,
+    fail,
+    submit,
+    verification,
+    checks,
+    check,
+    history,
+    accused,
+    earned,
+    payable,
+    spendable,
+  };
+}
+
+describe("a spot check", () => {
+  test("runs the job again at another provider, and is paid by the operator", () => {
+    const { net, submit, finish, check, verification, workers, earned, spendable, history } = network();
+    const id = submit();
+    const before = spendable();
+    expect(finish(id)).toBe(workers[0]);
+    const run = check(id);
+    expect(verification(id)).toMatchObject({ kind: "spot-check", phase: "running", decidedAtMs: null });
+    expect(net.job(run.id)).toMatchObject({ imageDigest: IMAGE_DIGEST, accountId: net.job(id).accountId });
+    // Nobody has the pay until it is decided.
+    expect([earned(0), net.balance("fee"), net.balance(`disputed:${id}`)]).toEqual([0n, 0n, 1_000_000n]);
+    const paid = spendable();
+    expect(finish(run.id)).toBe(workers[1]);
+    expect(verification(id)).toMatchObject({ phase: "passed" });
+    expect(net.state.rows.verifications.size).toBe(0);
+    expect(earned(0)).toBe(950_000n);
+    expect(earned(1)).toBe(1_045_000n);
+    expect(net.balance("external:checks")).toBe(-1_100_000n);
+    expect(spendable()).toBe(paid);
+    expect(spendable() - before).toBe(17_000_000n);
+    expect(workers.slice(0, 2).map((worker) => history(worker))).toEqual([
+      { inARow: 1, wrong: 0 },
+      { inARow: 4, wrong: 0 },
+    ]);
+  });
+
+  test.each([0, 5 * HOUR_MS, 20 * HOUR_MS])(
+    "with a dispute window of %i ms pays what was frozen when it is over, in its own hour",
+    (disputeWindowMs) => {
+      const { net, submit, finish, check, payable, earned } = network({ disputeWindowMs });
+      const id = submit();
+      finish(id);
+      net.pass(HOUR_MS / 2);
+      finish(check(id).id);
+      expect([earned(0), payable(0)]).toEqual([950_000n, disputeWindowMs === 0 ? 950_000n : 0n]);
+      net.pass(disputeWindowMs + HOUR_MS);
+      expect([earned(0), payable(0)]).toEqual([950_000n, 950_000n]);
+    },
+  );
+
+  test("takes nothing back from who stood by", () => {
+    const { net, submit, worker, start, finish, check, verification, earned, spendable } = network({
+      count: 5,
+      confirmed: 3,
+    });
+    const before = spendable();
+    const id = submit({ standby: "hot" });
+    start(id);
+    const standby = net.standby(id);
+    if (standby === undefined) throw new Error("no standby");
+    net.say(standby.workerId, { kind: "standby.ready", standbyId: standby.id, checkpointSeq: 0 });
+    expect(standby.workerId).toBe(worker(1));
+    finish(id, WRONG);
+    const stoodBy = earned(1);
+    expect(stoodBy).toBeGreaterThan(0n);
+    // He may check it, too: he had no part in its result.
+    finish(check(id).id);
+    finish(check(id, 2).id);
+    expect(verification(id)?.phase).toBe("failed");
+    expect(earned(0)).toBe(0n);
+    expect(before - spendable()).toBe(stoodBy);
+  });
+
+  test("that takes longer than the dispute window still takes a wrong result's pay back", () => {
+    const { net, submit, finish, check, spendable, earned } = network({ disputeWindowMs: 60_000, payPeriodMs: 60_000 });
+    const before = spendable();
+    const id = submit();
+    finish(id, WRONG);
+    finish(check(id).id);
+    finish(check(id, 2).id);
+    expect([spendable() - before, earned(0), net.balance("fee")]).toEqual([0n, 0n, 115_000n]);
+  });
+
+  test("is told in the job's timeline, and in no list of the consumer's jobs or wallet", () => {
+    const { net, submit, finish, check, consumer } = network();
+    const id = submit();
+    finish(id);
+    const run = check(id);
+    finish(run.id);
+    expect(net.timeline(id).slice(-3)).toEqual(["verification_started", "verification_run", "verified"]);
+    const told = net.kept.events.filter((event) => event.jobId === run.id && event.accountId === consumer.accountId);
+    expect(told).toEqual([]);
+    expect([walletOwner(run), walletOwner(net.job(id))]).toEqual([null, consumer.accountId]);
+  });
+
+  test("that differs calls a whole run, and two that agree take the pay back and accuse the worker", () => {
+    const { net, submit, finish, check, verification, workers, accused, earned, spendable, history, worker } =
+      network();
+    const id = submit();
+    const before = spendable();
+    finish(id, WRONG);
+    finish(check(id).id);
+    expect(verification(id)).toMatchObject({ phase: "running" });
+    expect(accused()).toEqual([]);
+    expect(finish(check(id, 2).id)).toBe(workers[2]);
+    expect(verification(id)).toMatchObject({ phase: "failed" });
+    expect(accused()).toEqual([{ workerId: workers[0], kind: "wrong_result" }]);
+    expect(history(worker(0))).toEqual({ inARow: 0, wrong: 1 });
+    expect(earned(0)).toBe(0n);
+    expect(spendable() - before).toBe(18_000_000n);
+    expect(net.state.rows.workers.get(worker(0))?.earned).toEqual([USD(0n)]);
+    expect(net.balance(`disputed:${id}`)).toBe(0n);
+  });
+
+  test("that is outvoted by the job and another run is what was wrong", () => {
+    const { submit, finish, check, verification, worker, accused, confirm } = network({ confirmed: null });
+    const id = submit();
+    finish(id);
+    confirm(3, 3);
+    finish(check(id).id, WRONG);
+    finish(check(id, 2).id);
+    expect(verification(id)?.phase).toBe("passed");
+    expect(accused()).toEqual([{ workerId: worker(1), kind: "wrong_result" }]);
+  });
+
+  test("of a worker whom nobody knows against another decides nothing without a third whose word counts", () => {
+    const { net, submit, finish, check, verification, accused, confirm, worker } = network({ confirmed: null });
+    const id = submit();
+    finish(id, WRONG);
+    finish(check(id).id);
+    // There are two others, and none is known.
+    expect(net.attempts(check(id, 2).id)).toEqual([]);
+    net.pass(HOUR_MS + 1_000);
+    expect(verification(id)).toMatchObject({ phase: "inconclusive" });
+    expect(verification(id)?.message).toContain("confirmed before");
+    expect(accused()).toEqual([]);
+
+    const again = submit();
+    finish(again, WRONG);
+    confirm(3, 3);
+    finish(check(again).id);
+    expect(net.attempt(check(again, 2).id).workerId).toBe(worker(3));
+    finish(check(again, 2).id);
+    expect(accused()).toEqual([{ workerId: worker(0), kind: "wrong_result" }]);
+  });
+
+  test("by a majority of two whom nobody knows accuses nobody", () => {
+    const { net, submit, finish, check, verification, accused } = network({ confirmed: null, count: 3 });
+    const id = submit(MAJORITY);
+    finish(id);
+    for (const run of [1, 2]) finish(check(id, run).id, WRONG);
+    // The consumer asked for what most say, and has his money back; who it was is not shown by two whom nobody knows.
+    expect(verification(id)).toMatchObject({ phase: "failed" });
+    expect(net.balance(`disputed:${id}`)).toBe(0n);
+    expect(accused()).toEqual([]);
+  });
+
+  test("is decided by the operator's own machines", () => {
+    const setUp = network({ confirmed: null, count: 4 });
+    const referee = setUp.provider(3).accountId;
+    const { submit, finish, check, worker, accused } = network({ confirmed: null, count: 4, checkReferees: [referee] });
+    const id = submit();
+    finish(id, WRONG);
+    expect(finish(check(id).id)).toBe(worker(3));
+    finish(check(id, 2).id);
+    expect(accused()).toEqual([{ workerId: worker(0), kind: "wrong_result" }]);
+  });
+
+  test("of a job that gives something else each time blames nobody", () => {
+    const { submit, finish, check, verification, accused, earned } = network();
+    const id = submit();
+    finish(id);
+    finish(check(id).id, WRONG);
+    finish(check(id, 2).id, THIRD);
+    expect(verification(id)).toMatchObject({ phase: "inconclusive" });
+    expect(verification(id)?.message).toContain("three different results");
+    expect(accused()).toEqual([]);
+    expect(earned(0)).toBe(950_000n);
+  });
+
+  test("that finds no other provider lets the pay go", () => {
+    const { net, submit, finish, check, verification, earned } = network({ count: 1 });
+    const id = submit();
+    finish(id);
+    net.pass(HOUR_MS + 1_000);
+    expect(net.job(check(id).id)).toMatchObject({ phase: "failed", reason: "no_offer" });
+    expect(verification(id)).toMatchObject({ phase: "inconclusive" });
+    expect(earned(0)).toBe(950_000n);
+  });
+
+  test("that fails by itself is made again, whole, at most three times", () => {
+    const { submit, finish, fail, check, checks, verification, accused } = network({ count: 6 });
+    const id = submit({ retries: 0 });
+    finish(id);
+    for (const run of [1, 2, 3]) fail(check(id, run).id);
+    expect(checks(id)).toHaveLength(3);
+    expect(verification(id)).toMatchObject({ phase: "inconclusive" });
+    expect(accused()).toEqual([]);
+  });
+
+  test("comes to no worker of the same provider, nor of the consumer", () => {
+    const { net, consumer, provider, worker, submit, finish, check, workers } = network({ count: 2 });
+    const cheap = offerOf({ pricePerCpuHour: USD(1_050_000n), features: ["image-digest"] });
+    net.worker(provider(0), "sibling", cheap);
+    net.worker(consumer, "own", cheap);
+    const id = submit({ placement: { avoid: [worker(1)] } });
+    const first = finish(id);
+    const run = check(id).id;
+    expect(net.attempts(run)).toEqual([]);
+    expect(first).toBe(workers[0]);
+  });
+
+  test("runs on the same GPU model alone, and not where an image's digest cannot be told", () => {
+    const { net, submit, finish, check } = network({ count: 0 });
+    const gpu = (model: string) => ({ uuid: "GPU-1", model, memoryMiB: 24_000 }) as never;
+    const offer = (model: string, price: bigint, features: ReturnType<typeof offerOf>["features"]) =>
+      offerOf({ gpus: [gpu(model)], pricePerGpuHour: USD(price), features });
+    net.worker(net.account("provider"), "first", offer("RTX 4090", 1_000_000n, ["image-digest"]));
+    const id = submit({ resources: { gpus: { count: 1 } } });
+    finish(id);
+    const run = check(id).id;
+    net.worker(net.account("provider"), "other-model", offer("RTX 4090 D", 1_000_000n, ["image-digest"]));
+    net.worker(net.account("provider"), "without-digest", offer("RTX 4090", 1_000_000n, []));
+    expect(net.attempts(run)).toEqual([]);
+    const right = net.worker(net.account("provider"), "right", offer("RTX 4090", 1_500_000n, ["image-digest"]));
+    expect(net.attempt(run).workerId).toBe(right);
+  });
+
+  test("cannot be cancelled or moved by the consumer, and goes on through a restart", () => {
+    const { net, consumer, submit, finish, check, verification, workers } = network();
+    const id = submit();
+    finish(id);
+    const jobId = check(id).id;
+    for (const event of [
+      { kind: "job.cancel", actor: consumer, jobId },
+      { kind: "job.move", actor: consumer, jobId, to: null, force: false },
+    ] as const) {
+      expect(net.do(event)).toMatchObject({ kind: "refused", refusal: { code: "check_run", status: 409 } });
+    }
+    net.restart(1_000);
+    expect(net.state.rows.verifications.get(id)?.phase).toBe("running");
+    const attempt = net.attempt(jobId);
+    const entry = { attempt: refOf(attempt), phase: "running" as const, ranMs: 0, checkpointSeq: 0, progress: null };
+    for (const worker of workers) {
+      net.connect(worker, offerOf({ features: ["image-digest"] }), {
+        attempts: worker === attempt.workerId ? [entry] : [],
+        standbys: [],
+      });
+    }
+    finish(jobId);
+    expect(verification(id)?.phase).toBe("passed");
+  });
+});
+
+describe("a part of a job that is run again", () => {
+  /** Three checkpoints in an hour, and a draw that begins after one of them. */
+  function sliced(seed: (id: JobRecord) => boolean = ({ checkpoints }) => checkpoints.length > 0) {
+    for (let tries = 0; tries < 40; tries += 1) {
+      const made = network({ checkShare: 1 });
+      for (let n = 0; n < tries; n += 1) made.net.account("consumer");
+      // Who has no history is checked whole.
+      for (let n = 0; n < 3; n += 1) {
+        const confirmed = made.submit();
+        made.finish(confirmed);
+        made.finish(made.check(confirmed).id);
+      }
+      const id = made.submit();
+      const attempt = made.start(id);
+      made.net.beating.clear();
+      for (const [seq, ms] of [
+        [1, 900_000],
+        [2, 1_800_000],
+        [3, 2_700_000],
+      ] as const) {
+        made.net.pass(900_000);
+        made.save(id, seq, ms);
+      }
+      made.net.pass(900_000);
+      const outcome = { kind: "succeeded", outputs: RIGHT } as const;
+      made.net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: HOUR_MS, outcome });
+      if (seed(made.check(id))) return { ...made, id };
+    }
+    throw new Error("no such draw");
+  }
+
+  test("begins from a kept checkpoint, as a job of its own with no more time than that needs", () => {
+    const { net, check, id, verification } = sliced();
+    const run = check(id);
+    const { fromSeq } = verification(id)?.runs[1] ?? { fromSeq: 0 };
+    expect(fromSeq).toBeGreaterThan(0);
+    expect(run.checkpoints).toMatchObject([
+      { jobId: run.id, seq: 1, tree: { ...treeOf(`save${"abcdef"[fromSeq]}`), bytesMoved: 0 } },
+    ]);
+    expect(run.spec.durationMaxS).toBe(Math.min(7_200, (4 - fromSeq) * 900 * 3 + 120));
+    const sent = net.last(net.attempt(run.id).workerId, "assign");
+    expect(sent?.checkpoint?.seq).toBe(1);
+  });
+
+  test("begins at the beginning as often as the work before the oldest checkpoint is", () => {
+    expect(sliced(({ checkpoints }) => checkpoints.length === 0).id).toBeDefined();
+  });
+
+  test("confirms who ran it, and not the whole that it is a part of", () => {
+    const { id, finish, check, history, worker } = sliced();
+    const before = [0, 1].map((n) => history(worker(n)));
+    finish(check(id).id, RIGHT, 60_000);
+    expect(history(worker(0))).toEqual(before[0]);
+    expect(history(worker(1))?.inARow).toBe((before[1]?.inARow ?? 0) + 1);
+  });
+
+  test("keeps the checkpoints of the job while it is not decided", () => {
+    const { net, consumer, id, finish, check } = sliced();
+    const ended = net.job(id);
+    const remove = () => net.do({ kind: "checkpoint.remove", actor: consumer, jobId: id, seq: 1, ended: net.job(id) });
+    expect(ended.checkpoints).toHaveLength(3);
+    expect(remove()).toMatchObject({ refusal: { code: "checkpoint_in_use" } });
+    finish(check(id).id, RIGHT, 60_000);
+    expect(remove()).toMatchObject({ kind: "checkpoint" });
+  });
+
+  test("that differs while a whole run agrees is the program's doing: nobody is blamed", () => {
+    const { id, finish, check, verification, accused } = sliced();
+    finish(check(id).id, WRONG, 60_000);
+    expect(check(id, 2).checkpoints).toEqual([]);
+    finish(check(id, 2).id, RIGHT);
+    expect(verification(id)).toMatchObject({ phase: "passed" });
+    expect(verification(id)?.message).toContain("resumed");
+    expect(accused()).toEqual([]);
+  });
+});
+
+describe("a majority", () => {
+  test("runs whole as often as was asked, within the consumer's cap", () => {
+    const { net, submit, finish, checks, check, verification, spendable } = network();
+    const before = spendable();
+    const id = submit(MAJORITY);
+    // A third of 9.00 an hour each.
+    finish(id);
+    expect(checks(id)).toHaveLength(2);
+    for (const run of checks(id)) expect(run.spec.priceMaxPerHour.amount).toBe(3_000_000n);
+    const places = checks(id).map((run) => net.attempt(run.id).providerId);
+    expect(new Set(places).size).toBe(2);
+    expect(before - spendable()).toBe(13_000_000n);
+    finish(check(id, 1).id);
+    expect(verification(id)?.phase).toBe("running");
+    finish(check(id, 2).id);
+    expect(verification(id)?.phase).toBe("passed");
+    expect(before - spendable()).toBe(1_000_000n + 1_100_000n + 1_200_000n);
+    expect(net.balance("external:checks")).toBe(0n);
+  });
+
+  test("takes no dearer offer than its part of the cap", () => {
+    const { net, submit } = network({ count: 1 });
+    const id = submit({ ...MAJORITY, priceMaxPerHour: { amount: "2900000", currency: "USD" } });
+    expect(net.attempts(id)).toEqual([]);
+  });
+
+  test("outvotes the job, and who is outvoted", () => {
+    const { submit, finish, check, verification, accused, workers } = network();
+    const wrong = submit(MAJORITY);
+    finish(wrong, WRONG);
+    for (const run of [1, 2]) finish(check(wrong, run).id);
+    expect(verification(wrong)?.phase).toBe("failed");
+    expect(accused().map(({ workerId }) => workerId)).toEqual([workers[0]]);
+  });
+
+  test("of runs that all differ decides nothing", () => {
+    const { submit, finish, check, verification, accused } = network();
+    const id = submit(MAJORITY);
+    finish(id);
+    finish(check(id, 1).id, WRONG);
+    finish(check(id, 2).id, THIRD);
+    expect(verification(id)?.phase).toBe("inconclusive");
+    expect(accused()).toEqual([]);
+  });
+
+  test("blames nobody where the job was interrupted and the runs were not", () => {
+    const { net, submit, start, save, finish, check, verification, accused } = network();
+    const id = submit({ ...MAJORITY, retries: 3 });
+    const first = start(id);
+    net.pass(60_000);
+    save(id, 1, 60_000);
+    const outcome = { kind: "failed", code: "exit_code", exitCode: 1, message: "" } as const;
+    net.say(first.workerId, { kind: "ended", attempt: refOf(first), ranMs: 60_000, outcome });
+    finish(id, WRONG);
+    for (const run of [1, 2]) finish(check(id, run).id);
+    expect(verification(id)).toMatchObject({ phase: "inconclusive" });
+    expect(accused()).toEqual([]);
+  });
+});
+
+describe("adaptive", () => {
+  const ADAPTIVE = { verification: { mode: "adaptive" as const } };
+  test("takes a majority for a worker without a history, a spot check where the job is worth little", () => {
+    const { submit, finish, verification } = network();
+    const id = submit(ADAPTIVE);
+    finish(id);
+    expect(verification(id)?.kind).toBe("majority");
+    const small = network({ adaptiveWorthMin: 1_000_001n });
+    const cheap = small.submit(ADAPTIVE);
+    small.finish(cheap);
+    expect(small.verification(cheap)?.kind).toBe("spot-check");
+  });
+});
+
+describe("results that may differ a little", () => {
+  const TOLERANT = { verification: { mode: "spot-check" as const, tolerance: { relative: 0.01 } } };
+  const asked = (net: Network) => net.effects.filter((effect) => effect.kind === "compare");
+  const answer = (net: Network, jobId: JobId, b: number, isSame: boolean | null) =>
+    net.do({ kind: "check.compared", jobId, comparison: { a: 0, b, isSame } });
+
+  test("are compared outside, and asked for again after a start", () => {
+    const { net, submit, finish, check, verification } = network();
+    const id = submit(TOLERANT);
+    finish(id);
+    finish(check(id).id, WRONG);
+    expect(verification(id)?.phase).toBe("comparing");
+    expect(asked(net)).toMatchObject([
+      { jobId: id, runs: [0, 1], trees: [RIGHT, WRONG], tolerance: { relative: 0.01 } },
+    ]);
+    net.restart();
+    expect(asked(net)).toHaveLength(2);
+    answer(net, id, 1, true);
+    expect(verification(id)?.phase).toBe("passed");
+    // Late, and again: it changes nothing.
+    answer(net, id, 1, false);
+    expect(verification(id)?.phase).toBe("passed");
+  });
+
+  test("that are not the same call another run; what cannot be read decides nothing", () => {
+    const { net, submit, finish, check, verification } = network();
+    const id = submit(TOLERANT);
+    finish(id);
+    finish(check(id).id, WRONG);
+    answer(net, id, 1, false);
+    expect(verification(id)?.phase).toBe("running");
+    finish(check(id, 2).id, THIRD);
+    answer(net, id, 2, null);
+    net.do({ kind: "check.compared", jobId: id, comparison: { a: 1, b: 2, isSame: false } });
+    expect(verification(id)).toMatchObject({ phase: "inconclusive" });
+  });
+});
+
+describe("a dispute of a job that is checked", () => {
+  function disputed(outputs = RIGHT) {
+    const made = network();
+    const { net, consumer, submit, finish, verification } = made;
+    const id = submit();
+    finish(id, outputs);
+    const dispute = (jobId: JobId, phase = verification(id)?.phase) =>
+      net.do({
+        kind: "job.dispute",
+        actor: consumer,
+        jobId,
+        reason: "it is wrong",
+        ended: net.job(jobId),
+        previous: null,
+        ...(phase === undefined ? {} : { check: phase }),
+      });
+    return { ...made, id, dispute };
+  }
+
+  test("waits for the check, also where that was decided a moment ago", () => {
+    const { id, dispute, check, finish } = disputed();
+    expect(dispute(id)).toMatchObject({ refusal: { status: 409, code: "job_being_checked" } });
+    finish(check(id).id);
+    expect(dispute(id, "running")).toMatchObject({ refusal: { code: "job_being_checked" } });
+    expect(dispute(id)).toMatchObject({ kind: "case" });
+  });
+
+  test("is over where the check gave everything back; and a check is nobody's to dispute or rate", () => {
+    const { net, consumer, id, dispute, check, finish } = disputed(WRONG);
+    finish(check(id).id);
+    finish(check(id, 2).id);
+    expect(dispute(id)).toMatchObject({ refusal: { code: "nothing_to_dispute" } });
+    const run = net.job(check(id).id);
+    expect(dispute(run.id)).toMatchObject({ refusal: { code: "check_run" } });
+    const rating = { stars: 5, comment: "", ended: run, previous: null };
+    expect(net.do({ kind: "job.rate", actor: consumer, jobId: run.id, ...rating })).toMatchObject({
+      refusal: { code: "check_run" },
+    });
+  });
+});
+
+test("a job whose image was not pinned is not checked, and says so", () => {
+  const { net, submit, verification } = network();
+  const id = submit();
+  const attempt = net.attempt(id);
+  net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), fromSeq: 0 });
+  net.pass(1_000);
+  const outcome = { kind: "succeeded", outputs: RIGHT } as const;
+  net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: 1_000, outcome });
+  expect(verification(id)).toBeUndefined();
+  expect(net.event(id, "verification_skipped")).toMatchObject({ why: "image_not_pinned" });
+});
+
+test("a job that asks for none is never checked", () => {
+  const { submit, finish, checks } = network();
+  const id = submit({ verification: { mode: "none" } });
+  finish(id);
+  expect(checks(id)).toEqual([]);
+});
+
+test.each([
+  ["secrets", { secrets: { token: "x" } }, "secrets"],
+  ["exclusive", { failover: "exclusive" as const }, "act outside"],
+  ["egress", { network: "egress" as const }, "act outside"],
+  ["mirror", { standby: "mirror" as const }, "mirror"],
+  ["a named provider", { placement: { providers: ["acc-00000001-aaaaaa"] } }, "majority"],
+  ["a local image", { image: "mine:local" }, "tag local"],
+])("a job with %s is refused, with what to do", (_name, input, words) => {
+  const { net, consumer } = network();
+  const { secrets: _, ...spec } = { ...SPOT, ...input } as never as Record<string, never>;
+  const reply = net.do({
+    kind: "job.create",
+    actor: consumer,
+    spec: { ...specOf(spec), ...(_ === undefined ? {} : { secrets: { token: "" } }) },
+  });
+  expect(reply).toMatchObject({ kind: "refused", refusal: { status: 422, code: "verification_not_possible" } });
+  expect((reply as { refusal: { message: string } }).refusal.message).toContain(words);
+});
