@@ -129,6 +129,13 @@ export function createChain(ports: ChainPorts, { pollMs = POLL_MS }: ChainOption
     if (!outbox.has(name)) outbox.add(name, intent);
   }
 
+  /** Once, and again where the chain refused it: without it every deposit is refused. */
+  function allow(): void {
+    let tries = 1;
+    while (store.get(nameOf({ kind: "allow", tries }))?.phase === "refused") tries += 1;
+    add({ purpose: { kind: "allow", tries }, intent: { kind: "allow", total: ALLOWED } });
+  }
+
   function consider(id: string): void {
     if (!life.isOpen) return;
     try {
@@ -235,7 +242,7 @@ export function createChain(ports: ChainPorts, { pollMs = POLL_MS }: ChainOption
     terms,
     start() {
       if (timers.length > 0 || !life.isOpen) return;
-      add({ purpose: { kind: "allow" }, intent: { kind: "allow", total: ALLOWED } });
+      allow();
       considerAll();
       outbox.start();
       timers.push(setTimeout(guarded("chain_reconcile", reconcile), RECONCILE_MS_FIRST));
@@ -275,6 +282,7 @@ export function createChain(ports: ChainPorts, { pollMs = POLL_MS }: ChainOption
     reconcile,
     resume() {
       const reason = outbox.halted();
+      allow();
       outbox.resume();
       if (reason !== null) void tell("chain_resumed", { reason });
     },

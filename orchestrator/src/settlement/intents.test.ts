@@ -93,7 +93,7 @@ describe("what a job asks of its chain", () => {
 
 it("names of intents tell what they are about", () => {
   const purposes: readonly Purpose[] = [
-    { kind: "allow" },
+    { kind: "allow", tries: 3 },
     { kind: "deposit", jobId: "job-1" as JobId, tries: 2 },
     { kind: "pay", jobId: "job-1" as JobId, tries: 1 },
     { kind: "payout", payoutId: "pay-7" },

@@ -11,7 +11,8 @@ const DEADLINE_MARGIN_MS = 60 * 24 * 3_600_000;
 
 /** What an intent is about: its name in the outbox. `tries` rises when an admin has it tried again. */
 export type Purpose =
-  | { readonly kind: "allow" }
+  /** The contract may take the operator's tokens. */
+  | { readonly kind: "allow"; readonly tries: number }
   | { readonly kind: "deposit" | "pay"; readonly jobId: JobId; readonly tries: number }
   | { readonly kind: "payout"; readonly payoutId: string }
   /** The operator takes what the contract owes him. */
@@ -20,7 +21,7 @@ export type Purpose =
 export function nameOf(purpose: Purpose): string {
   switch (purpose.kind) {
     case "allow":
-      return "allow";
+      return `allow - ${purpose.tries}`;
     case "deposit":
     case "pay":
       return `${purpose.kind} ${purpose.jobId} ${purpose.tries}`;
@@ -36,7 +37,7 @@ export function nameOf(purpose: Purpose): string {
 /** The purpose of an intent of the outbox. Throws a RangeError for a name that was never given. */
 export function purposeOf(name: string): Purpose {
   const [kind = "", id = "", tries = ""] = name.split(" ");
-  if (kind === "allow") return { kind };
+  if (kind === "allow") return { kind, tries: Number(tries) };
   if (kind === "deposit" || kind === "pay") return { kind, jobId: id as JobId, tries: Number(tries) };
   if (kind === "payout") return { kind, payoutId: id };
   if (kind === "collect") return { kind, atMs: Number(id) };

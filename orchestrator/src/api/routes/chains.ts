@@ -56,9 +56,10 @@ export function chainRoutes(app: Api, ctx: ApiContext): void {
     handler: async (request) => {
       const chain = chainNamed(ctx, request.params.driver);
       const driver = chain.terms.driver;
+      // Before what is tried again: where it was refused that the contract may take tokens, that comes first.
+      chain.resume();
       const tried = await ctx.writer.submit({ kind: "chain.retry", actor: actorOf(request), driver });
       if (tried.kind === "refused") throw refusalError(tried.refusal);
-      chain.resume();
       return viewChain(ctx.writer.state(), chain);
     },
   });
