@@ -118,7 +118,7 @@ function obstacleOf(
     const message = `Job ${jobId} cost nothing: there is nothing to give back.`;
     return { status: 409, code: "nothing_to_dispute", message };
   }
-  if (returned) {
+  if (returned === true) {
     const message = `The pay of job ${jobId} went back to you already: see \`qubix wallet entries\`.`;
     return { status: 409, code: "nothing_to_dispute", message };
   }

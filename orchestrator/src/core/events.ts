@@ -224,7 +224,7 @@ export type CoreEvent =
       readonly ended: JobRecord | null;
       readonly previous: CaseOf<"dispute"> | null;
       /** Its pay, or a part of it, went back to the consumer already, for another reason. */
-      readonly returned: boolean;
+      readonly returned?: boolean;
       readonly idempotency?: Idempotency;
     }
   /** `consumerBps`: basis points of the gross that go back to the consumer. */
