@@ -197,7 +197,15 @@ describe("what a chain refuses", () => {
 
 describe("a dispute", () => {
   const dispute = (jobId: JobId) =>
-    net.do({ kind: "job.dispute", actor: consumer, jobId, reason: "wrong", ended: net.job(jobId), previous: null });
+    net.do({
+      kind: "job.dispute",
+      actor: consumer,
+      jobId,
+      reason: "wrong",
+      ended: net.job(jobId),
+      previous: null,
+      returned: false,
+    });
   const resolve = (reply: ReturnType<typeof dispute>, consumerBps: number) => {
     if (reply.kind !== "case") throw new Error(JSON.stringify(reply));
     net.do({ kind: "dispute.resolve", actor: ADMIN, disputeId: reply.caseId, consumerBps, note: "looked" });
