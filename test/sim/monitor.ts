@@ -169,8 +169,14 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "enrolments":
       case "idempotency":
       case "uploads":
+      case "budgets":
+      case "spending":
       case "reservations":
       case "releases":
+      case "chainPays":
+      case "payouts":
+      case "payoutAddresses":
+      case "depositAddresses":
         return;
       default:
         unreachable(change);
@@ -199,6 +205,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     if (!JOB_ENDS.has(job.phase)) return;
     check(job.settlement.phase === "settled", () => `invariant 5: ${job.id} ended without its settlement`);
     if (job.mirror?.verified === true) counts.verified += 1;
+    if (job.reason === "budget_exhausted") counts.budgetEnds += 1;
     if (job.phase === "succeeded") counts.succeeded += 1;
     else if (job.phase === "failed") counts.failed += 1;
     else counts.cancelled += 1;

@@ -84,6 +84,26 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "an attempt is credited beyond what its job may cost",
+    patches: [
+      {
+        file: `${CORE}/charges.ts`,
+        find: "return msOf(attempt, left - shareOf(left, stands, claims));",
+        replace: "return claimedMs;",
+      },
+    ],
+  },
+  {
+    name: "what an account has spent is not noted",
+    patches: [
+      {
+        file: `${CORE}/metering.ts`,
+        find: "  noteSpent(state, job, gross);\n",
+        replace: "",
+      },
+    ],
+  },
+  {
     name: "the successor of an exclusive attempt starts at once",
     patches: [
       {

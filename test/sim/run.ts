@@ -4,6 +4,7 @@ import { createMemoryStore } from "@qubix/orchestrator/store";
 import type { AccountId, EnrolmentId, WorkerId } from "@qubix/shared/domain";
 import type { Role, WorkerOffer } from "@qubix/shared/protocol";
 import { createWorkerNode, type WorkerNode } from "./agent.ts";
+import { scheduleBudgets, withBudgets } from "./budgets.ts";
 import { type Client, createClient } from "./client.ts";
 import { type Counts, checksDone } from "./counts.ts";
 import type { FaultKind } from "./faults.ts";
@@ -14,6 +15,7 @@ import { BrokenInvariant, createWorld, type World } from "./world.ts";
 import { createMonitor } from "./monitor.ts";
 import { createPath } from "./network.ts";
 import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
+import { drawPricesApart } from "./prices.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
 import type { Program } from "./programs.ts";
 import { hasStalls, withStalls } from "./stalls.ts";
@@ -84,7 +86,7 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     convergedMs = converge(world, client, cluster.intents, monitor);
     waitForDecisions({ world, store });
     tidy(world, monitor, workers);
-    reckon({ store, monitor, client, checksBefore, ...cluster });
+    reckon({ seed, store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
   }
@@ -137,7 +139,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
   const drawnJobs = drawWorkload(world.rng, world.scale, { rich, poor });
-  const intents = withStalls(world.seed, withMirrors(world.seed, drawnJobs));
+  const intents = withBudgets(world.seed, withStalls(world.seed, withMirrors(world.seed, drawnJobs)));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   for (const accountId of providers) {
@@ -154,7 +156,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
-    const drawn = withWatch(world, drawOffer(world, at));
+    const drawn = withWatch(world, { ...drawOffer(world, at), ...drawPricesApart(world.seed, at) });
     const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
     const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;
     if (world.faults.proofs && offer === drawn) tooOld += 1;
@@ -163,6 +165,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
+  scheduleBudgets(world, orchestrator, { rich, admin });
   return { workers, intents, liars, admin, providers };
 }
 

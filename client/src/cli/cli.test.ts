@@ -107,6 +107,19 @@ const qubix = (...args: string[]) => start(args).ended;
 const asAdmin = (...args: string[]) => start(args, { QUBIX_API_KEY: api.adminKey }).ended;
 
 describe("administration", () => {
+  test("budgets: none, set, shown with what is left, cleared; an admin's stays", async () => {
+    const account = (await asAdmin("accounts", "create", "--name", "thrifty", "--role", "consumer")).stdout.trim();
+    const key = (await asAdmin("api-keys", "create", "--account", account)).stdout.trim();
+    const own = (...args: string[]) => start(["budget", ...args], { QUBIX_API_KEY: key }).ended;
+    expect(await own("show")).toMatchObject({ code: 0, stdout: "", stderr: expect.stringContaining("no budget") });
+    const monthly = await asAdmin("budget", "set", "40", "--month", "--account", account);
+    expect(monthly.stdout).toMatch(/this month +admin +40\.00 USD/);
+    expect((await own("set", "12.50", "--json")).stdout).toContain('"12500000"');
+    expect((await own("show")).stdout).toMatch(/in all +account +12\.50 USD +0\.00 USD +0\.00 USD +12\.50 USD/);
+    const left = JSON.parse((await own("clear", "--json")).stdout) as { budgets: { owner: string }[] };
+    expect(left.budgets.map(({ owner }) => owner)).toEqual(["admin"]);
+  });
+
   test("an account, its key, its credit, and a token for a worker", async () => {
     const account = await asAdmin("accounts", "create", "--name", "Bob's", "--role", "consumer");
     expect(account).toMatchObject({ code: 0, stdout: expect.stringMatching(/^acc-[a-z0-9-]+\n$/) });

@@ -33,6 +33,7 @@ export function createProgram(version: string, run: Runner): Command {
   addStatsCommands(program, run);
   const wallet = addWalletCommands(program, run);
   addPayoutCommands(program, run);
+  addBudgetCommands(program, run);
   addTrustCommands(program, run);
   program.commandsGroup(GROUP_ADMIN);
   addChainCommands(program, run);
@@ -370,6 +371,30 @@ function addAccountingCommands(program: Command, run: Runner): void {
   );
 }
 
+function addBudgetCommands(program: Command, run: Runner): void {
+  const budget = program
+    .command("budget")
+    .description("hard limits for what your jobs may cost; one that would cost more is refused, or stopped in time");
+  const one = (name: string, description: string) =>
+    budget.command(name).description(description).option("--account <account>", "of another account (admin)");
+  one("show", "what is spent, what your jobs may still cost, what is left").action((options: object) =>
+    run(async () => (await import("./commands/budget.ts")).showBudgets, [], options, false),
+  );
+  one("set", "set one; what runs is brought within it")
+    .argument("<amount>", "e.g. 25 or 25.50")
+    .option("--month", "for each calendar month (UTC) [in all, from now on]")
+    .option("--currency <currency>", `[${CURRENCY_DEFAULT}]`)
+    .action((amount: string, options: object) =>
+      run(async () => (await import("./commands/budget.ts")).setBudget, [amount], options, false),
+    );
+  one("clear", "take one away")
+    .option("--month", "the one for each calendar month")
+    .option("--currency <currency>", `[${CURRENCY_DEFAULT}]`)
+    .action((options: object) =>
+      run(async () => (await import("./commands/budget.ts")).clearBudget, [], options, false),
+    );
+}
+
 function addDepositCommand(parent: Command, run: Runner): void {
   parent
     .command("deposit")
@@ -442,6 +467,7 @@ function withSpecFlags(command: Command): Command {
     .option("--gpu-memory <size>", "memory of each GPU, at least")
     .option("--price-max <price>", "highest price for the whole job, standby and fee included, e.g. 0.60/h")
     .option("--duration <time>", "longest paid time, e.g. 1h30m")
+    .option("--budget <amount>", "all that it may cost, e.g. 5 or 2.50: it is asked to save before, and stopped there")
     .option(
       "--standby <kind>",
       "cold; hot: another machine takes over within a second; mirror: two run at once, results compared",

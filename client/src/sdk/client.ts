@@ -16,6 +16,8 @@ import type {
   DepositAddress,
   Earnings,
   EarningsOptions,
+  BudgetList,
+  BudgetPeriod,
   Enrolment,
   EventView,
   JobSpec,
@@ -140,6 +142,14 @@ export interface Client extends Trust {
     get(options?: EarningsOptions & PageOptions & CallOptions): Promise<Earnings>;
     csv(options?: EarningsOptions & CallOptions): Promise<OutputDownload>;
   };
+  readonly budgets: {
+    /** Of the key's own account, or for an admin of any. */
+    get(options?: WalletOptions): Promise<BudgetList>;
+    /** A hard limit for the jobs of the account; what runs is brought within it. An admin sets one for another account that it cannot raise. */
+    set(input: BudgetInput & { readonly amount: WireMoney }, options?: CallOptions): Promise<BudgetList>;
+    /** Takes one away that you have set. */
+    clear(input?: BudgetInput & { readonly currency?: string }, options?: CallOptions): Promise<BudgetList>;
+  };
   readonly storage: {
     /** What checkpoints, outputs and uploads of the key's account take up, and may. */
     get(options?: CallOptions): Promise<StorageUse>;
@@ -164,6 +174,12 @@ export interface Client extends Trust {
 
 export interface WalletOptions extends CallOptions {
   readonly accountId?: string | undefined;
+}
+
+export interface BudgetInput {
+  readonly accountId?: string | undefined;
+  /** In all, or within one calendar month [total]. */
+  readonly period?: BudgetPeriod;
 }
 
 export interface Listed<Item> {
@@ -216,6 +232,7 @@ export function createClient(config: ClientConfig): Client {
     chains: chainsOf(requester),
     statements: ranged<Statement, StatementOptions>(requester, "/v1/statements"),
     earnings: ranged<Earnings, EarningsOptions>(requester, "/v1/earnings"),
+    budgets: budgetsOf(requester),
     storage: {
       get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
     },
@@ -297,6 +314,17 @@ function chainsOf(requester: Requester): Client["chains"] {
         idempotent: false,
         ...options,
       }),
+  };
+}
+
+function budgetsOf(requester: Requester): Client["budgets"] {
+  const path = "/v1/budgets";
+  return {
+    get: ({ accountId, ...options } = {}) =>
+      requester.json({ method: "GET", path, query: { accountId }, idempotent: true, ...options }),
+    set: (input, options) => requester.json({ method: "PUT", path, body: input, idempotent: true, ...options }),
+    clear: (input = {}, options) =>
+      requester.json({ method: "DELETE", path, query: { ...input }, idempotent: true, ...options }),
   };
 }
 

@@ -6,6 +6,7 @@ import type {
   batchResultSchema,
   chainReportSchema,
   chainStatusSchema,
+  budgetListSchema,
   checkpointEntrySchema,
   checkpointViewSchema,
   depositAddressSchema,
@@ -57,6 +58,8 @@ export type Account = Output<typeof accountSchema>;
 export type ApiKey = Output<typeof apiKeySchema>;
 export type Enrolment = Output<typeof enrolmentSchema>;
 export type BatchResult = Output<typeof batchResultSchema>;
+export type BudgetList = Output<typeof budgetListSchema>;
+export type BudgetPeriod = BudgetList["budgets"][number]["period"];
 export type Checkpoint = Output<typeof checkpointViewSchema>;
 export type CheckpointEntry = Output<typeof checkpointEntrySchema>;
 export type JobPhase = Output<typeof jobPhaseSchema>;

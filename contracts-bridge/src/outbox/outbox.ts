@@ -1,6 +1,6 @@
 // Makes intents come true on a chain, each once, whatever dies in between. A try is on disk before it is sent, so that after any crash the same bytes are
 // sent again, and what the chain shows decides, not what we remember of sending. An intent that a stranger's transaction displaced halts everything.
-import type { Logger } from "@qubix/shared/runtime";
+import { type Logger, unreachable } from "@qubix/shared/runtime";
 import type { ChainDriver, Intent, Prepared } from "../port/intents.ts";
 import type { OutboxCounts, OutboxStore, StoredIntent } from "./store.ts";
 
@@ -129,6 +129,8 @@ export function createOutbox(ports: OutboxPorts, { pollMs = POLL_MS, bumpMs = BU
       case "pending":
         await (row.tries.length === 0 ? sign(row) : waitOn(row, seen.isKnown));
         return "waiting";
+      default:
+        return unreachable(seen);
     }
   }
 

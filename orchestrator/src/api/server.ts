@@ -43,6 +43,7 @@ import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
 import { trustRoutes } from "./routes/trust.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
+import { budgetRoutes } from "./routes/budgets.ts";
 import { walletRoutes } from "./routes/wallet.ts";
 import { createWatch } from "./watch.ts";
 
@@ -121,6 +122,7 @@ export async function createApiServer(
   chainRoutes(app, ctx);
   receiptRoutes(app, ctx);
   statementRoutes(app, ctx);
+  budgetRoutes(app, ctx);
   statsRoutes(app, ctx);
   trustRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);

@@ -96,6 +96,8 @@ export interface CoreConfig {
   readonly movesPerJobMax: number;
   /** The newest of the workers on which a job went wrong, chosen last. */
   readonly troubledWorkersMax: number;
+  /** A job gets a place under a budget that is nearly used up where that pays for so long at its highest price, or for all of its time if that is shorter. */
+  readonly budgetRunS: number;
   /** What a provider earns in so long becomes payable together: memory holds one row for it, not one a job. */
   readonly payPeriodMs: number;
   /** Pay can be disputed for so long after the end of the period in which it was earned; then it is payable. 0: payable at once. */
@@ -186,6 +188,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   moveTargetsMax: 3,
   movesPerJobMax: 100,
   troubledWorkersMax: 10,
+  budgetRunS: 60,
   payPeriodMs: 3_600_000,
   disputeWindowMs: 24 * 3_600_000,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,

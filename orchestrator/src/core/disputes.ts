@@ -9,6 +9,7 @@ import {
   splitByLargestRemainder,
 } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import type { DisputeCase, DisputedShare } from "./case-records.ts";
 import { caseIdOf, endingId, openCase, openCases, putCase, reservingId } from "./case-rows.ts";
 import { takeBackEarnings } from "./earnings.ts";
@@ -28,6 +29,12 @@ type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 
 export function openDispute(state: CoreState, event: Event<"job.dispute">): void {
   const { actor, jobId, reason, ended } = event;
+  const repeated = seenBefore(state, actor, event.idempotency);
+  if (repeated === REFUSED) return;
+  if (repeated !== undefined) {
+    state.step.reply = { kind: "case", caseId: repeated };
+    return;
+  }
   const obstacle = obstacleOf(state, event);
   if (obstacle !== undefined) return refuse(state, obstacle.status, obstacle.code, obstacle.message);
   assert(ended !== null, `${jobId} is disputed and has not ended`);
@@ -70,6 +77,7 @@ export function openDispute(state: CoreState, event: Event<"job.dispute">): void
     decision: null,
   });
   report(state, dispute, "disputed", { disputeId: dispute.id, reason, currency, frozen: gross.toString() });
+  remember(state, actor, event.idempotency, dispute.id);
   state.step.reply = { kind: "case", caseId: dispute.id };
 }
 

@@ -25,6 +25,7 @@ import type { CaseOf, Offence } from "./case-records.ts";
 import type {
   AccountRecord,
   ApiKeyRecord,
+  BudgetPeriod,
   Changes,
   CheckpointRecord,
   DepositAddressRecord,
@@ -63,6 +64,8 @@ export type CoreEvent =
   | { readonly kind: "timer" }
   /** The event loop did nothing for so long: nobody was listened to, so it is nobody's silence. Told before what arrived meanwhile. */
   | { readonly kind: "lagged"; readonly ms: number }
+  /** The calendar month (UTC), `2026-11`: what is settled from here on counts in it. Told at each start and whenever it changes. */
+  | { readonly kind: "month"; readonly month: string }
   /** Place one waiting job or one wanted standby. Stepped after the events of a tick until it changes nothing. */
   | { readonly kind: "dispatch" }
   // Requests of people and programs.
@@ -143,6 +146,21 @@ export type CoreEvent =
       readonly note: "chain_halted" | "chain_resumed" | "chain_differences" | "chain_deposit_refused";
       readonly data: Readonly<Record<string, unknown>>;
     }
+  | {
+      readonly kind: "budget.set";
+      readonly actor: Actor;
+      readonly accountId: AccountId;
+      readonly period: BudgetPeriod;
+      readonly amount: bigint;
+      readonly currency: Currency;
+    }
+  | {
+      readonly kind: "budget.clear";
+      readonly actor: Actor;
+      readonly accountId: AccountId;
+      readonly period: BudgetPeriod;
+      readonly currency: Currency;
+    }
   /** Linked transfers of the operator's programs: what an escrow driver saw, payment runs. */
   | {
       readonly kind: "ledger.apply";
@@ -205,6 +223,7 @@ export type CoreEvent =
       readonly previous: CaseOf<"dispute"> | null;
       /** Its pay, or a part of it, went back to the consumer already, for another reason. */
       readonly returned: boolean;
+      readonly idempotency?: Idempotency;
     }
   /** `consumerBps`: basis points of the gross that go back to the consumer. */
   | {
@@ -348,6 +367,7 @@ export type Reply =
   | { readonly kind: "enrolment"; readonly enrolment: EnrolmentRecord }
   | { readonly kind: "worker"; readonly worker: WorkerRecord }
   | { readonly kind: "transfer"; readonly transferId: TransferId }
+  | { readonly kind: "budgets"; readonly accountId: AccountId }
   | { readonly kind: "case"; readonly caseId: string }
   | { readonly kind: "done" }
   | { readonly kind: "ledger"; readonly outcome: LinkedOutcome }

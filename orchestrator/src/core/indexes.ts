@@ -17,6 +17,7 @@ import type {
   Tables,
   WorkerRecord,
 } from "./model.ts";
+import { mayCost } from "./job-cap.ts";
 import { openRuns, runRateMax } from "./mirror-state.ts";
 import { listingOf } from "./proof-claims.ts";
 import { createJobQueue, dequeue, enqueue, type JobQueue, waitingOf } from "./queue.ts";
@@ -39,6 +40,7 @@ export function createIndexes(): Indexes {
     workersByImage: new Map(),
     jobsByPhase: new Map(),
     workersByPhase: new Map(),
+    mayCost: new Map(),
   };
 }
 
@@ -221,6 +223,7 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
     if (before !== undefined) count(ix.jobsByPhase, before.phase, -1);
     if (after !== undefined) count(ix.jobsByPhase, after.phase, 1);
   }
+  indexCost(ix, before, after);
   const id = (after ?? before)?.id as JobId;
   const queues = !state.volatile.setAside.has(id);
   const waitedBefore = queues && before !== undefined && waitsForPlace(before);
@@ -239,6 +242,16 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
     state.volatile.openStandbys.delete(id);
     state.volatile.blockedStandbys.delete(id);
   }
+}
+
+function indexCost(ix: Indexes, before?: JobRecord, after?: JobRecord): void {
+  const by = (after === undefined ? 0n : mayCost(after)) - (before === undefined ? 0n : mayCost(before));
+  if (by === 0n) return;
+  const { accountId, currency } = (after ?? before) as JobRecord;
+  const key = `${accountId} ${currency}`;
+  const cost = (ix.mayCost.get(key) ?? 0n) + by;
+  if (cost === 0n) ix.mayCost.delete(key);
+  else ix.mayCost.set(key, cost);
 }
 
 /** It is in the queue, unless it is set aside. */

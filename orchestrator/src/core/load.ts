@@ -99,6 +99,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       proofFailures: new Map(),
       named: new Map(),
       lagMs: 0,
+      month: "",
       stalledUntilMs: Number.NEGATIVE_INFINITY,
       mass: { holds: new Map(), doneUntilMs: -Infinity, returnsMs: [], judgedAtMs: -Infinity },
       bootedAtMs: 0,

@@ -6,6 +6,7 @@ import type {
   AttemptId,
   AttemptPhase,
   ChainPayPhase,
+  CapPhase,
   ChunkCid,
   Currency,
   EnrolmentId,
@@ -16,6 +17,7 @@ import type {
   LeasePhase,
   Money,
   PayoutPhase,
+  RatePart,
   SessionId,
   SettlementPhase,
   StandbyId,
@@ -169,7 +171,50 @@ export interface CheckpointName {
 }
 
 /** Why a job is being stopped by us while it runs. */
-export type StopIntent = "cancelled" | "deadline";
+export type StopIntent = "cancelled" | "deadline" | "budget";
+
+/** Whose limit a budget is. An account's own and an admin's stand beside each other: both hold. */
+export type BudgetOwner = "account" | "admin";
+/** total: all that its jobs cost since it was set. month: what is settled within one calendar month (UTC). */
+export type BudgetPeriod = "total" | "month";
+
+/** A hard limit over all jobs of an account, in one currency. */
+export interface BudgetRecord {
+  /** `ACCOUNT CURRENCY PERIOD OWNER`. */
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly currency: Currency;
+  readonly period: BudgetPeriod;
+  readonly owner: BudgetOwner;
+  readonly amount: bigint;
+  /** {@link SpendingRecord.total} when it was first set: a `total` counts from there. */
+  readonly spentBefore: bigint;
+  readonly setAtMs: number;
+}
+
+/** What the settled jobs of an account have cost. */
+export interface SpendingRecord {
+  /** `ACCOUNT CURRENCY`. */
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly currency: Currency;
+  readonly total: bigint;
+  /** `2026-11`: the newest month in which a job was settled, as far as the core was told; empty before it ever was. */
+  readonly month: string;
+  readonly monthTotal: bigint;
+}
+
+/** What decided how much a job may cost: its own `budgetMax`, or a budget of its account. */
+export type CapSource = "job" | BudgetPeriod | `admin_${BudgetPeriod}`;
+
+/** The most that a job may cost in all where that is less than its price cap over the whole of `durationMaxS`. It only ever falls. */
+export interface JobCap {
+  readonly amount: bigint;
+  readonly source: CapSource;
+  readonly phase: CapPhase;
+  /** While it is `saving`: until then it may use up the rest. */
+  readonly savingUntilMs?: number;
+}
 
 /** Why a job moves: its owner asked for it; its machine is drained, goes into maintenance, is taken back or stops it. */
 export type MoveReason = "asked" | "drain" | "maintenance" | "owner_reclaimed" | "stopped";
@@ -328,6 +373,8 @@ export interface JobRecord {
   /** Highest rates (micro-units an hour) any attempt, any standby of this job had: what the price cap is checked against. */
   readonly rateMax: bigint;
   readonly standbyRateMax: bigint;
+  /** Missing where the hold is all that bounds it. */
+  readonly cap?: JobCap;
   readonly settlement: Settlement;
   readonly createdAtMs: number;
   /** Since when it waits for a place; queueS counts from here. */
@@ -348,6 +395,8 @@ export interface AttemptRecord {
   readonly allocation: Allocation;
   /** Micro-units an hour, fee included. */
   readonly ratePerHour: bigint;
+  /** What that rate is the sum of, as it was when it was agreed; missing where it is of one part alone. */
+  readonly parts?: readonly RatePart[];
   /** The checkpoint it began from; 0 for none. */
   readonly fromSeq: number;
   /** The older attempt whose running container it took over (undo); 0 for none. */
@@ -367,6 +416,8 @@ export interface AttemptRecord {
   readonly stopped?: string;
   /** Where its worker's own account of it stands; missing where none was given. */
   readonly ticks?: TickChain;
+  /** How long its container ran in all, by its worker's word, once it has ended with success; missing before. */
+  readonly exitRanMs?: number;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */
@@ -403,6 +454,8 @@ export interface StandbyRecord {
   readonly ratePerHour: bigint;
   /** Once it is promoted, as agreed when it was reserved. */
   readonly fullRatePerHour: bigint;
+  /** What that is the sum of; what it is paid while it stands by is in the same proportions. Missing where it is of one part alone. */
+  readonly parts?: readonly RatePart[];
   /** The newest checkpoint it has unpacked and verified; 0 for none. */
   readonly checkpointSeq: number;
   /** The checkpoint it went for when it was last heard of; missing where it had the newest. */
@@ -686,6 +739,8 @@ export interface Tables {
   readonly payouts: PayoutRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
+  readonly budgets: BudgetRecord;
+  readonly spending: SpendingRecord;
   /** In memory: the open ones. */
   readonly cases: CaseRecord;
   readonly reservations: ReservationRecord;
@@ -703,6 +758,8 @@ export const KEYED_TABLES = [
   "workers",
   "uploads",
   "idempotency",
+  "budgets",
+  "spending",
   "reservations",
   "releases",
   "chainPays",

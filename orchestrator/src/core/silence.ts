@@ -19,6 +19,7 @@ export const deadlineKey = {
   standbyRetry: (id: JobId) => `b:${id}`,
   requeue: (id: JobId) => `r:${id}`,
   move: (id: JobId) => `m:${id}`,
+  budget: (id: JobId) => `u:${id}`,
   idempotency: (id: string) => `i:${id}`,
   enrolment: (id: string) => `e:${id}`,
   /** Pay of one hour becomes payable. */

@@ -11,6 +11,7 @@ import {
   redeemEnrolment,
 } from "./accounts.ts";
 import { noteChain, noteDisputes, onChainFinal, releaseChainPay, retryChain } from "./chain.ts";
+import { clearBudget, setBudget } from "./budgets.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { introduceTouched } from "./direct.ts";
 import { openDispute, resolveDispute } from "./disputes.ts";
@@ -74,6 +75,9 @@ function handle(state: CoreState, event: CoreEvent): void {
       state.volatile.lagMs += Math.max(0, event.ms);
       if (event.ms > state.config.stallLateMs) state.volatile.stalledUntilMs = state.nowMs;
       return;
+    case "month":
+      state.volatile.month = event.month;
+      return;
     case "dispatch":
       return dispatch(state);
     case "account.create":
@@ -104,6 +108,10 @@ function handle(state: CoreState, event: CoreEvent): void {
       return releaseChainPay(state, event);
     case "chain.note":
       return noteChain(state, event);
+    case "budget.set":
+      return setBudget(state, event);
+    case "budget.clear":
+      return clearBudget(state, event);
     case "ledger.apply":
       return applyLedger(state, event);
     case "upload.create":

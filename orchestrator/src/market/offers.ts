@@ -1,6 +1,6 @@
 // The market as people see it: what each worker can run now, and at what price.
-import type { WorkerId } from "@qubix/shared/domain";
-import { toWireMoney, type offerViewSchema, type workerViewSchema } from "@qubix/shared/protocol";
+import type { Money, WorkerId } from "@qubix/shared/domain";
+import { toWireMoney, type offerViewSchema, type WireMoney, type workerViewSchema } from "@qubix/shared/protocol";
 import type { z } from "zod";
 import {
   balanceOf,
@@ -72,11 +72,11 @@ export function viewOffer(
     memoryMiBFree: free?.memoryMiB ?? 0,
     diskMiB: offer.diskMiB,
     diskMiBFree: free?.diskMiB ?? 0,
-    pricePerGpuHour:
-      offer.pricePerGpuHour === undefined
-        ? null
-        : toWireMoney(offer.pricePerGpuHour.amount, offer.pricePerGpuHour.currency),
+    pricePerGpuHour: priceView(offer.pricePerGpuHour),
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
+    pricePerGpuJobCpuHour: priceView(offer.pricePerGpuJobCpuHour),
+    pricePerMemoryGiBHour: priceView(offer.pricePerMemoryGiBHour),
+    pricePerDiskGiBHour: priceView(offer.pricePerDiskGiBHour),
     standbyPercent: offer.standbyPercent,
     settledBy: backing((offer.pricePerGpuHour ?? offer.pricePerCpuHour).currency),
     standing: viewStanding(worker, state.nowMs),
@@ -86,6 +86,10 @@ export function viewOffer(
     ...(offer.hardware === undefined ? {} : { hardware: offer.hardware }),
   };
   return [view];
+}
+
+function priceView(price: Money | undefined): WireMoney | null {
+  return price === undefined ? null : toWireMoney(price.amount, price.currency);
 }
 
 function verification(proof: ProofRecord | undefined) {

@@ -67,7 +67,9 @@ describe.each(stores)("the $name store", ({ name, open }) => {
   });
 
   it("gives every record back as it was, amounts included", () => {
-    const job = aJob(1, { settled: true });
+    const spec = { ...aJob(1).spec, budgetMax: { amount: 9_007_199_254_740_993n, currency: "USD" } };
+    const cap = { amount: 9_007_199_254_740_993n, source: "job", phase: "saving", savingUntilMs: 7.5 } as const;
+    const job = { ...aJob(1, { settled: true }), spec, cap };
     const worker = aWorker(1);
     const attempt = anAttempt(job.id, 1);
     const standby = aStandby(job.id, 1);
@@ -87,6 +89,24 @@ describe.each(stores)("the $name store", ({ name, open }) => {
         account: "external:ledger",
         currency: "USD",
         amount: -9_007_199_254_740_993n,
+      }),
+      put("budgets", `${ACCOUNT} USD total account`, {
+        id: `${ACCOUNT} USD total account`,
+        accountId: ACCOUNT,
+        currency: "USD",
+        period: "total",
+        owner: "account",
+        amount: 9_007_199_254_740_993n,
+        spentBefore: 0n,
+        setAtMs: 5,
+      }),
+      put("spending", `${ACCOUNT} USD`, {
+        id: `${ACCOUNT} USD`,
+        accountId: ACCOUNT,
+        currency: "USD",
+        total: 9_007_199_254_740_993n,
+        month: "2026-11",
+        monthTotal: 7n,
       }),
       put("reservations", "pay-1", {
         id: "pay-1" as TransferId,
@@ -126,6 +146,8 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       rows.uploads,
       rows.idempotency,
       rows.balances,
+      rows.budgets,
+      rows.spending,
       rows.reservations,
       rows.releases,
     ].flat();

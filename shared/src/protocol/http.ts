@@ -72,6 +72,12 @@ export const jobPhaseSchema = z.enum([
   "cancelled",
 ]);
 export const treeViewSchema = z.object({ files: count, bytes: count });
+/** What a rate is the sum of, and what each part came to; they sum to the charge. */
+const chargedPartSchema = z.object({
+  part: z.enum(["cpu", "disk", "gpu", "memory"]),
+  ratePerHour: wireMoneySchema,
+  charge: wireMoneySchema,
+});
 export const attemptViewSchema = z.object({
   epoch: count,
   replica: count,
@@ -79,6 +85,7 @@ export const attemptViewSchema = z.object({
   providerId: text,
   phase: text,
   ratePerHour: wireMoneySchema,
+  parts: z.array(chargedPartSchema).optional(),
   creditedMs: count,
   fromCheckpointSeq: count,
   exitCode: nullableCount,
@@ -115,6 +122,7 @@ export const standbyViewSchema = z.object({
   providerId: text,
   phase: text,
   ratePerHour: wireMoneySchema,
+  parts: z.array(chargedPartSchema).optional(),
   creditedMs: count,
   /** On its disk, verified and unpacked; 0 for none. */
   checkpointSeq: count,
@@ -134,6 +142,8 @@ export const settlementViewSchema = z.object({
   hold: wireMoneySchema,
   gross: wireMoneySchema.nullable(),
   lines: z.array(settlementLineSchema),
+  /** Of the gross, once it is known: what was paid for each resource, standbys included. They sum to it. */
+  parts: z.array(z.object({ part: text, amount: wireMoneySchema })).optional(),
 });
 export const jobViewSchema = z.object({
   id: text,
@@ -188,6 +198,18 @@ export const jobViewSchema = z.object({
   outputs: treeViewSchema.nullable(),
   /** Work that failovers threw away: container time after the checkpoint each successor began from. */
   workLostMs: count,
+  /** The most that it may cost, where that is less than its price cap over all of its time, and how far it has come. Null otherwise. */
+  budget: z
+    .object({
+      cap: wireMoneySchema,
+      /** Its own `budgetMax`, or a budget of its account. */
+      source: z.enum(["job", "total", "month", "admin_total", "admin_month"]),
+      /** What is charged, with what runs now as if it were saved now. */
+      used: wireMoneySchema,
+      /** 80% are used, and it was told. */
+      warned: z.boolean(),
+    })
+    .nullable(),
   settlement: settlementViewSchema,
   createdAt: text,
   startedAt: nullableText,
@@ -271,10 +293,14 @@ export const backingSchema = z.object({ driver: text, enforced: z.enum(["custodi
 // ── Market ──
 export const quoteRequestSchema = z.strictObject({ spec: z.unknown() });
 export const quoteSchema = z.object({
-  /** ceil(priceMaxPerHour × durationMaxS / 3600): what would be locked. */
+  /** ceil(priceMaxPerHour × durationMaxS / 3600), or what a budget leaves: what would be locked. */
   hold: wireMoneySchema,
+  /** The budget that allows less than all of its time at its highest price; null where none does. `suffices`: for at least a minute, else it is refused. */
+  budget: z.object({ source: text, left: wireMoneySchema, suffices: z.boolean() }).nullable(),
   /** The cheapest matching offer for the whole job, standby included; null where none matches. */
   ratePerHour: wireMoneySchema.nullable(),
+  /** What that rate is the sum of; `standby` is what the standby, or the second replica, costs. Empty where nothing matches. */
+  parts: z.array(z.object({ part: text, ratePerHour: wireMoneySchema })),
   /** At that rate for the whole durationMaxS. */
   costMax: wireMoneySchema.nullable(),
   offers: z.object({ total: count, matching: count, standbys: count }),
@@ -312,6 +338,11 @@ export const offerViewSchema = z.object({
   diskMiBFree: count,
   pricePerGpuHour: wireMoneySchema.nullable(),
   pricePerCpuHour: wireMoneySchema,
+  /** Of a core, for jobs with GPUs; null where it is in the price of the GPU. */
+  pricePerGpuJobCpuHour: wireMoneySchema.nullable(),
+  /** Null where it is in the other prices. */
+  pricePerMemoryGiBHour: wireMoneySchema.nullable(),
+  pricePerDiskGiBHour: wireMoneySchema.nullable(),
   standbyPercent: count,
   /** What stands behind its currency. */
   settledBy: backingSchema,
@@ -516,6 +547,34 @@ export const chainStatusSchema = z.object({
 });
 export const chainsSchema = z.object({ items: z.array(chainStatusSchema) });
 export const chainReleaseSchema = z.strictObject({ jobId: z.string().min(1).max(100) });
+
+// ── Budgets ──
+/** total: all that the account's jobs cost since it was set. month: what is settled within one calendar month (UTC). */
+export const budgetPeriodSchema = z.enum(["total", "month"]);
+export const budgetSchema = z.object({
+  period: budgetPeriodSchema,
+  /** The account's own, or one that an admin set for it; both hold. */
+  owner: z.enum(["account", "admin"]),
+  amount: wireMoneySchema,
+  /** Settled, as this budget counts. */
+  spent: wireMoneySchema,
+  /** What the jobs that are not settled may come to in all. */
+  reserved: wireMoneySchema,
+  left: wireMoneySchema,
+  setAt: text,
+});
+export const budgetListSchema = z.object({ accountId: text, budgets: z.array(budgetSchema) });
+export const setBudgetSchema = z.strictObject({
+  /** Only an admin may name another than himself: that budget is then beside the account's own, which cannot raise it. */
+  accountId: accountIdSchema.optional(),
+  period: budgetPeriodSchema.default("total"),
+  amount: moneySchema,
+});
+export const clearBudgetQuerySchema = z.strictObject({
+  accountId: accountIdSchema.optional(),
+  period: budgetPeriodSchema.default("total"),
+  currency: currencySchema.default("USD"),
+});
 
 // ── Live events: WS /v1/events. Authenticated by the Authorization header, or by the subprotocols EVENTS_SUBPROTOCOL and EVENTS_KEY_SUBPROTOCOL + KEY. ──
 export const EVENTS_SUBPROTOCOL = "qubix.events.v1";

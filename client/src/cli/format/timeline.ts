@@ -153,6 +153,7 @@ const REASONS: Readonly<Record<string, string>> = {
   standby_ready: "its standby was ready",
   cancelled: "it was cancelled",
   deadline: "its duration is used up",
+  budget: "its budget is used up",
 };
 
 const RUN_NAMES: readonly string[] = ["the first", "the second", "the third"];
@@ -232,6 +233,10 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     return `the work of ${data.worker()} is not paid: its result ${own} was outvoted by ${agreed}`;
   },
   standby_unavailable: () => "no other machine is free for a standby now; the job runs without one",
+  budget_warning: (data) => `80% of its budget of ${moneyText(data, "cap")} are used: ${moneyText(data, "used")}`,
+  budget_lowered: (data) => `its budget was lowered: it may cost ${moneyText(data, "cap")} in all`,
+  budget_saving: (data) =>
+    `asked to save: its budget of ${moneyText(data, "cap")} is nearly used up${data.duration("answerMs", ", it is stopped within ")}`,
   stopping: (data) => `stopping${data.because("reason")}`,
   exited: (data) => `container${data.replica()} ended${data.duration("ranMs", " after ")}`,
   completed: () => "completed",
@@ -339,6 +344,9 @@ const GOOD: readonly string[] = [
 ];
 const BAD: readonly string[] = ["failed", "lost", "mirror_disagreed", "work_refused", "standby_lost", "stalled"];
 const NOTABLE: readonly string[] = [
+  "budget_warning",
+  "budget_lowered",
+  "budget_saving",
   "suspect",
   "held",
   "checkpoint_damaged",

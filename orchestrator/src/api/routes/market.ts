@@ -35,7 +35,7 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       const { fromCheckpoint: from } = spec;
       const source = from && findSource(actorOf(request), from, lookUp(ctx, from.job)?.stored.job);
       if (source?.kind === "refused") throw refusalError(source.refusal);
-      return quoteOf(ctx.writer.state(), spec, ctx.chains.backing);
+      return quoteOf(ctx.writer.state(), spec, actorOf(request), ctx.chains.backing);
     },
   });
 

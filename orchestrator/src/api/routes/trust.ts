@@ -105,7 +105,9 @@ function disputeRoutes(app: Api, ctx: ApiContext): void {
       const previous = storedCase(ctx, "dispute", caseIdOf("dispute", jobId)) ?? null;
       const { reason } = request.body;
       const returned = previous === null && wentBack(ctx, jobId);
-      const answer = await ctx.writer.submit({ kind: "job.dispute", actor, jobId, reason, ended, previous, returned });
+      const idempotency = idempotencyOf(ctx, request, `POST /v1/jobs/${jobId}/dispute`);
+      const about = { actor, jobId, reason, ended, previous, returned, ...idempotency };
+      const answer = await ctx.writer.submit({ kind: "job.dispute", ...about });
       const { caseId } = expectReply(answer, "case");
       reply.code(201);
       return viewDispute(findCase(ctx, actor, "dispute", caseId), ctx.wallOf);

@@ -83,6 +83,8 @@ export class KeptRows {
         depositAddresses: this.all("depositAddresses"),
         payouts: this.all("payouts").filter(({ phase }) => phase === "requested"),
         balances: this.all("balances"),
+        budgets: this.all("budgets"),
+        spending: this.all("spending"),
         cases: this.all("cases").filter(({ endedAtMs }) => endedAtMs === null),
         reservations: this.all("reservations"),
         releases: this.all("releases"),

@@ -144,7 +144,7 @@ ALTER TABLE postings_3 RENAME TO postings;
 CREATE INDEX postings_by_account ON postings (account, transfer_seq)
   WHERE account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*';
 ${appendOnly("postings")}${onceOnly("postings", "transfer_seq = NEW.transfer_seq AND n = NEW.n")}
-${["reservations", "releases", "chain_pays", "payout_addresses", "deposit_addresses", "payouts"].map(keyed).join("\n")}
+${["reservations", "releases", "chain_pays", "payout_addresses", "deposit_addresses", "payouts", "budgets", "spending"].map(keyed).join("\n")}
 CREATE INDEX payouts_open ON payouts (key) WHERE data ->> '$.phase' = 'requested';
 CREATE INDEX payouts_by_account ON payouts (data ->> '$.accountId', key);
 -- Ratings, disputes, slashes, unstakes; the core needs those that are open.

@@ -1,5 +1,6 @@
 export * from "./attempt.ts";
 export * from "./chain-pay.ts";
+export * from "./cap.ts";
 export * from "./dispute.ts";
 export * from "./job.ts";
 export * from "./lease.ts";
