@@ -132,8 +132,6 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   const newestEver = new Map<string, number>();
   /** The first replica's checkpoints by job and number: by the time a move is over, the one it began from may be kept no more. */
   const saved = new Map<string, ChunkCid>();
-  /** By worker and currency. */
-  const mostEarned = new Map<string, bigint>();
   const arrivals = new Map<WorkerId, number[]>();
   const standbyWatch = createStandbyWatch(world, counts);
   const holdWatch = createHoldWatch(world, counts, networkOf);
@@ -395,7 +393,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     for (const { amount, currency } of totals) {
       // What is taken back for a wrong result was earned when it was said.
       const earned = mostEarned.get(`${workerId} ${currency}`) ?? 0n;
-      check(amount >= 0n && amount <= earned, () => {
+      check(amount > 0n && amount <= earned, () => {
         return `${workerId} was told of ${amount} ${currency} earned, and ${earned} are durable`;
       });
     }
