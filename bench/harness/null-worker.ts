@@ -22,6 +22,7 @@ export interface NullWorkerOptions {
   readonly cpus: number;
   /** Micro-units an hour for a core. */
   readonly pricePerCpuHour: bigint;
+  readonly currency?: string;
   /** The null runner's start of a job, on the monotonic clock. */
   onStart(jobId: string, atMs: number): void;
 }
@@ -102,7 +103,7 @@ export function createNullWorker(options: NullWorkerOptions): NullWorker {
         memoryMiB: options.cpus * 1024,
         diskMiB: options.cpus * 4096,
         region: "bench",
-        pricePerCpuHour: { amount: options.pricePerCpuHour.toString(), currency: "USD" },
+        pricePerCpuHour: { amount: options.pricePerCpuHour.toString(), currency: options.currency ?? "USD" },
       },
       attempts: [...journal.values()].filter(isEnded).map(({ attempt, ranMs }) => ({
         attempt,

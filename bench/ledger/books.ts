@@ -139,7 +139,7 @@ export function connectWorker(books: Books, provider: Actor): BenchWorker {
   const sessionId = "ses-bench" as SessionId;
   let msg = 0;
   const say: BenchWorker["say"] = (message) => {
-    const numbered = { ...message, msg: (msg += 1) } as WorkerMessage;
+    const numbered: WorkerMessage = { ...message, msg: (msg += 1) };
     books.do({ kind: "worker.message", workerId: id, sessionId, message: numbered });
   };
   books.do({ kind: "worker.opened", workerId: id, sessionId });

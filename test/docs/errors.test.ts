@@ -21,6 +21,9 @@ const NOT_FOR_CALLERS = [
   "not_started",
   "not_ready",
   "output_damaged",
+  "config_invalid",
+  "key_file_unsafe",
+  "chain_currency_taken",
 ];
 
 describe("docs/errors.md", () => {

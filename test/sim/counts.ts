@@ -15,6 +15,8 @@ export interface Counts {
   disagreements: number;
   /** Mirror jobs whose end two runs agreed on. */
   verified: number;
+  /** Jobs that ended because their budget was used up. */
+  budgetEnds: number;
   retries: number;
   orchestratorRestarts: number;
   agentRestarts: number;
@@ -54,6 +56,7 @@ export function createCounts(): Counts {
     failovers: 0,
     disagreements: 0,
     verified: 0,
+    budgetEnds: 0,
     retries: 0,
     orchestratorRestarts: 0,
     agentRestarts: 0,

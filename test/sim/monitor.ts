@@ -110,6 +110,8 @@ const ARRIVALS_KEPT = 24;
 export function createMonitor(world: World, store: Store, trees: Trees): Monitor {
   const jobs = new Map<JobId, JobRecord>();
   const cases = new Map<string, CaseRecord>();
+  /** By worker and currency: what its row said at most. */
+  const mostEarned = new Map<string, bigint>();
   const attempts = new Map<string, Seen<AttemptRecord>>();
   const standbys = new Map<string, Seen<StandbyRecord>>();
   const workerRows = new Map<WorkerId, WorkerRecord>();
@@ -167,8 +169,14 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       case "enrolments":
       case "idempotency":
       case "uploads":
+      case "budgets":
+      case "spending":
       case "reservations":
       case "releases":
+      case "chainPays":
+      case "payouts":
+      case "payoutAddresses":
+      case "depositAddresses":
         return;
       default:
         unreachable(change);
@@ -197,6 +205,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     if (!JOB_ENDS.has(job.phase)) return;
     check(job.settlement.phase === "settled", () => `invariant 5: ${job.id} ended without its settlement`);
     if (job.mirror?.verified === true) counts.verified += 1;
+    if (job.reason === "budget_exhausted") counts.budgetEnds += 1;
     if (job.phase === "succeeded") counts.succeeded += 1;
     else if (job.phase === "failed") counts.failed += 1;
     else counts.cancelled += 1;
@@ -319,6 +328,10 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   function putWorker(worker: WorkerRecord): void {
     const { id, offer } = worker;
     workerRows.set(id, worker);
+    for (const { amount, currency } of worker.earned) {
+      const key = `${id} ${currency}`;
+      if (amount > (mostEarned.get(key) ?? 0n)) mostEarned.set(key, amount);
+    }
     if (offer !== null && offer.features?.includes("stalls") !== true) blind.add(id);
     counts.proofs += worker.proofs.length;
     counts.proofFailures += worker.proofFailures.length;
@@ -372,12 +385,12 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     check(sum === 0n, () => `invariant 5: ${transfer.id} sums to ${sum}`);
   }
 
-  /** What a worker is told lies in settlements that are durable; it may lie behind them. */
+  /** What a worker is told lies in settlements that are durable; it may lie behind them, and behind a dispute by which some of it went back. */
   function checkEarnings(workerId: WorkerId, totals: readonly Money[]): void {
     const row = workerRows.get(workerId);
     check(row?.offer?.features?.includes("earnings") === true, () => `${workerId} does not know the message earnings`);
     for (const { amount, currency } of totals) {
-      const earned = row.earned.find((money) => money.currency === currency)?.amount ?? 0n;
+      const earned = mostEarned.get(`${workerId} ${currency}`) ?? 0n;
       check(amount > 0n && amount <= earned, () => {
         return `${workerId} was told of ${amount} ${currency} earned, and ${earned} are durable`;
       });

@@ -84,6 +84,26 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "an attempt is credited beyond what its job may cost",
+    patches: [
+      {
+        file: `${CORE}/charges.ts`,
+        find: "return msOf(attempt, left - shareOf(left, stands, claims));",
+        replace: "return claimedMs;",
+      },
+    ],
+  },
+  {
+    name: "what an account has spent is not noted",
+    patches: [
+      {
+        file: `${CORE}/metering.ts`,
+        find: "  noteSpent(state, job, gross);\n",
+        replace: "",
+      },
+    ],
+  },
+  {
     name: "the successor of an exclusive attempt starts at once",
     patches: [
       {
@@ -335,9 +355,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/job-end.ts`,
-        find: `  settle(state, ended);
-`,
-        replace: "",
+        find: "const settled = settle(state, ended);",
+        replace: "const settled = ended;",
       },
     ],
   },
@@ -603,5 +622,49 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "Math.max(unseenMs, Math.min(0, heldMs - before))",
       },
     ],
+  },
+  {
+    name: "a slash needs no evidence",
+    patches: [
+      {
+        file: `${CORE}/slashes.ts`,
+        find: " || Object.keys(accusation.evidence).length === 0",
+        replace: "",
+      },
+    ],
+  },
+  {
+    name: "a slash takes all of a stake",
+    patches: [
+      {
+        file: `${CORE}/slashes.ts`,
+        find: "const amount = staked < due ? staked : due;",
+        replace: "const amount = staked;",
+      },
+    ],
+  },
+  {
+    name: "what a voided slash held is slashed all the same",
+    patches: [
+      {
+        file: `${CORE}/slashes.ts`,
+        find: 'const to: LedgerAccount = phase === "applied" ? "slashed" : `stake:${providerId}`;',
+        replace: 'const to: LedgerAccount = providerId === "" ? `stake:${providerId}` : "slashed";',
+      },
+    ],
+  },
+  {
+    name: "disputed pay is released too",
+    patches: [
+      {
+        file: `${CORE}/disputes.ts`,
+        find: "const isThere = takePending(state, { providerId, currency, amount, settledAtMs });",
+        replace: 'const isThere = settledAtMs >= 0 && currency !== "" && takePending !== undefined;',
+      },
+    ],
+  },
+  {
+    name: "a dispute that nobody decides stays open",
+    patches: [{ file: `${CORE}/timers.ts`, find: "      return onCaseDue(state, id);", replace: "      return;" }],
   },
 ];

@@ -11,6 +11,7 @@ import {
   type StepResult,
   step,
 } from "@qubix/orchestrator/core";
+import { SIM_BUDGET_RUN_S } from "./budgets.ts";
 import type { Store } from "@qubix/orchestrator/store";
 import type { ApiKeyId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { WorkerMessage } from "@qubix/shared/protocol";
@@ -77,7 +78,7 @@ const AMONG_EFFECTS = 0.25;
 
 export function createOrchestrator(world: World, store: Store, monitor: Monitor, trees: Trees): OrchestratorNode {
   const proofs = world.faults.proofs ? PROOF_CONFIG : {};
-  const config = { ...DEFAULT_CORE_CONFIG, ...world.faults.bounds, ...proofs };
+  const config = { ...DEFAULT_CORE_CONFIG, budgetRunS: SIM_BUDGET_RUN_S, ...world.faults.bounds, ...proofs };
   const disk = createDisk(world, store, monitor);
   let life: Life | null = null;
   /** How far its clock is behind the world's, because its machine was off. */

@@ -4,6 +4,7 @@ import { createMemoryStore } from "@qubix/orchestrator/store";
 import type { AccountId, EnrolmentId, WorkerId } from "@qubix/shared/domain";
 import type { Role, WorkerOffer } from "@qubix/shared/protocol";
 import { createWorkerNode, type WorkerNode } from "./agent.ts";
+import { scheduleBudgets, withBudgets } from "./budgets.ts";
 import { type Client, createClient } from "./client.ts";
 import { type Counts, checksDone } from "./counts.ts";
 import type { FaultKind } from "./faults.ts";
@@ -14,6 +15,7 @@ import { BrokenInvariant, createWorld, type World } from "./world.ts";
 import { createMonitor } from "./monitor.ts";
 import { createPath } from "./network.ts";
 import { createOrchestrator, type OrchestratorNode } from "./orchestrator.ts";
+import { drawPricesApart } from "./prices.ts";
 import { drawClaims, proofRng } from "./proofs.ts";
 import type { Program } from "./programs.ts";
 import { hasStalls, withStalls } from "./stalls.ts";
@@ -50,6 +52,8 @@ const TIDY_MS = 60_000;
 /** The share of trees that are gone as soon as nothing names them. */
 const SWEPT_AT_ONCE = 0.5;
 const DEPOSIT = 1_000_000_000n;
+/** Of a provider, to put at risk. */
+const STAKE = 200_000n;
 
 /** Runs a seed. Never throws for a broken invariant; `print` gets the trace. */
 export function runSeed(seed: number, print?: (line: string) => void): SeedResult {
@@ -79,9 +83,10 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     scheduleTrust({ ...targets, store, providers: cluster.providers });
     world.run(world.scale.faultsUntilMs, () => false);
     calmDown(targets);
-    convergedMs = converge(world, client, cluster.intents, monitor, workers);
+    convergedMs = converge(world, client, cluster.intents, monitor);
     waitForDecisions({ world, store });
-    reckon({ store, monitor, client, checksBefore, ...cluster });
+    tidy(world, monitor, workers);
+    reckon({ seed, store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
   }
@@ -134,9 +139,12 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
   const drawnJobs = drawWorkload(world.rng, world.scale, { rich, poor });
-  const intents = withStalls(world.seed, withMirrors(world.seed, drawnJobs));
+  const intents = withBudgets(world.seed, withStalls(world.seed, withMirrors(world.seed, drawnJobs)));
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
+  for (const accountId of providers) {
+    ask({ kind: "deposit", actor, accountId, amount: STAKE, currency: "USD", reference: "to stake" });
+  }
   const runs = new Runs();
   const liars = new Set<WorkerId>();
   const proofs = proofRng(world.seed);
@@ -148,7 +156,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
-    const drawn = withWatch(world, drawOffer(world, at));
+    const drawn = withWatch(world, { ...drawOffer(world, at), ...drawPricesApart(world.seed, at) });
     const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
     const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;
     if (world.faults.proofs && offer === drawn) tooOld += 1;
@@ -157,6 +165,7 @@ function build(world: World, orchestrator: OrchestratorNode, monitor: Monitor, s
     return createWorkerNode(world, monitor, orchestrator, trees, machine, setup);
   });
   for (const worker of workers) worker.start();
+  scheduleBudgets(world, orchestrator, { rich, admin });
   return { workers, intents, liars, admin, providers };
 }
 
@@ -214,13 +223,7 @@ function withWatch({ seed }: World, offer: WorkerOffer): WorkerOffer {
 
 const ENDS: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 
-function converge(
-  world: World,
-  client: Client,
-  intents: readonly Intent[],
-  monitor: Monitor,
-  workers: readonly WorkerNode[],
-): number {
+function converge(world: World, client: Client, intents: readonly Intent[], monitor: Monitor): number {
   const { jobs } = monitor;
   const { faultsUntilMs } = world.scale;
   const answered = () => client.isServed() && client.accepted.size + client.refused.size === intents.length;
@@ -229,9 +232,11 @@ function converge(
     const left = [...jobs.values()].filter(({ phase }) => !ENDS.has(phase)).map(({ id, phase }) => `${id} ${phase}`);
     throw new BrokenInvariant(`invariant 7: not everything ended: ${left.join(", ") || "a request has no answer"}`);
   }
-  const convergedMs = world.nowMs() - faultsUntilMs;
-  // What is there is proven in the end, and what is made up is not.
+  return world.nowMs() - faultsUntilMs;
+}
+
+/** What is there is proven in the end, and what is made up is not. */
+function tidy(world: World, monitor: Monitor, workers: readonly WorkerNode[]): void {
   const isTidy = (worker: WorkerNode) => worker.isLost() || worker.leftovers().length === 0;
   world.run(world.nowMs() + TIDY_MS, () => workers.every(isTidy) && monitor.unproven().length === 0);
-  return convergedMs;
 }

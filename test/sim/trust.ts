@@ -1,6 +1,6 @@
 // What people bring up about work and money while everything else goes wrong: consumers rate and dispute ended jobs, providers stake and ask it back, an admin
 // accuses and decides, or lets the time run out. Draws of its own: a seed's jobs and faults are as they were without it.
-import { type CaseOf, caseIdOf, type CoreEvent, type JobRecord } from "@qubix/orchestrator/core";
+import { type Actor, type CaseOf, caseIdOf, type CoreEvent, type JobRecord } from "@qubix/orchestrator/core";
 import type { Store } from "@qubix/orchestrator/store";
 import type { AccountId, JobId } from "@qubix/shared/domain";
 import { check } from "./counts.ts";
@@ -21,8 +21,8 @@ export interface TrustParts {
 /** After the last act all is decided within this time: a note, an appeal window, a decision, and what comes late. */
 const DECIDED_MS = 120_000;
 const RNG_SALT = 0x7a57;
-const ACT_MS_MIN = 300;
-const ACT_MS_MAX = 3_000;
+const ACT_MS_MIN = 200;
+const ACT_MS_MAX = 1_600;
 /** The share of requests that are sent again, though they arrived. */
 const REPEATED = 0.2;
 const STAKE_MAX = 60_000;
@@ -58,16 +58,16 @@ export function scheduleTrust(of: TrustParts): void {
     const job = ended.length === 0 ? undefined : of.store.job(rng.pick(ended).id)?.job;
     const amount = BigInt(rng.int(1, STAKE_MAX));
     const what = rng.next();
-    if (what < 0.15) {
+    if (what < 0.18) {
       const from = rng.pick(["payable", "spendable"] as const);
       return send(() => ({ kind: "stake.add", actor: provider, amount, currency: "USD", from }));
     }
-    if (what < 0.25) return send(() => ({ kind: "stake.remove", actor: provider, amount, currency: "USD" }));
-    if (what < 0.55) return job === undefined ? undefined : ofConsumer(job);
-    if (what < 0.7) return job === undefined ? undefined : accuse(job);
+    if (what < 0.34) return unstake(provider, amount);
+    if (what < 0.58) return job === undefined ? undefined : ofConsumer(job);
+    if (what < 0.74) return job === undefined ? undefined : accuse(job);
     const disputes = open("dispute");
     const slashes = open("slash");
-    if (what < 0.8 && disputes.length > 0) {
+    if (what < 0.83 && disputes.length > 0) {
       const consumerBps = rng.pick([0, BPS_ALL, rng.int(0, BPS_ALL)]);
       const disputeId = rng.pick(disputes).id;
       return send(() => ({ kind: "dispute.resolve", actor: admin, disputeId, consumerBps, note: "" }));
@@ -75,9 +75,16 @@ export function scheduleTrust(of: TrustParts): void {
     if (slashes.length === 0) return undefined;
     const { id: slashId, providerId: owner } = rng.pick(slashes);
     const actor = { accountId: owner, role: "provider" } as const;
-    if (what < 0.9) return send(() => ({ kind: "slash.appeal", actor, slashId, text: "no" }));
+    if (what < 0.91) return send(() => ({ kind: "slash.appeal", actor, slashId, text: "no" }));
     const decision = rng.pick(["uphold", "dismiss"] as const);
     return send(() => ({ kind: "slash.resolve", actor: admin, slashId, decision, note: "" }));
+  }
+
+  /** Some, or all of it: then a slash has to take back what waits. */
+  function unstake(actor: Actor, some: bigint): void {
+    const staked = of.store.balances([`stake:${actor.accountId}`])[0]?.amount ?? 0n;
+    const amount = staked > 0n && rng.chance(0.6) ? staked : some;
+    send(() => ({ kind: "stake.remove", actor, amount, currency: "USD" }));
   }
 
   /** Of the ones of a job one at a time, as the API does it. */
@@ -93,7 +100,7 @@ export function scheduleTrust(of: TrustParts): void {
       send(() => ({ kind: "job.rate", ...about, stars, comment: "", previous: previous() }), done);
     } else {
       const previous = () => stored(of.store, "dispute", job.id);
-      send(() => ({ kind: "job.dispute", ...about, reason: "wrong", previous: previous() }), done);
+      send(() => ({ kind: "job.dispute", ...about, reason: "wrong", previous: previous(), returned: false }), done);
     }
   }
 
@@ -101,8 +108,10 @@ export function scheduleTrust(of: TrustParts): void {
     const workers = job.settlement.lines.flatMap(({ workerId }) => workerId ?? []);
     if (workers.length === 0) return;
     const actor = { accountId: of.admin, role: "admin" } as const;
+    // Without any it is to be refused.
+    const evidence = rng.chance(0.2) ? {} : { of: job.id };
     const about = { workerId: rng.pick(workers), jobId: job.id, ended: job };
-    send(() => ({ kind: "slash.propose", actor, offence: "wrong_result", ...about, evidence: { of: job.id } }));
+    send(() => ({ kind: "slash.propose", actor, offence: "wrong_result", ...about, evidence }));
   }
 
   function open<Kind extends "dispute" | "slash">(kind: Kind): readonly CaseOf<Kind>[] {

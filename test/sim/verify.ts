@@ -4,15 +4,18 @@ import type { Store } from "@qubix/orchestrator/store";
 import { attemptId, type JobId, type WorkerId } from "@qubix/shared/domain";
 import { reckonAccounts, reckonReceipt } from "./accounts.ts";
 import type { WorkerNode } from "./agent.ts";
+import { isBudgetEnd, isBudgetRefusal, reckonCaps } from "./budgets.ts";
 import type { Client } from "./client.ts";
 import { check, checksDone } from "./counts.ts";
 import type { ContainerTruth, Monitor } from "./monitor.ts";
+import { reckonParts } from "./prices.ts";
 import { resultOf, treeOf } from "./programs.ts";
 import { reckonMirror, runsOf } from "./mirrors.ts";
 import { lostToDisputes, reckonTrust, refundedJobs } from "./trust.ts";
 import type { Intent } from "./workload.ts";
 
 export interface Reckoning {
+  readonly seed: number;
   readonly store: Store;
   readonly monitor: Monitor;
   readonly client: Client;
@@ -53,6 +56,7 @@ export function reckon(of: Reckoning): void {
       check(code === "insufficient_funds", () => `a job without money was answered with ${code}`);
       continue;
     }
+    if (isBudgetRefusal(of.seed, client.refused.get(intent.index))) continue;
     if (jobId === undefined && intent.fork !== null) {
       const code = client.refused.get(intent.index) ?? "";
       check(FORK_REFUSALS.has(code), () => `a job from another's checkpoint was refused with ${code}`);
@@ -68,6 +72,7 @@ export function reckon(of: Reckoning): void {
     reckonMirror(stored.job, stored.attempts);
     reckonRows(stored.job, stored.attempts, stored.standbys);
     reckonBudgets(stored.job, stored.attempts);
+    reckonParts(stored.attempts, stored.standbys);
     reckonMoney(of, stored.job, stored.attempts, stored.standbys);
     reckonReceipt(store, stored);
     for (const attempts of runsOf(stored.job, stored.attempts)) {
@@ -78,6 +83,7 @@ export function reckon(of: Reckoning): void {
     for (const standby of stored.standbys) reckonStandby(of, standby, stored.attempts);
   }
   reckonEarnings(store, monitor);
+  reckonCaps(store, monitor.jobs.values());
   reckonPending(store, monitor);
   reckonTrust(store, monitor);
   reckonAccounts(
@@ -96,7 +102,7 @@ export function reckon(of: Reckoning): void {
 // ── Invariants 4 and 7: results and ends ──
 
 function reckonResult(
-  { client, monitor }: Reckoning,
+  { client, monitor, seed }: Reckoning,
   intent: Intent,
   job: JobRecord,
   attempts: readonly AttemptRecord[],
@@ -130,6 +136,7 @@ function reckonResult(
       ? "mirror_disagreement"
       : undefined,
   ]);
+  if (isBudgetEnd(seed, job)) return;
   check(job.reason !== null && (OTHER_REASONS.has(job.reason) || own.has(job.reason)), () => {
     return `${job.id} (${intent.kind}) failed with ${job.reason}: ${job.message}`;
   });
@@ -172,7 +179,11 @@ function reckonMoney(
   standbys: readonly StandbyRecord[],
 ): void {
   const { settlement, spec } = job;
-  const hold = (spec.priceMaxPerHour.amount * BigInt(spec.durationMaxS) + 3_599n) / 3_600n;
+  const full = (spec.priceMaxPerHour.amount * BigInt(spec.durationMaxS) + 3_599n) / 3_600n;
+  // A budget may have left less.
+  const hold = job.cap === undefined ? full : settlement.hold;
+  check(hold <= full, () => `invariant 5: ${job.id} holds ${hold} and could cost ${full}`);
+  const cap = job.cap?.amount ?? hold;
   const posted = monitor.transfers.filter(({ jobId, kind }) => jobId === job.id && !ABOUT_JOBS.has(kind));
   const kinds = posted.map(({ kind }) => kind).sort();
   check(kinds.join() === "hold,settlement", () => `invariant 5: ${job.id} has the transfers ${kinds.join(", ")}`);
@@ -192,8 +203,8 @@ function reckonMoney(
     ...standbys.map(({ ratePerHour, creditedMs }) => charge(ratePerHour, creditedMs)),
   ];
   const sumOfCharges = charges.reduce((all, charge) => all + charge, 0n);
-  // Three runs of which none was shown to be wrong share the hold.
-  const gross = job.mirror !== undefined && sumOfCharges > hold ? hold : sumOfCharges;
+  // Three runs of which none was shown to be wrong share the hold, and two that were stopped late what they might cost.
+  const gross = job.mirror !== undefined && sumOfCharges > cap ? cap : sumOfCharges;
   check(settlement.gross === gross, () => `invariant 5: the gross of ${job.id} is ${settlement.gross}, not ${gross}`);
   const fee = (gross * 500n) / 10_000n;
   const byRole = (role: SettlementLine["role"]) => total(settlement.lines.filter((line) => line.role === role));

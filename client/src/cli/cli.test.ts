@@ -107,6 +107,19 @@ const qubix = (...args: string[]) => start(args).ended;
 const asAdmin = (...args: string[]) => start(args, { QUBIX_API_KEY: api.adminKey }).ended;
 
 describe("administration", () => {
+  test("budgets: none, set, shown with what is left, cleared; an admin's stays", async () => {
+    const account = (await asAdmin("accounts", "create", "--name", "thrifty", "--role", "consumer")).stdout.trim();
+    const key = (await asAdmin("api-keys", "create", "--account", account)).stdout.trim();
+    const own = (...args: string[]) => start(["budget", ...args], { QUBIX_API_KEY: key }).ended;
+    expect(await own("show")).toMatchObject({ code: 0, stdout: "", stderr: expect.stringContaining("no budget") });
+    const monthly = await asAdmin("budget", "set", "40", "--month", "--account", account);
+    expect(monthly.stdout).toMatch(/this month +admin +40\.00 USD/);
+    expect((await own("set", "12.50", "--json")).stdout).toContain('"12500000"');
+    expect((await own("show")).stdout).toMatch(/in all +account +12\.50 USD +0\.00 USD +0\.00 USD +12\.50 USD/);
+    const left = JSON.parse((await own("clear", "--json")).stdout) as { budgets: { owner: string }[] };
+    expect(left.budgets.map(({ owner }) => owner)).toEqual(["admin"]);
+  });
+
   test("an account, its key, its credit, and a token for a worker", async () => {
     const account = await asAdmin("accounts", "create", "--name", "Bob's", "--role", "consumer");
     expect(account).toMatchObject({ code: 0, stdout: expect.stringMatching(/^acc-[a-z0-9-]+\n$/) });
@@ -119,8 +132,8 @@ describe("administration", () => {
     expect(deposit).toMatchObject({ code: 0, stdout: `Granted 25.50 USD to ${id}.\n` });
     const wallet = await start(["wallet"], { QUBIX_API_KEY: key }).ended;
     expect(wallet.stdout).toBe(
-      "CURRENCY  AVAILABLE  HELD  EARNED  PENDING  PAYABLE  STAKED\n" +
-        "USD           25.50  0.00    0.00     0.00     0.00    0.00\n",
+      "CURRENCY  AVAILABLE  HELD  EARNED  PENDING  PAYABLE  STAKED  BEHIND IT\n" +
+        "USD           25.50  0.00    0.00     0.00     0.00    0.00  the operator's word (custodial)\n",
     );
     const entries = await start(["wallet", "entries", "--json"], { QUBIX_API_KEY: key }).ended;
     expect(JSON.parse(entries.stdout)).toMatchObject({ items: [{ kind: "deposit" }], nextCursor: null });
@@ -134,6 +147,27 @@ describe("administration", () => {
     expect((await asAdmin("accounts")).stdout).toContain("Bob's");
     const token = await asAdmin("enrolments", "create", "--ttl", "5m", "--json");
     expect(JSON.parse(token.stdout)).toMatchObject({ expiresInS: 300, token: expect.any(String) });
+  });
+
+  test("payouts and chains, where there are none yet", async () => {
+    const id = (await asAdmin("accounts", "create", "--name", "Carol", "--role", "provider")).stdout.trim();
+    const key = (await asAdmin("api-keys", "create", "--account", id)).stdout.trim();
+    const carol = (...args: string[]) => start(args, { QUBIX_API_KEY: key }).ended;
+    expect(await carol("payout")).toMatchObject({
+      code: 0,
+      stdout: "",
+      stderr: expect.stringContaining("payout request"),
+    });
+    expect((await carol("payout", "request", "5", "--to", "IBAN")).stderr).toMatch(/^error: .*more than is payable/);
+    expect((await carol("payout", "withdraw", "TST")).stderr).toContain("does not lie on a chain");
+    expect((await carol("payout", "address")).stderr).toContain("no address on any chain");
+    expect((await carol("payout", "address", "evm", "0x1")).stderr).toContain("no chain evm");
+    expect(await asAdmin("payout", "complete", "pay-0", "--reference", "r")).toMatchObject({ code: 1 });
+    expect((await asAdmin("chain")).stderr).toContain("every currency is custodial");
+    expect(JSON.parse((await asAdmin("chain", "status", "--json")).stdout)).toEqual({ items: [] });
+    expect(await asAdmin("chain", "reconcile")).toMatchObject({ code: 0, stdout: "" });
+    expect(await asAdmin("chain", "resume", "evm")).toMatchObject({ stderr: expect.stringContaining("no chain evm") });
+    expect((await qubix("wallet", "address")).stderr).toContain("an admin grants credit");
   });
 
   test("is closed to others", async () => {

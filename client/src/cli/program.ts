@@ -32,8 +32,11 @@ export function createProgram(version: string, run: Runner): Command {
   addMarketCommands(program, run);
   addStatsCommands(program, run);
   const wallet = addWalletCommands(program, run);
+  addPayoutCommands(program, run);
+  addBudgetCommands(program, run);
   addTrustCommands(program, run);
   program.commandsGroup(GROUP_ADMIN);
+  addChainCommands(program, run);
   addAccountCommands(program, run);
   addDepositCommand(wallet, run);
   // The same under one word, for those who look for it there.
@@ -225,8 +228,104 @@ function addWalletCommands(program: Command, run: Runner): Command {
     .option("--cursor <cursor>", "go on after a page (its nextCursor)")
     .option("--all", "all of them")
     .action((options: object) => run(async () => (await import("./commands/wallet.ts")).entries, [], options, false));
+  wallet
+    .command("address")
+    .description("where to send tokens, and from where yours come; with a driver and an address, say so")
+    .argument("[driver]", "e.g. evm")
+    .argument("[address]", "your own on the chain")
+    .option("--signature <hex>", "of the text that is shown without it, by the address's key")
+    .action((driver: string | undefined, address: string | undefined, options: { readonly signature?: string }) => {
+      const args = [driver, address].filter((arg) => arg !== undefined);
+      return run(async () => (await import("./commands/wallet.ts")).depositAddress, args, options, false);
+    });
   addAccountingCommands(program, run);
   return wallet;
+}
+
+function addPayoutCommands(program: Command, run: Runner): void {
+  const payouts = async () => import("./commands/payouts.ts");
+  const payout = program.command("payout").description("a provider's money that leaves: asked for, listed, sent");
+  payout
+    .command("ls", { isDefault: true })
+    .description("your payouts, newest first; all of them (admin)")
+    .option("--limit <n>", "how many at most [50]")
+    .option("--cursor <cursor>", "go on after a page (its nextCursor)")
+    .option("--all", "all of them")
+    .action((options: object) => run(async () => (await payouts()).listPayouts, [], options, false));
+  payout
+    .command("request")
+    .description("ask for what is payable to you; the operator sends it")
+    .argument("<amount>", "e.g. 25 or 25.50")
+    .option("--currency <currency>", `[${CURRENCY_DEFAULT}]`)
+    .option("--to <text>", "where to, in words that the operator understands")
+    .option("--idempotency-key <key>", "the same key again asks for nothing more (24 h)")
+    .action((amount: string, options: object) =>
+      run(async () => (await payouts()).requestPayout, [amount], options, false),
+    );
+  payout
+    .command("withdraw")
+    .description("have what a chain's contract owes you sent to your address there")
+    .argument("<currency>")
+    .option("--idempotency-key <key>", "the same key again asks for nothing more (24 h)")
+    .action((currency: string, options: object) =>
+      run(async () => (await payouts()).withdraw, [currency], options, false),
+    );
+  payout
+    .command("address")
+    .description("where you are paid on chains; with a driver and an address, set it")
+    .argument("[driver]", "e.g. evm")
+    .argument("[address]")
+    .action((driver: string | undefined, address: string | undefined, options: object) => {
+      const args = [driver, address].filter((arg) => arg !== undefined);
+      return run(async () => (await payouts()).payoutAddress, args, options, false);
+    });
+  payout
+    .command("complete")
+    .description("say that a payout was sent (admin)")
+    .argument("<payout>")
+    .requiredOption("--reference <text>", "for the books: of the transfer that you made")
+    .action((id: string, options: { readonly reference: string }) =>
+      run(async () => (await payouts()).completePayout, [id], options, false),
+    );
+  payout
+    .command("reject")
+    .description("say why a payout is not sent; it is payable again (admin)")
+    .argument("<payout>")
+    .requiredOption("--reason <text>", "what the provider is told")
+    .action((id: string, options: { readonly reason: string }) =>
+      run(async () => (await payouts()).rejectPayout, [id], options, false),
+    );
+}
+
+function addChainCommands(program: Command, run: Runner): void {
+  const chains = async () => import("./commands/chains.ts");
+  const chain = program.command("chain").description("chains on which money lies: compared, resumed (admin)");
+  chain
+    .command("status", { isDefault: true })
+    .description("which there are, and how it stands with them")
+    .action((options: object) => run(async () => (await chains()).chainStatus, [], options, false));
+  chain
+    .command("reconcile")
+    .description("compare what the ledger says with what the contract holds; exit 1 where they differ")
+    .argument("[driver]", "only this one")
+    .action((driver: string | undefined, options: object) =>
+      run(async () => (await chains()).reconcileChains, driver === undefined ? [] : [driver], options, false),
+    );
+  chain
+    .command("resume")
+    .description("go on after a halt, and try again what the chain refused")
+    .argument("[driver]", "only this one")
+    .action((driver: string | undefined, options: object) =>
+      run(async () => (await chains()).resumeChains, driver === undefined ? [] : [driver], options, false),
+    );
+  chain
+    .command("release")
+    .description("make a job's pay that the chain refused payable here, to be paid out by hand")
+    .argument("<driver>")
+    .argument("<job>")
+    .action((driver: string, job: string, options: object) =>
+      run(async () => (await chains()).releasePay, [driver, job], options, false),
+    );
 }
 
 function addAccountingCommands(program: Command, run: Runner): void {
@@ -270,6 +369,30 @@ function addAccountingCommands(program: Command, run: Runner): void {
   ]).action((options: object) =>
     run(async () => (await import("./commands/statements.ts")).earnings, [], options, false),
   );
+}
+
+function addBudgetCommands(program: Command, run: Runner): void {
+  const budget = program
+    .command("budget")
+    .description("hard limits for what your jobs may cost; one that would cost more is refused, or stopped in time");
+  const one = (name: string, description: string) =>
+    budget.command(name).description(description).option("--account <account>", "of another account (admin)");
+  one("show", "what is spent, what your jobs may still cost, what is left").action((options: object) =>
+    run(async () => (await import("./commands/budget.ts")).showBudgets, [], options, false),
+  );
+  one("set", "set one; what runs is brought within it")
+    .argument("<amount>", "e.g. 25 or 25.50")
+    .option("--month", "for each calendar month (UTC) [in all, from now on]")
+    .option("--currency <currency>", `[${CURRENCY_DEFAULT}]`)
+    .action((amount: string, options: object) =>
+      run(async () => (await import("./commands/budget.ts")).setBudget, [amount], options, false),
+    );
+  one("clear", "take one away")
+    .option("--month", "the one for each calendar month")
+    .option("--currency <currency>", `[${CURRENCY_DEFAULT}]`)
+    .action((options: object) =>
+      run(async () => (await import("./commands/budget.ts")).clearBudget, [], options, false),
+    );
 }
 
 function addDepositCommand(parent: Command, run: Runner): void {
@@ -344,6 +467,7 @@ function withSpecFlags(command: Command): Command {
     .option("--gpu-memory <size>", "memory of each GPU, at least")
     .option("--price-max <price>", "highest price for the whole job, standby and fee included, e.g. 0.60/h")
     .option("--duration <time>", "longest paid time, e.g. 1h30m")
+    .option("--budget <amount>", "all that it may cost, e.g. 5 or 2.50: it is asked to save before, and stopped there")
     .option(
       "--standby <kind>",
       "cold; hot: another machine takes over within a second; mirror: two run at once, results compared",

@@ -11,13 +11,20 @@ import { createFetchTransport, type Fetch, type Transport } from "./transport.ts
 import type {
   Account,
   ApiKey,
+  Chain,
+  ChainReport,
+  DepositAddress,
   Earnings,
   EarningsOptions,
+  BudgetList,
+  BudgetPeriod,
   Enrolment,
   EventView,
   JobSpec,
   Offer,
   Page,
+  Payout,
+  PayoutAddress,
   Quote,
   RecoveryStats,
   Role,
@@ -94,6 +101,35 @@ export interface Client extends Trust {
       },
       options?: CreateOptions,
     ): Promise<{ readonly transferId: string; readonly wallet: Wallet }>;
+    /** Where to send tokens of currencies that lie on a chain, and from where yours come. */
+    addresses(options?: CallOptions): Promise<{ readonly items: readonly DepositAddress[] }>;
+    /** `signature`: by the address's key, of the `text` that `addresses` gives, with the address in it. */
+    setAddress(driver: string, address: string, signature: string, options?: CallOptions): Promise<DepositAddress>;
+  };
+  readonly payouts: Listed<Payout> & {
+    /** Of what is payable to you, sent by the operator; `destination`: where to, in words that he understands. */
+    create(
+      input: { readonly amount: WireMoney; readonly destination?: string },
+      options?: CreateOptions,
+    ): Promise<Payout>;
+    /** What a chain's contract owes you in this currency, to your address there. */
+    withdraw(currency: string, options?: CreateOptions): Promise<Payout>;
+    /** Admins. */
+    complete(id: string, reference: string, options?: CallOptions): Promise<Payout>;
+    reject(id: string, reason: string, options?: CallOptions): Promise<Payout>;
+    /** Where you are paid on chains. */
+    addresses(options?: CallOptions): Promise<{ readonly items: readonly PayoutAddress[] }>;
+    setAddress(driver: string, address: string, options?: CallOptions): Promise<PayoutAddress>;
+  };
+  /** Admins: the chains on which money lies. */
+  readonly chains: {
+    list(options?: CallOptions): Promise<{ readonly items: readonly Chain[] }>;
+    /** Compares what the ledger says with what the contract holds, now. */
+    reconcile(driver: string, options?: CallOptions): Promise<ChainReport>;
+    /** Goes on after a halt, and tries again what the chain refused. */
+    resume(driver: string, options?: CallOptions): Promise<Chain>;
+    /** Makes a job's pay that the chain refused payable here. */
+    release(driver: string, jobId: string, options?: CallOptions): Promise<Chain>;
   };
   readonly statements: {
     /** What moved on an account by day, or what each job cost; `by: "job"` comes in pages. */
@@ -105,6 +141,14 @@ export interface Client extends Trust {
     /** What a provider earned by day, worker or job, and what of it is pending, payable, paid out. */
     get(options?: EarningsOptions & PageOptions & CallOptions): Promise<Earnings>;
     csv(options?: EarningsOptions & CallOptions): Promise<OutputDownload>;
+  };
+  readonly budgets: {
+    /** Of the key's own account, or for an admin of any. */
+    get(options?: WalletOptions): Promise<BudgetList>;
+    /** A hard limit for the jobs of the account; what runs is brought within it. An admin sets one for another account that it cannot raise. */
+    set(input: BudgetInput & { readonly amount: WireMoney }, options?: CallOptions): Promise<BudgetList>;
+    /** Takes one away that you have set. */
+    clear(input?: BudgetInput & { readonly currency?: string }, options?: CallOptions): Promise<BudgetList>;
   };
   readonly storage: {
     /** What checkpoints, outputs and uploads of the key's account take up, and may. */
@@ -130,6 +174,12 @@ export interface Client extends Trust {
 
 export interface WalletOptions extends CallOptions {
   readonly accountId?: string | undefined;
+}
+
+export interface BudgetInput {
+  readonly accountId?: string | undefined;
+  /** In all, or within one calendar month [total]. */
+  readonly period?: BudgetPeriod;
 }
 
 export interface Listed<Item> {
@@ -178,8 +228,11 @@ export function createClient(config: ClientConfig): Client {
     },
     apiKeys: { create: (input, options) => postOnce(requester, "/v1/api-keys", input, options) },
     wallet: walletOf(requester),
+    payouts: payoutsOf(requester),
+    chains: chainsOf(requester),
     statements: ranged<Statement, StatementOptions>(requester, "/v1/statements"),
     earnings: ranged<Earnings, EarningsOptions>(requester, "/v1/earnings"),
+    budgets: budgetsOf(requester),
     storage: {
       get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
     },
@@ -203,8 +256,31 @@ function walletOf(requester: Requester): Client["wallet"] {
     },
     entriesAll: (options = {}) => allItems((cursor) => wallet.entries({ ...options, cursor })),
     deposit: (input, options) => postCreating(requester, "/v1/wallet/deposits", input, options),
+    addresses: (options) =>
+      requester.json({ method: "GET", path: "/v1/deposit-addresses", idempotent: true, ...options }),
+    setAddress: (driver, address, signature, options) => {
+      const path = `/v1/deposit-addresses/${encodeURIComponent(driver)}`;
+      return requester.json({ method: "PUT", path, body: { address, signature }, idempotent: true, ...options });
+    },
   };
   return wallet;
+}
+
+function payoutsOf(requester: Requester): Client["payouts"] {
+  const named = (id: string) => `/v1/payouts/${encodeURIComponent(id)}`;
+  return {
+    ...listed<Payout>(requester, "/v1/payouts"),
+    create: (input, options) => postCreating(requester, "/v1/payouts", input, options),
+    withdraw: (currency, options) => postCreating(requester, "/v1/payouts", { withdraw: currency }, options),
+    complete: (id, reference, options) => post(requester, `${named(id)}/complete`, { reference }, options),
+    reject: (id, reason, options) => post(requester, `${named(id)}/reject`, { reason }, options),
+    addresses: (options) =>
+      requester.json({ method: "GET", path: "/v1/payout-addresses", idempotent: true, ...options }),
+    setAddress: (driver, address, options) => {
+      const path = `/v1/payout-addresses/${encodeURIComponent(driver)}`;
+      return requester.json({ method: "PUT", path, body: { address }, idempotent: true, ...options });
+    },
+  };
 }
 
 function ranged<View, Options extends StatementOptions | EarningsOptions>(requester: Requester, path: string) {
@@ -221,6 +297,34 @@ function ranged<View, Options extends StatementOptions | EarningsOptions>(reques
       const response = await requester.stream({ method: "GET", path, query, idempotent: true, ...call });
       return { body: response.stream(), text: () => response.text() };
     },
+  };
+}
+
+function chainsOf(requester: Requester): Client["chains"] {
+  const named = (driver: string, what: string) => `/v1/chains/${encodeURIComponent(driver)}/${what}`;
+  return {
+    list: (options) => requester.json({ method: "GET", path: "/v1/chains", idempotent: true, ...options }),
+    reconcile: (driver, options) => post(requester, named(driver, "reconcile"), undefined, options),
+    resume: (driver, options) => post(requester, named(driver, "resume"), undefined, options),
+    release: (driver, jobId, options) =>
+      requester.json({
+        method: "POST",
+        path: named(driver, "release"),
+        body: { jobId },
+        idempotent: false,
+        ...options,
+      }),
+  };
+}
+
+function budgetsOf(requester: Requester): Client["budgets"] {
+  const path = "/v1/budgets";
+  return {
+    get: ({ accountId, ...options } = {}) =>
+      requester.json({ method: "GET", path, query: { accountId }, idempotent: true, ...options }),
+    set: (input, options) => requester.json({ method: "PUT", path, body: input, idempotent: true, ...options }),
+    clear: (input = {}, options) =>
+      requester.json({ method: "DELETE", path, query: { ...input }, idempotent: true, ...options }),
   };
 }
 

@@ -27,7 +27,7 @@ export interface Trust {
   };
   readonly disputes: Cases<Dispute> & {
     /** Freezes what was paid for the job. Errors: `dispute_window_over`, `dispute_exists`, `nothing_to_dispute`, `job_not_ended`. */
-    open(jobId: string, reason: string, options?: CallOptions): Promise<Dispute>;
+    open(jobId: string, reason: string, options?: CreateOptions): Promise<Dispute>;
     /** An admin's decision; `consumerBps` of 10,000 go back to the consumer. */
     resolve(
       id: string,
@@ -97,7 +97,7 @@ export function createTrust(requester: Requester): Trust {
     },
     disputes: {
       ...cases<Dispute>("/v1/disputes"),
-      open: (jobId, reason, options = {}) => post(ofJob(jobId, "dispute"), { reason }, options),
+      open: (jobId, reason, options = {}) => create(ofJob(jobId, "dispute"), { reason }, options),
       resolve: (id, input, options = {}) => post(ofCase("/v1/disputes", id, "resolve"), input, options),
     },
     stakes: {

@@ -2,9 +2,14 @@
 import type {
   accountSchema,
   apiKeySchema,
+  backingSchema,
   batchResultSchema,
+  chainReportSchema,
+  chainStatusSchema,
+  budgetListSchema,
   checkpointEntrySchema,
   checkpointViewSchema,
+  depositAddressSchema,
   disputeSchema,
   enrolmentSchema,
   EventView,
@@ -12,6 +17,8 @@ import type {
   jobPhaseSchema,
   offerViewSchema,
   outputViewSchema,
+  payoutAddressSchema,
+  payoutSchema,
   problemSchema,
   quoteSchema,
   ratingSchema,
@@ -51,9 +58,18 @@ export type Account = Output<typeof accountSchema>;
 export type ApiKey = Output<typeof apiKeySchema>;
 export type Enrolment = Output<typeof enrolmentSchema>;
 export type BatchResult = Output<typeof batchResultSchema>;
+export type BudgetList = Output<typeof budgetListSchema>;
+export type BudgetPeriod = BudgetList["budgets"][number]["period"];
 export type Checkpoint = Output<typeof checkpointViewSchema>;
 export type CheckpointEntry = Output<typeof checkpointEntrySchema>;
 export type JobPhase = Output<typeof jobPhaseSchema>;
+/** What stands behind a currency. */
+export type Backing = Output<typeof backingSchema>;
+export type Chain = Output<typeof chainStatusSchema>;
+export type ChainReport = Output<typeof chainReportSchema>;
+export type DepositAddress = Output<typeof depositAddressSchema>;
+export type Payout = Output<typeof payoutSchema>;
+export type PayoutAddress = Output<typeof payoutAddressSchema>;
 export type Offer = Output<typeof offerViewSchema>;
 export type OutputFile = Output<typeof outputViewSchema>;
 export type ProblemDocument = Output<typeof problemSchema>;

@@ -6,16 +6,21 @@ import {
   createPublicClient,
   encodeFunctionData,
   erc20Abi,
+  getAddress,
   type Hex,
   http,
+  isAddress,
   keccak256,
   TransactionNotFoundError,
   TransactionReceiptNotFoundError,
   toHex,
+  verifyMessage,
+  zeroAddress,
 } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
-import type { ChainDriver, EscrowState, Intent, Observation, Prepared } from "../port/intents.ts";
+import type { ChainDriver, EscrowState, Expectation, Intent, Observation, Prepared } from "../port/intents.ts";
 import { hasHappened } from "../port/happened.ts";
+import { compare } from "../port/reconcile.ts";
 import { escrowAbi } from "./artifact.ts";
 
 const PAYEES_MAX = 8;
@@ -27,6 +32,8 @@ const BASE_FEE_FACTOR = 2n;
 const BUMP_PERCENT = 113n;
 const TIMEOUT_MS = 15_000;
 const MS_PER_S = 1_000;
+/** Escrows that are read at a time. */
+const READS_AT_ONCE = 16;
 const STATUS: readonly (EscrowState["status"] | null)[] = [null, "held", "disputed", "settled", "refunded"];
 
 export interface EvmOptions {
@@ -40,6 +47,8 @@ export interface EvmOptions {
   readonly finality: number | "finalized";
   /** Never offers more for a unit of gas, in wei. */
   readonly feeMax: bigint;
+  /** As the token should say them, to find a wrong setting before anything is signed. */
+  readonly tokenDecimals?: number;
 }
 
 /** Does no I/O before the first call. */
@@ -183,6 +192,42 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
     return { kind: "pending", isKnown: known.includes(true) };
   }
 
+  async function readCredit(owner: string, blockNumber?: bigint): Promise<bigint> {
+    const call = { abi: escrowAbi, address: escrow, functionName: "payable_", args: [owner as Address] } as const;
+    return client.readContract({ ...call, ...(blockNumber === undefined ? {} : { blockNumber }) });
+  }
+
+  async function check(): Promise<string | null> {
+    const found = await client.getChainId();
+    if (found !== chainId) return `The node is of chain ${found}, and the settings say ${chainId}.`;
+    const code = await client.getCode({ address: escrow });
+    if (code === undefined) return `There is no contract at ${escrow}. Deploy it, or correct its address.`;
+    const at = { abi: escrowAbi, address: escrow } as const;
+    const own = await client.readContract({ ...at, functionName: "TOKEN" });
+    if (own !== getAddress(token)) return `The contract's token is ${own}, and the settings say ${token}.`;
+    const role = await client.readContract({ ...at, functionName: "OPERATOR_ROLE" });
+    const mayAct = await client.readContract({ ...at, functionName: "hasRole", args: [role, account.address] });
+    if (!mayAct)
+      return `${account.address} is not the contract's operator: its administrator has to grant it OPERATOR_ROLE.`;
+    const decimals = await client.readContract({ abi: erc20Abi, address: token, functionName: "decimals" });
+    if (options.tokenDecimals === undefined || decimals === options.tokenDecimals) return null;
+    return `The token has ${decimals} decimals, and the settings say ${options.tokenDecimals}: every amount would be wrong.`;
+  }
+
+  async function reconcile(expected: Expectation) {
+    const block = await finalBlock();
+    const balance = { abi: erc20Abi, address: token, functionName: "balanceOf", args: [account.address] } as const;
+    const own =
+      (await client.readContract({ ...balance, blockNumber: block })) + (await readCredit(account.address, block));
+    const escrows: (EscrowState | null)[] = [];
+    for (let n = 0; n < expected.jobs.length; n += READS_AT_ONCE) {
+      const some = expected.jobs.slice(n, n + READS_AT_ONCE);
+      escrows.push(...(await Promise.all(some.map(({ jobId }) => readEscrow(jobId, block)))));
+    }
+    const signer = account.address.toLowerCase();
+    return compare(expected, { place: Number(block), escrows, own, isOneState: true, signer });
+  }
+
   function foreign(nonce: number): string {
     return (
       `A transaction that was not signed here has taken nonce ${nonce} of ${account.address}. Somebody else has the key, or the outbox is an old copy. ` +
@@ -192,11 +237,19 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
 
   return {
     caps: () => ({ name: "evm", enforced: "contract", payeesMax: PAYEES_MAX }),
-    async prepare(intent, last) {
+    signer: () => account.address,
+    account(text) {
+      if (!isAddress(text)) return null;
+      const found = getAddress(text);
+      const own: readonly string[] = [zeroAddress, account.address, getAddress(escrow), getAddress(token)];
+      return own.includes(found) ? null : found;
+    },
+    check,
+    async prepare(intent, last, accepts = false) {
       const used = await client.getTransactionCount({ address: account.address, blockTag: "latest" });
       const next = last === null ? used : last.place + 1;
-      if (used > next) return { conflict: foreign(next) };
-      return sign(intent, next, await offeredFee());
+      if (used > next && !accepts) return { conflict: foreign(next) };
+      return sign(intent, Math.max(used, next), await offeredFee());
     },
     async bump(intent, tries) {
       const newest = tries.at(-1);
@@ -215,6 +268,29 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
     observe,
     readEscrow: (jobId) => readEscrow(jobId),
     readStake: (owner) => readStake(owner),
+    readCredit: (owner) => readCredit(owner),
+    reconcile,
+    payments: {
+      place: async () => Math.max(0, Number(await finalBlock())),
+      async between(after, upTo) {
+        const logs = await client.getContractEvents({
+          abi: erc20Abi,
+          address: token,
+          eventName: "Transfer",
+          args: { to: account.address },
+          fromBlock: BigInt(after) + 1n,
+          toBlock: BigInt(upTo),
+          strict: true,
+        });
+        return logs.map(({ args, transactionHash, logIndex }) => ({
+          id: `${transactionHash}:${logIndex}`,
+          from: getAddress(args.from),
+          amount: args.value,
+        }));
+      },
+      proves: async (address, message, signature) =>
+        verifyMessage({ address: address as Address, message, signature: signature as Hex }).catch(() => false),
+    },
   };
 }
 

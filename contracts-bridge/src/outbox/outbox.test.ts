@@ -14,7 +14,7 @@ import { escrowAbi } from "../evm/artifact.ts";
 import { compileEscrow } from "../evm/testing/compile.ts";
 import { deployLab, idOf, type EvmLab } from "../evm/testing/lab.ts";
 import { type EvmNode, startEvmNode } from "../evm/testing/node.ts";
-import type { Intent } from "../port/intents.ts";
+import type { Intent, Prepared } from "../port/intents.ts";
 import { createOutbox, type Outbox } from "./outbox.ts";
 import { openOutbox, type OutboxStore } from "./store.ts";
 
@@ -99,7 +99,7 @@ describe("on a chain", () => {
         store,
         logger,
         clock: { nowMs: () => performance.now() },
-        finished: (id, _intent, phase) => ends.push(`${id} ${phase}`),
+        finished: (id, _intent, phase) => void ends.push(`${id} ${phase}`),
       },
       { pollMs: 20, bumpMs: 1_000 },
     );
@@ -119,7 +119,8 @@ describe("on a chain", () => {
     outbox.add("two", { kind: "refund", jobId: "job-1" as JobId });
     outbox.add("frozen", { kind: "dispute", jobId: "job-2" as JobId });
     await until(() => ends.length === 4);
-    expect(ends).toEqual(["one applied", "none left refused", "two applied", "frozen applied"]);
+    // Of one job in order; others overtake what waits for its own.
+    expect(ends).toEqual(["one applied", "two applied", "frozen applied", "none left refused"]);
     outbox.add("paid", { kind: "payout", owner: lab.address.alice });
     await until(() => ends.length === 5);
     expect((await lab.view({ jobs: [], slashes: [] })).wallets.alice).toBe(1_000_600n);
@@ -180,6 +181,88 @@ describe("on a chain", () => {
     await until(() => outbox.halted() !== null);
     expect(outbox.halted()).toMatch(/was not signed here has taken nonce/);
     expect(ends).toHaveLength(1);
+    outbox.resume();
+    await until(() => ends.length === 2);
+    expect([ends[1], outbox.halted()]).toEqual(["two applied", null]);
+  });
+
+  it("a try whose place another one took is signed anew once somebody has looked, and happens once", async () => {
+    await deposits(2);
+    outbox.add("one", settle(0, 1n));
+    await until(() => ends.length === 1);
+    await outbox.stop();
+    const nonce = Number(await node.rpc<string>("eth_getTransactionCount", signer, "latest"));
+    // As after a crash between signing and sending.
+    outbox.add("two", settle(1, 1n));
+    const driver = createEvmDriver({ ...optionsOf(), finality: FINALITY, feeMax: 10n ** 12n });
+    store.keep("two", (await driver.prepare(settle(1, 1n), store.last())) as Prepared);
+    await node.rpc("hardhat_impersonateAccount", signer);
+    await node.rpc("eth_sendTransaction", { from: signer, to: lab.address.bob, value: "0x1", nonce: toHex(nonce) });
+    await until(async () => Number(await node.rpc("eth_getTransactionCount", signer, "latest")) > nonce);
+    outbox.start();
+    await until(() => outbox.halted() !== null);
+    outbox.resume();
+    await until(() => ends.length === 2);
+    expect(ends[1]).toBe("two applied");
+    expect(store.get("two")?.tries.map(({ place }) => place)).toEqual([nonce + 1]);
+    expect(await settledEvents()).toHaveLength(2);
+  });
+
+  it("nothing is signed where the settings are wrong: it halts, and asks again when it is resumed", async () => {
+    await deposits(1);
+    await outbox.stop();
+    let wrong: string | null = "the node is of another chain";
+    const halts: string[] = [];
+    const driver = createEvmDriver({ ...optionsOf(), finality: FINALITY, feeMax: 10n ** 12n });
+    const ports = { driver, store, logger: createLogger("test", "silent"), clock: { nowMs: () => performance.now() } };
+    const checking = createOutbox(
+      {
+        ...ports,
+        finished: (id) => void ends.push(id),
+        check: async () => wrong,
+        onHalt: (reason) => void halts.push(reason),
+      },
+      { pollMs: 20 },
+    );
+    checking.add("one", settle(0, 1n));
+    checking.start();
+    await until(() => halts.length === 1);
+    expect(store.get("one")?.tries).toEqual([]);
+    wrong = null;
+    checking.resume();
+    await until(() => ends.length === 1);
+    await checking.stop();
+  });
+
+  it("what is in a block keeps nothing up: more are signed than wait for one", async () => {
+    clearInterval(mining);
+    await node.rpc("evm_setAutomine", false);
+    const jobs = 40;
+    try {
+      for (let n = 0; n < jobs; n += 1) {
+        const jobId = `job-${n}` as JobId;
+        outbox.add(`deposit ${n}`, { kind: "deposit", jobId, amount: 1n, deadlineMs: 4e12 });
+      }
+      await until(() => store.counts().signed === 16);
+      await node.rpc("evm_mine");
+      await until(() => store.counts().signed === 32);
+      mining = setInterval(() => void node.rpc("evm_mine").catch(() => {}), BLOCK_MS);
+      await until(() => ends.length === jobs);
+    } finally {
+      await node.rpc("evm_setAutomine", true);
+    }
+    expect(ends.every((end) => end.endsWith(" applied"))).toBe(true);
+  });
+
+  it("of one job nothing is signed before what comes before it is final", async () => {
+    const jobId = "job-7" as JobId;
+    outbox.add("deposit", { kind: "deposit", jobId, amount: 70n, deadlineMs: 4e12 });
+    outbox.add("settle", { kind: "settle", jobId, shares: [{ to: lab.address.alice, amount: 70n }] });
+    await until(() => store.get("deposit")?.phase === "signed");
+    expect(store.get("settle")?.phase).toBe("queued");
+    await until(() => ends.length === 2);
+    expect(ends).toEqual(["deposit applied", "settle applied"]);
+    expect(outbox.counts()).toEqual({ queued: 0, signed: 0, refused: 0 });
   });
 
   it("what offers too little is offered again for more, in the same place", async () => {
@@ -296,7 +379,7 @@ async function deposits(n: number): Promise<void> {
   const blocks = Number(await node.rpc<string>("eth_blockNumber"));
   for (let job = 0; job < n; job += 1) {
     const act = { kind: "deposit", job: `job-${job}`, amount: 1_000n, deadlineS: 4e9 } as const;
-    await lab.act({ by: "payer", act }, blocks * 10 + job + 1_000);
+    await lab.act({ by: "payer", act }, blocks * 10 + job * 100 + 1_000);
   }
 }
 

@@ -14,10 +14,14 @@ export interface StoredIntent {
   readonly tries: readonly Prepared[];
 }
 
+export type OutboxCounts = Readonly<Record<Exclude<IntentPhase, "applied">, number>>;
+
 export interface OutboxStore {
   /** Whether it is new. Throws `intent_differs` where the id is known with another content. */
   add(id: string, intent: Intent): boolean;
   get(id: string): StoredIntent | undefined;
+  /** How many there are in each phase that somebody may have to look at. */
+  counts(): OutboxCounts;
   /** Those that are not final, oldest first. */
   open(limit: number): readonly StoredIntent[];
   /** The try with the highest place. */
@@ -26,6 +30,9 @@ export interface OutboxStore {
   /** Forgets tries that can never be included. */
   reset(id: string): void;
   finish(id: string, phase: "applied" | "refused"): void;
+  /** How far something was read; `null` before the first time. */
+  mark(name: string): number | null;
+  setMark(name: string, place: number): void;
   /** Why it stopped; `null` while it goes on. */
   halted(): string | null;
   halt(message: string | null): void;
@@ -40,6 +47,7 @@ CREATE TABLE IF NOT EXISTS intents (
   phase TEXT NOT NULL CHECK (phase IN ('queued', 'signed', 'applied', 'refused'))
 ) STRICT;
 CREATE INDEX IF NOT EXISTS intents_open ON intents (seq) WHERE phase IN ('queued', 'signed');
+CREATE INDEX IF NOT EXISTS intents_refused ON intents (phase) WHERE phase = 'refused';
 CREATE TABLE IF NOT EXISTS tries (
   intent_seq INTEGER NOT NULL REFERENCES intents (seq),
   n INTEGER NOT NULL,
@@ -50,6 +58,7 @@ CREATE TABLE IF NOT EXISTS tries (
   PRIMARY KEY (intent_seq, n)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS tries_by_place ON tries (place);
+CREATE TABLE IF NOT EXISTS marks (name TEXT PRIMARY KEY, place INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS halt (message TEXT NOT NULL) STRICT;
 `;
 
@@ -71,6 +80,10 @@ export function openOutbox(file: string): OutboxStore {
     open: db.prepare(
       "SELECT seq, id, body, phase FROM intents WHERE phase IN ('queued', 'signed') ORDER BY seq LIMIT ?",
     ),
+    counts: db.prepare(
+      `SELECT phase, count(*) AS n FROM intents WHERE phase IN ('queued', 'signed') GROUP BY phase
+       UNION ALL SELECT 'refused', count(*) FROM intents WHERE phase = 'refused'`,
+    ),
     tries: db.prepare("SELECT raw, hash, place, fee FROM tries WHERE intent_seq = ? ORDER BY n"),
     last: db.prepare("SELECT raw, hash, place, fee FROM tries ORDER BY place DESC, n DESC LIMIT 1"),
     keep: db.prepare(
@@ -78,6 +91,8 @@ export function openOutbox(file: string): OutboxStore {
     ),
     forget: db.prepare("DELETE FROM tries WHERE intent_seq = (SELECT seq FROM intents WHERE id = ?)"),
     phase: db.prepare("UPDATE intents SET phase = ? WHERE id = ?"),
+    mark: db.prepare("SELECT place FROM marks WHERE name = ?"),
+    setMark: db.prepare("INSERT INTO marks VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET place = excluded.place"),
     halted: db.prepare("SELECT message FROM halt LIMIT 1"),
     halt: db.prepare("INSERT INTO halt VALUES (?)"),
     unhalt: db.prepare("DELETE FROM halt"),
@@ -111,6 +126,11 @@ export function openOutbox(file: string): OutboxStore {
       const row = sql.get.get(id);
       return row === undefined ? undefined : full(row);
     },
+    counts() {
+      const counts = { queued: 0, signed: 0, refused: 0 };
+      for (const { phase, n } of sql.counts.all()) counts[String(phase) as keyof OutboxCounts] = Number(n);
+      return counts;
+    },
     open: (limit) => sql.open.all(limit).map(full),
     last() {
       const row = sql.last.get();
@@ -129,6 +149,11 @@ export function openOutbox(file: string): OutboxStore {
       });
     },
     finish: (id, phase) => void sql.phase.run(phase, id),
+    mark(name) {
+      const row = sql.mark.get(name);
+      return row === undefined ? null : Number(row["place"]);
+    },
+    setMark: (name, place) => void sql.setMark.run(name, place),
     halted: () => (sql.halted.get()?.["message"] as string | undefined) ?? null,
     halt(message) {
       together(() => {

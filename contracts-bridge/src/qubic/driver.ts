@@ -2,8 +2,9 @@
 // contract shows no effect, it can never come any more and is signed anew for a later one. A procedure answers nothing: the contract's state decides.
 import type { JobId } from "@qubix/shared/domain";
 import { unreachable } from "@qubix/shared/runtime";
-import type { ChainDriver, EscrowState, Intent, Observation, Prepared } from "../port/intents.ts";
+import type { ChainDriver, EscrowState, Expectation, Intent, Observation, Prepared } from "../port/intents.ts";
 import { hasHappened } from "../port/happened.ts";
+import { compare } from "../port/reconcile.ts";
 import {
   amountInput,
   FUNCTION,
@@ -25,6 +26,8 @@ import { contractAddress, type QubicCall, signTransaction } from "./transaction.
 /** Between signing and its tick: a transaction must have reached the computors by then. */
 const TICKS_AHEAD = 12;
 const TICK_MS = 1_000;
+/** Of the answer to a question for a stake. */
+const STAKE_BYTES = 24;
 
 export interface QubicOptions {
   readonly rpc: QubicRpc;
@@ -103,7 +106,33 @@ export function createQubicDriver(options: QubicOptions): ChainDriver {
     return applied ? { kind: "final", applied } : { kind: "void" };
   }
 
+  async function check(): Promise<string | null> {
+    // Whether the seed is the operator's role can only be seen of what it does; that something answers under this index can be seen.
+    return (await rpc.query(contractIndex, FUNCTION.stake, pair.publicKey)).length >= STAKE_BYTES
+      ? null
+      : `Contract ${contractIndex} does not answer as the escrow does. Correct its index.`;
+  }
+
+  /** The network has no view of one tick: what changes while it is read makes sums that cannot be compared. */
+  async function reconcile(expected: Expectation) {
+    const place = await rpc.tick();
+    const escrows: (EscrowState | null)[] = [];
+    for (const { jobId } of expected.jobs) escrows.push(await readEscrow(jobId));
+    return compare(expected, { place, escrows, own: await rpc.balance(me), isOneState: false, signer: me });
+  }
+
   return {
+    signer: () => me,
+    account(text) {
+      const key = publicKeyOf(text);
+      if (key === undefined || text === me || key.every((byte) => byte === 0)) return null;
+      return identityOf(destination) === text ? null : text;
+    },
+    check,
+    readCredit: async () => 0n,
+    // Transfers between identities are not asked for: credit is granted by hand.
+    payments: null,
+    reconcile,
     caps: () => ({ name: "qubic", enforced: "contract", payeesMax: PAYEES_MAX }),
     async prepare(intent) {
       const nowTick = await rpc.tick();

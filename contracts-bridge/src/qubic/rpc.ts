@@ -11,6 +11,8 @@ const tickInfoSchema = z.object({ tickInfo: z.object({ tick: z.number().int(), e
 const broadcastSchema = z.object({ peersBroadcasted: z.number().int(), transactionId: z.string() });
 const querySchema = z.object({ responseData: z.string() });
 const processedSchema = z.object({ tickNumber: z.number().int() });
+/** A balance of qu, which needs more than 32 bits: a decimal string, as the documentation has it. */
+const balanceSchema = z.object({ balance: z.object({ balance: z.string().regex(/^[0-9]{1,20}$/) }) });
 const transactionSchema = z.object({ hash: z.string(), tickNumber: z.number().int() });
 
 export interface QubicRpc {
@@ -18,6 +20,8 @@ export interface QubicRpc {
   tick(): Promise<number>;
   /** The last tick of which the archive knows every transaction. */
   lastProcessedTick(): Promise<number>;
+  /** What an identity has, in qu. */
+  balance(identity: string): Promise<bigint>;
   broadcast(transaction: Uint8Array): Promise<void>;
   /** What a contract's function answers. */
   query(contractIndex: number, inputType: number, input: Uint8Array): Promise<Uint8Array>;
@@ -55,6 +59,7 @@ export function createQubicRpc(url: string): QubicRpc {
   return {
     tick: async () => (await must(tickInfoSchema, "live/v1/tick-info")).tickInfo.tick,
     lastProcessedTick: async () => (await must(processedSchema, "query/v1/getLastProcessedTick")).tickNumber,
+    balance: async (identity) => BigInt((await must(balanceSchema, `live/v1/balances/${identity}`)).balance.balance),
     async broadcast(transaction) {
       await must(broadcastSchema, "live/v1/broadcast-transaction", { encodedTransaction: base64(transaction) });
     },

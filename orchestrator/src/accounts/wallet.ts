@@ -4,6 +4,7 @@ import { toWireMoney, type walletEntrySchema, type walletSchema } from "@qubix/s
 import { assert } from "@qubix/shared/runtime";
 import type { z } from "zod";
 import type { CoreState, LedgerAccount } from "../core/index.ts";
+import type { Backing } from "../settlement/chains.ts";
 import type { Store, StoredTransfer } from "../store/port.ts";
 
 export type Wallet = z.output<typeof walletSchema>;
@@ -16,7 +17,13 @@ export interface WalletCursor {
   readonly balances: Readonly<Record<string, string>>;
 }
 
-export function walletOf(state: CoreState, store: Store, accountId: AccountId): Wallet {
+/** `backing`: what stands behind a currency. */
+export function walletOf(
+  state: CoreState,
+  store: Store,
+  accountId: AccountId,
+  backing: (currency: string) => Backing,
+): Wallet {
   const rows = new Map<Currency, Record<BalanceName | "held", bigint>>();
   const row = (currency: Currency) => {
     const found = rows.get(currency) ?? { available: 0n, held: 0n, pending: 0n, payable: 0n, staked: 0n };
@@ -37,6 +44,7 @@ export function walletOf(state: CoreState, store: Store, accountId: AccountId): 
       pending: pending.toString(),
       payable: payable.toString(),
       staked: staked.toString(),
+      settledBy: backing(currency),
     }));
   return { accountId, balances };
 }

@@ -8,6 +8,7 @@ import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtim
 import type { Writer } from "../app/writer-port.ts";
 import type { ChunkStore } from "../checkpoints/index.ts";
 import type { Actor, CoreState } from "../core/index.ts";
+import type { Chains } from "../settlement/chains.ts";
 import type { Vault } from "../vault/index.ts";
 import type { Watch } from "./watch.ts";
 
@@ -32,7 +33,8 @@ export interface ApiContext {
   readonly hashText: (text: string) => string;
   readonly logger: Logger;
   readonly orchestratorId: string;
-  readonly driver: { readonly name: string; readonly enforced: string };
+  /** Which currency lies where. */
+  readonly chains: Chains;
   /** A time on the orchestrator's clock as wall time (RFC 3339). */
   readonly wallOf: (clockMs: number) => string;
   /** Throws when the data folder cannot take more. */

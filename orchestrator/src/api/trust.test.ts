@@ -89,8 +89,11 @@ describe("a dispute", () => {
     await using api = await startTestApi({ store: "sqlite" });
     const { consumer, provider, jobId, gross } = await endedJob(api);
     const before = await balancesOf(consumer);
-    const opened = await consumer.call(`POST /v1/jobs/${jobId}/dispute`, { reason: "the file is empty" });
+    const once = { headers: { "idempotency-key": "dispute-1" } };
+    const claim = { reason: "the file is empty" };
+    const opened = await consumer.call(`POST /v1/jobs/${jobId}/dispute`, claim, once);
     expect(opened.status).toBe(201);
+    expect((await consumer.call(`POST /v1/jobs/${jobId}/dispute`, claim, once)).body).toEqual(opened.body);
     expect(opened.body).toMatchObject({ phase: "open", jobId, reason: "the file is empty", decision: null });
     const id = String(opened.body["id"]);
     expect((await balancesOf(provider))["earned"]).toBe("0");

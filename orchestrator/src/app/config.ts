@@ -1,7 +1,7 @@
 // The orchestrator's configuration: one schema; flags > QUBIX_* variables > file > defaults.
 import { z } from "zod";
 import { DEFAULT_CORE_CONFIG, WORKER_PROOFS } from "../core/index.ts";
-import { REGISTRIES_ALLOWED_DEFAULT } from "@qubix/shared/protocol";
+import { currencySchema, REGISTRIES_ALLOWED_DEFAULT } from "@qubix/shared/protocol";
 import { LOG_LEVELS } from "@qubix/shared/runtime";
 
 const PORT_MAX = 65_535;
@@ -68,6 +68,13 @@ const multiaddrSchema = z
 
 const switchSchema = z.union([z.boolean(), z.stringbool()]);
 
+const ADDRESS = /^0x[0-9a-fA-F]{40}$/;
+const addressSchema = z.string().regex(ADDRESS, "not an address: 0x and 40 hexadecimal digits");
+const httpUrlSchema = z.url({ protocol: /^https?$/, error: "not a URL, e.g. http://127.0.0.1:8545" });
+
+/** Blocks on top of one until it counts as final, or the chain's own word. */
+const confirmationsSchema = z.union([z.literal("finalized"), z.coerce.number().int().min(1).max(10_000)]);
+
 export const orchestratorConfigSchema = z.object({
   /** Holds the database and the chunks. */
   dataDir: z.string().min(1, "name a folder for the data").default("./qubix-data"),
@@ -115,6 +122,35 @@ export const orchestratorConfigSchema = z.object({
   relayListen: multiaddrSchema.optional(),
   /** Its multiaddress as workers reach it, where that is another one. */
   relayAnnounce: multiaddrSchema.optional(),
+  /** JSON-RPC of an EVM chain's node. With it come the next five. */
+  evmRpcUrl: httpUrlSchema.optional(),
+  evmChainId: z.coerce.number().int().positive().optional(),
+  /** The deployed escrow, and its token. */
+  evmContract: addressSchema.optional(),
+  evmToken: addressSchema.optional(),
+  /** The operator's private key; nobody else may sign with it. */
+  evmKeyFile: z.string().min(1).optional(),
+  /** What is paid in this currency lies in the contract. */
+  evmCurrency: currencySchema.optional(),
+  evmTokenDecimals: z.coerce
+    .number()
+    .int()
+    .min(6, "a token needs at least 6 decimals: amounts are counted in millionths")
+    .max(36)
+    .default(18),
+  evmConfirmations: confirmationsSchema.default("finalized"),
+  evmGasPriceMaxGwei: z.coerce.number().int().min(1).max(1_000_000).default(200),
+  /** Where the network's fee goes; without it, it stays with the operator's other tokens. */
+  evmFeeTo: addressSchema.optional(),
+  /** Qubic's RPC, where live/v1 and query/v1 lie. With it come the next three. */
+  qubicRpcUrl: httpUrlSchema.optional(),
+  qubicContractIndex: z.coerce.number().int().min(1).max(1_023).optional(),
+  qubicSeedFile: z.string().min(1).optional(),
+  qubicCurrency: currencySchema.optional(),
+  /** How long a tick takes in the mean. */
+  qubicTickMs: z.coerce.number().int().min(10).max(60_000).default(1_000),
+  /** Between two looks at what is under way on a chain. */
+  chainPollMs: z.coerce.number().int().min(10).max(60_000).default(1_000),
   logLevel: z.enum(LOG_LEVELS).default("info"),
   /** Machine-readable lines on standard output. */
   json: switchSchema.default(false),

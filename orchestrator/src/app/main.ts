@@ -98,6 +98,40 @@ function buildProgram(): Command {
       "--relay-announce <multiaddress>",
       "the relay's address as workers reach it, where that is another one (QUBIX_RELAY_ANNOUNCE)",
     )
+    .option(
+      "--evm-rpc-url <url>",
+      "JSON-RPC of an EVM chain whose contract holds escrows; see docs/chains.md (QUBIX_EVM_RPC_URL; none)",
+    )
+    .option("--evm-chain-id <number>", "the chain's id (QUBIX_EVM_CHAIN_ID)")
+    .option("--evm-contract <address>", "the deployed escrow (QUBIX_EVM_CONTRACT)")
+    .option("--evm-token <address>", "its ERC-20 token (QUBIX_EVM_TOKEN)")
+    .option(
+      "--evm-key-file <file>",
+      "the operator's private key, mode 0600; nobody else may sign with it (QUBIX_EVM_KEY_FILE)",
+    )
+    .option(
+      "--evm-currency <name>",
+      "what is paid in this currency lies in the contract, e.g. USDC (QUBIX_EVM_CURRENCY)",
+    )
+    .option("--evm-token-decimals <number>", "of the token, at least 6 (QUBIX_EVM_TOKEN_DECIMALS; default 18)")
+    .option(
+      "--evm-confirmations <blocks>",
+      "blocks on top of one until it counts as final, or finalized: the chain's own word (QUBIX_EVM_CONFIRMATIONS; default finalized)",
+    )
+    .option(
+      "--evm-gas-price-max-gwei <gwei>",
+      "never offers more for a unit of gas (QUBIX_EVM_GAS_PRICE_MAX_GWEI; default 200)",
+    )
+    .option("--evm-fee-to <address>", "where the network's fee goes (QUBIX_EVM_FEE_TO; it stays with the operator)")
+    .option("--qubic-rpc-url <url>", "Qubic's RPC; see docs/qubic.md (QUBIX_QUBIC_RPC_URL; none)")
+    .option("--qubic-contract-index <number>", "the escrow's index (QUBIX_QUBIC_CONTRACT_INDEX)")
+    .option("--qubic-seed-file <file>", "the operator's seed, mode 0600 (QUBIX_QUBIC_SEED_FILE)")
+    .option("--qubic-currency <name>", "a currency of a million qu, which lies in the contract (QUBIX_QUBIC_CURRENCY)")
+    .option("--qubic-tick-ms <ms>", "how long a tick takes in the mean (QUBIX_QUBIC_TICK_MS; default 1000)")
+    .option(
+      "--chain-poll-ms <ms>",
+      "between two looks at what is under way on a chain (QUBIX_CHAIN_POLL_MS; default 1000)",
+    )
     .option("--log-level <level>", `one of ${LOG_LEVELS.join(", ")} (QUBIX_LOG_LEVEL; default info)`)
     .option("--config <file>", "JSON file with any of these in camelCase (QUBIX_CONFIG)")
     .option("--json", "print one line of JSON when ready (QUBIX_JSON)")

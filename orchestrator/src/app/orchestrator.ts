@@ -10,6 +10,7 @@ import { keepSources } from "../api/source-checkpoint.ts";
 import { createChunkStore, createTreeOwners, type ChunkStore } from "../checkpoints/index.ts";
 import {
   areIntroduced,
+  type CoreConfig,
   type CoreState,
   createState,
   DEFAULT_CORE_CONFIG,
@@ -22,7 +23,8 @@ import { createWorkerGateway, type WorkerGateway } from "../gateway/index.ts";
 import { createProofService, type ProofService } from "../proofs/service.ts";
 import { createVerifier } from "../proofs/verifier.ts";
 import type { Relay, RelayGate } from "../relay/relay.ts";
-import { createSettlement, type Settlement } from "../settlement/settlement.ts";
+import { type ChainPorts, createChain } from "../settlement/chain.ts";
+import { type Chains, createChains } from "../settlement/chains.ts";
 import { openSqliteStore, type Store } from "../store/index.ts";
 import {
   createDelivery,
@@ -33,6 +35,7 @@ import {
   openVault,
   type Vault,
 } from "../vault/index.ts";
+import { type ChainSetUp, chainSettings, openChains } from "./chain-settings.ts";
 import { createOrchestratorClock } from "./clock.ts";
 import type { OrchestratorConfig } from "./config.ts";
 import { createIpfs } from "./ipfs.ts";
@@ -88,9 +91,10 @@ async function startWith(
   const random: RandomSource = { bytes: (count) => randomBytes(count) };
   const orchestratorId = store.meta()?.orchestratorId ?? `orc-${randomBytes(ID_BYTES).toString("hex")}`;
   const vault = openVault(join(config.dataDir, "vault"), keys, logger);
-  const driver = createLedgerDriver();
+  const setUps = await openChains(config);
+  refuseTaken(store, setUps);
   const relay = await openRelay(config, () => writer.state(), logger);
-  const core = createCore(config, orchestratorId, relay?.addresses ?? []);
+  const core = createCore(config, orchestratorId, relay?.addresses ?? [], chainSettings(setUps));
   const lag = createLoopLag();
   const writer = createWriter({ store, clock, logger, core, lag });
   const owners = createTreeOwners(store);
@@ -98,7 +102,15 @@ async function startWith(
   const root = join(config.dataDir, "chunks");
   const ipfs = createIpfs({ config, orchestratorId, logger });
   const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, ...ipfs.hooks, clock, logger });
-  const settlement = createSettlement({ driver, store, logger, random: Math.random });
+  const chains = openAll(setUps, config, (setUp) => ({
+    submit: (event) => writer.submit(event),
+    state: () => writer.state(),
+    logger,
+    clock: { nowMs: () => performance.now(), wallMs: () => Date.now() },
+    driver: setUp.driver,
+    terms: setUp.terms,
+    file: setUp.outboxFile,
+  }));
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
     send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, message),
@@ -109,10 +121,9 @@ async function startWith(
   });
   const gateway = createWorkerGateway({ writer, chunks, proofs, logger, orchestratorId });
   const delivery = createDelivery({ vault, orchestratorId, logger, state: () => writer.state() });
-  writer.setSink(createSink({ gateway, proofs, settlement, chunks, vault, delivery }));
+  writer.setSink(createSink({ gateway, proofs, chains, chunks, vault, delivery }));
 
   const wallOf = createWallTimes(store, { clockMs: clock.nowMs(), wallMs: Date.now() });
-  const { name, enforced } = driver.capabilities();
   const api = await createApiServer(
     {
       writer,
@@ -122,10 +133,10 @@ async function startWith(
       hashText: createTextHash(keys),
       logger,
       orchestratorId,
-      driver: { name, enforced },
+      chains,
       wallOf,
       checkStorage: () => checkStorage(config.dataDir),
-      gauges: () => ({ ...gateway.gauges(), ...ipfs.gauges() }),
+      gauges: () => ({ ...gateway.gauges(), ...ipfs.gauges(), ...chains.gauges() }),
     },
     (request, socket, head) => gateway.handleUpgrade(request, socket, head),
   );
@@ -135,9 +146,10 @@ async function startWith(
     stopping ??= (async () => {
       lag.stop();
       await Promise.all([api.stop(), gateway.stop()]);
+      // What is final on a chain is posted by the writer.
+      await chains.stop();
       await writer.stop();
       await proofs.stop();
-      await settlement.stop();
       await ipfs.stop();
       await relay?.stop();
       await chunks.stop();
@@ -156,7 +168,7 @@ async function startWith(
     await chunks.start();
     await ipfs.start(chunks);
     await keepSources(store, chunks);
-    settlement.start();
+    chains.start();
     api.open();
     chunks.warm();
     logger.info({ event: "ready", url, orchestratorId, dataDir: config.dataDir }, "ready");
@@ -209,6 +221,7 @@ function createCore(
   { registryAllow, workerProofs, disputeWindowS, appealWindowS, decisionS }: OrchestratorConfig,
   orchestratorId: string,
   directRelays: readonly string[],
+  chains: CoreConfig["chains"],
 ): CorePort {
   const config = {
     ...DEFAULT_CORE_CONFIG,
@@ -216,6 +229,7 @@ function createCore(
     workerProofs,
     directRelays,
     disputeWindowMs: disputeWindowS * 1000,
+    chains,
     appealWindowMs: appealWindowS * 1000,
     decisionMs: decisionS * 1000,
   };
@@ -227,25 +241,56 @@ function createCore(
   };
 }
 
+/** Opens the outbox of each; what was opened is closed where one cannot be. */
+function openAll(
+  setUps: readonly ChainSetUp[],
+  { chainPollMs: pollMs }: OrchestratorConfig,
+  portsOf: (setUp: ChainSetUp) => ChainPorts,
+): Chains {
+  const opened = setUps.map((setUp) => createChain(portsOf(setUp), { pollMs }));
+  return createChains(opened, createLedgerDriver());
+}
+
+const CHAIN_DRIVERS: ReadonlySet<string> = new Set(["evm", "qubic"]);
+
+/** Money lies where it came in: neither can a currency with other balances be given to a chain, nor one be taken from a chain on which it lies. */
+function refuseTaken(store: Store, setUps: readonly ChainSetUp[]): void {
+  const outside = ["ledger", ...CHAIN_DRIVERS].map((driver) => `external:${driver}` as const);
+  const driverOf = (currency: string) =>
+    setUps.find(({ terms }) => terms.currency === currency)?.terms.driver ?? "ledger";
+  for (const { account, currency, amount } of store.balances(outside)) {
+    const lies = account.slice("external:".length);
+    const set = driverOf(currency);
+    if (amount === 0n || lies === set) continue;
+    const message = CHAIN_DRIVERS.has(lies)
+      ? `There is money in ${currency} on ${lies}, and ${currency} is not set up there any more. Give it its settings back (--${lies}-currency ${currency} and the others).`
+      : `There are balances in ${currency} already, and nothing of them lies on ${set}. Give the chain a currency of its own.`;
+    throw new QubixError("chain_currency_taken", message, { category: "user" });
+  }
+}
+
 interface SinkParts {
   readonly gateway: WorkerGateway;
   readonly proofs: ProofService;
-  readonly settlement: Settlement;
+  readonly chains: Chains;
   readonly chunks: ChunkStore;
   readonly vault: Vault;
   readonly delivery: Delivery;
 }
 
-function createSink({ gateway, proofs, settlement, chunks, vault, delivery }: SinkParts): EffectSink {
+function createSink({ gateway, proofs, chains, chunks, vault, delivery }: SinkParts): EffectSink {
   return {
     send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, delivery(workerId, message)),
     disconnect: (workerId, sessionId, reason) => gateway.disconnect(workerId, sessionId, reason),
     challenge: (effect) => proofs.challenge(effect),
-    settle: (transfer) => settlement.settle(transfer),
+    chain: (id) => chains.consider(id),
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
     shred: (vaultId) => vault.remove(vaultId),
     flush: () => gateway.flush(),
-    reset: () => gateway.reset(),
+    reset: () => {
+      gateway.reset();
+      chains.considerAll();
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 // The program as a person or a supervisor meets it: real processes, from the sources.
 import { spawn } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -152,6 +152,9 @@ describe("qubix-orchestrator start", () => {
     ["a dispute window that never ends", ["start", "--dispute-window-s", "1e12"], "disputeWindowS"],
     ["an appeal window that never ends", ["start", "--appeal-window-s", "1e12"], "appealWindowS"],
     ["no time to decide", ["start", "--decision-s", "0"], "decisionS"],
+    ["half a chain", ["start", "--evm-rpc-url", "http://127.0.0.1:1", "--evm-currency", "TST"], "evmContract"],
+    ["a token with too few decimals", ["start", "--evm-token-decimals", "2"], "evmTokenDecimals"],
+    ["a contract without an address", ["start", "--evm-contract", "0x12"], "evmContract"],
     ["an unknown flag", ["start", "--speed", "9"], "--speed"],
     ["an unknown command", ["dance"], "dance"],
     ["a configuration file that is not there", ["start", "--config", "/nowhere.json"], "/nowhere.json"],
@@ -159,6 +162,41 @@ describe("qubix-orchestrator start", () => {
     const { code, err } = await run(args).ended;
     expect(code).toBe(2);
     expect(err).toContain(named);
+  });
+
+  test("takes a chain's key only from a file that nobody else may read, and no currency that has other money", async () => {
+    const key = join(dir, "key");
+    const data = join(dir, "data");
+    await writeFile(key, "1".padStart(64, "0"), { mode: 0o644 });
+    const address = `0x${"1".repeat(40)}`;
+    const settings = {
+      "data-dir": data,
+      listen: "127.0.0.1:0",
+      "evm-rpc-url": "http://127.0.0.1:1",
+      "evm-chain-id": "1",
+      "evm-contract": address,
+      "evm-token": `0x${"2".repeat(40)}`,
+      "evm-key-file": key,
+    };
+    const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+    const start = (currency: string) => ["start", "--json", ...flags, "--evm-currency", currency];
+    const unsafe = await run(start("TST")).ended;
+    expect([unsafe.code, unsafe.err]).toEqual([1, expect.stringContaining(`chmod 600 ${key}`)]);
+    await chmod(key, 0o600);
+    // It starts though the chain's node is away, and takes money that lies with the operator.
+    const first = run(start("TST"));
+    const { url, adminKey } = JSON.parse(await first.line()) as { url: string; adminKey: string };
+    const headers = { authorization: `Bearer ${adminKey}`, "content-type": "application/json" };
+    for (const currency of ["USD", "TST"]) {
+      const body = JSON.stringify({ accountId: "acc-admin", amount: { amount: "5", currency } });
+      expect((await fetch(`${url}/v1/wallet/deposits`, { method: "POST", headers, body })).status).toBe(201);
+    }
+    first.kill("SIGTERM");
+    expect((await first.ended).code).toBe(0);
+    const taken = await run(start("USD")).ended;
+    expect([taken.code, taken.err]).toEqual([1, expect.stringContaining("There are balances in USD already")]);
+    const gone = await run(["start", "--data-dir", data, "--listen", "127.0.0.1:0"]).ended;
+    expect([gone.code, gone.err]).toEqual([1, expect.stringContaining("--evm-currency TST")]);
   });
 
   test("shows the configuration in force: flags before variables before the file", async () => {

@@ -1,7 +1,7 @@
 // The single writer as the rest of the orchestrator sees it: events go in, committed state comes out, effects are carried out after the commit.
 import type { AccountId, ApiKeyId, JobId, SessionId, WorkerId } from "@qubix/shared/domain";
 import type { OrchestratorMessage, TreeRef } from "@qubix/shared/protocol";
-import type { CoreEvent, CoreState, Effect, Reply, TransferRecord } from "../core/index.ts";
+import type { CoreEvent, CoreState, Effect, Reply } from "../core/index.ts";
 import type { Store, StoredEvent } from "../store/port.ts";
 
 export type { CoreState } from "../core/index.ts";
@@ -11,7 +11,8 @@ export interface EffectSink {
   send(workerId: WorkerId, sessionId: SessionId, message: OrchestratorMessage): void;
   disconnect(workerId: WorkerId, sessionId: SessionId, reason: string): void;
   challenge(effect: Extract<Effect, { kind: "challenge" }>): void;
-  settle(transfer: TransferRecord): void;
+  /** Something may be to be done on a chain for this job or payout. */
+  chain(id: string): void;
   collect(accountId: AccountId, jobId: JobId, trees: readonly TreeRef[]): void;
   /** A job has ended: this entry of the vault goes. */
   shred(vaultId: string): void;

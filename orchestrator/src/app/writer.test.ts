@@ -33,7 +33,7 @@ describe("the writer", () => {
     send: () => sent.push("send"),
     disconnect: () => sent.push("disconnect"),
     challenge: () => sent.push("challenge"),
-    settle: () => sent.push("settle"),
+    chain: () => sent.push("chain"),
     collect: () => sent.push("collect"),
     shred: () => sent.push("shred"),
     flush: () => sent.push("flush"),
@@ -166,7 +166,7 @@ describe("the writer", () => {
     expect(store.audit().size).toBe(0);
     const reply = await writer.submit(deposit(made.account.id, "again"));
     expect(reply.kind).toBe("transfer");
-    expect(sent.filter((kind) => kind !== "flush")).toEqual(["reset", "settle"]);
+    expect(sent.filter((kind) => kind !== "flush")).toEqual(["reset"]);
     expect(store.audit().get("USD")).toEqual({ postings: 0n, balances: 0n, mismatches: 0 });
   });
 

@@ -77,7 +77,7 @@ const NO_SINK: EffectSink = {
   send: () => {},
   disconnect: () => {},
   challenge: () => {},
-  settle: () => {},
+  chain: () => {},
   collect: () => {},
   shred: () => {},
   flush: () => {},
@@ -100,6 +100,8 @@ export function createWriter(ports: WriterPorts): Writer {
   let timerAtMs = Number.POSITIVE_INFINITY;
   let timerNotBeforeMs = 0;
   let dispatchLeft = false;
+  /** As the core was told last; empty before. */
+  let month = "";
   let rebuildTimer: NodeJS.Timeout | undefined;
   /** Since the last commit that worked. */
   let failuresInRow = 0;
@@ -170,6 +172,7 @@ export function createWriter(ports: WriterPorts): Writer {
     const batch: Batch = { changes: [], effects: [], answers: [], dispatch: dispatchLeft };
     const lagMs = ports.lag?.takeMs() ?? 0;
     if (lagMs > 0) stepOne(batch, nowMs, { kind: "lagged", ms: lagMs });
+    stepMonth(batch, nowMs);
     stepQueued(batch, nowMs);
     stepTimer(batch, nowMs);
     stepDispatches(batch, nowMs);
@@ -186,6 +189,14 @@ export function createWriter(ports: WriterPorts): Writer {
       if (phase !== "running") return;
       tick();
     }
+  };
+
+  /** Before what may be settled in it. */
+  const stepMonth = (batch: Batch, nowMs: number): void => {
+    const now = new Date(wallMs()).toISOString().slice(0, "2026-11".length);
+    if (now === month) return;
+    month = now;
+    stepOne(batch, nowMs, { kind: "month", month });
   };
 
   const stepQueued = (batch: Batch, nowMs: number): void => {
@@ -314,6 +325,7 @@ export function createWriter(ports: WriterPorts): Writer {
     const wall = wallMs();
     if (result.changed) store.commit([result.changes], wall);
     state = next;
+    month = "";
     firstStart = first;
     if (result.changed) tell([result.changes], wall);
     carryOut(result.effects);
@@ -425,8 +437,8 @@ function perform(sink: EffectSink, effect: Effect): void {
       return sink.disconnect(effect.workerId, effect.sessionId, effect.reason);
     case "challenge":
       return sink.challenge(effect);
-    case "settle":
-      return sink.settle(effect.transfer);
+    case "chain":
+      return sink.chain(effect.id);
     case "collect":
       return sink.collect(effect.accountId, effect.jobId, effect.trees);
     case "shred":

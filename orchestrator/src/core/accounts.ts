@@ -1,6 +1,7 @@
 // Accounts, API keys, enrolments, deposits, uploads: who may do what, and the requests that are seen twice.
 import { type AccountId, AMOUNT_MAX, formatUnits, type TransferId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { externalOf } from "./chain-of.ts";
 import type { Actor, CoreEvent, Idempotency } from "./events.ts";
 import { fits64Bits } from "./ledger-accounts.ts";
 import { balanceOf, transfer } from "./ledger.ts";
@@ -190,7 +191,7 @@ function postDeposit(
     jobId: null,
     currency,
     postings: [
-      { account: "external:ledger", amount: -amount },
+      { account: externalOf(state, currency), amount: -amount },
       { account: `customer:${accountId}`, amount },
     ],
     memo: event.reference,
@@ -262,7 +263,7 @@ function idempotencyId(actor: Actor, { route, key }: Idempotency): string {
 
 // ── Permission ──
 
-function isAdmin(state: CoreState, actor: Actor): boolean {
+export function isAdmin(state: CoreState, actor: Actor): boolean {
   if (actor.role === "admin") return true;
   refuse(state, 403, "forbidden", "Only an admin may do this. Use an admin's API key, or ask your admin.");
   return false;

@@ -1,4 +1,5 @@
 // What workers say of their attempts. Each word is checked for worker, epoch and phase; a stale one is refused and its container fenced.
+import { armBudget } from "./budget-deadline.ts";
 import { noteDamage } from "./checkpoints.ts";
 import { attemptId, type AttemptRef, attemptTable, jobTable } from "@qubix/shared/domain";
 import { type EndOutcome, parseImageRef, type WorkerMessage } from "@qubix/shared/protocol";
@@ -12,7 +13,7 @@ import { credit } from "./metering.ts";
 import { acceptResult, compareCheckpoint } from "./mirror-results.ts";
 import { checkpointsOf, epochOf, hasActiveReplica, replicaIn, withCheckpoints } from "./mirror-state.ts";
 import { activeAttempts } from "./mirror.ts";
-import type { AttemptRecord, CheckpointRecord, JobRecord, TreeContent } from "./model.ts";
+import type { AttemptRecord, CheckpointRecord, JobRecord, StopIntent, TreeContent } from "./model.ts";
 import { dropMove, finishMove, leaveIfLeaving } from "./moves.ts";
 import { newestCheckpoint } from "./placing.ts";
 import { noteStep, startedAgain } from "./recovery.ts";
@@ -121,6 +122,7 @@ function markStarted(state: CoreState, { job, attempt }: Current, fromSeq: numbe
   const running = patchJob(state, job, { phase: jobPhase, startedAtMs, ...startedAgain(state, job) });
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   armDuration(state, running, started);
+  armBudget(state, running);
   if (running.mirror !== undefined) forgetStandbyFailure(state, running);
   const { epoch, workerId } = started;
   emitJob(state, running, "started", { epoch, ...replicaIn(running, started), workerId, fromSeq }, started);
@@ -137,7 +139,13 @@ export function onExited(state: CoreState, machine: Machine, message: Message<"e
   const { attempt, job } = current;
   const phase = fire(state, attemptTable, attempt.phase, "exited");
   if (phase === undefined) return;
-  const exited = { ...attempt, phase, committed: true, startedAtMs: attempt.startedAtMs ?? state.nowMs };
+  const exited = {
+    ...attempt,
+    phase,
+    committed: true,
+    exitRanMs: message.ranMs,
+    startedAtMs: attempt.startedAtMs ?? state.nowMs,
+  };
   put(state, "attempts", attempt.id, exited);
   // A job whose other replica may still run, and which has its result only when both have ended, runs on.
   const jobPhase = fire(state, jobTable, job.phase, job.mirror === undefined ? "stopping" : "started") ?? job.phase;
@@ -381,7 +389,7 @@ function refuseOrder(state: CoreState, machine: Machine, message: Message<"check
 // ── Stopping ──
 
 /** Asks for a running attempt to be stopped; by the stop deadline the job ends with or without an answer. */
-export function stopAttempt(state: CoreState, job: JobRecord, intent: "cancelled" | "deadline"): void {
+export function stopAttempt(state: CoreState, job: JobRecord, intent: StopIntent): void {
   const phase = fire(state, jobTable, job.phase, "stopping");
   const stopping = patchJob(state, job, { intent, ...(phase === undefined ? {} : { phase }) });
   emitJob(state, stopping, "stopping", { reason: intent });
@@ -390,14 +398,23 @@ export function stopAttempt(state: CoreState, job: JobRecord, intent: "cancelled
 }
 
 export function armStop(state: CoreState, job: JobRecord): void {
-  state.deadlines.set(deadlineKey.stop(job.id), state.nowMs + job.spec.stopGraceS * 1_000 + state.config.stopMarginMs);
+  const stopAtMs = Math.max(state.nowMs, savingUntilMs(job) ?? 0);
+  state.deadlines.set(deadlineKey.stop(job.id), stopAtMs + job.spec.stopGraceS * 1_000 + state.config.stopMarginMs);
+}
+
+/** Until when a job that has nearly used up its budget may still work and save. */
+function savingUntilMs({ intent, cap }: JobRecord): number | null {
+  return intent === "budget" && cap?.phase === "saving" ? (cap.savingUntilMs ?? null) : null;
 }
 
 /** Tells the job's worker (of each replica) to stop, again if need be. */
 export function sendStop(state: CoreState, job: JobRecord): void {
   const { intent } = job;
-  if (intent === null) return;
+  // Who was asked to save for the last time is stopped when that time is over.
+  if (intent === null || savingUntilMs(job) !== null) return;
+  // Workers know of no budgets, and it is the same to them.
+  const reason = intent === "budget" ? "deadline" : intent;
   for (const attempt of activeAttempts(state, job)) {
-    send(state, attempt.workerId, { kind: "stop", attempt: refOf(attempt), reason: intent });
+    send(state, attempt.workerId, { kind: "stop", attempt: refOf(attempt), reason });
   }
 }

@@ -27,6 +27,15 @@ export interface SilenceBounds extends SilenceLimits {
 export const WORKER_PROOFS = ["required", "gpus", "off"] as const;
 export type WorkerProofs = (typeof WORKER_PROOFS)[number];
 
+/** A chain's driver, as the operator set it up. */
+export interface ChainSetting {
+  readonly driver: string;
+  /** Payees of one settlement. */
+  readonly payeesMax: number;
+  /** The network's fee has an account of its own on the chain; else it stays with the operator's other money. */
+  readonly feeApart: boolean;
+}
+
 export interface CoreConfig {
   /** Holds an attempt that has, or wants, a hot standby: silent loss is noticed within 3 s. */
   readonly silenceHot: SilenceBounds;
@@ -87,6 +96,8 @@ export interface CoreConfig {
   readonly movesPerJobMax: number;
   /** The newest of the workers on which a job went wrong, chosen last. */
   readonly troubledWorkersMax: number;
+  /** A job gets a place under a budget that is nearly used up where that pays for so long at its highest price, or for all of its time if that is shorter. */
+  readonly budgetRunS: number;
   /** What a provider earns in so long becomes payable together: memory holds one row for it, not one a job. */
   readonly payPeriodMs: number;
   /** Pay can be disputed for so long after the end of the period in which it was earned; then it is payable. 0: payable at once. */
@@ -133,6 +144,8 @@ export interface CoreConfig {
   readonly checkRateMinBps: number;
   /** Multiaddresses (with `/p2p/ID`) of relays for pairs that cannot reach each other; told to pairs alone. */
   readonly directRelays: readonly string[];
+  /** Currencies whose money lies on a chain, and what the core must know of the driver; any other is the ledger's alone. */
+  readonly chains: Readonly<Record<string, ChainSetting>>;
   /** Registries images may come from. */
   readonly registriesAllowed: readonly string[];
 }
@@ -175,6 +188,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   moveTargetsMax: 3,
   movesPerJobMax: 100,
   troubledWorkersMax: 10,
+  budgetRunS: 60,
   payPeriodMs: 3_600_000,
   disputeWindowMs: 24 * 3_600_000,
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
@@ -202,5 +216,6 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   // 5% on average, a quarter of that for those who are known best, half of it whole: 0.625%.
   checkRateMinBps: 62,
   directRelays: [],
+  chains: {},
   registriesAllowed: REGISTRIES_ALLOWED_DEFAULT,
 };

@@ -2,6 +2,8 @@ import { feeOf } from "@qubix/shared/domain";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { BPS_ALL, DISPUTES_OPEN_MAX, splitDispute } from "./disputes.ts";
+import { transfer } from "./ledger.ts";
+import { takePending } from "./pending-pay.ts";
 import { ADMIN } from "./testing/kit.ts";
 import { codeOf, DAY_MS, TrustNetwork } from "./testing/trust.ts";
 
@@ -50,9 +52,9 @@ describe("a dispute", () => {
       expect(net.balance("fee")).toBe(fee);
       expect(net.balance(`provider:${net.provider.accountId}`)).toBe(GROSS - refund - fee);
       expect(net.balance(`disputed:${job}`)).toBe(0n);
-      expect(net.state.rows.workers.get(net.workerId)?.earned).toEqual([
-        { amount: GROSS - refund - fee, currency: "USD" },
-      ]);
+      const left = GROSS - refund - fee;
+      const earnings = left === 0n ? [] : [{ amount: left, currency: "USD" }];
+      expect(net.state.rows.workers.get(net.workerId)?.earned).toEqual(earnings);
       if (bps === 0) expect(net.score()).toBeCloseTo(score, 6);
       else expect(net.score()).toBeLessThan(score);
       expect(net.timeline(job)).toContain("dispute_resolved");
@@ -141,6 +143,26 @@ describe("a dispute", () => {
       ),
       { numRuns: 1_000 },
     );
+  });
+
+  test("of pay that is frozen for another reason waits, and of pay that went back is refused", () => {
+    const net = new TrustNetwork();
+    const job = net.paidJob();
+    const share = { providerId: net.provider.accountId, currency: "USD", amount: SHARE };
+    expect(takePending(net.state, { ...share, settledAtMs: net.job(job).endedAtMs ?? 0 })).toBe(true);
+    transfer(net.state, {
+      kind: "freeze",
+      jobId: job,
+      currency: "USD",
+      postings: [
+        { account: `pending:${net.provider.accountId}`, amount: -SHARE },
+        { account: `disputed:${job}`, amount: SHARE },
+      ],
+      memo: "it is being checked",
+    });
+    expect(codeOf(net.dispute(job))).toBe("pay_frozen");
+    expect(net.balance(`disputed:${job}`)).toBe(SHARE);
+    expect(codeOf(net.dispute(job, net.consumer, true))).toBe("nothing_to_dispute");
   });
 
   test("only an admin sees to it", () => {

@@ -9,11 +9,12 @@ import {
   splitByLargestRemainder,
 } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import type { DisputeCase, DisputedShare } from "./case-records.ts";
 import { caseIdOf, endingId, openCase, openCases, putCase, reservingId } from "./case-rows.ts";
 import { takeBackEarnings } from "./earnings.ts";
 import type { CoreEvent } from "./events.ts";
-import { transfer } from "./ledger.ts";
+import { balanceOf, transfer } from "./ledger.ts";
 import type { JobRecord, LedgerAccount, Posting } from "./model.ts";
 import { disputableUntilMs, takePending } from "./pending-pay.ts";
 import { recordDisputed } from "./reputation.ts";
@@ -28,6 +29,12 @@ type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 
 export function openDispute(state: CoreState, event: Event<"job.dispute">): void {
   const { actor, jobId, reason, ended } = event;
+  const repeated = seenBefore(state, actor, event.idempotency);
+  if (repeated === REFUSED) return;
+  if (repeated !== undefined) {
+    state.step.reply = { kind: "case", caseId: repeated };
+    return;
+  }
   const obstacle = obstacleOf(state, event);
   if (obstacle !== undefined) return refuse(state, obstacle.status, obstacle.code, obstacle.message);
   assert(ended !== null, `${jobId} is disputed and has not ended`);
@@ -70,6 +77,7 @@ export function openDispute(state: CoreState, event: Event<"job.dispute">): void
     decision: null,
   });
   report(state, dispute, "disputed", { disputeId: dispute.id, reason, currency, frozen: gross.toString() });
+  remember(state, actor, event.idempotency, dispute.id);
   state.step.reply = { kind: "case", caseId: dispute.id };
 }
 
@@ -79,7 +87,10 @@ interface Obstacle {
   readonly message: string;
 }
 
-function obstacleOf(state: CoreState, { actor, jobId, ended, previous }: Event<"job.dispute">): Obstacle | undefined {
+function obstacleOf(
+  state: CoreState,
+  { actor, jobId, ended, previous, returned }: Event<"job.dispute">,
+): Obstacle | undefined {
   if (ended === null || ended.endedAtMs === null) {
     const message = `Job ${jobId} has not ended: nothing is paid yet. Cancel it, or dispute it when it has ended.`;
     return { status: 409, code: "job_not_ended", message };
@@ -93,7 +104,10 @@ function obstacleOf(state: CoreState, { actor, jobId, ended, previous }: Event<"
     const message = `Job ${jobId} is or was disputed already, and a job is disputed once. See the dispute for what came of it.`;
     return { status: 409, code: "dispute_exists", message };
   }
-  if (state.nowMs >= disputableUntilMs(state, ended.endedAtMs)) {
+  const pay = state.rows.chainPays.get(jobId);
+  // What a chain was asked to pay cannot be called back.
+  const isSent = pay !== undefined && pay.phase !== "waiting";
+  if (isSent || state.nowMs >= disputableUntilMs(state, ended.endedAtMs)) {
     const hours = Math.round(state.config.disputeWindowMs / 3_600_000);
     const message = `The pay of job ${jobId} is paid out: it could be disputed for ${hours} h after its end. Rate it, or ask the operator.`;
     return { status: 409, code: "dispute_window_over", message };
@@ -101,6 +115,14 @@ function obstacleOf(state: CoreState, { actor, jobId, ended, previous }: Event<"
   if ((ended.settlement.gross ?? 0n) === 0n) {
     const message = `Job ${jobId} cost nothing: there is nothing to give back.`;
     return { status: 409, code: "nothing_to_dispute", message };
+  }
+  if (returned) {
+    const message = `The pay of job ${jobId} went back to you already: see \`qubix wallet entries\`.`;
+    return { status: 409, code: "nothing_to_dispute", message };
+  }
+  if (balanceOf(state, `disputed:${jobId}`, ended.currency) > 0n) {
+    const message = `The pay of job ${jobId} is frozen already, because its result is being checked. Dispute it when that is decided, if it still has to be.`;
+    return { status: 409, code: "pay_frozen", message };
   }
   const own = openCases(state, "dispute").filter(({ accountId }) => accountId === ended.accountId);
   if (own.length < DISPUTES_OPEN_MAX) return undefined;

@@ -35,9 +35,11 @@ export function tellEarnings(state: CoreState, machine: Machine): void {
 
 function withMore(earned: readonly Money[], more: Money): readonly Money[] {
   if (!earned.some(({ currency }) => currency === more.currency)) return [...earned, more];
-  return earned.map((money) =>
-    money.currency === more.currency ? { ...money, amount: money.amount + more.amount } : money,
-  );
+  // What all went back was not earned.
+  return earned.flatMap((money) => {
+    const amount = money.currency === more.currency ? money.amount + more.amount : money.amount;
+    return amount === 0n ? [] : [{ ...money, amount }];
+  });
 }
 
 /** Takes from the workers' totals what went back to a consumer. */

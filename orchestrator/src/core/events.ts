@@ -25,10 +25,14 @@ import type { CaseOf, Offence } from "./case-records.ts";
 import type {
   AccountRecord,
   ApiKeyRecord,
+  BudgetPeriod,
   Changes,
   CheckpointRecord,
+  DepositAddressRecord,
   EnrolmentRecord,
   JobRecord,
+  PayoutAddressRecord,
+  PayoutRecord,
   TickFacts,
   TransferRecord,
   TreeContent,
@@ -60,6 +64,8 @@ export type CoreEvent =
   | { readonly kind: "timer" }
   /** The event loop did nothing for so long: nobody was listened to, so it is nobody's silence. Told before what arrived meanwhile. */
   | { readonly kind: "lagged"; readonly ms: number }
+  /** The calendar month (UTC), `2026-11`: what is settled from here on counts in it. Told at each start and whenever it changes. */
+  | { readonly kind: "month"; readonly month: string }
   /** Place one waiting job or one wanted standby. Stepped after the events of a tick until it changes nothing. */
   | { readonly kind: "dispatch" }
   // Requests of people and programs.
@@ -98,6 +104,62 @@ export type CoreEvent =
       readonly id?: TransferId;
       readonly known?: KnownTransfers;
       readonly idempotency?: Idempotency;
+    }
+  /** From the shell, which has looked whether the chain knows such an address. */
+  | { readonly kind: "payout.address"; readonly actor: Actor; readonly driver: string; readonly address: string }
+  /** The shell has looked whether whoever asks has this account on the chain. */
+  | { readonly kind: "deposit.address"; readonly actor: Actor; readonly driver: string; readonly address: string }
+  /** `by`: see {@link PayoutRecord}; `amount` of a withdrawal from a contract is what it owed when it was asked. */
+  | {
+      readonly kind: "payout.request";
+      readonly actor: Actor;
+      readonly by: PayoutRecord["by"];
+      readonly amount: bigint;
+      readonly currency: Currency;
+      readonly destination: string;
+      readonly idempotency?: Idempotency;
+    }
+  | {
+      readonly kind: "payout.end";
+      readonly actor: Actor;
+      readonly payoutId: string;
+      readonly outcome: "complete" | "reject";
+      readonly reference: string;
+    }
+  // Chains. What is said of them is final there.
+  /** A withdrawal from a contract is final. */
+  | { readonly kind: "payout.final"; readonly payoutId: string; readonly applied: boolean }
+  /** What was intended for a job is so, or was refused. Said at least once. `tries`: of the intent, so that an old word changes nothing. */
+  | {
+      readonly kind: "chain.final";
+      readonly jobId: JobId;
+      readonly what: "deposit" | "pay";
+      readonly tries: number;
+      readonly applied: boolean;
+    }
+  /** An admin has looked: what a chain refused is tried again; or for one job, paid by hand instead. */
+  | { readonly kind: "chain.retry"; readonly actor: Actor; readonly driver: string }
+  | { readonly kind: "chain.release"; readonly actor: Actor; readonly jobId: JobId }
+  /** For admins: what the shell has seen of a chain. */
+  | {
+      readonly kind: "chain.note";
+      readonly note: "chain_halted" | "chain_resumed" | "chain_differences" | "chain_deposit_refused";
+      readonly data: Readonly<Record<string, unknown>>;
+    }
+  | {
+      readonly kind: "budget.set";
+      readonly actor: Actor;
+      readonly accountId: AccountId;
+      readonly period: BudgetPeriod;
+      readonly amount: bigint;
+      readonly currency: Currency;
+    }
+  | {
+      readonly kind: "budget.clear";
+      readonly actor: Actor;
+      readonly accountId: AccountId;
+      readonly period: BudgetPeriod;
+      readonly currency: Currency;
     }
   /** Linked transfers of the operator's programs: what an escrow driver saw, payment runs. */
   | {
@@ -159,6 +221,9 @@ export type CoreEvent =
       readonly reason: string;
       readonly ended: JobRecord | null;
       readonly previous: CaseOf<"dispute"> | null;
+      /** Its pay, or a part of it, went back to the consumer already, for another reason. */
+      readonly returned: boolean;
+      readonly idempotency?: Idempotency;
     }
   /** `consumerBps`: basis points of the gross that go back to the consumer. */
   | {
@@ -272,8 +337,8 @@ export type Effect =
     }
   /** Close this session's sockets. */
   | { readonly kind: "disconnect"; readonly workerId: WorkerId; readonly sessionId: SessionId; readonly reason: string }
-  /** Value may have to move outside: the escrow driver looks at this transfer. */
-  | { readonly kind: "settle"; readonly transfer: TransferRecord }
+  /** Something is to happen on a chain for this job or payout: the rows say what. */
+  | { readonly kind: "chain"; readonly id: string }
   /** These trees of this job's owner are no longer referred to. */
   | {
       readonly kind: "collect";
@@ -302,10 +367,15 @@ export type Reply =
   | { readonly kind: "enrolment"; readonly enrolment: EnrolmentRecord }
   | { readonly kind: "worker"; readonly worker: WorkerRecord }
   | { readonly kind: "transfer"; readonly transferId: TransferId }
+  | { readonly kind: "budgets"; readonly accountId: AccountId }
   | { readonly kind: "case"; readonly caseId: string }
   | { readonly kind: "done" }
   | { readonly kind: "ledger"; readonly outcome: LinkedOutcome }
   | { readonly kind: "upload"; readonly upload: UploadRecord }
+  /** One that has ended may be asked for again by its idempotency key: then only its id is here. */
+  | { readonly kind: "payout"; readonly payoutId: string; readonly payout: PayoutRecord | null }
+  | { readonly kind: "payoutAddress"; readonly record: PayoutAddressRecord }
+  | { readonly kind: "depositAddress"; readonly record: DepositAddressRecord }
   | { readonly kind: "checkpoint"; readonly jobId: JobId; readonly seq: number }
   /** `repeated`: an idempotency key was seen before, this is its first result. The job may have ended meanwhile: then only its id is here. */
   | { readonly kind: "job"; readonly jobId: JobId; readonly job: JobRecord | null; readonly repeated: boolean };

@@ -1,6 +1,6 @@
 // Why offers match or do not: the same filters as the market's, one after the other over the whole fleet, each with the number of offers it removed and what would help.
 // For quotes and for jobs that found nothing; never on the way of a placement.
-import { type AccountId, chargeFor, formatUnits, holdFor } from "@qubix/shared/domain";
+import { type AccountId, chargeFor, formatUnits, holdFor, ratePartsFor } from "@qubix/shared/domain";
 import { featuresOf, type JobSpec, type WorkerFeature } from "@qubix/shared/protocol";
 import { featuresOfJob, localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
@@ -14,6 +14,8 @@ export interface Explanation {
   readonly currency: string;
   /** The cheapest match for the whole job, standby included; `null` where nothing matches. */
   readonly ratePerHour: bigint | null;
+  /** What that rate is the sum of; empty where nothing matches. */
+  readonly parts: readonly { readonly part: string; readonly ratePerHour: bigint }[];
   /** At that rate for the whole of `durationMaxS`. */
   readonly costMax: bigint | null;
   readonly total: number;
@@ -145,6 +147,12 @@ const FILTERS: readonly Filter[] = [
     hint: () => "placement.avoid names them or their providers.",
   },
   {
+    name: "payout address",
+    keeps: ({ unpayable }, { currency }) => !unpayable.has(currency),
+    hint: ({ currency }) =>
+      `Their providers have not said where they want to be paid in ${currency}, which is paid on a chain (PUT /v1/payout-addresses). Use a currency that they take, or ask them to.`,
+  },
+  {
     name: "price",
     keeps: ({ worker }, { needs, currency, rateMax }) => {
       const rate = worker.offer === null ? null : rateOf(worker.offer, needs, currency);
@@ -192,6 +200,10 @@ function explainRequest(state: CoreState, spec: JobSpec, request: OfferRequest):
     hold: holdFor(spec.priceMaxPerHour.amount, spec.durationMaxS),
     currency: request.currency,
     ratePerHour,
+    parts: [
+      ...(best === undefined ? [] : partsAt(best.machine, request)),
+      ...(standbyRate === null ? [] : [{ part: "standby", ratePerHour: standbyRate }]),
+    ],
     costMax: ratePerHour === null ? null : chargeFor(ratePerHour, spec.durationMaxS * 1000),
     total: machines.length,
     matching: matching.length,
@@ -205,6 +217,11 @@ function explainRequest(state: CoreState, spec: JobSpec, request: OfferRequest):
       };
     }),
   };
+}
+
+function partsAt({ worker: { offer } }: Machine, { needs, currency }: OfferRequest): Explanation["parts"] {
+  const parts = offer === null ? null : ratePartsFor(offer, needs, currency);
+  return (parts ?? []).map(({ name, ratePerHour }) => ({ part: name, ratePerHour }));
 }
 
 /** One sentence or two: what stood in the way of most offers. */

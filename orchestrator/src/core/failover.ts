@@ -2,9 +2,12 @@
 // an attempt that was given up too early goes on, as long as its successor has committed nothing.
 import { attemptTable, jobTable, standbyId as standbyIdOf } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { armBudget } from "./budget-deadline.ts";
+import { chargedSoFar } from "./charges.ts";
 import { isExclusive } from "./exclusive.ts";
 import { isActiveAttempt, waitsForPlace } from "./indexes.ts";
-import { endJob } from "./job-end.ts";
+import { exhaustedText } from "./job-cap.ts";
+import { endJob, type JobEnd } from "./job-end.ts";
 import { leaseWaitOf, waitForLease } from "./lease-wait.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
@@ -83,6 +86,7 @@ export function carryOn(state: CoreState, gone: AttemptRecord, setback: Setback)
   const job = state.rows.jobs.get(gone.jobId);
   assert(job !== undefined, `job ${gone.jobId} is not in memory`);
   if (job.intent !== null) return hasActiveReplica(job) ? undefined : endByIntent(state, job);
+  if (isUsedUp(state, job)) return endJob(state, fenceRest(state, job), outOfBudget(job));
   const { retriesUsed, failoversUsed, movesUsed = 0, spec } = job;
   const movesLeft = state.config.movesPerJobMax - movesUsed;
   // Who moves a job for ever does it no favour.
@@ -160,7 +164,8 @@ export function promote(
 ): Placed {
   const machine = machineOf(state, standby.workerId);
   const freed = consumeStandby(state, job, standby);
-  const place = { machine, allocation: standby.allocation, ratePerHour: standby.fullRatePerHour };
+  const { allocation, fullRatePerHour: ratePerHour, parts } = standby;
+  const place = { machine, allocation, ratePerHour, parts };
   const placed = placedAgain(state, newAttempt(state, freed, event, place), "hot");
   deferStandby(state, placed.job);
   const { epoch, workerId, fromSeq } = placed.attempt;
@@ -225,7 +230,17 @@ export function endByIntent(state: CoreState, job: JobRecord): void {
     const message = `It used up its durationMaxS of ${job.spec.durationMaxS} s of running time. Give it more, or resume from its newest checkpoint.`;
     return endJob(state, job, { event: "failed", reason: "deadline", message });
   }
+  if (job.intent === "budget") return endJob(state, job, outOfBudget(job));
   endJob(state, job, { event: "cancelled", reason: "cancelled", message: "It was cancelled on request." });
+}
+
+/** Nothing is left to pay anybody else with. */
+function isUsedUp(state: CoreState, job: JobRecord): boolean {
+  return job.cap !== undefined && job.mirror === undefined && chargedSoFar(state, job) >= job.cap.amount;
+}
+
+function outOfBudget(job: JobRecord): JobEnd {
+  return { event: "failed", reason: "budget_exhausted", message: exhaustedText(job) };
 }
 
 function exhausted(job: JobRecord, setback: Setback): { event: "failed"; reason: string; message: string } {
@@ -269,6 +284,7 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
     machine,
     allocation: lost.allocation,
     ratePerHour: lost.ratePerHour,
+    parts: lost.parts,
     adopts: lost,
     run: runOf(job, lost),
   });
@@ -280,6 +296,7 @@ export function undo(state: CoreState, job: JobRecord, lost: AttemptRecord): voi
   state.deadlines.clear(deadlineKey.attempt(attempt.id));
   if (running.startedAtMs === null) patchJob(state, running, { startedAtMs: started.startedAtMs });
   armDuration(state, running, started);
+  armBudget(state, jobOf(state, job.id));
   blame(state, machine, "undone");
   countUp(state, "undos");
   noteIncident(state, "undo", refOf(started));

@@ -1,3 +1,5 @@
+export { ADMIN_ACCOUNT } from "./accounts.ts";
+export { allowanceOf, budgetStandings } from "./budgets.ts";
 export * from "./config.ts";
 export type * from "./case-records.ts";
 export { caseIdOf } from "./case-rows.ts";

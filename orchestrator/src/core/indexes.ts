@@ -11,11 +11,13 @@ import type {
   AttemptRecord,
   EnrolmentRecord,
   JobRecord,
+  PayoutAddressRecord,
   StandbyRecord,
   TableName,
   Tables,
   WorkerRecord,
 } from "./model.ts";
+import { mayCost } from "./job-cap.ts";
 import { openRuns, runRateMax } from "./mirror-state.ts";
 import { listingOf } from "./proof-claims.ts";
 import { createJobQueue, dequeue, enqueue, type JobQueue, waitingOf } from "./queue.ts";
@@ -38,6 +40,7 @@ export function createIndexes(): Indexes {
     workersByImage: new Map(),
     jobsByPhase: new Map(),
     workersByPhase: new Map(),
+    mayCost: new Map(),
   };
 }
 
@@ -72,6 +75,7 @@ const INDEXERS: { readonly [T in TableName]?: Indexer<T> } = {
   jobs: indexJob,
   attempts: indexAttempt,
   standbys: indexStandby,
+  payoutAddresses: indexPayoutAddress,
 };
 
 function indexApiKey({ ix }: CoreState, before?: ApiKeyRecord, after?: ApiKeyRecord): void {
@@ -84,9 +88,29 @@ function indexEnrolment({ ix }: CoreState, before?: EnrolmentRecord, after?: Enr
   if (after !== undefined) ix.enrolmentByTokenHash.set(after.tokenHash, after.id);
 }
 
+/** Whoever can be paid on a chain may be matched with what is paid there. */
+function indexPayoutAddress(state: CoreState, before?: PayoutAddressRecord, after?: PayoutAddressRecord): void {
+  const { accountId } = (after ?? before) as PayoutAddressRecord;
+  for (const machine of state.ix.machines.values()) {
+    if (machine.worker.providerId !== accountId) continue;
+    machine.unpayable = unpayableOf(state, accountId);
+    machine.gained = true;
+    state.ix.market.dirty.add(machine);
+  }
+}
+
+/** The currencies of chains on which the provider has no address. */
+function unpayableOf({ config, rows }: CoreState, providerId: AccountId): ReadonlySet<string> {
+  const lacking = Object.entries(config.chains).filter(
+    ([, { driver }]) => !rows.payoutAddresses.has(`${driver} ${providerId}`),
+  );
+  return new Set(lacking.map(([currency]) => currency));
+}
+
 // ── Workers ──
 
-function indexWorker({ ix, nowMs, config }: CoreState, before?: WorkerRecord, after?: WorkerRecord): void {
+function indexWorker(state: CoreState, before?: WorkerRecord, after?: WorkerRecord): void {
+  const { ix, nowMs, config } = state;
   if (before !== undefined) {
     count(ix.workersByPhase, before.phase, -1);
     addTotals(ix.totals, before, -1);
@@ -100,6 +124,7 @@ function indexWorker({ ix, nowMs, config }: CoreState, before?: WorkerRecord, af
   ix.workerByPublicKey.set(after.publicKey, after.id);
   let machine = ix.machines.get(after.id);
   if (machine === undefined) ix.machines.set(after.id, (machine = newMachine(after, nowMs)));
+  if (before === undefined) machine.unpayable = unpayableOf(state, after.providerId);
   machine.worker = after;
   if (before?.offer !== after.offer) indexOffer(ix, machine);
   Object.assign(machine, listingOf(config, after));
@@ -127,6 +152,7 @@ function newMachine(worker: WorkerRecord, nowMs: number): Machine {
     usedGpus: new Set(),
     cpuMilli: 0,
     images: new Set(),
+    unpayable: new Set(),
     features: new Set(),
     coresListed: false,
     listedGpus: null,
@@ -197,6 +223,7 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
     if (before !== undefined) count(ix.jobsByPhase, before.phase, -1);
     if (after !== undefined) count(ix.jobsByPhase, after.phase, 1);
   }
+  indexCost(ix, before, after);
   const id = (after ?? before)?.id as JobId;
   const queues = !state.volatile.setAside.has(id);
   const waitedBefore = queues && before !== undefined && waitsForPlace(before);
@@ -215,6 +242,16 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
     state.volatile.openStandbys.delete(id);
     state.volatile.blockedStandbys.delete(id);
   }
+}
+
+function indexCost(ix: Indexes, before?: JobRecord, after?: JobRecord): void {
+  const by = (after === undefined ? 0n : mayCost(after)) - (before === undefined ? 0n : mayCost(before));
+  if (by === 0n) return;
+  const { accountId, currency } = (after ?? before) as JobRecord;
+  const key = `${accountId} ${currency}`;
+  const cost = (ix.mayCost.get(key) ?? 0n) + by;
+  if (cost === 0n) ix.mayCost.delete(key);
+  else ix.mayCost.set(key, cost);
 }
 
 /** It is in the queue, unless it is set aside. */

@@ -36,6 +36,7 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   state.deadlines.clear(deadlineKey.lease(job.id));
   state.deadlines.clear(deadlineKey.standbyRetry(job.id));
   state.deadlines.clear(deadlineKey.move(job.id));
+  state.deadlines.clear(deadlineKey.budget(job.id));
   state.step.ended.push(job.id);
 }
 

@@ -1,5 +1,5 @@
 // Jobs as their owners see them: created with their money locked, cancelled, drained around.
-import { formatUnits, holdFor, jobTable, settlementTable } from "@qubix/shared/domain";
+import { capTable, formatUnits, jobTable, settlementTable } from "@qubix/shared/domain";
 import {
   holdsSealed,
   imageKey,
@@ -13,9 +13,12 @@ import {
 import { assert } from "@qubix/shared/runtime";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import { stopAttempt } from "./attempts.ts";
+import { newDeposit, sendDeposit } from "./chain.ts";
+import { allowanceOf } from "./budgets.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
 import { armQueue, endByIntent } from "./failover.ts";
-import { balanceOf, holdId, transfer } from "./ledger.ts";
+import { balanceOf, transfer } from "./ledger.ts";
+import { holdId } from "./ledger-accounts.ts";
 import { FIRST_MIRROR } from "./mirror-state.ts";
 import type { CheckpointRecord, JobRecord, UploadRecord, WorkerRecord } from "./model.ts";
 import { leave } from "./moves.ts";
@@ -137,14 +140,16 @@ function localRefusal(state: CoreState, image: string, ref: ImageRef): Refusal |
 }
 
 function fundsRefusal(state: CoreState, actor: Actor, spec: JobSpec): Refusal | undefined {
-  const { amount, currency } = spec.priceMaxPerHour;
-  const needed = holdFor(amount, spec.durationMaxS);
+  const { currency } = spec.priceMaxPerHour;
+  const allowance = allowanceOf(state, actor, spec);
+  if (allowance.refusal !== undefined) return allowance.refusal;
+  const needed = allowance.hold;
   const available = balanceOf(state, `customer:${actor.accountId}`, currency);
   if (needed <= available) return undefined;
   return refusal(
     402,
     "insufficient_funds",
-    `This job locks ${formatUnits(needed)} ${currency} (priceMaxPerHour × durationMaxS) and ${formatUnits(available)} are available. Deposit credit, or lower one of the two.`,
+    `This job locks ${formatUnits(needed)} ${currency} (${allowance.tightest === undefined ? "priceMaxPerHour × durationMaxS" : "what its budget allows"}) and ${formatUnits(available)} are available. Deposit credit, or lower ${allowance.tightest === undefined ? "one of the two" : "budgetMax"}.`,
     { needed: needed.toString(), available: available.toString(), currency },
   );
 }
@@ -167,8 +172,11 @@ interface Belongings {
 
 /** Locks the money and queues the job: both or neither. */
 function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId, source }: Belongings): JobRecord {
-  const { amount, currency } = spec.priceMaxPerHour;
-  const hold = holdFor(amount, spec.durationMaxS);
+  const { currency } = spec.priceMaxPerHour;
+  const { hold, tightest, refusal: refused } = allowanceOf(state, actor, spec);
+  assert(refused === undefined, "a job was accepted beyond its budget");
+  const cap = tightest && { amount: hold, source: tightest.source, phase: capTable.initial };
+  const chain = newDeposit(state, currency);
   const id = newJobId(state.meta);
   const job: JobRecord = {
     id,
@@ -195,9 +203,11 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     imageDigest: null,
     vaultId,
     currency,
+    ...(chain === undefined ? {} : { chain }),
     rateMax: 0n,
     standbyRateMax: 0n,
     ...(spec.standby === "mirror" ? { mirror: FIRST_MIRROR } : {}),
+    ...(cap === undefined ? {} : { cap }),
     settlement: { phase: settlementTable.initial, hold, gross: null, lines: [] },
     createdAtMs: state.nowMs,
     queuedAtMs: state.nowMs,
@@ -217,11 +227,13 @@ function accept(state: CoreState, actor: Actor, spec: JobSpec, { inputs, vaultId
     memo: `hold for ${id}`,
   });
   put(state, "jobs", id, job);
+  sendDeposit(state, job);
   armQueue(state, job);
   countUp(state, "jobsCreated");
   emitJob(state, job, "queued", {
     ...(spec.name === undefined ? {} : { name: spec.name }),
     ...(job.fromCheckpoint === null ? {} : { fromCheckpoint: job.fromCheckpoint }),
+    ...(cap === undefined ? {} : { cap: cap.amount.toString(), currency, source: cap.source }),
   });
   emit(state, {
     channel: "wallet",

@@ -4,7 +4,7 @@ import { assert } from "@qubix/shared/runtime";
 import { fits64Bits, isSpent } from "./ledger-accounts.ts";
 import type { LedgerAccount, Posting, TransferRecord, TransferStep } from "./model.ts";
 import type { CoreState } from "./state.ts";
-import { effect, put } from "./tables.ts";
+import { put } from "./tables.ts";
 import { newTransferId } from "./random.ts";
 
 export interface TransferInput {
@@ -40,18 +40,7 @@ export function transfer(state: CoreState, input: TransferInput): TransferId | n
     atMs: state.nowMs,
   };
   state.step.transfers.push(record);
-  effect(state, { kind: "settle", transfer: record });
   return record.id;
-}
-
-/** A job's hold is a reservation whose account is `escrow:JOB`… */
-export function holdId(jobId: JobId): TransferId {
-  return `${jobId}/hold` as TransferId;
-}
-
-/** …and what ends it, posted or voided, has this id: the store itself takes it once. */
-export function settlementId(jobId: JobId): TransferId {
-  return `${jobId}/end` as TransferId;
 }
 
 /** Micro-units on an account; zero where nothing was ever posted. */

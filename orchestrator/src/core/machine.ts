@@ -18,6 +18,8 @@ export interface Machine {
   readonly usedGpus: Set<string>;
   /** Of the offer, in whole thousandths. */
   cpuMilli: number;
+  /** Currencies of chains on which its provider has no address. */
+  unpayable: ReadonlySet<string>;
   images: ReadonlySet<string>;
   /** What it offers beyond what every worker can. */
   features: ReadonlySet<string>;

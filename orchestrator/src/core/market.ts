@@ -1,25 +1,46 @@
-// The index of free capacity. Offers lie in classes (cores, any GPU, each GPU model; by currency), in each class in buckets by free GPUs and the logarithms
-// of free cores and memory, in each bucket by price, then load, then reputation, then id. A match looks only at buckets that can hold the job, cheapest first,
-// so that its cost does not grow with the fleet.
-import type { WorkerId } from "@qubix/shared/domain";
+// The index of free capacity. Offers lie in classes (cores, any GPU, each GPU model; by currency, and by what else has a price), in each class in buckets by free
+// GPUs and the logarithms of free cores and memory, in each bucket by price, then load, then reputation, then id. A match looks only at buckets that can hold the job, cheapest first,
+// so that its cost does not grow with the fleet: within a class what a job pays beside the one price is the same everywhere, and the order of prices is that of rates.
+import type { Money, WorkerId } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
 import type { Machine } from "./machine.ts";
 import { gradeOf } from "./reputation-score.ts";
 import { type Needs, fits, gpuIsFree, gpuModelMatches, rateOf } from "./resources.ts";
 
 export interface Market {
-  readonly cpu: Map<string, OfferClass>;
-  readonly anyGpu: Map<string, OfferClass>;
+  readonly cpu: Map<string, PriceLists>;
+  readonly anyGpu: Map<string, PriceLists>;
   /** By currency, then model. */
-  readonly gpuModels: Map<string, Map<string, OfferClass>>;
+  readonly gpuModels: Map<string, Map<string, PriceLists>>;
   readonly entries: Map<WorkerId, OfferEntry[]>;
   /** Changed since they were last indexed. */
   readonly dirty: Set<Machine>;
 }
 
+/** By what offers ask beside the price they are ordered by; most ask nothing. */
+type PriceLists = Map<string, OfferClass>;
+
 interface OfferClass {
+  readonly key: string;
+  readonly lists: PriceLists;
+  /** What all its offers ask; null where each asks something of its own. */
+  readonly extras: Extras | null;
   readonly buckets: Map<number, Bucket>;
 }
+
+/** Micro-units an hour, of a core, a GiB of memory and one of disk, beside the price of the GPU or the core. */
+interface Extras {
+  readonly cpu: number;
+  readonly memory: number;
+  readonly disk: number;
+}
+
+/**
+ * Price lists of their own, for each currency and kind. What comes beyond lies together in one more class, in the order of the first price alone: the cheapest is
+ * still found there, but more are looked at.
+ */
+const PRICE_LISTS_MAX = 64;
+const MIXED = "mixed";
 
 interface Bucket {
   readonly key: number;
@@ -112,7 +133,7 @@ export function findOffer(
   const named = among ?? namedCandidates(machines, workersByImage, request);
   if (named !== undefined) {
     for (const machine of named)
-      search.consider(machine, unitPrice(machine, request) ?? Infinity, machineLoad(machine), gradeOf(machine.worker));
+      search.consider(machine, costOf(machine, request) ?? Infinity, machineLoad(machine), gradeOf(machine.worker));
     return { machine: search.best, looked: search.looked };
   }
   const { needs } = request;
@@ -120,7 +141,7 @@ export function findOffer(
     for (const bucket of offers.buckets.values()) {
       if (bucket.gpus < needs.gpus) continue;
       if (bucket.cpuLog < log2(needs.cpuMilli) || bucket.memoryLog < log2(needs.memoryMiB)) continue;
-      search.scan(bucket.entries);
+      search.scan(bucket.entries, offers.extras);
     }
   }
   return { machine: search.best, looked: search.looked };
@@ -141,47 +162,55 @@ class Search {
   best: Machine | undefined;
   looked = 0;
   #rank = Infinity;
-  #price = Infinity;
+  #cost = Infinity;
   #load = Infinity;
   #grade = -1;
   readonly #request: OfferRequest;
   readonly #preference: OfferPreference;
   readonly #scanMax: number;
-  readonly #priceMax: number;
+  readonly #costMax: number;
 
   constructor(request: OfferRequest, preference: OfferPreference, scanMax: number) {
     this.#request = request;
     this.#preference = preference;
     this.#scanMax = scanMax;
-    this.#priceMax = unitPriceMax(request);
+    this.#costMax = Number(request.rateMax);
   }
 
-  /** Entries come in order of price, then load, then grade. */
-  scan(entries: readonly OfferEntry[]): void {
+  /** Entries come in order of price, then load, then grade; of their rates as well where all have the same `extras`. Else the price alone bounds a rate from below. */
+  scan(entries: readonly OfferEntry[], extras: Extras | null): void {
+    const { needs } = this.#request;
+    const beside = extras === null ? 0 : extrasCost(extras, needs);
     let beyond = 0;
     for (const entry of entries) {
-      if (entry.price > this.#priceMax) return;
-      if (this.#rank === 0 && !this.#better(0, entry.price, entry.load, entry.grade, entry.machine)) return;
+      const least = priceCost(entry.price, needs) + beside;
+      if (least > this.#costMax) return;
+      if (this.#rank === 0 && this.#isNoBetter(least, entry, extras === null)) return;
       if (this.best !== undefined && (beyond += 1) > this.#scanMax) return;
-      this.consider(entry.machine, entry.price, entry.load, entry.grade);
+      const cost = extras === null ? least + extrasCost(extrasOf(entry.machine, this.#request), needs) : least;
+      this.consider(entry.machine, cost, entry.load, entry.grade);
     }
   }
 
-  consider(machine: Machine, price: number, load: number, grade: number): void {
+  #isNoBetter(least: number, entry: OfferEntry, isBound: boolean): boolean {
+    return isBound ? least > this.#cost : !this.#better(0, least, entry.load, entry.grade, entry.machine);
+  }
+
+  consider(machine: Machine, cost: number, load: number, grade: number): void {
     this.looked += 1;
     if (!admits(machine, this.#request) || this.#preference.refuses(machine)) return;
     const rank = this.#preference.rank(machine);
-    if (!this.#better(rank, price, load, grade, machine)) return;
+    if (!this.#better(rank, cost, load, grade, machine)) return;
     this.best = machine;
     this.#rank = rank;
-    this.#price = price;
+    this.#cost = cost;
     this.#load = load;
     this.#grade = grade;
   }
 
-  #better(rank: number, price: number, load: number, grade: number, machine: Machine): boolean {
+  #better(rank: number, cost: number, load: number, grade: number, machine: Machine): boolean {
     if (rank !== this.#rank) return rank < this.#rank;
-    if (price !== this.#price) return price < this.#price;
+    if (cost !== this.#cost) return cost < this.#cost;
     if (load !== this.#load) return load < this.#load;
     if (grade !== this.#grade) return grade > this.#grade;
     return this.best === undefined || machine.id < this.best.id;
@@ -192,6 +221,7 @@ class Search {
 export function wouldSuit(machine: Machine, request: OfferRequest): boolean {
   const { worker } = machine;
   const { regions, workers, providers, avoid } = request.placement;
+  if (machine.unpayable.has(request.currency)) return false;
   if (request.image !== null && !machine.images.has(request.image)) return false;
   if (!request.features.every((feature) => machine.features.has(feature))) return false;
   if (regions !== undefined && !regions.includes(worker.offer?.region ?? "")) return false;
@@ -223,29 +253,54 @@ function namedCandidates(
 function* classesFor(market: Market, request: OfferRequest): Iterable<OfferClass> {
   const { needs, currency } = request;
   if (needs.gpus === 0) {
-    const offers = market.cpu.get(currency);
-    if (offers !== undefined) yield offers;
+    yield* market.cpu.get(currency)?.values() ?? [];
     return;
   }
   if (needs.gpuModel === null) {
-    const offers = market.anyGpu.get(currency);
-    if (offers !== undefined) yield offers;
+    yield* market.anyGpu.get(currency)?.values() ?? [];
     return;
   }
-  for (const [model, offers] of market.gpuModels.get(currency) ?? []) {
-    if (gpuModelMatches(needs.gpuModel, model)) yield offers;
+  for (const [model, lists] of market.gpuModels.get(currency) ?? []) {
+    if (gpuModelMatches(needs.gpuModel, model)) yield* lists.values();
   }
 }
 
-function unitPrice(machine: Machine, request: OfferRequest): number | undefined {
+/** Micro-units an hour, not rounded: for the order alone; {@link affordable} decides exactly. */
+function costOf(machine: Machine, request: OfferRequest): number | undefined {
   const { offer } = machine.worker;
-  const price = request.needs.gpus > 0 ? offer?.pricePerGpuHour : offer?.pricePerCpuHour;
-  return price === undefined || price.currency !== request.currency ? undefined : Number(price.amount);
+  const { needs, currency } = request;
+  const price = needs.gpus > 0 ? offer?.pricePerGpuHour : offer?.pricePerCpuHour;
+  if (price === undefined || price.currency !== currency) return undefined;
+  return priceCost(Number(price.amount), needs) + extrasCost(extrasOf(machine, request), needs);
 }
 
-/** A bound for the scan only; {@link affordable} decides exactly. */
-function unitPriceMax({ needs, rateMax }: OfferRequest): number {
-  return needs.gpus > 0 ? Number(rateMax) / needs.gpus : (Number(rateMax) * 1000) / needs.cpuMilli;
+function priceCost(price: number, needs: Needs): number {
+  return needs.gpus > 0 ? needs.gpus * price : (needs.cpuMilli * price) / 1000;
+}
+
+function extrasCost({ cpu, memory, disk }: Extras, needs: Needs): number {
+  return (cpu * needs.cpuMilli) / 1000 + (memory * needs.memoryMiB) / 1024 + (disk * needs.diskMiB) / 1024;
+}
+
+function extrasOf(
+  { worker: { offer } }: Machine,
+  { needs: { gpus } }: { readonly needs: Pick<Needs, "gpus"> },
+): Extras {
+  return {
+    cpu: gpus > 0 ? Number(offer?.pricePerGpuJobCpuHour?.amount ?? 0) : 0,
+    memory: Number(offer?.pricePerMemoryGiBHour?.amount ?? 0),
+    disk: Number(offer?.pricePerDiskGiBHour?.amount ?? 0),
+  };
+}
+
+/** The class of offers that ask the same beside their first price; of those that ask something of their own when there are many of them. */
+function classIn(lists: PriceLists, extras: Extras): OfferClass {
+  const own = `${extras.cpu} ${extras.memory} ${extras.disk}`;
+  const isOwn = lists.has(own) || lists.size < PRICE_LISTS_MAX;
+  const key = isOwn ? own : MIXED;
+  let found = lists.get(key);
+  if (found === undefined) lists.set(key, (found = { key, lists, extras: isOwn ? extras : null, buckets: new Map() }));
+  return found;
 }
 
 function insertEntries(market: Market, machine: Machine): void {
@@ -255,13 +310,23 @@ function insertEntries(market: Market, machine: Machine): void {
   const freeMemoryMiB = offer.memoryMiB - machine.usedMemoryMiB;
   if (freeCpuMilli <= 0 || freeMemoryMiB <= 0) return;
   const entries: OfferEntry[] = [];
-  const add = (classes: Map<string, OfferClass>, name: string, gpus: number, price: bigint): void => {
-    let owner = classes.get(name);
-    if (owner === undefined) classes.set(name, (owner = { buckets: new Map() }));
+  const add = (classes: Map<string, PriceLists>, name: string, gpus: number, price: bigint): void => {
+    let lists = classes.get(name);
+    if (lists === undefined) classes.set(name, (lists = new Map()));
+    const owner = classIn(lists, extrasOf(machine, { needs: { gpus } }));
     entries.push(insertEntry(owner, machine, gpus, log2(freeCpuMilli), log2(freeMemoryMiB), Number(price)));
   };
-  add(market.cpu, offer.pricePerCpuHour.currency, 0, offer.pricePerCpuHour.amount);
-  if (offer.pricePerGpuHour !== undefined && offer.gpus.length > 0) {
+  // What asks a part of its rate in another currency suits nobody.
+  const isOneCurrency = (currency: string, ...others: readonly (Money | undefined)[]): boolean =>
+    [...others, offer.pricePerMemoryGiBHour, offer.pricePerDiskGiBHour].every(
+      (price) => price === undefined || price.currency === currency,
+    );
+  if (isOneCurrency(offer.pricePerCpuHour.currency)) {
+    add(market.cpu, offer.pricePerCpuHour.currency, 0, offer.pricePerCpuHour.amount);
+  }
+  const gpuCurrency = offer.pricePerGpuHour?.currency ?? "";
+  const hasGpus = offer.gpus.length > 0 && isOneCurrency(gpuCurrency, offer.pricePerGpuJobCpuHour);
+  if (offer.pricePerGpuHour !== undefined && hasGpus) {
     const { currency, amount } = offer.pricePerGpuHour;
     const byModel = new Map<string, number>();
     let free = 0;
@@ -304,6 +369,8 @@ function removeEntries(market: Market, machine: Machine): void {
     const { bucket, owner } = entry;
     bucket.entries.splice(positionOf(bucket.entries, entry), 1);
     if (bucket.entries.length === 0) owner.buckets.delete(bucket.key);
+    // Price lists come and go with those who ask them.
+    if (owner.buckets.size === 0) owner.lists.delete(owner.key);
   }
   market.entries.delete(machine.id);
 }

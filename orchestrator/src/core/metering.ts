@@ -1,14 +1,19 @@
 // What was worked and what it costs. Time is credited only by accepted checkpoints and ends of the current epoch; money is settled once, at the job's end.
-import { chargeBetween, chargeFor, type Claim, divideHold, settlementTable } from "@qubix/shared/domain";
+import { chargeFor, type Claim, divideHold, settlementTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { queueChainPay } from "./chain.ts";
+import { affordableMs, affordableStandbyMs, chargeOf } from "./charges.ts";
 import { addEarnings } from "./earnings.ts";
-import { settlementId, transfer } from "./ledger.ts";
+import { capOf } from "./job-cap.ts";
+import { transfer } from "./ledger.ts";
+import { settlementId } from "./ledger-accounts.ts";
 import type { Machine } from "./machine.ts";
 import { creditedBesideMs } from "./mirror.ts";
 import type { AttemptRecord, JobRecord, LedgerAccount, Posting, SettlementLine, StandbyRecord } from "./model.ts";
 import { addPending, payAccount } from "./pending-pay.ts";
 import { recordSettled } from "./settled.ts";
 import { signedMs } from "./signed-time.ts";
+import { noteSpent } from "./spending.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, emit, emitJob, fire, put, standbysOf } from "./tables.ts";
 
@@ -31,7 +36,8 @@ export function credit(
   const elapsedMs = Math.max(0, state.nowMs - attempt.assignedAtMs);
   const claimedMs = Math.min(signedMs(state, attempt, ranMs), elapsedMs) - attempt.baseRanMs;
   const roomMs = durationMaxMs(job) - creditedBesideMs(state, job, attempt);
-  const creditedMs = Math.max(attempt.creditedMs, Math.min(claimedMs, roomMs));
+  const paidMs = Math.min(claimedMs, roomMs);
+  const creditedMs = Math.max(attempt.creditedMs, Math.min(paidMs, affordableMs(state, job, attempt, paidMs)));
   if (creditedMs === attempt.creditedMs) return { job, attempt };
   const nextAttempt = { ...attempt, creditedMs };
   const nextJob = { ...job, creditedMs: job.creditedMs + creditedMs - attempt.creditedMs };
@@ -49,7 +55,8 @@ export function standbyCreditMs(state: CoreState, job: JobRecord, standby: Stand
     (sum, other) => (other.id === standby.id ? sum : sum + other.creditedMs),
     0,
   );
-  return Math.max(0, Math.min(endMs - standby.readyAtMs, durationMaxMs(job) - others));
+  const stoodMs = Math.max(0, Math.min(endMs - standby.readyAtMs, durationMaxMs(job) - others));
+  return Math.min(stoodMs, affordableStandbyMs(state, job, standby, stoodMs));
 }
 
 /** Until when a worker's presence is proven: now while it is online, else its last sign of life. */
@@ -77,15 +84,12 @@ export function settle(state: CoreState, job: JobRecord): JobRecord {
   });
   const settled = { ...job, settlement: { phase, hold, gross, lines } };
   put(state, "jobs", job.id, settled);
+  queueChainPay(state, settled, lines);
   addEarnings(state, job.currency, lines);
   recordSettled(state, settled, gross, lines);
+  noteSpent(state, job, gross);
   reportSettlement(state, settled, gross, lines);
   return settled;
-}
-
-/** What an attempt's credited time costs. Where it took a running container over, it is billed as that container's next window: a false alarm costs nothing. */
-export function chargeOf({ ratePerHour, baseRanMs, creditedMs }: AttemptRecord): bigint {
-  return chargeBetween(ratePerHour, baseRanMs, baseRanMs + creditedMs);
 }
 
 function settlementOf(
@@ -100,10 +104,12 @@ function settlementOf(
     ...standbys.map(({ id, ratePerHour, creditedMs }) => ({ id, weight: chargeFor(ratePerHour, creditedMs) })),
   ];
   const sum = claims.reduce((all, claim) => all + claim.weight, 0n);
-  // Two runs always keep within the hold; where a third is due too, because nobody could be shown to be wrong, they share what there is.
-  const isShared = job.mirror !== undefined && job.mirror.thirdAfter !== null && sum > hold;
-  assert(isShared || sum <= hold, `job ${job.id}: charges of ${sum} exceed the hold ${hold}`);
-  const { gross, fee, shares, refund } = divideHold(hold, claims);
+  const cap = capOf(job);
+  assert(cap <= hold, `job ${job.id} may cost ${cap}, more than its hold ${hold}`);
+  // Two runs always keep within the hold; where a third is due too, because nobody could be shown to be wrong, or a budget stopped them late, they share what there is.
+  const isShared = job.mirror !== undefined && (job.mirror.thirdAfter !== null || job.cap !== undefined) && sum > cap;
+  assert(isShared || sum <= cap, `job ${job.id}: charges of ${sum} exceed what it may cost, ${cap}`);
+  const { gross, fee, shares } = divideHold(cap, claims);
   const line = (payee: AttemptRecord | StandbyRecord, role: "primary" | "standby"): SettlementLine => ({
     account: `provider:${payee.providerId}`,
     role,
@@ -117,7 +123,7 @@ function settlementOf(
       ...attempts.map((attempt) => line(attempt, "primary")),
       ...standbys.map((standby) => line(standby, "standby")),
       { account: "fee", role: "fee", amount: fee },
-      { account: `customer:${job.accountId}`, role: "refund", amount: refund },
+      { account: `customer:${job.accountId}`, role: "refund", amount: hold - gross },
     ],
   };
 }

@@ -5,6 +5,8 @@ import type {
   ApiKeyId,
   AttemptId,
   AttemptPhase,
+  ChainPayPhase,
+  CapPhase,
   ChunkCid,
   Currency,
   EnrolmentId,
@@ -14,6 +16,8 @@ import type {
   MovePhase,
   LeasePhase,
   Money,
+  PayoutPhase,
+  RatePart,
   SessionId,
   SettlementPhase,
   StandbyId,
@@ -167,7 +171,50 @@ export interface CheckpointName {
 }
 
 /** Why a job is being stopped by us while it runs. */
-export type StopIntent = "cancelled" | "deadline";
+export type StopIntent = "cancelled" | "deadline" | "budget";
+
+/** Whose limit a budget is. An account's own and an admin's stand beside each other: both hold. */
+export type BudgetOwner = "account" | "admin";
+/** total: all that its jobs cost since it was set. month: what is settled within one calendar month (UTC). */
+export type BudgetPeriod = "total" | "month";
+
+/** A hard limit over all jobs of an account, in one currency. */
+export interface BudgetRecord {
+  /** `ACCOUNT CURRENCY PERIOD OWNER`. */
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly currency: Currency;
+  readonly period: BudgetPeriod;
+  readonly owner: BudgetOwner;
+  readonly amount: bigint;
+  /** {@link SpendingRecord.total} when it was first set: a `total` counts from there. */
+  readonly spentBefore: bigint;
+  readonly setAtMs: number;
+}
+
+/** What the settled jobs of an account have cost. */
+export interface SpendingRecord {
+  /** `ACCOUNT CURRENCY`. */
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly currency: Currency;
+  readonly total: bigint;
+  /** `2026-11`: the newest month in which a job was settled, as far as the core was told; empty before it ever was. */
+  readonly month: string;
+  readonly monthTotal: bigint;
+}
+
+/** What decided how much a job may cost: its own `budgetMax`, or a budget of its account. */
+export type CapSource = "job" | BudgetPeriod | `admin_${BudgetPeriod}`;
+
+/** The most that a job may cost in all where that is less than its price cap over the whole of `durationMaxS`. It only ever falls. */
+export interface JobCap {
+  readonly amount: bigint;
+  readonly source: CapSource;
+  readonly phase: CapPhase;
+  /** While it is `saving`: until then it may use up the rest. */
+  readonly savingUntilMs?: number;
+}
 
 /** Why a job moves: its owner asked for it; its machine is drained, goes into maintenance, is taken back or stops it. */
 export type MoveReason = "asked" | "drain" | "maintenance" | "owner_reclaimed" | "stopped";
@@ -321,9 +368,13 @@ export interface JobRecord {
   /** Names the vault's entry with the content of its secrets, which is in no record; null where it has none. */
   readonly vaultId: string | null;
   readonly currency: Currency;
+  /** Of a job in a chain's currency: how it stands with its escrow there. Missing for others. */
+  readonly chain?: ChainDeposit;
   /** Highest rates (micro-units an hour) any attempt, any standby of this job had: what the price cap is checked against. */
   readonly rateMax: bigint;
   readonly standbyRateMax: bigint;
+  /** Missing where the hold is all that bounds it. */
+  readonly cap?: JobCap;
   readonly settlement: Settlement;
   readonly createdAtMs: number;
   /** Since when it waits for a place; queueS counts from here. */
@@ -344,6 +395,8 @@ export interface AttemptRecord {
   readonly allocation: Allocation;
   /** Micro-units an hour, fee included. */
   readonly ratePerHour: bigint;
+  /** What that rate is the sum of, as it was when it was agreed; missing where it is of one part alone. */
+  readonly parts?: readonly RatePart[];
   /** The checkpoint it began from; 0 for none. */
   readonly fromSeq: number;
   /** The older attempt whose running container it took over (undo); 0 for none. */
@@ -363,6 +416,8 @@ export interface AttemptRecord {
   readonly stopped?: string;
   /** Where its worker's own account of it stands; missing where none was given. */
   readonly ticks?: TickChain;
+  /** How long its container ran in all, by its worker's word, once it has ended with success; missing before. */
+  readonly exitRanMs?: number;
   /** Container time that was thrown away with it: what ran after the checkpoint its successor began from. */
   readonly workLostMs: number;
   /** When its container was given to this worker: an adopting attempt keeps the time of the one it adopted. */
@@ -399,6 +454,8 @@ export interface StandbyRecord {
   readonly ratePerHour: bigint;
   /** Once it is promoted, as agreed when it was reserved. */
   readonly fullRatePerHour: bigint;
+  /** What that is the sum of; what it is paid while it stands by is in the same proportions. Missing where it is of one part alone. */
+  readonly parts?: readonly RatePart[];
   /** The newest checkpoint it has unpacked and verified; 0 for none. */
   readonly checkpointSeq: number;
   /** The checkpoint it went for when it was last heard of; missing where it had the newest. */
@@ -408,6 +465,74 @@ export interface StandbyRecord {
   readonly endedAtMs: number | null;
   /** Paid reserved time, from ready to the end, within its lease. */
   readonly creditedMs: number;
+}
+
+/** A job's hold on its way into a chain's contract. */
+export interface ChainDeposit {
+  readonly driver: string;
+  /** sent: not final yet. */
+  readonly deposit: "sent" | "final" | "refused";
+  /** How often it was begun. */
+  readonly tries: number;
+}
+
+/** What is to become of an ended job's escrow in a chain's contract; the row goes when that is final. */
+export interface ChainPayRecord {
+  readonly id: JobId;
+  readonly accountId: AccountId;
+  readonly currency: Currency;
+  readonly chain: ChainDeposit;
+  readonly phase: ChainPayPhase;
+  readonly hold: bigint;
+  /** One a provider, none of zero. What is in none of them goes back to the operator, who owes it to the consumer. */
+  readonly shares: readonly { readonly accountId: AccountId; readonly amount: bigint }[];
+  /** The network's, where it has an account of its own on the chain; else 0. */
+  readonly fee: bigint;
+  /** When it was settled here: that says in which bucket of pending pay its shares are, and until when it can be disputed. */
+  readonly settledAtMs: number;
+  /** While it waits: just before its shares would be released from their bucket. */
+  readonly dueAtMs: number;
+  /** What `paying` is about: how often it was begun, and whom the contract pays. Of other shares an admin takes care. */
+  readonly tries: number;
+  readonly payees: readonly { readonly accountId: AccountId; readonly address: string; readonly amount: bigint }[];
+}
+
+/** Where a provider wants to be paid on a chain. Key `DRIVER ACCOUNT`. */
+export interface PayoutAddressRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly driver: string;
+  /** In the chain's own spelling. */
+  readonly address: string;
+  readonly setAtMs: number;
+}
+
+/** From where on a chain a consumer's tokens come: what it sends to the operator is credited to him. Key `DRIVER ADDRESS`. */
+export interface DepositAddressRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly driver: string;
+  /** In the chain's own spelling. */
+  readonly address: string;
+  readonly setAtMs: number;
+}
+
+/** A provider's money that leaves. Those that have ended live on in the store only. */
+export interface PayoutRecord {
+  readonly id: string;
+  readonly accountId: AccountId;
+  readonly phase: PayoutPhase;
+  /** hand: an admin sends it, from what is payable. contract: what a chain's contract owes him already is withdrawn for him. */
+  readonly by: "hand" | "contract";
+  readonly driver: string;
+  readonly currency: Currency;
+  readonly amount: bigint;
+  /** Where to: an address on the chain, or what the provider wrote. */
+  readonly destination: string;
+  /** Of the completion, for the books; or why it was rejected. */
+  readonly reference: string;
+  readonly requestedAtMs: number;
+  readonly endedAtMs: number | null;
 }
 
 export interface UploadRecord {
@@ -608,8 +733,14 @@ export interface Tables {
   readonly standbys: StandbyRecord;
   readonly uploads: UploadRecord;
   readonly idempotency: IdempotencyRecord;
+  readonly chainPays: ChainPayRecord;
+  readonly payoutAddresses: PayoutAddressRecord;
+  readonly depositAddresses: DepositAddressRecord;
+  readonly payouts: PayoutRecord;
   /** Key `ACCOUNT CURRENCY`. */
   readonly balances: BalanceRecord;
+  readonly budgets: BudgetRecord;
+  readonly spending: SpendingRecord;
   /** In memory: the open ones. */
   readonly cases: CaseRecord;
   readonly reservations: ReservationRecord;
@@ -617,16 +748,22 @@ export interface Tables {
 }
 export type TableName = keyof Tables;
 
-/** Tables of which each row stands by itself under the record's `id`, and is loaded whole at a start. */
+/** Tables of which each row stands by itself under the record's `id`, and is loaded whole at a start; of payouts, those that wait. Where providers are paid comes before their workers. */
 export const KEYED_TABLES = [
   "accounts",
   "apiKeys",
   "enrolments",
+  "payoutAddresses",
+  "depositAddresses",
   "workers",
   "uploads",
   "idempotency",
+  "budgets",
+  "spending",
   "reservations",
   "releases",
+  "chainPays",
+  "payouts",
 ] as const;
 export type KeyedTable = (typeof KEYED_TABLES)[number];
 

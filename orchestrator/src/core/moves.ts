@@ -6,10 +6,10 @@ import type { Actor, CoreEvent } from "./events.ts";
 import { findMoveTarget, type MoveTarget } from "./dispatch.ts";
 import type { Machine } from "./machine.ts";
 import { admits, isOpen } from "./market.ts";
-import { MS_PER_S } from "./metering.ts";
 import type { AttemptRecord, JobRecord, MoveReason, MoveRecord, StandbyRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { rateOf } from "./resources.ts";
+import { answerMsOf } from "./saving.ts";
 import { deadlineKey } from "./silence.ts";
 import { releaseStandby, reserveStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";
@@ -219,11 +219,6 @@ export function sendSave(state: CoreState, job: JobRecord): void {
   } else {
     send(state, workerId, { kind: "stop", attempt: ref, reason: "drain" });
   }
-}
-
-/** A job that saves by the clock alone answers by its next checkpoint. */
-function answerMsOf({ config }: CoreState, { spec }: JobRecord): number {
-  return Math.min(config.moveAnswerMsMax, Math.max(config.moveAnswerMs, 2 * spec.checkpoint.intervalS * MS_PER_S));
 }
 
 // ── Looking after it ──

@@ -1,5 +1,5 @@
 // Makes attempts: on a matched offer, on a ready standby, or on a container that came back. The epoch rises in the same step.
-import { attemptId, attemptTable, jobTable, type JobEvent, nextEpoch } from "@qubix/shared/domain";
+import { attemptId, attemptTable, jobTable, type JobEvent, nextEpoch, type RatePart } from "@qubix/shared/domain";
 import { type CheckpointRef, type RunSpec, transparentClassOf } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import { waitsForLease } from "./exclusive.ts";
@@ -9,7 +9,7 @@ import { checkpointsOf, epochOf, openRuns, replicaIn, replicaOf } from "./mirror
 import { placedMirror } from "./mirror.ts";
 import type { Allocation, AttemptRecord, CheckpointRecord, JobRecord, MirrorRun, StandbyRecord } from "./model.ts";
 import { placedAgain } from "./recovery.ts";
-import { type Needs, pickGpus } from "./resources.ts";
+import { keptParts, type Needs, pickGpus } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { emitJob, fire, machineOf, patchJob, put, refOf, send } from "./tables.ts";
@@ -18,6 +18,8 @@ export interface Place {
   readonly machine: Machine;
   readonly allocation: Allocation;
   readonly ratePerHour: bigint;
+  /** See {@link AttemptRecord.parts}. */
+  readonly parts?: readonly RatePart[] | undefined;
   /** The lost attempt whose container runs on. */
   readonly adopts?: AttemptRecord;
   /** Which run of a mirror job it is for. */
@@ -55,6 +57,7 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent | n
     lease: "active",
     allocation: place.allocation,
     ratePerHour: place.ratePerHour,
+    ...(place.parts === undefined ? {} : { parts: place.parts }),
     fromSeq: adopts === undefined ? (newestCheckpoint(job, replica)?.seq ?? 0) : adopts.fromSeq,
     adoptedEpoch: adopts?.epoch ?? 0,
     baseRanMs: adopts === undefined ? 0 : adopts.baseRanMs + adopts.creditedMs,
@@ -129,6 +132,7 @@ export function assignTo(state: CoreState, job: JobRecord, machineId: Machine["i
     machine,
     allocation,
     ratePerHour,
+    parts: keptParts(machine, needs, job.currency),
     ...(run === undefined ? {} : { run }),
   });
   const placed = placedAgain(state, made, "cold");

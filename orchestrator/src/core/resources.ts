@@ -1,4 +1,5 @@
 // What a job needs, what a worker has, whether it fits, and what it would cost an hour.
+import { rateFor, type RatePart, ratePartsFor } from "@qubix/shared/domain";
 import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
 import type { Machine } from "./machine.ts";
 import type { Allocation } from "./model.ts";
@@ -26,15 +27,16 @@ export function needsOf(spec: JobSpec): Needs {
   };
 }
 
-/** Micro-units an hour, fee included; `null` where the offer has no price for it in this currency. GPU jobs pay per GPU, others per core. */
+/** Micro-units an hour, fee included; `null` where the offer has no price for it in this currency. */
 export function rateOf(offer: WorkerOffer, needs: Needs, currency: string): bigint | null {
-  if (needs.gpus > 0) {
-    const price = offer.pricePerGpuHour;
-    return price === undefined || price.currency !== currency ? null : BigInt(needs.gpus) * price.amount;
-  }
-  const price = offer.pricePerCpuHour;
-  if (price.currency !== currency) return null;
-  return (BigInt(needs.cpuMilli) * price.amount + 999n) / 1000n;
+  return rateFor(offer, needs, currency);
+}
+
+/** Kept with what has a rate of several parts; of one part alone the rate itself says all. */
+export function keptParts(machine: Machine, needs: Needs, currency: string): readonly RatePart[] | undefined {
+  const { offer } = machine.worker;
+  const parts = offer === null ? null : ratePartsFor(offer, needs, currency);
+  return parts === null || parts.length < 2 ? undefined : parts;
 }
 
 /** Micro-units an hour while it stands by, and once it is promoted. */

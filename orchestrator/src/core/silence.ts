@@ -19,12 +19,14 @@ export const deadlineKey = {
   standbyRetry: (id: JobId) => `b:${id}`,
   requeue: (id: JobId) => `r:${id}`,
   move: (id: JobId) => `m:${id}`,
+  budget: (id: JobId) => `u:${id}`,
   idempotency: (id: string) => `i:${id}`,
   enrolment: (id: string) => `e:${id}`,
   /** Pay of one hour becomes payable. */
   release: (id: string) => `y:${id}`,
   proof: (id: WorkerId) => `p:${id}`,
   challenge: (id: WorkerId) => `c:${id}`,
+  chainPay: (id: JobId) => `x:${id}`,
   /** Of a mass silence; the scope is a network or the fleet. */
   massSilence: (scope: string) => `h:${scope}`,
   /** Of a rating, dispute, slash or unstake: see `case-rows.ts`. */

@@ -74,6 +74,11 @@ describe("a slash", () => {
       amount: DUE,
       parties: [net.provider.accountId, net.consumer.accountId],
     });
+    expect(net.kept.events.find(({ kind }) => kind === "accused")).toMatchObject({
+      workerId: net.workerId,
+      jobId: job,
+      data: { slashId: id, kind: "contradiction", evidence: { statements: ["a", "b"] } },
+    });
     expect(net.score()).toBeLessThan(0.2);
     net.restart();
     net.wait(net.config.appealWindowMs);

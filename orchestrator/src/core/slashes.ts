@@ -74,7 +74,7 @@ export function accuse(state: CoreState, accusation: Accusation): string | null 
     appeal: null,
     decision: null,
   };
-  report(state, noted, "slash_noted");
+  tellAccused(state, noted, accusation);
   if (suspectsItself(state)) putCase(state, noted);
   else propose(state, noted);
   return noted.id;
@@ -244,6 +244,12 @@ function move(
 function consumersOf(state: CoreState, { jobId, consumerId }: Accusation): readonly AccountId[] {
   const known = consumerId ?? (jobId === null ? undefined : state.rows.jobs.get(jobId)?.accountId);
   return known === undefined ? [] : [known];
+}
+
+/** With all of its evidence: the log is appended to, and never changed. */
+function tellAccused(state: CoreState, { id, providerId }: SlashCase, { kind, workerId, jobId, evidence }: Accusation) {
+  const data = { slashId: id, kind, evidence };
+  emit(state, { channel: "workers", kind: "accused", providerId, workerId, jobId, data });
 }
 
 function report(state: CoreState, slash: SlashCase, kind: string, more: Readonly<Record<string, unknown>> = {}): void {

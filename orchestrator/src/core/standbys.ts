@@ -1,12 +1,13 @@
 // Hot standbys: reserved on another worker, prepared there, kept at the newest checkpoint, and paid from ready until they are promoted, released or lost.
 import { standbyId, standbyTable, type StandbyEvent } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { armBudget } from "./budget-deadline.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { presentUntilMs, standbyCreditMs } from "./metering.ts";
 import type { JobRecord, StandbyRecord } from "./model.ts";
 import { allocate, checkpointRefOf, newestCheckpoint, runSpecOf } from "./placing.ts";
-import { needsOf, type StandbyRates } from "./resources.ts";
+import { keptParts, needsOf, type StandbyRates } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
 import type { CoreState, StandbyFailure } from "./state.ts";
 import { emitJob, fire, liveStandby, machineOf, patchJob, put, send } from "./tables.ts";
@@ -26,6 +27,7 @@ export function reserveStandby(state: CoreState, job: JobRecord, machineId: Mach
     lease: "active",
     allocation: allocate(machine, needsOf(job.spec)),
     ...rates,
+    ...partsKept(machine, job),
     checkpointSeq: 0,
     ...(newest === undefined ? {} : { fetchingSeq: newest.seq }),
     reservedAtMs: state.nowMs,
@@ -48,6 +50,11 @@ export function reserveStandby(state: CoreState, job: JobRecord, machineId: Mach
   const rate = { ratePerHour: rates.ratePerHour.toString(), currency: job.currency };
   emitJob(state, job, "standby_reserved", { standbyId: standby.id, workerId: machine.id, ...rate }, standby);
   sendPrepare(state, nextJob, standby);
+}
+
+function partsKept(machine: Machine, job: JobRecord): Pick<StandbyRecord, "parts"> {
+  const parts = keptParts(machine, needsOf(job.spec), job.currency);
+  return parts === undefined ? {} : { parts };
 }
 
 export function sendPrepare(state: CoreState, job: JobRecord, standby: StandbyRecord): void {
@@ -82,6 +89,7 @@ export function standbyPrepared(state: CoreState, job: JobRecord, standby: Stand
     return;
   }
   put(state, "standbys", standby.id, { ...arrivedAt(standby, seq, newest), phase, readyAtMs: state.nowMs });
+  armBudget(state, job);
   setFailure(state, job, undefined);
   emitJob(
     state,

@@ -52,6 +52,8 @@ export interface Indexes {
   readonly workersByImage: Map<string, Set<Machine>>;
   readonly jobsByPhase: Map<string, number>;
   readonly workersByPhase: Map<string, number>;
+  /** What all jobs of an account that are not settled may cost at the most, by `ACCOUNT CURRENCY`. */
+  readonly mayCost: Map<string, bigint>;
 }
 
 export interface JobLinks {
@@ -169,6 +171,8 @@ export interface Volatile {
   readonly proofsWaiting: { readonly first: Set<Machine>; readonly again: Set<Machine> };
   /** Failed challenges by code; bounded. */
   readonly proofFailures: Map<string, number>;
+  /** The calendar month (UTC) as the shell told it last, `2026-11`; empty before it has. */
+  month: string;
   /** The newest transfers that callers named, by id; bounded by {@link NAMED_RECENT_MAX}. */
   readonly named: Map<TransferId, TransferRecord>;
   /** How long we did not listen, in all, since this process started. */
@@ -198,6 +202,8 @@ export interface StepScratch {
   reply: Reply;
   /** Jobs that ended: they leave memory when the step is done. */
   ended: JobId[];
+  /** …and payouts. */
+  payoutsEnded: string[];
   /** …and cases. */
   endedCases: string[];
   /** What the store has of the transfers that the event names. */

@@ -10,6 +10,8 @@ import {
   deposit,
   redeemEnrolment,
 } from "./accounts.ts";
+import { noteChain, noteDisputes, onChainFinal, releaseChainPay, retryChain } from "./chain.ts";
+import { clearBudget, setBudget } from "./budgets.ts";
 import { noteStorageRefused, removeCheckpoint } from "./checkpoints.ts";
 import { introduceTouched } from "./direct.ts";
 import { openDispute, resolveDispute } from "./disputes.ts";
@@ -20,6 +22,7 @@ import { onMessage } from "./messages.ts";
 import type { Changes, EventRecord, LogRecord, Put, SettledRecord, TickRecord, TransferRecord } from "./model.ts";
 import type { CoreState } from "./state.ts";
 import { moveJob } from "./moves.ts";
+import { endPayout, onPayoutFinal, requestPayout, setDepositAddress, setPayoutAddress } from "./payouts.ts";
 import { onVerdict } from "./proofs.ts";
 import { rateJob } from "./ratings.ts";
 import { appealSlash, proposeSlash, resolveSlash } from "./slashes.ts";
@@ -47,6 +50,7 @@ export function step(state: CoreState, nowMs: number, event: CoreEvent): StepRes
   if ("known" in event && event.known !== undefined) state.step.known = event.known;
   try {
     handle(state, event);
+    noteDisputes(state);
     introduceTouched(state);
     return finish(state, random);
   } catch (error) {
@@ -71,6 +75,9 @@ function handle(state: CoreState, event: CoreEvent): void {
       state.volatile.lagMs += Math.max(0, event.ms);
       if (event.ms > state.config.stallLateMs) state.volatile.stalledUntilMs = state.nowMs;
       return;
+    case "month":
+      state.volatile.month = event.month;
+      return;
     case "dispatch":
       return dispatch(state);
     case "account.create":
@@ -83,6 +90,28 @@ function handle(state: CoreState, event: CoreEvent): void {
       return redeemEnrolment(state, event);
     case "deposit":
       return deposit(state, event);
+    case "payout.address":
+      return setPayoutAddress(state, event);
+    case "deposit.address":
+      return setDepositAddress(state, event);
+    case "payout.request":
+      return requestPayout(state, event);
+    case "payout.end":
+      return endPayout(state, event);
+    case "payout.final":
+      return onPayoutFinal(state, event);
+    case "chain.final":
+      return onChainFinal(state, event);
+    case "chain.retry":
+      return retryChain(state, event);
+    case "chain.release":
+      return releaseChainPay(state, event);
+    case "chain.note":
+      return noteChain(state, event);
+    case "budget.set":
+      return setBudget(state, event);
+    case "budget.clear":
+      return clearBudget(state, event);
     case "ledger.apply":
       return applyLedger(state, event);
     case "upload.create":
@@ -176,6 +205,7 @@ function finish(state: CoreState, randomBefore: number): StepResult {
     meta: scratch.meta,
   };
   for (const jobId of scratch.ended) evict(state, jobId);
+  for (const id of scratch.payoutsEnded) replace(state, "payouts", id, null);
   for (const id of scratch.endedCases) replace(state, "cases", id, null);
   reset(state);
   return { changes, effects, reply, fired, incidents, changed };
@@ -222,6 +252,7 @@ function reset(state: CoreState): void {
   if (scratch.fired.length > 0) scratch.fired = [];
   if (scratch.incidents.length > 0) scratch.incidents = [];
   if (scratch.ended.length > 0) scratch.ended = [];
+  if (scratch.payoutsEnded.length > 0) scratch.payoutsEnded = [];
   if (scratch.endedCases.length > 0) scratch.endedCases = [];
   scratch.known = NO_KNOWN;
   scratch.reply = NO_REPLY;

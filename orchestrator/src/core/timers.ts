@@ -3,7 +3,10 @@ import type { AttemptId, JobId, WorkerId } from "@qubix/shared/domain";
 import { dueAtMs } from "./case-rows.ts";
 import { onCaseDue } from "./cases.ts";
 import { armEnrolment } from "./accounts.ts";
+import { armChainPay, onChainPayDue } from "./chain.ts";
 import { armStop, stopAttempt } from "./attempts.ts";
+import { armBudget } from "./budget-deadline.ts";
+import { onBudgetDue } from "./budget-watch.ts";
 import { putBack } from "./dispatch.ts";
 import type { AttemptRecord } from "./model.ts";
 import type { Deadline } from "./deadline-heap.ts";
@@ -19,7 +22,8 @@ import { armLeaseWait } from "./lease-wait.ts";
 import { armRelease, onReleaseDue } from "./pending-pay.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
 import { fleetHeldUntilMs, heldUntilMs, onHoldDue } from "./mass-silence.ts";
-import { armDuration, deadlineKey, silenceDueMs } from "./silence.ts";
+import { waitsForWorker } from "./not-heard.ts";
+import { armDuration, deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { put } from "./tables.ts";
 import { onRestart, onSilenceDue } from "./workers.ts";
@@ -56,6 +60,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onStandbyRetryDue(state, id as JobId);
     case "m":
       return onMoveDue(state, id as JobId);
+    case "u":
+      return onBudgetDue(state, id as JobId);
     case "r":
       return putBack(state, id as JobId);
     case "i":
@@ -68,6 +74,8 @@ function handle(state: CoreState, due: Deadline): void {
       const machine = state.ix.machines.get(id as WorkerId);
       return machine === undefined ? undefined : onChallengeDue(state, machine);
     }
+    case "x":
+      return onChainPayDue(state, id as JobId);
     case "h":
       return onHoldDue(state, id);
     case "k":
@@ -119,7 +127,7 @@ function onDurationDue(state: CoreState, id: AttemptId): void {
     job.intent !== null
   )
     return;
-  if (waitsForWorker(state, attempt)) return;
+  if (waitsForWorker(state, attempt, deadlineKey.duration(attempt.id))) return;
   stopAttempt(state, job, "deadline");
 }
 
@@ -129,15 +137,6 @@ function onStopDue(state: CoreState, id: JobId): void {
   if (job === undefined || job.intent === null) return;
   if (activeAttempts(state, job).some((attempt) => waitsForHold(state, attempt, deadlineKey.stop(id)))) return;
   endByIntent(state, fenceRest(state, job));
-}
-
-/** Its worker is not heard: time that nobody worked must not end a job. Looks again when the worker is back, or lost. */
-function waitsForWorker(state: CoreState, attempt: AttemptRecord): boolean {
-  const machine = state.ix.machines.get(attempt.workerId);
-  if (machine?.worker.phase !== "suspect") return false;
-  const untilMs = Math.max(state.nowMs, heldUntilMs(state, machine) ?? 0, silenceDueMs(state, machine));
-  state.deadlines.set(deadlineKey.duration(attempt.id), untilMs + state.config.closeGraceMs);
-  return true;
 }
 
 /** Its worker is silent together with many: what it may have done or said in time is waited for. Moves the deadline then. */
@@ -169,6 +168,8 @@ export function armAll(state: CoreState): void {
     else if (job.phase === "queued") armQueue(state, job, notBeforeMs);
     else if (job.intent !== null) armStop(state, job);
     armMove(state, job, notBeforeMs);
+    // As with durations: later than its worker may be lost.
+    armBudget(state, job, notBeforeMs + closeGraceMs);
   }
   for (const attempt of state.rows.attempts.values()) {
     const job = state.rows.jobs.get(attempt.jobId);
@@ -182,6 +183,7 @@ export function armAll(state: CoreState): void {
   }
   for (const release of state.rows.releases.values()) armRelease(state, release);
   for (const enrolment of state.rows.enrolments.values()) armEnrolment(state, enrolment);
+  for (const pay of state.rows.chainPays.values()) armChainPay(state, pay);
   for (const each of state.rows.cases.values()) {
     const dueMs = dueAtMs(each);
     if (dueMs !== null) state.deadlines.set(deadlineKey.case(each.id), dueMs);

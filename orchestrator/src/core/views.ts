@@ -1,6 +1,9 @@
 // A job as the HTTP API shows it.
 import type { Currency } from "@qubix/shared/domain";
 import { type JobView, showSealed, toWireMoney } from "@qubix/shared/protocol";
+import { accruedSoFar } from "./charges.ts";
+import { capOf } from "./job-cap.ts";
+import { chargedParts, type ChargedPart, grossParts, type Payee } from "./price-parts.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { bothWork, leadingAttempt } from "./mirror.ts";
@@ -63,10 +66,11 @@ export function jobView(state: CoreState | null, rows: JobRows, wallOf: (clockMs
     standby: standby === undefined ? null : standbyView(job, standby, state?.nowMs ?? standby.reservedAtMs),
     ...(mirror === undefined ? {} : { mirror }),
     leaseWait: leaseWaitView(state, job, wallOf),
-    attempts: attempts.map((attempt) => attemptView(attempt, currency)),
+    attempts: attempts.map((attempt) => attemptView(job, attempt, currency)),
     outputs: job.outputs === null ? null : { files: job.outputs.files, bytes: job.outputs.bytes },
     workLostMs: job.workLostMs,
-    settlement: settlementView(job),
+    budget: budgetView(state, job),
+    settlement: settlementView(job, [...attempts, ...standbys]),
     createdAt: wallOf(job.createdAtMs),
     startedAt: job.startedAtMs === null ? null : wallOf(job.startedAtMs),
     endedAt: job.endedAtMs === null ? null : wallOf(job.endedAtMs),
@@ -83,10 +87,15 @@ function progressOf(state: CoreState | null, job: JobRecord, current: AttemptRec
 
 /** As it was written, with every default filled in; of what is kept sealed the names. */
 function specView({ spec, currency }: JobRecord): Record<string, unknown> {
-  return { ...showSealed(spec), priceMaxPerHour: toWireMoney(spec.priceMaxPerHour.amount, currency) };
+  const { priceMaxPerHour, budgetMax } = spec;
+  return {
+    ...showSealed(spec),
+    priceMaxPerHour: toWireMoney(priceMaxPerHour.amount, currency),
+    ...(budgetMax === undefined ? {} : { budgetMax: toWireMoney(budgetMax.amount, currency) }),
+  };
 }
 
-function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attempts"][number] {
+function attemptView(job: JobRecord, attempt: AttemptRecord, currency: Currency): JobView["attempts"][number] {
   const { epoch, replica, workerId, providerId, phase, creditedMs, outcome } = attempt;
   const exitCode = outcome?.kind === "failed" ? outcome.exitCode : outcome?.kind === "succeeded" ? 0 : null;
   return {
@@ -96,6 +105,7 @@ function attemptView(attempt: AttemptRecord, currency: Currency): JobView["attem
     providerId,
     phase,
     ratePerHour: toWireMoney(attempt.ratePerHour, currency),
+    parts: partsView(chargedParts(job, attempt), currency),
     creditedMs,
     fromCheckpointSeq: attempt.fromSeq,
     exitCode,
@@ -113,7 +123,8 @@ function standbyView(job: JobRecord, standby: StandbyRecord, nowMs: number): Non
   const { id, workerId, providerId, phase, creditedMs, checkpointSeq } = standby;
   const ratePerHour = toWireMoney(standby.ratePerHour, job.currency);
   const lag = behind(job, standby, nowMs);
-  return { id, workerId, providerId, phase, ratePerHour, creditedMs, checkpointSeq, ...lag };
+  const parts = partsView(chargedParts(job, standby), job.currency);
+  return { id, workerId, providerId, phase, ratePerHour, parts, creditedMs, checkpointSeq, ...lag };
 }
 
 function leaseWaitView(
@@ -126,12 +137,47 @@ function leaseWaitView(
   return { workerId: wait.workerId, epoch: wait.epoch, until: wallOf(untilMs) };
 }
 
-function settlementView({ settlement, currency }: JobRecord): JobView["settlement"] {
+function budgetView(state: CoreState | null, job: JobRecord): JobView["budget"] {
+  const { cap, currency, settlement } = job;
+  if (cap === undefined) return null;
+  const used = settlement.gross ?? (state === null ? 0n : usedOf(state, job));
+  const money = (amount: bigint) => toWireMoney(amount, currency);
+  return { cap: money(cap.amount), source: cap.source, used: money(used), warned: cap.phase !== "open" };
+}
+
+/** What runs on beyond the cap while it is being stopped costs nothing. */
+function usedOf(state: CoreState, job: JobRecord): bigint {
+  const used = accruedSoFar(state, job);
+  return used < capOf(job) ? used : capOf(job);
+}
+
+function partsView(
+  parts: readonly ChargedPart[],
+  currency: Currency,
+): NonNullable<JobView["attempts"][number]["parts"]> {
+  const money = (amount: bigint) => toWireMoney(amount, currency);
+  return parts.map(({ name, ratePerHour, charge }) => ({
+    part: name,
+    ratePerHour: money(ratePerHour),
+    charge: money(charge),
+  }));
+}
+
+function settlementView(job: JobRecord, payees: readonly Payee[]): JobView["settlement"] {
+  const { settlement, currency } = job;
   const { phase, hold, gross, lines } = settlement;
   return {
     phase,
     hold: toWireMoney(hold, currency),
     gross: gross === null ? null : toWireMoney(gross, currency),
+    ...(gross === null
+      ? {}
+      : {
+          parts: grossParts(job, payees, gross).map(({ name, amount }) => ({
+            part: name,
+            amount: toWireMoney(amount, currency),
+          })),
+        }),
     lines: lines.map(({ account, role, amount, ms, workerId }) => ({
       account,
       role,

@@ -1,6 +1,6 @@
 // The market as people see it: what each worker can run now, and at what price.
-import type { WorkerId } from "@qubix/shared/domain";
-import { toWireMoney, type offerViewSchema, type workerViewSchema } from "@qubix/shared/protocol";
+import type { Money, WorkerId } from "@qubix/shared/domain";
+import { toWireMoney, type offerViewSchema, type WireMoney, type workerViewSchema } from "@qubix/shared/protocol";
 import type { z } from "zod";
 import {
   balanceOf,
@@ -19,6 +19,7 @@ import {
   type ProofState,
   type WorkerRecord,
 } from "../core/index.ts";
+import type { Backing } from "../settlement/chains.ts";
 
 export type OfferView = z.output<typeof offerViewSchema>;
 export type WorkerView = z.output<typeof workerViewSchema>;
@@ -46,7 +47,11 @@ export function isOffered(state: CoreState, worker: WorkerRecord): boolean {
 }
 
 /** None for a worker that never said what it has. */
-export function viewOffer(state: CoreState, worker: WorkerRecord): readonly OfferView[] {
+export function viewOffer(
+  state: CoreState,
+  worker: WorkerRecord,
+  backing: (currency: string) => Backing,
+): readonly OfferView[] {
   const { offer } = worker;
   if (offer === null) return [];
   const free = freeCapacity(state, worker.id);
@@ -67,12 +72,13 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
     memoryMiBFree: free?.memoryMiB ?? 0,
     diskMiB: offer.diskMiB,
     diskMiBFree: free?.diskMiB ?? 0,
-    pricePerGpuHour:
-      offer.pricePerGpuHour === undefined
-        ? null
-        : toWireMoney(offer.pricePerGpuHour.amount, offer.pricePerGpuHour.currency),
+    pricePerGpuHour: priceView(offer.pricePerGpuHour),
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
+    pricePerGpuJobCpuHour: priceView(offer.pricePerGpuJobCpuHour),
+    pricePerMemoryGiBHour: priceView(offer.pricePerMemoryGiBHour),
+    pricePerDiskGiBHour: priceView(offer.pricePerDiskGiBHour),
     standbyPercent: offer.standbyPercent,
+    settledBy: backing((offer.pricePerGpuHour ?? offer.pricePerCpuHour).currency),
     standing: viewStanding(worker, state.nowMs),
     reputation: viewReputation(reputationOf(state, worker)),
     stake: stakeOf(state, worker, offer),
@@ -80,6 +86,10 @@ export function viewOffer(state: CoreState, worker: WorkerRecord): readonly Offe
     ...(offer.hardware === undefined ? {} : { hardware: offer.hardware }),
   };
   return [view];
+}
+
+function priceView(price: Money | undefined): WireMoney | null {
+  return price === undefined ? null : toWireMoney(price.amount, price.currency);
 }
 
 function verification(proof: ProofRecord | undefined) {

@@ -7,10 +7,12 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type {
   BalanceRecord,
+  ChainPayRecord,
   Changes,
   EventRecord,
   LedgerAccount,
   LogRecord,
+  PayoutRecord,
   Put,
   TransferRecord,
 } from "../core/model.ts";
@@ -65,7 +67,9 @@ describe.each(stores)("the $name store", ({ name, open }) => {
   });
 
   it("gives every record back as it was, amounts included", () => {
-    const job = aJob(1, { settled: true });
+    const spec = { ...aJob(1).spec, budgetMax: { amount: 9_007_199_254_740_993n, currency: "USD" } };
+    const cap = { amount: 9_007_199_254_740_993n, source: "job", phase: "saving", savingUntilMs: 7.5 } as const;
+    const job = { ...aJob(1, { settled: true }), spec, cap };
     const worker = aWorker(1);
     const attempt = anAttempt(job.id, 1);
     const standby = aStandby(job.id, 1);
@@ -85,6 +89,24 @@ describe.each(stores)("the $name store", ({ name, open }) => {
         account: "external:ledger",
         currency: "USD",
         amount: -9_007_199_254_740_993n,
+      }),
+      put("budgets", `${ACCOUNT} USD total account`, {
+        id: `${ACCOUNT} USD total account`,
+        accountId: ACCOUNT,
+        currency: "USD",
+        period: "total",
+        owner: "account",
+        amount: 9_007_199_254_740_993n,
+        spentBefore: 0n,
+        setAtMs: 5,
+      }),
+      put("spending", `${ACCOUNT} USD`, {
+        id: `${ACCOUNT} USD`,
+        accountId: ACCOUNT,
+        currency: "USD",
+        total: 9_007_199_254_740_993n,
+        month: "2026-11",
+        monthTotal: 7n,
       }),
       put("reservations", "pay-1", {
         id: "pay-1" as TransferId,
@@ -124,6 +146,8 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       rows.uploads,
       rows.idempotency,
       rows.balances,
+      rows.budgets,
+      rows.spending,
       rows.reservations,
       rows.releases,
     ].flat();
@@ -259,6 +283,14 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     expect(all({ accounts: [] })).toEqual([]);
     expect(all({ jobId: jobIdOf(4) })).toEqual(newest.filter((row) => row.jobId === jobIdOf(4)));
     expect(all({ jobId: jobIdOf(4), accounts: ["fee"] })).toEqual([]);
+    const jobId = jobIdOf(4);
+    const ended = ["hold", "end"].map((name, n) => ({
+      ...aTransfer(30 + n),
+      id: `${jobId}/${name}` as TransferId,
+      jobId,
+    }));
+    commit({ transfers: ended }, { transfers: [aTransfer(32, { jobId })] });
+    expect(all({ jobId }).map((row) => row.id)).toEqual(["tr-32", `${jobId}/end`, `${jobId}/hold`, "tr-5"]);
     for (const transfer of newest) expect(store.transfer(transfer.id)).toEqual(transfer);
     expect(store.transfer("tr-none" as TransferId)).toBeUndefined();
   });
@@ -404,6 +436,61 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     expect(() => commit({ puts: [put("cases", dispute.id, dispute)] })).toThrow(/has ended/);
     expect(() => commit({ puts: [put("cases", dispute.id, null)] })).toThrow(/removed/);
     expect(store.case(dispute.id)).toEqual(resolved(dispute));
+  });
+
+  it("lists payouts newest first, in pages, and loads those that wait", () => {
+    const payout = (n: number, accountId: string, phase: PayoutRecord["phase"]): PayoutRecord => ({
+      id: `pay-${n}`,
+      accountId: accountId as AccountId,
+      phase,
+      by: "hand",
+      driver: "ledger",
+      currency: "USD",
+      amount: 2n ** 60n + BigInt(n),
+      destination: "IBAN",
+      reference: "",
+      requestedAtMs: n,
+      endedAtMs: phase === "requested" ? null : n + 1,
+    });
+    const all = [1, 2, 3, 4].map((n) => payout(n, n % 2 === 0 ? "acc-a" : "acc-b", n < 3 ? "completed" : "requested"));
+    commit({ puts: all.map((each) => put("payouts", each.id, each)) });
+    reopen();
+    expect(store.load().rows.payouts).toEqual(all.slice(2));
+    expect(store.payout("pay-1")).toEqual(all[0]);
+    expect(store.payout("pay-9")).toBeUndefined();
+    const ids = (filter: Parameters<Store["payouts"]>[0]) => store.payouts(filter).map(({ id }) => id);
+    expect(ids({ limit: 3 })).toEqual(["pay-4", "pay-3", "pay-2"]);
+    expect(ids({ limit: 3, before: "pay-2" })).toEqual(["pay-1"]);
+    expect(ids({ limit: 9, account: "acc-a" as AccountId })).toEqual(["pay-4", "pay-2"]);
+    expect(ids({ limit: 1, account: "acc-b" as AccountId, before: "pay-3" })).toEqual(["pay-1"]);
+  });
+
+  it("gives back what is to be paid on chains, and where", () => {
+    const pay: ChainPayRecord = {
+      id: jobIdOf(1),
+      accountId: ACCOUNT,
+      currency: "TST",
+      chain: { driver: "evm", deposit: "final", tries: 1 },
+      phase: "paying",
+      hold: 2n ** 60n,
+      shares: [{ accountId: PROVIDER, amount: 7n }],
+      fee: 1n,
+      settledAtMs: 5,
+      dueAtMs: 9,
+      tries: 2,
+      payees: [{ accountId: PROVIDER, address: "0x1", amount: 7n }],
+    };
+    const address = { id: `evm ${PROVIDER}`, accountId: PROVIDER, driver: "evm", address: "0x1", setAtMs: 3 };
+    const source = { ...address, id: "evm 0x1", accountId: ACCOUNT };
+    commit({
+      puts: [
+        put("chainPays", pay.id, pay),
+        put("payoutAddresses", address.id, address),
+        put("depositAddresses", source.id, source),
+      ],
+    });
+    const { rows } = reopen().load();
+    expect([rows.chainPays, rows.payoutAddresses, rows.depositAddresses]).toEqual([[pay], [address], [source]]);
   });
 
   it("remembers the clock of the last start", () => {

@@ -71,6 +71,15 @@ export function createMemoryStore(): Store {
       const at = data.transferIndex.get(id);
       return at === undefined ? undefined : data.transfers[at];
     },
+    payout: (id) => data.tables.payouts.get(id),
+    payouts: ({ account, before, limit }) =>
+      sorted(data.tables.payouts)
+        .filter(
+          ({ id, accountId }) =>
+            (account === undefined || accountId === account) && (before === undefined || id < before),
+        )
+        .toReversed()
+        .slice(0, limit),
     balances: (accounts, currency) => listBalances(data, accounts, currency),
     clock: () => data.clock,
     saveClock: (clock) => {
@@ -204,6 +213,7 @@ function load(data: Data): Snapshot {
     meta: data.meta,
     rows: {
       ...keyed,
+      payouts: keyed.payouts.filter(({ phase }) => phase === "requested"),
       jobs: live.map((id) => tables.jobs.get(id) as JobRecord),
       attempts: live.flatMap((id) => attemptsOf(data, id)),
       standbys: live.flatMap((id) => standbysOf(data, id)),

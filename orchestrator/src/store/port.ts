@@ -12,6 +12,7 @@ import type {
   LedgerAccount,
   LogRecord,
   MetaRecord,
+  PayoutRecord,
   StandbyRecord,
   Tables,
   TickRecord,
@@ -20,7 +21,7 @@ import type {
 
 import type { AccountReads } from "./accounts-port.ts";
 
-/** Everything the core needs in memory: all accounts, keys, workers, open enrolments, live idempotency, balances, uploads; jobs that have not ended with their attempts and standbys. */
+/** Everything the core needs in memory: all accounts, keys, workers, open enrolments, live idempotency, balances, uploads, payouts that wait; jobs that have not ended with their attempts and standbys. */
 export interface Snapshot {
   readonly meta: MetaRecord | null;
   readonly rows: { readonly [T in keyof Tables]: readonly Tables[T][] };
@@ -126,6 +127,13 @@ export interface Store extends AccountReads {
   /** Newest first; `before` is the id after which the last page ended. `account`: only those it is a party to. `open`: only those that have not ended. */
   cases(filter: CaseFilter): readonly CaseRecord[];
   transfer(id: TransferId): StoredTransfer | undefined;
+  payout(id: string): PayoutRecord | undefined;
+  /** Newest first; `before` is the id after which the last page ended. */
+  payouts(filter: {
+    readonly account?: AccountId;
+    readonly before?: string;
+    readonly limit: number;
+  }): readonly PayoutRecord[];
   /** Those that exist, in the order asked for. An escrow account that is empty again does not exist. */
   balances(accounts: readonly LedgerAccount[], currency?: Currency): readonly BalanceRecord[];
   /** The clock of the last start; null before the first. */

@@ -1,3 +1,4 @@
 export * from "./ids.ts";
 export * from "./money.ts";
+export * from "./prices.ts";
 export * from "./states/index.ts";

@@ -1,6 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chargeBetween, chargeFor, divideHold, feeOf, formatUnits, holdFor, splitByLargestRemainder } from "./money.ts";
+import {
+  chargeBetween,
+  chargeFor,
+  divideHold,
+  feeOf,
+  formatUnits,
+  holdFor,
+  msUntil,
+  msWithin,
+  splitByLargestRemainder,
+} from "./money.ts";
 
 const rate = fc.bigInt({ min: 0n, max: 10_000_000_000n });
 
@@ -27,6 +37,26 @@ describe("chargeFor", () => {
         },
       ),
     );
+  });
+});
+
+describe("msWithin and msUntil", () => {
+  it("are the last moment that an amount pays, and the first at which it is charged", () => {
+    const amount = fc.bigInt({ min: 1n, max: 1_000_000_000n });
+    fc.assert(
+      fc.property(fc.bigInt({ min: 1n, max: 10_000_000_000n }), amount, (perHour, units) => {
+        const ms = msWithin(perHour, units);
+        expect(chargeFor(perHour, ms) <= units && chargeFor(perHour, ms + 1) > units).toBe(true);
+        const first = msUntil(perHour, units);
+        expect(chargeFor(perHour, first) >= units && chargeFor(perHour, first - 1) < units).toBe(true);
+      }),
+    );
+  });
+  it("never end where nothing is charged, and begin at once where nothing is left", () => {
+    expect(msWithin(0n, 0n)).toBe(Number.MAX_SAFE_INTEGER);
+    expect(msUntil(1n, 10n ** 30n)).toBe(Number.MAX_SAFE_INTEGER);
+    expect([msWithin(3_600_000n, 0n), msUntil(3_600_000n, 0n)]).toEqual([0, 0]);
+    expect(() => msWithin(1n, -1n)).toThrow(RangeError);
   });
 });
 

@@ -25,6 +25,23 @@ export function chargeFor(ratePerHour: bigint, ms: number): bigint {
   return (ratePerHour * BigInt(ms)) / MS_PER_HOUR;
 }
 
+/** The most whole milliseconds that cost no more than `amount`: chargeFor(rate, ms) ≤ amount < chargeFor(rate, ms + 1). Without a rate, or beyond all times, the largest whole number. */
+export function msWithin(ratePerHour: bigint, amount: bigint): number {
+  if (ratePerHour < 0n || amount < 0n) {
+    throw new RangeError(
+      `time for an amount needs a rate and an amount of at least 0, got ${ratePerHour} and ${amount}`,
+    );
+  }
+  if (ratePerHour === 0n) return Number.MAX_SAFE_INTEGER;
+  const ms = ((amount + 1n) * MS_PER_HOUR - 1n) / ratePerHour;
+  return ms > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(ms);
+}
+
+/** The first whole millisecond at which `amount` is charged: chargeFor(rate, ms - 1) < amount ≤ chargeFor(rate, ms). Without a rate, or beyond all times, the largest whole number. */
+export function msUntil(ratePerHour: bigint, amount: bigint): number {
+  return amount <= 0n ? 0 : Math.min(Number.MAX_SAFE_INTEGER, msWithin(ratePerHour, amount - 1n) + 1);
+}
+
 /**
  * What the time from `fromMs` to `toMs` of one container adds to what it cost before. However its life is cut into windows, they add up to
  * {@link chargeFor} of the whole.

@@ -1,6 +1,6 @@
 // What the HTTP API takes and gives (design §9), shared by the orchestrator and the SDK. Requests are strict; answers are described, and may gain fields.
 import { z } from "zod";
-import { accountIdSchema, chunkCidSchema, moneySchema, nameSchema, workerIdSchema } from "./common.ts";
+import { accountIdSchema, chunkCidSchema, currencySchema, moneySchema, nameSchema, workerIdSchema } from "./common.ts";
 import {
   BATCH_JOBS_MAX,
   ENROLMENT_TTL_S_DEFAULT,
@@ -72,6 +72,12 @@ export const jobPhaseSchema = z.enum([
   "cancelled",
 ]);
 export const treeViewSchema = z.object({ files: count, bytes: count });
+/** What a rate is the sum of, and what each part came to; they sum to the charge. */
+const chargedPartSchema = z.object({
+  part: z.enum(["cpu", "disk", "gpu", "memory"]),
+  ratePerHour: wireMoneySchema,
+  charge: wireMoneySchema,
+});
 export const attemptViewSchema = z.object({
   epoch: count,
   replica: count,
@@ -79,6 +85,7 @@ export const attemptViewSchema = z.object({
   providerId: text,
   phase: text,
   ratePerHour: wireMoneySchema,
+  parts: z.array(chargedPartSchema).optional(),
   creditedMs: count,
   fromCheckpointSeq: count,
   exitCode: nullableCount,
@@ -115,6 +122,7 @@ export const standbyViewSchema = z.object({
   providerId: text,
   phase: text,
   ratePerHour: wireMoneySchema,
+  parts: z.array(chargedPartSchema).optional(),
   creditedMs: count,
   /** On its disk, verified and unpacked; 0 for none. */
   checkpointSeq: count,
@@ -134,6 +142,8 @@ export const settlementViewSchema = z.object({
   hold: wireMoneySchema,
   gross: wireMoneySchema.nullable(),
   lines: z.array(settlementLineSchema),
+  /** Of the gross, once it is known: what was paid for each resource, standbys included. They sum to it. */
+  parts: z.array(z.object({ part: text, amount: wireMoneySchema })).optional(),
 });
 export const jobViewSchema = z.object({
   id: text,
@@ -188,6 +198,18 @@ export const jobViewSchema = z.object({
   outputs: treeViewSchema.nullable(),
   /** Work that failovers threw away: container time after the checkpoint each successor began from. */
   workLostMs: count,
+  /** The most that it may cost, where that is less than its price cap over all of its time, and how far it has come. Null otherwise. */
+  budget: z
+    .object({
+      cap: wireMoneySchema,
+      /** Its own `budgetMax`, or a budget of its account. */
+      source: z.enum(["job", "total", "month", "admin_total", "admin_month"]),
+      /** What is charged, with what runs now as if it were saved now. */
+      used: wireMoneySchema,
+      /** 80% are used, and it was told. */
+      warned: z.boolean(),
+    })
+    .nullable(),
   settlement: settlementViewSchema,
   createdAt: text,
   startedAt: nullableText,
@@ -264,16 +286,26 @@ export const uploadMissingSchema = z.object({ cids: z.array(text) });
 export const createUploadSchema = z.strictObject({ manifest: treeManifestSchema });
 export const uploadViewSchema = z.object({ id: text, files: count, bytes: count, createdAt: text });
 
+// ── What stands behind a currency ──
+/** custodial: the operator's word. contract: a chain's rules hold what is locked for jobs, and pay providers. */
+export const backingSchema = z.object({ driver: text, enforced: z.enum(["custodial", "contract"]) });
+
 // ── Market ──
 export const quoteRequestSchema = z.strictObject({ spec: z.unknown() });
 export const quoteSchema = z.object({
-  /** ceil(priceMaxPerHour × durationMaxS / 3600): what would be locked. */
+  /** ceil(priceMaxPerHour × durationMaxS / 3600), or what a budget leaves: what would be locked. */
   hold: wireMoneySchema,
+  /** The budget that allows less than all of its time at its highest price; null where none does. `suffices`: for at least a minute, else it is refused. */
+  budget: z.object({ source: text, left: wireMoneySchema, suffices: z.boolean() }).nullable(),
   /** The cheapest matching offer for the whole job, standby included; null where none matches. */
   ratePerHour: wireMoneySchema.nullable(),
+  /** What that rate is the sum of; `standby` is what the standby, or the second replica, costs. Empty where nothing matches. */
+  parts: z.array(z.object({ part: text, ratePerHour: wireMoneySchema })),
   /** At that rate for the whole durationMaxS. */
   costMax: wireMoneySchema.nullable(),
   offers: z.object({ total: count, matching: count, standbys: count }),
+  /** What stands behind the money of this job. */
+  settledBy: backingSchema,
   /** In the order they were applied: how many of the offers left by the filters before it each one removed, and what would help. */
   filters: z.array(z.object({ filter: text, removed: count, hint: text })),
 });
@@ -306,7 +338,14 @@ export const offerViewSchema = z.object({
   diskMiBFree: count,
   pricePerGpuHour: wireMoneySchema.nullable(),
   pricePerCpuHour: wireMoneySchema,
+  /** Of a core, for jobs with GPUs; null where it is in the price of the GPU. */
+  pricePerGpuJobCpuHour: wireMoneySchema.nullable(),
+  /** Null where it is in the other prices. */
+  pricePerMemoryGiBHour: wireMoneySchema.nullable(),
+  pricePerDiskGiBHour: wireMoneySchema.nullable(),
   standbyPercent: count,
+  /** What stands behind its currency. */
+  settledBy: backingSchema,
   standing,
   reputation: reputationSchema,
   /** What its provider has at risk. */
@@ -406,6 +445,7 @@ export const walletSchema = z.object({
       pending: text,
       payable: text,
       staked: text,
+      settledBy: backingSchema,
     }),
   ),
 });
@@ -429,6 +469,111 @@ export const depositRequestSchema = z.strictObject({
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,99}$/, "up to 100 letters, digits and ._:-")
     .optional(),
+});
+
+// ── Payouts: a provider's money that leaves ──
+/** `PUT /v1/payout-addresses/{driver}`. */
+export const payoutAddressRequestSchema = z.strictObject({ address: z.string().min(1).max(200) });
+export const payoutAddressSchema = z.object({ driver: text, address: text, setAt: text });
+/** One of the two. `amount`: of what is payable, sent by the operator to `destination`. `withdraw`: what a chain's contract owes you in this currency. */
+export const payoutRequestSchema = z
+  .strictObject({
+    amount: moneySchema.optional(),
+    withdraw: currencySchema.optional(),
+    /** Where to, in words that the operator understands. */
+    destination: z.string().max(200).default(""),
+  })
+  .refine(({ amount, withdraw }) => (amount === undefined) !== (withdraw === undefined), {
+    error: "name either an amount, which the operator sends, or a currency to withdraw from its contract",
+  });
+export const payoutSchema = z.object({
+  id: text,
+  accountId: text,
+  phase: z.enum(["requested", "completed", "rejected"]),
+  /** hand: the operator sends it. contract: it is withdrawn from a chain's contract. */
+  by: z.enum(["hand", "contract"]),
+  driver: text,
+  amount: wireMoneySchema,
+  destination: text,
+  /** Of the completion, or why it was rejected. */
+  reference: text,
+  requestedAt: text,
+  endedAt: nullableText,
+});
+export const payoutCompleteSchema = z.strictObject({ reference: z.string().min(1).max(200) });
+export const payoutRejectSchema = z.strictObject({ reason: z.string().min(1).max(200) });
+
+// ── Deposits from chains ──
+/** `PUT /v1/deposit-addresses/{driver}`. `signature`: of the text that GET gives, with your address in it, by the address's key. */
+export const depositAddressRequestSchema = z.strictObject({
+  address: z.string().min(1).max(200),
+  signature: z.string().min(1).max(500),
+});
+export const depositAddressSchema = z.object({
+  driver: text,
+  currency: text,
+  /** Send the currency's token here, from your own address. */
+  sendTo: text,
+  /** From where yours come; null where you have not said so. */
+  address: nullableText,
+  /** What is to be signed, `ADDRESS` replaced by yours. */
+  text,
+});
+
+// ── Chains, for admins ──
+export const chainReportSchema = z.object({
+  /** The block or tick that was read. */
+  place: count,
+  jobs: count,
+  underWay: count,
+  differences: z.array(z.object({ jobId: nullableText, what: text, ledger: text, chain: text })),
+  /** In the token's smallest units. */
+  sum: z.object({ owed: text, there: text }),
+});
+export const chainStatusSchema = z.object({
+  ...backingSchema.shape,
+  currency: text,
+  /** Who signs and pays. */
+  signer: text,
+  payeesMax: count,
+  /** Why nothing goes on; null while it does. */
+  halted: nullableText,
+  underWay: count,
+  /** What the chain ever refused, and the jobs of which a refusal waits for an admin. */
+  refused: count,
+  refusedJobs: z.array(text),
+  /** Null before the first since the start. */
+  report: chainReportSchema.nullable(),
+});
+export const chainsSchema = z.object({ items: z.array(chainStatusSchema) });
+export const chainReleaseSchema = z.strictObject({ jobId: z.string().min(1).max(100) });
+
+// ── Budgets ──
+/** total: all that the account's jobs cost since it was set. month: what is settled within one calendar month (UTC). */
+export const budgetPeriodSchema = z.enum(["total", "month"]);
+export const budgetSchema = z.object({
+  period: budgetPeriodSchema,
+  /** The account's own, or one that an admin set for it; both hold. */
+  owner: z.enum(["account", "admin"]),
+  amount: wireMoneySchema,
+  /** Settled, as this budget counts. */
+  spent: wireMoneySchema,
+  /** What the jobs that are not settled may come to in all. */
+  reserved: wireMoneySchema,
+  left: wireMoneySchema,
+  setAt: text,
+});
+export const budgetListSchema = z.object({ accountId: text, budgets: z.array(budgetSchema) });
+export const setBudgetSchema = z.strictObject({
+  /** Only an admin may name another than himself: that budget is then beside the account's own, which cannot raise it. */
+  accountId: accountIdSchema.optional(),
+  period: budgetPeriodSchema.default("total"),
+  amount: moneySchema,
+});
+export const clearBudgetQuerySchema = z.strictObject({
+  accountId: accountIdSchema.optional(),
+  period: budgetPeriodSchema.default("total"),
+  currency: currencySchema.default("USD"),
 });
 
 // ── Live events: WS /v1/events. Authenticated by the Authorization header, or by the subprotocols EVENTS_SUBPROTOCOL and EVENTS_KEY_SUBPROTOCOL + KEY. ──

@@ -117,6 +117,15 @@ describe("job specification", () => {
       unavailableFeatures(jobSpecSchema.parse({ ...least, isolation: "sandboxed", failover: "exclusive" })),
     ).toEqual(["isolation: sandboxed with failover: exclusive"]);
   });
+  it("has a budget in the currency of its price, and no price for egress yet", () => {
+    const budgetMax = { amount: "5", currency: least.priceMaxPerHour.currency };
+    expect(jobSpecSchema.parse({ ...least, budgetMax }).budgetMax?.amount).toBe(5n);
+    const other = jobSpecSchema.safeParse({ ...least, budgetMax: { ...budgetMax, currency: "XYZ" } });
+    expect(other.error?.issues).toMatchObject([{ path: ["budgetMax"] }]);
+    expect(unavailableFeatures(jobSpecSchema.parse({ ...least, egressGiBMax: 1 }))).toEqual([
+      "egressGiBMax (no offer prices egress apart)",
+    ]);
+  });
   it("asks for the guard where a job is exclusive, by its own word or because it reaches outside", () => {
     expect(featuresOf(jobSpecSchema.parse({ ...least, failover: "exclusive" }))).toEqual(["exclusive"]);
     expect(featuresOf(jobSpecSchema.parse({ ...least, network: "egress" }))).toEqual(["egress", "exclusive"]);

@@ -149,6 +149,10 @@ export const jobSpecSchema = z
     shmMiB: z.number().int().min(1).max(1_048_576).default(64),
     stopGraceS: z.number().int().min(0).max(300).default(10),
     priceMaxPerHour: moneySchema,
+    /** All that the job may cost, standbys and fee included: it is asked to save before, and is stopped there. */
+    budgetMax: moneySchema.optional(),
+    /** All that it may send over its network, where that has a price of its own. */
+    egressGiBMax: z.number().min(0.001).max(1_000_000).optional(),
     durationMaxS: z
       .number()
       .int()
@@ -169,6 +173,10 @@ export const jobSpecSchema = z
     (spec) => textLength(spec) <= TEXT_LENGTH_MAX,
     `command, env, inputs and outputs are at most ${TEXT_LENGTH_MAX} characters together; larger data is an input (qubix run --input)`,
   )
+  .refine((spec) => spec.budgetMax === undefined || spec.budgetMax.currency === spec.priceMaxPerHour.currency, {
+    message: "budgetMax is in the currency of priceMaxPerHour",
+    path: ["budgetMax"],
+  })
   .transform((spec) => ({
     ...spec,
     failover: spec.failover ?? (spec.network === "egress" ? ("exclusive" as const) : ("speculative" as const)),
@@ -204,6 +212,8 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
   const named: [boolean, string][] = [
     // Both replicas would trust the one checkpoint.
     [spec.standby === "mirror" && spec.fromCheckpoint !== undefined, "standby: mirror with fromCheckpoint"],
+    // Metered by its worker's word alone, which pays that worker: not before it can be bounded.
+    [spec.egressGiBMax !== undefined, "egressGiBMax (no offer prices egress apart)"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
     // gVisor with a network needs the machine's own network stack, with a GPU the machine's own driver: neither is the wall that was asked for.
     [spec.isolation === "sandboxed" && spec.network === "egress", "isolation: sandboxed with network: egress"],

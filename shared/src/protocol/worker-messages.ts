@@ -70,7 +70,10 @@ export type SealingKey = z.output<typeof sealingKeySchema>;
 /** A multiaddress, e.g. `/ip4/192.0.2.7/tcp/40001`, or a relay's followed by `/p2p/ID/p2p-circuit`. */
 const directAddressSchema = z.string().regex(/^\/[\x21-\x7e]{1,299}$/, "not a multiaddress");
 
-/** What a worker can run now, and at what price. GPU jobs pay per GPU, others per core; both include the network's fee. */
+/**
+ * What a worker can run now, and at what price. GPU jobs pay per GPU, others per core, and what else has a price; all include the network's fee. Prices beyond
+ * these two are sent only where the owner names one: orchestrators of before refuse an offer with them.
+ */
 export const workerOfferSchema = z.strictObject({
   gpus: z.array(gpuSchema).max(64),
   cpus: z.number().min(0.1).max(4096),
@@ -79,6 +82,10 @@ export const workerOfferSchema = z.strictObject({
   region: regionSchema.default("unknown"),
   pricePerGpuHour: moneySchema.optional(),
   pricePerCpuHour: moneySchema,
+  /** Of a core, for jobs with GPUs; missing where it is in the price of the GPU. */
+  pricePerGpuJobCpuHour: moneySchema.optional(),
+  pricePerMemoryGiBHour: moneySchema.optional(),
+  pricePerDiskGiBHour: moneySchema.optional(),
   /** A standby pays this share of the full rate. */
   standbyPercent: z.number().int().min(0).max(100).default(25),
   /** Images with the tag `local` that the owner allows. */

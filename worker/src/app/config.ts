@@ -64,6 +64,11 @@ export const startConfigSchema = z.object({
     .optional(),
   pricePerCpuHour: price.default("0.10"),
   pricePerGpuHour: price.optional(),
+  /** Of a core, for jobs with GPUs; without it their cores are in the price of the GPU. */
+  pricePerGpuJobCpuHour: price.optional(),
+  /** Without them memory and disk are in the other prices. */
+  pricePerMemoryGibHour: price.optional(),
+  pricePerDiskGibHour: price.optional(),
   currency: currencySchema.default("USD"),
   standbyPercent: z.coerce.number().int().min(0).max(100).default(25),
   region: regionSchema.default("unknown"),

@@ -54,6 +54,12 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--name <name>", "what people call this worker, when it enrols (this machine's name)")
     .option("--price-per-cpu-hour <price>", "price of one core for one hour, fee included (0.10)")
     .option("--price-per-gpu-hour <price>", "price of one GPU for one hour; without it GPUs are not offered")
+    .option(
+      "--price-per-gpu-job-cpu-hour <price>",
+      "price of one core for one hour, for jobs with GPUs (in the price of the GPU)",
+    )
+    .option("--price-per-memory-gib-hour <price>", "price of one GiB of memory for one hour (in the other prices)")
+    .option("--price-per-disk-gib-hour <price>", "price of one GiB of disk for one hour (in the other prices)")
     .option("--currency <code>", "currency of the prices (USD)")
     .option("--standby-percent <n>", "share of the price that a standby pays (25)")
     .option("--region <region>", "where this machine is, e.g. eu-west")
@@ -117,6 +123,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description("changes prices, limits and hours of the running worker; without settings it shows them")
     .option("--price-per-cpu-hour <price>", "price of one core for one hour, fee included")
     .option("--price-per-gpu-hour <price>", "price of one GPU for one hour; none: GPUs are not offered")
+    .option("--price-per-gpu-job-cpu-hour <price>", "of one core for jobs with GPUs; none: in the price of the GPU")
+    .option("--price-per-memory-gib-hour <price>", "of one GiB of memory for one hour; none: in the other prices")
+    .option("--price-per-disk-gib-hour <price>", "of one GiB of disk for one hour; none: in the other prices")
     .option("--currency <code>", "currency of the prices")
     .option("--standby-percent <n>", "share of the price that a standby pays")
     .option("--region <region>", "where this machine is")

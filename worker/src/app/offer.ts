@@ -17,6 +17,9 @@ export interface OwnerTerms {
   readonly region: string;
   readonly pricePerCpuHour: Money;
   readonly pricePerGpuHour?: Money | undefined;
+  readonly pricePerGpuJobCpuHour?: Money | undefined;
+  readonly pricePerMemoryGiBHour?: Money | undefined;
+  readonly pricePerDiskGiBHour?: Money | undefined;
   readonly standbyPercent: number;
   readonly localImages: readonly string[];
 }
@@ -91,6 +94,7 @@ export function offerOf({ machine, terms, ...parts }: OfferParts): WorkerOffer {
     region: terms.region,
     ...(terms.pricePerGpuHour === undefined ? {} : { pricePerGpuHour: terms.pricePerGpuHour }),
     pricePerCpuHour: terms.pricePerCpuHour,
+    ...pricesApart(terms),
     standbyPercent: terms.standbyPercent,
     localImages: [...terms.localImages],
     draining: parts.pauses.size > 0,
@@ -103,6 +107,19 @@ export function offerOf({ machine, terms, ...parts }: OfferParts): WorkerOffer {
       : { directAddresses: [...parts.directAddresses] }),
   };
 }
+
+/** Left out where there is none: older orchestrators know none of them. */
+function pricesApart(terms: OwnerTerms): Partial<Pick<WorkerOffer, ApartName>> {
+  return Object.fromEntries(
+    APART.flatMap((name) => {
+      const price = terms[name];
+      return price === undefined ? [] : [[name, price]];
+    }),
+  );
+}
+
+const APART = ["pricePerGpuJobCpuHour", "pricePerMemoryGiBHour", "pricePerDiskGiBHour"] as const;
+type ApartName = (typeof APART)[number];
 
 function offeredGpus(detection: GpuDetection, withheld: ReadonlySet<string>): Gpu[] {
   if (detection.kind !== "gpus") return [];

@@ -3,8 +3,8 @@ import { collect } from "../../sdk/paging.ts";
 import { hasEnded, type JobSpec, type JobView, type Offer, type Quote } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
 import { reputationText } from "../format/reputation.ts";
-import { formatFields, formatTable } from "../format/table.ts";
-import { formatDuration, formatMiB, formatMoney, formatRate, plural } from "../format/units.ts";
+import { type Column, formatFields, formatTable } from "../format/table.ts";
+import { formatBacking, formatDuration, formatMiB, formatMoney, formatRate, plural } from "../format/units.ts";
 import { readSecrets } from "../parse/secrets.ts";
 import { readSpec, type SpecFlags, withSecrets } from "../parse/spec.ts";
 import type { Handler, Session } from "../session.ts";
@@ -26,13 +26,28 @@ function quoteText(answer: Quote, session: Session): string {
   const fields = formatFields(
     [
       ["Hold", `${formatMoney(answer.hold)} (locked while it runs; what is not used comes back)`],
+      ["Budget", answer.budget && budgetText(answer.budget)],
       ["Cheapest rate", answer.ratePerHour && formatRate(answer.ratePerHour)],
+      ["Which is", partsText(answer)],
       ["Cost at most", answer.costMax && formatMoney(answer.costMax)],
+      ["Behind it", formatBacking(answer.settledBy)],
       ["Offers", `${matching} of ${total} match; ${plural(standbys, "other machine")} could stand by`],
     ],
     colors,
   );
   return `${fields}${filtersText(answer, session)}`;
+}
+
+/** Only where more than one thing has a price. */
+function partsText({ parts }: Quote): string | null {
+  if (parts.length < 2) return null;
+  return parts.map(({ part, ratePerHour }) => `${part} ${formatRate(ratePerHour)}`).join(" + ");
+}
+
+function budgetText({ left, suffices }: NonNullable<Quote["budget"]>): string {
+  return suffices
+    ? `${formatMoney(left)} are left: it is stopped there`
+    : `${formatMoney(left)} are left: too little, it would be refused`;
 }
 
 /** The filters that removed offers, and what would help. */
@@ -114,8 +129,13 @@ function offersText(items: readonly Offer[], session: Session): string {
         align: "right",
       },
       { title: "PER CPU", value: (offer) => formatRate(offer.pricePerCpuHour), align: "right" },
+      ...apartColumns(items),
       { title: "VERIFIED", value: verifiedText },
       { title: "STANDBY", value: (offer) => `${offer.standbyPercent}%`, align: "right" },
+      {
+        title: "PAID BY",
+        value: ({ settledBy: { driver, enforced } }) => (enforced === "contract" ? `${driver} contract` : "operator"),
+      },
       { title: "STANDING", value: (offer) => `${Math.round(offer.standing * 100)}%`, align: "right" },
       { title: "REPUTATION", value: ({ reputation }) => reputationText(reputation), align: "right" },
       { title: "STAKE", value: stakeText, align: "right" },
@@ -123,6 +143,25 @@ function offersText(items: readonly Offer[], session: Session): string {
     items,
     session.colors,
   );
+}
+
+/** Prices that few offers name: a column each where one does. */
+function apartColumns(items: readonly Offer[]): readonly Column<Offer>[] {
+  const all: readonly (readonly [string, (offer: Offer) => Offer["pricePerDiskGiBHour"]])[] = [
+    ["PER CPU BESIDE GPU", (offer) => offer.pricePerGpuJobCpuHour],
+    ["PER GIB MEMORY", (offer) => offer.pricePerMemoryGiBHour],
+    ["PER GIB DISK", (offer) => offer.pricePerDiskGiBHour],
+  ];
+  return all
+    .filter(([, priceOf]) => items.some((offer) => priceOf(offer)))
+    .map(([title, priceOf]) => ({
+      title,
+      value: (offer) => {
+        const price = priceOf(offer);
+        return price ? formatRate(price) : "-";
+      },
+      align: "right",
+    }));
 }
 
 function stakeText({ stake }: Offer): string {

@@ -1,8 +1,8 @@
 // `qubix wallet`, `wallet entries`, `wallet deposit`.
 import { formatUnits } from "@qubix/shared/domain";
 import { EXIT_OK } from "../exit-codes.ts";
-import { formatTable } from "../format/table.ts";
-import { formatMoney } from "../format/units.ts";
+import { formatFields, formatTable } from "../format/table.ts";
+import { formatBacking, formatMoney } from "../format/units.ts";
 import { type ListOptions, readList } from "../list.ts";
 import { parseMoney } from "../parse/values.ts";
 import type { Handler } from "../session.ts";
@@ -25,6 +25,7 @@ export const wallet: Handler<object> = async (session, [account]) => {
           { title: "PENDING", value: (balance) => formatUnits(BigInt(balance.pending)), align: "right" },
           { title: "PAYABLE", value: (balance) => formatUnits(BigInt(balance.payable)), align: "right" },
           { title: "STAKED", value: (balance) => formatUnits(BigInt(balance.staked)), align: "right" },
+          { title: "BEHIND IT", value: (balance) => formatBacking(balance.settledBy) },
         ],
         view.balances,
         session.colors,
@@ -83,5 +84,31 @@ export const deposit: Handler<DepositOptions> = async (session, _args, options) 
   );
   if (session.json) session.printJson(answer);
   else session.print(`Granted ${formatMoney(amount)} to ${accountId}.`);
+  return EXIT_OK;
+};
+
+export const depositAddress: Handler<{ readonly signature?: string }> = async (session, [driver, address], options) => {
+  if (driver !== undefined && address !== undefined && options.signature !== undefined) {
+    const set = await session.client.wallet.setAddress(driver, address, options.signature);
+    if (session.json) session.printJson(set);
+    else session.print(`What ${set.address} sends to ${set.sendTo} is credited to you from now on.`);
+    return EXIT_OK;
+  }
+  const { items } = await session.client.wallet.addresses();
+  if (session.json) session.printJson({ items });
+  else if (items.length === 0) session.note("No currency takes deposits from a chain here: an admin grants credit.");
+  for (const item of session.json ? [] : items) {
+    const text = item.text.replace("ADDRESS", address ?? "ADDRESS");
+    const fields = formatFields(
+      [
+        ["Currency", `${item.currency} on ${item.driver}`],
+        ["Send to", item.sendTo],
+        ["From", item.address ?? "not said yet"],
+        ["To sign", text],
+      ],
+      session.colors,
+    );
+    session.print(fields);
+  }
   return EXIT_OK;
 };

@@ -33,6 +33,7 @@ const QUEUED: JobView = {
   attempts: [],
   outputs: null,
   workLostMs: 0,
+  budget: null,
   settlement: { phase: "held", hold: usd("600000"), gross: null, lines: [] },
   createdAt: "2026-01-01T00:00:57.000Z",
   startedAt: null,
@@ -107,6 +108,27 @@ test("the settlement adds up to the hold, and would say so if it did not", () =>
   const broken = { ...SUCCEEDED, settlement: { ...SUCCEEDED.settlement, hold: usd("600001") } };
   expect(formatSettlement(broken, plain)).toContain("DIFFERS from the hold");
   expect(formatSettlement(QUEUED, plain)).toBe("Held: 0.60 USD; what is not used comes back at the end.");
+});
+
+test("what was paid for each resource is told where more than one had a price", () => {
+  const gross = usd("930");
+  const parts = [
+    { part: "cpu", amount: usd("900") },
+    { part: "memory", amount: usd("30") },
+  ];
+  const apart = { ...SUCCEEDED, settlement: { ...SUCCEEDED.settlement, gross, parts } };
+  expect(formatSettlement(apart, plain)).toContain(
+    "\n\nOf 0.00093 USD, fee included: 0.0009 USD for cpu, 0.00003 USD for memory",
+  );
+  const alone = { ...apart, settlement: { ...apart.settlement, parts: parts.slice(0, 1) } };
+  expect(formatSettlement(alone, plain)).not.toContain("fee included");
+});
+
+test("a job with a budget says how far it has come", () => {
+  const budget = { cap: usd("5000000"), source: "admin_month", used: usd("4100000"), warned: true } as const;
+  const text = formatJob({ ...QUEUED, budget }, NOW, plain);
+  expect(text).toContain("4.10 USD of 5.00 USD used (set by an admin), nearly all");
+  expect(formatJob(QUEUED, NOW, plain)).not.toContain("Budget");
 });
 
 test("a job's page names what is known and leaves out what is not", () => {

@@ -61,6 +61,7 @@ export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
     ["Waits", job.leaseWait && leaseText(job.leaseWait)],
     ["Standby", standby && standbyText(standby)],
     ["Mirror", job.mirror === undefined ? null : mirrorText(job.mirror)],
+    ["Budget", job.budget && budgetText(job.budget)],
     ["Outputs", outputs && `${plural(outputs.files, "file")}, ${formatBytes(outputs.bytes)}`],
     ["Created", `${job.createdAt} (${formatAgo(job.createdAt, nowMs)})`],
     ["Started", job.startedAt],
@@ -93,6 +94,11 @@ function intervalText({ checkpointIntervalS, spec }: JobView): string {
   const { intervalS } = (spec["checkpoint"] ?? {}) as { readonly intervalS?: number };
   if (intervalS === undefined || checkpointIntervalS <= intervalS) return every;
   return `${every}, because the machine's line is too slow for every ${intervalS} s`;
+}
+
+function budgetText({ cap, used, source, warned }: NonNullable<JobView["budget"]>): string {
+  const whose = source === "job" ? "its own" : source.startsWith("admin_") ? "set by an admin" : "of the account";
+  return `${formatMoney(used)} of ${formatMoney(cap)} used (${whose})${warned ? ", nearly all" : ""}`;
 }
 
 function standbyText(standby: NonNullable<JobView["standby"]>): string {
@@ -159,7 +165,15 @@ export function formatSettlement(job: JobView, colors: Colors): string {
     { title: "TIME", value: (row) => row.time, align: "right" },
     { title: currency, value: (row) => row.amount, align: "right" },
   ];
-  return formatTable(columns, alignDecimals(rows), colors);
+  const parts = partsText(settlement);
+  return `${formatTable(columns, alignDecimals(rows), colors)}${parts === null ? "" : `\n\n${parts}`}`;
+}
+
+/** What was paid for each resource; nothing where only one had a price. */
+function partsText({ gross, parts = [] }: JobView["settlement"]): string | null {
+  if (gross === null || parts.length < 2) return null;
+  const each = parts.map(({ part, amount }) => `${formatMoney(amount)} for ${part}`);
+  return `Of ${formatMoney(gross)}, fee included: ${each.join(", ")}`;
 }
 
 function decimals(text: string): number {

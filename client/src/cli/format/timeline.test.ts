@@ -36,6 +36,24 @@ const STORY: readonly EventView[] = [
 ];
 
 test.each([
+  ["deposited", "its hold lies in the contract on evm"],
+  ["deposit_refused", "evm refused its hold: the operator has to look"],
+  ["paid", "0.475 TST paid to its providers by the contract on evm"],
+  ["pay_refused", "evm refused to pay: the operator has to look"],
+  ["pay_released", "0.475 TST are payable to its providers by the operator's hand"],
+])("%s on a chain", (kind, text) => {
+  const data = { driver: "evm", currency: "TST", amount: "475000" };
+  expect(describeEvent(event(1, 0, kind, data), "TST")).toBe(text);
+});
+
+test.each([
+  ["budget_warning", { cap: "5000000", used: "4000001" }, "80% of its budget of 5.00 USD are used: 4.000001 USD"],
+  ["budget_lowered", { cap: "5000000", currency: "EUR" }, "its budget was lowered: it may cost 5.00 EUR in all"],
+  [
+    "budget_saving",
+    { cap: "5000000", answerMs: 30_000 },
+    "asked to save: its budget of 5.00 USD is nearly used up, it is stopped within 30 s",
+  ],
   ["lost", { workerId: "wrk-a", epoch: 1, silentMs: 2_160 }, "primary wrk-a is lost, no sign of life for 2.1 s"],
   [
     "held",

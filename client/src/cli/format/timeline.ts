@@ -153,6 +153,7 @@ const REASONS: Readonly<Record<string, string>> = {
   standby_ready: "its standby was ready",
   cancelled: "it was cancelled",
   deadline: "its duration is used up",
+  budget: "its budget is used up",
 };
 
 const RUN_NAMES: readonly string[] = ["the first", "the second", "the third"];
@@ -232,12 +233,22 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     return `the work of ${data.worker()} is not paid: its result ${own} was outvoted by ${agreed}`;
   },
   standby_unavailable: () => "no other machine is free for a standby now; the job runs without one",
+  budget_warning: (data) => `80% of its budget of ${moneyText(data, "cap")} are used: ${moneyText(data, "used")}`,
+  budget_lowered: (data) => `its budget was lowered: it may cost ${moneyText(data, "cap")} in all`,
+  budget_saving: (data) =>
+    `asked to save: its budget of ${moneyText(data, "cap")} is nearly used up${data.duration("answerMs", ", it is stopped within ")}`,
   stopping: (data) => `stopping${data.because("reason")}`,
   exited: (data) => `container${data.replica()} ended${data.duration("ranMs", " after ")}`,
   completed: () => "completed",
   failed: (data) => `failed${data.because("message", "reason")}`,
   cancelled: () => "cancelled",
   settled: settledText,
+  deposited: (data) => `its hold lies in the contract on ${data.text("driver") ?? "a chain"}`,
+  deposit_refused: (data) => `${data.text("driver") ?? "the chain"} refused its hold: the operator has to look`,
+  paid: (data) =>
+    `${moneyText(data, "amount")} paid to its providers by the contract on ${data.text("driver") ?? "a chain"}`,
+  pay_refused: (data) => `${data.text("driver") ?? "the chain"} refused to pay: the operator has to look`,
+  pay_released: (data) => `${moneyText(data, "amount")} are payable to its providers by the operator's hand`,
   rated: (data) => `rated ${data.number("stars") ?? "?"} of 5${said(data, "comment")}`,
   disputed: (data) => `disputed by its consumer, ${moneyText(data, "frozen")} frozen${said(data, "reason")}`,
   dispute_resolved: (data) => `dispute decided: ${moneyText(data, "refund")} back to the consumer${said(data, "note")}`,
@@ -333,6 +344,9 @@ const GOOD: readonly string[] = [
 ];
 const BAD: readonly string[] = ["failed", "lost", "mirror_disagreed", "work_refused", "standby_lost", "stalled"];
 const NOTABLE: readonly string[] = [
+  "budget_warning",
+  "budget_lowered",
+  "budget_saving",
   "suspect",
   "held",
   "checkpoint_damaged",

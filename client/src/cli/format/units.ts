@@ -69,3 +69,8 @@ export function plural(count: number, one: string, many = `${one}s`): string {
 export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, "?");
 }
+
+/** What stands behind a currency, in words. */
+export function formatBacking({ driver, enforced }: { readonly driver: string; readonly enforced: string }): string {
+  return enforced === "contract" ? `contract on ${driver}` : "the operator's word (custodial)";
+}

@@ -33,6 +33,7 @@ export interface SpecFlags extends SecretFlags {
   readonly gpuMemory?: string;
   readonly priceMax?: string;
   readonly duration?: string;
+  readonly budget?: string;
   readonly standby?: string;
   readonly failover?: string;
   readonly network?: string;
@@ -178,6 +179,11 @@ export function buildSpec(file: Fields, flags: SpecFlags, command: readonly stri
   if (typeof spec["priceMaxPerHour"] === "string") {
     spec["priceMaxPerHour"] = parseMoney(spec["priceMaxPerHour"], "priceMaxPerHour");
   }
+  set(
+    "budgetMax",
+    given(flags.budget, (text) => parseMoney(text, "--budget")),
+  );
+  if (typeof spec["budgetMax"] === "string") spec["budgetMax"] = parseMoney(spec["budgetMax"], "budgetMax");
   return splitInputs(spec, flags);
 }
 

@@ -2,7 +2,7 @@
 // fields that the documentation does not have are refused. It can lose transactions, and its archive lags behind, as the real ones do.
 import { createServer, type Server } from "node:http";
 import { z } from "zod";
-import { identityOf, KEY_BYTES } from "../identity.ts";
+import { identityOf, KEY_BYTES, publicKeyOf } from "../identity.ts";
 import { k12, verifyDigest } from "../sign.ts";
 import type { QubicLab } from "./lab.ts";
 
@@ -92,6 +92,13 @@ export async function startQubicNetwork(lab: QubicLab, contractIndex: number, ti
       if (index !== contractIndex || input.length !== inputSize) throw new Error("no such contract, or another size");
       const { output } = await lab.raw(`ask ${inputType} ${hex(input)}`);
       return { responseData: Buffer.from(String(output), "hex").toString("base64") };
+    }
+    if (path.startsWith("live/v1/balances/")) {
+      const id = path.slice("live/v1/balances/".length);
+      const key = publicKeyOf(id);
+      if (key === undefined) throw new Error("no such identity");
+      const { balance } = await lab.raw(`balance ${hex(key)}`);
+      return { balance: { id, balance: String(balance), validForTick: tick } };
     }
     if (path === "query/v1/getTransactionByHash") {
       const { hash } = requests[path].parse(body);

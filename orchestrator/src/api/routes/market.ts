@@ -35,7 +35,7 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       const { fromCheckpoint: from } = spec;
       const source = from && findSource(actorOf(request), from, lookUp(ctx, from.job)?.stored.job);
       if (source?.kind === "refused") throw refusalError(source.refusal);
-      return quoteOf(ctx.writer.state(), spec);
+      return quoteOf(ctx.writer.state(), spec, actorOf(request), ctx.chains.backing);
     },
   });
 
@@ -55,7 +55,7 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       const workers = workersAfter(state, idCursor(cursor, "wrk-") as WorkerId | undefined, limit + 1, (worker) =>
         isOffered(state, worker),
       );
-      return pageOfWorkers(workers, limit, (worker) => viewOffer(state, worker));
+      return pageOfWorkers(workers, limit, (worker) => viewOffer(state, worker, ctx.chains.backing));
     },
   });
 

@@ -104,7 +104,10 @@ function disputeRoutes(app: Api, ctx: ApiContext): void {
       const { jobId, ended } = endedJob(ctx, actor, request.params.id);
       const previous = storedCase(ctx, "dispute", caseIdOf("dispute", jobId)) ?? null;
       const { reason } = request.body;
-      const answer = await ctx.writer.submit({ kind: "job.dispute", actor, jobId, reason, ended, previous });
+      const returned = previous === null && wentBack(ctx, jobId);
+      const idempotency = idempotencyOf(ctx, request, `POST /v1/jobs/${jobId}/dispute`);
+      const about = { actor, jobId, reason, ended, previous, returned, ...idempotency };
+      const answer = await ctx.writer.submit({ kind: "job.dispute", ...about });
       const { caseId } = expectReply(answer, "case");
       reply.code(201);
       return viewDispute(findCase(ctx, actor, "dispute", caseId), ctx.wallOf);
@@ -331,6 +334,18 @@ function endedJob(ctx: ApiContext, actor: Actor, id: string) {
   // It may have ended between two looks.
   const { stored, live } = found.live ? (lookUp(ctx, found.stored.job.id) ?? found) : found;
   return { jobId: stored.job.id, ended: live ? null : stored.job };
+}
+
+/** A job has a few transfers: its hold, its end, and what was frozen and decided of it. */
+const TRANSFERS_OF_JOB_MAX = 100;
+
+/** Whether something that was frozen of the job's pay was returned to its consumer. */
+function wentBack(ctx: ApiContext, jobId: JobId): boolean {
+  return ctx.writer.store
+    .transfers({ jobId, limit: TRANSFERS_OF_JOB_MAX })
+    .some(
+      ({ kind, postings }) => kind === "resolution" && postings.some(({ account }) => account.startsWith("customer:")),
+    );
 }
 
 function storedCase<Kind extends CaseKind>(ctx: ApiContext, kind: Kind, id: string): CaseOf<Kind> | undefined {

@@ -39,7 +39,7 @@ export function walletRoutes(app: Api, ctx: ApiContext): void {
     },
     handler: async (request) => {
       const account = accountFor(ctx, actorOf(request), request.query.accountId);
-      return walletOf(ctx.writer.state(), ctx.writer.store, account.id);
+      return walletOf(ctx.writer.state(), ctx.writer.store, account.id, ctx.chains.backing);
     },
   });
 
@@ -85,7 +85,7 @@ export function walletRoutes(app: Api, ctx: ApiContext): void {
       });
       const { transferId } = expectReply(deposited, "transfer");
       reply.code(201);
-      return { transferId, wallet: walletOf(ctx.writer.state(), ctx.writer.store, accountId) };
+      return { transferId, wallet: walletOf(ctx.writer.state(), ctx.writer.store, accountId, ctx.chains.backing) };
     },
   });
 }

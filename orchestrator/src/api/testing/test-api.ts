@@ -12,7 +12,16 @@ import { createWallTimes } from "../../app/wall-times.ts";
 import { createWriter } from "../../app/writer.ts";
 import type { Writer } from "../../app/writer-port.ts";
 import { createChunkStore, createTreeOwners, type ChunkStore } from "../../checkpoints/index.ts";
-import { createState, DEFAULT_CORE_CONFIG, nextDeadlineMs, step } from "../../core/index.ts";
+import {
+  type ChainSetting,
+  type CoreEvent,
+  createState,
+  DEFAULT_CORE_CONFIG,
+  nextDeadlineMs,
+  step,
+} from "../../core/index.ts";
+import { type ChainPorts, createChain } from "../../settlement/chain.ts";
+import { createChains } from "../../settlement/chains.ts";
 import { createMemoryStore, openSqliteStore } from "../../store/index.ts";
 import { createApiServer, type ApiServer } from "../server.ts";
 import { driveWorker, type DrivenWorker } from "./driven-worker.ts";
@@ -50,24 +59,30 @@ const SEED = 7;
 export interface TestApiOptions {
   readonly store?: StoreKind;
   readonly bytesPerAccountMax?: number;
+  readonly disputeWindowMs?: number;
+  /** A chain's driver that is only asked what needs no node. */
+  readonly chain?: Pick<ChainPorts, "driver" | "terms">;
 }
 
 export async function startTestApi({
   store: kind = "memory",
   bytesPerAccountMax = Number.MAX_SAFE_INTEGER,
+  chain,
+  disputeWindowMs = DEFAULT_CORE_CONFIG.disputeWindowMs,
 }: TestApiOptions = {}): Promise<TestApi> {
   const dir = await mkdtemp(join(tmpdir(), "qubix-api-"));
   const logger = createLogger("test", "error");
   const store = kind === "memory" ? createMemoryStore() : openSqliteStore(dir);
   const clock = createOrchestratorClock(store);
   const random = { bytes: (count: number) => randomBytes(count) };
+  const settings = chain === undefined ? {} : { [chain.terms.currency]: settingOf(chain) };
+  const config = { ...DEFAULT_CORE_CONFIG, chains: settings, disputeWindowMs };
   const writer = createWriter({
     store,
     clock,
     logger,
     core: {
-      create: (snapshot, nowMs) =>
-        createState({ snapshot, config: DEFAULT_CORE_CONFIG, nowMs, seed: SEED, orchestratorId: "orc-test" }),
+      create: (snapshot, nowMs) => createState({ snapshot, config, nowMs, seed: SEED, orchestratorId: "orc-test" }),
       step: (state, nowMs, event) => step(state, nowMs, event),
       nextDeadlineMs: (state) => nextDeadlineMs(state),
     },
@@ -78,12 +93,22 @@ export async function startTestApi({
   const chunks = createChunkStore({ root, owners, keys, bytesPerAccountMax, clock, logger });
   const vault = openVault(join(dir, "vault"), keys, logger);
   const delivery = createDelivery({ vault, orchestratorId: "orc-test", logger, state: () => writer.state() });
+  const chainPorts = {
+    submit: (event: CoreEvent) => writer.submit(event),
+    state: () => writer.state(),
+    file: join(dir, "outbox.db"),
+    logger,
+    clock: { nowMs: () => performance.now(), wallMs: () => Date.now() },
+  };
+  const chains = createChains(chain === undefined ? [] : [createChain({ ...chainPorts, ...chain })], {
+    caps: () => ({ name: "ledger", enforced: "custodial", payeesMax: Infinity }),
+  });
   const inbox = new Map<string, OrchestratorMessage[]>();
   writer.setSink({
     send: (workerId, _sessionId, message) => void inbox.get(workerId)?.push(delivery(workerId, message)),
     disconnect: () => {},
     challenge: () => {},
-    settle: () => {},
+    chain: (id) => chains.consider(id),
     collect: (accountId, jobId, trees) => chunks.collect(accountId, jobId, trees),
     shred: (vaultId) => vault.remove(vaultId),
     flush: () => {},
@@ -98,7 +123,7 @@ export async function startTestApi({
     hashText: createTextHash(keys),
     logger,
     orchestratorId: "orc-test",
-    driver: { name: "ledger", enforced: "custodial" },
+    chains,
     wallOf: createWallTimes(store, { clockMs: clock.nowMs(), wallMs: Date.now() }),
     checkStorage: async () => {},
     gauges: () => ({}),
@@ -113,6 +138,7 @@ export async function startTestApi({
   const stop = () => {
     stopping ??= (async () => {
       await server.stop();
+      await chains.stop();
       await writer.stop();
       await chunks.stop();
       keys.close();
@@ -142,6 +168,11 @@ export async function startTestApi({
   };
 }
 
+function settingOf({ driver, terms }: Pick<ChainPorts, "driver" | "terms">): ChainSetting {
+  const { name, payeesMax } = driver.caps();
+  return { driver: name, payeesMax, feeApart: terms.feeTo !== null };
+}
+
 async function makeAccount(url: string, admin: Call, role: Role, amount?: bigint): Promise<TestAccount> {
   const account = await admin("POST /v1/accounts", { name: `a ${role}`, role });
   const id = account.body["id"] as AccountId;
@@ -167,4 +198,10 @@ export function jobSpec(over: Readonly<Record<string, unknown>> = {}): Record<st
 }
 
 /** Of a wallet without pay or stake. */
-export const NOTHING_EARNED = { earned: "0", pending: "0", payable: "0", staked: "0" } as const;
+export const NOTHING_EARNED = {
+  earned: "0",
+  pending: "0",
+  payable: "0",
+  staked: "0",
+  settledBy: { driver: "ledger", enforced: "custodial" },
+} as const;

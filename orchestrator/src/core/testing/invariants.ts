@@ -1,7 +1,9 @@
 // What must hold between any two steps. For tests: it goes through everything.
 import { assert } from "@qubix/shared/runtime";
+import { accruingPerHour, chargedSoFar } from "../charges.ts";
 import { waitsForLease } from "../exclusive.ts";
 import { isActiveAttempt, isLiveStandby, waitsForPlace } from "../indexes.ts";
+import { capOf, mayCost } from "../job-cap.ts";
 import { machineLoad } from "../market.ts";
 import { deadlineKey } from "../silence.ts";
 import { epochOf, openRuns, runOf } from "../mirror-state.ts";
@@ -11,6 +13,7 @@ import type { CoreState } from "../state.ts";
 /** Throws when the state contradicts itself. */
 export function checkInvariants(state: CoreState): void {
   checkMoney(state);
+  checkCaps(state);
   checkCapacity(state);
   checkJobs(state);
   checkQueue(state);
@@ -83,6 +86,27 @@ function checkMoney(state: CoreState): void {
   for (const [currency, sum] of sums) assert(sum === 0n, `${currency} sums to ${sum}`);
   checkReservations(state);
   checkReleases(state);
+}
+
+/** No job has cost more than it may, whatever was settled or lowered; and the budgets know what all may cost. */
+function checkCaps(state: CoreState): void {
+  const mayCostOf = new Map<string, bigint>();
+  for (const job of state.rows.jobs.values()) {
+    const key = `${job.accountId} ${job.currency}`;
+    mayCostOf.set(key, (mayCostOf.get(key) ?? 0n) + mayCost(job));
+    assert(capOf(job) >= 0n && capOf(job) <= job.settlement.hold, `${job.id} may cost ${capOf(job)}`);
+    if (job.mirror === undefined) assert(chargedSoFar(state, job) <= capOf(job), `${job.id} costs more than its cap`);
+    const isWatched = job.cap !== undefined && job.intent === null && job.phase === "running";
+    if (isWatched && accruingPerHour(state, job) > 0n) {
+      assert(state.deadlines.atMs(deadlineKey.budget(job.id)) !== undefined, `nobody looks at the budget of ${job.id}`);
+    }
+  }
+  for (const [key, cost] of mayCostOf) {
+    assert(
+      (state.ix.mayCost.get(key) ?? 0n) === cost,
+      `${key} may cost ${cost}, and ${state.ix.mayCost.get(key)} is counted`,
+    );
+  }
 }
 
 function checkCapacity(state: CoreState): void {

@@ -78,7 +78,13 @@ export class KeptRows {
         standbys: this.all("standbys").filter((standby) => live.has(standby.jobId)),
         uploads: this.all("uploads"),
         idempotency: this.all("idempotency"),
+        chainPays: this.all("chainPays"),
+        payoutAddresses: this.all("payoutAddresses"),
+        depositAddresses: this.all("depositAddresses"),
+        payouts: this.all("payouts").filter(({ phase }) => phase === "requested"),
         balances: this.all("balances"),
+        budgets: this.all("budgets"),
+        spending: this.all("spending"),
         cases: this.all("cases").filter(({ endedAtMs }) => endedAtMs === null),
         reservations: this.all("reservations"),
         releases: this.all("releases"),
@@ -193,9 +199,9 @@ export class Network {
     return actor;
   }
 
-  deposit(actor: Actor, amount: bigint): Reply {
+  deposit(actor: Actor, amount: bigint, currency = "USD"): Reply {
     const { accountId } = actor;
-    return this.do({ kind: "deposit", actor: ADMIN, accountId, amount, currency: "USD", reference: "test" });
+    return this.do({ kind: "deposit", actor: ADMIN, accountId, amount, currency, reference: "test" });
   }
 
   /** Enrols a worker; it is offline. */

@@ -41,9 +41,10 @@ export class TrustNetwork extends Network {
     return this.do({ kind: "job.rate", actor, jobId, stars, comment: "", ended: this.endedJob(jobId), previous });
   }
 
-  dispute(jobId: JobId, actor = this.consumer): Reply {
+  dispute(jobId: JobId, actor = this.consumer, returned = false): Reply {
     const previous = this.caseOf("dispute", caseIdOf("dispute", jobId)) ?? null;
-    return this.do({ kind: "job.dispute", actor, jobId, reason: "wrong", ended: this.endedJob(jobId), previous });
+    const about = { actor, jobId, reason: "wrong", ended: this.endedJob(jobId) };
+    return this.do({ kind: "job.dispute", ...about, previous, returned });
   }
 
   resolve(jobId: JobId, consumerBps: number, actor = ADMIN): Reply {

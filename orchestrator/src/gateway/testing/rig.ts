@@ -108,7 +108,7 @@ export async function startRig(
     flush: () => gateway.flush(),
     reset: () => gateway.reset(),
     challenge: (effect) => proofs.challenge(effect),
-    settle: () => {},
+    chain: () => {},
     collect: (...effect) => chunks.collect(...effect),
     shred: () => {},
   });

@@ -1,8 +1,10 @@
 // Records to the JSON of a row and back. JSON has no `bigint`: the fields that are amounts go as decimal strings, named here by hand because that is fast.
 // A new `bigint` field that is not named here makes JSON.stringify throw: it cannot be lost silently.
+import type { Money, RatePart } from "@qubix/shared/domain";
 import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
 import type {
   AttemptRecord,
+  JobCap,
   JobRecord,
   KeyedTable,
   MirrorState,
@@ -43,13 +45,22 @@ export function decodeRecord(data: string): unknown {
 // ── Jobs: the specification apart ──
 
 export function encodeSpec(spec: JobSpec): string {
-  const { amount, currency } = spec.priceMaxPerHour;
-  return JSON.stringify({ ...spec, priceMaxPerHour: { amount: amount.toString(), currency } });
+  const { priceMaxPerHour, budgetMax } = spec;
+  return JSON.stringify({
+    ...spec,
+    priceMaxPerHour: encodeMoney(priceMaxPerHour),
+    budgetMax: budgetMax && encodeMoney(budgetMax),
+  });
 }
 
 export function decodeSpec(data: string): JobSpec {
   const spec = JSON.parse(data) as JobSpec;
-  return { ...spec, priceMaxPerHour: decodeMoney(spec.priceMaxPerHour) };
+  const { priceMaxPerHour, budgetMax } = spec;
+  return {
+    ...spec,
+    priceMaxPerHour: decodeMoney(priceMaxPerHour),
+    ...(budgetMax === undefined ? {} : { budgetMax: decodeMoney(budgetMax) }),
+  };
 }
 
 /** Without its specification. */
@@ -60,18 +71,21 @@ export function encodeJob(job: JobRecord): string {
     rateMax: job.rateMax.toString(),
     standbyRateMax: job.standbyRateMax.toString(),
     mirror: job.mirror && { ...job.mirror, rateMax: job.mirror.rateMax.map(String) },
+    cap: job.cap && { ...job.cap, amount: job.cap.amount.toString() },
     settlement: encodeSettlement(job.settlement),
   });
 }
 
 export function decodeJob(data: string, spec: JobSpec): JobRecord {
-  const { mirror, ...raw } = JSON.parse(data) as Raw<Omit<JobRecord, "settlement" | "mirror">> & {
+  const { mirror, cap, ...raw } = JSON.parse(data) as Raw<Omit<JobRecord, "settlement" | "mirror" | "cap">> & {
+    readonly cap?: Raw<JobCap>;
     readonly settlement: RawSettlement;
     readonly mirror?: Omit<MirrorState, "rateMax"> & { readonly rateMax: readonly [string, string, string] };
   };
   return {
     ...raw,
     ...(mirror === undefined ? {} : { mirror: { ...mirror, rateMax: decodeRates(mirror.rateMax) } }),
+    ...(cap === undefined ? {} : { cap: { ...cap, amount: BigInt(cap.amount) } }),
     spec,
     // Rows of before these were known.
     imageTree: raw.imageTree ?? null,
@@ -117,12 +131,14 @@ function decodeSettlement(raw: RawSettlement): Settlement {
 // ── Attempts, standbys ──
 
 export function encodeAttempt(record: AttemptRecord): string {
-  return JSON.stringify({ ...record, ratePerHour: record.ratePerHour.toString() });
+  return JSON.stringify({ ...record, ratePerHour: record.ratePerHour.toString(), parts: encodeParts(record.parts) });
 }
 
 export function decodeAttempt(data: string): AttemptRecord {
-  const raw = JSON.parse(data) as Raw<AttemptRecord>;
-  return { ...raw, ratePerHour: BigInt(raw.ratePerHour) };
+  const { parts, ...raw } = JSON.parse(data) as Raw<Omit<AttemptRecord, "parts">> & {
+    readonly parts?: readonly Raw<RatePart>[];
+  };
+  return { ...raw, ratePerHour: BigInt(raw.ratePerHour), ...decodeParts(parts) };
 }
 
 export function encodeStandby(record: StandbyRecord): string {
@@ -130,12 +146,25 @@ export function encodeStandby(record: StandbyRecord): string {
     ...record,
     ratePerHour: record.ratePerHour.toString(),
     fullRatePerHour: record.fullRatePerHour.toString(),
+    parts: encodeParts(record.parts),
   });
 }
 
 export function decodeStandby(data: string): StandbyRecord {
-  const raw = JSON.parse(data) as Raw<StandbyRecord>;
-  return { ...raw, ratePerHour: BigInt(raw.ratePerHour), fullRatePerHour: BigInt(raw.fullRatePerHour) };
+  const { parts, ...raw } = JSON.parse(data) as Raw<Omit<StandbyRecord, "parts">> & {
+    readonly parts?: readonly Raw<RatePart>[];
+  };
+  const [ratePerHour, fullRatePerHour] = [BigInt(raw.ratePerHour), BigInt(raw.fullRatePerHour)];
+  return { ...raw, ratePerHour, fullRatePerHour, ...decodeParts(parts) };
+}
+
+function encodeParts(parts: readonly RatePart[] | undefined): readonly Raw<RatePart>[] | undefined {
+  return parts?.map(({ name, ratePerHour }) => ({ name, ratePerHour: ratePerHour.toString() }));
+}
+
+function decodeParts(parts: readonly Raw<RatePart>[] | undefined): { readonly parts?: readonly RatePart[] } {
+  if (parts === undefined) return {};
+  return { parts: parts.map(({ name, ratePerHour }) => ({ name, ratePerHour: BigInt(ratePerHour) })) };
 }
 
 // ── Workers ──
@@ -160,7 +189,7 @@ function encodeOffer(offer: WorkerOffer): unknown {
   return {
     ...offer,
     pricePerCpuHour: encodeMoney(offer.pricePerCpuHour),
-    ...(offer.pricePerGpuHour === undefined ? {} : { pricePerGpuHour: encodeMoney(offer.pricePerGpuHour) }),
+    ...eachPrice(offer, encodeMoney),
   };
 }
 
@@ -168,8 +197,23 @@ function decodeOffer(raw: WorkerOffer): WorkerOffer {
   return {
     ...raw,
     pricePerCpuHour: decodeMoney(raw.pricePerCpuHour),
-    ...(raw.pricePerGpuHour === undefined ? {} : { pricePerGpuHour: decodeMoney(raw.pricePerGpuHour) }),
+    ...eachPrice(raw, decodeMoney),
   };
+}
+
+const PRICES = ["pricePerGpuHour", "pricePerGpuJobCpuHour", "pricePerMemoryGiBHour", "pricePerDiskGiBHour"] as const;
+
+/** Those that an offer may leave out. */
+function eachPrice<T>(
+  offer: WorkerOffer,
+  change: (price: Money) => T,
+): { readonly [K in (typeof PRICES)[number]]?: T } {
+  return Object.fromEntries(
+    PRICES.flatMap((name) => {
+      const price = offer[name];
+      return price === undefined ? [] : [[name, change(price)]];
+    }),
+  );
 }
 
 function encodeMoney(money: { readonly amount: bigint; readonly currency: string }): unknown {
@@ -188,6 +232,8 @@ interface KeyedCodec<T> {
   readonly sql: string;
   readonly encode: (record: T) => string;
   readonly decode: (data: string) => T;
+  /** Of the rows that are loaded at a start; all where it is missing. */
+  readonly loaded?: string;
 }
 
 const plain = <T>(sql: string): KeyedCodec<T> => ({
@@ -206,6 +252,13 @@ const withAmount = <T extends { readonly amount: bigint }>(sql: string): KeyedCo
   },
 });
 
+/** Of records with amounts anywhere. */
+const withAmounts = <T>(sql: string): KeyedCodec<T> => ({
+  sql,
+  encode: encodeRecord,
+  decode: (data) => decodeRecord(data) as T,
+});
+
 export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> } = {
   accounts: plain("accounts"),
   apiKeys: plain("api_keys"),
@@ -215,4 +268,10 @@ export const KEYED_CODECS: { readonly [T in KeyedTable]: KeyedCodec<Tables[T]> }
   idempotency: plain("idempotency"),
   reservations: withAmount("reservations"),
   releases: withAmount("releases"),
+  payoutAddresses: plain("payout_addresses"),
+  depositAddresses: plain("deposit_addresses"),
+  chainPays: withAmounts("chain_pays"),
+  payouts: { ...withAmounts("payouts"), loaded: "data ->> '$.phase' = 'requested'" },
+  budgets: withAmounts("budgets"),
+  spending: withAmounts("spending"),
 };

@@ -10,10 +10,12 @@ import {
   KEYED_TABLES,
   type KeyedTable,
   type MetaRecord,
+  type PayoutRecord,
   type Posting,
   type StandbyRecord,
   type TransferStep,
 } from "../../core/model.ts";
+import { holdId, settlementId } from "../../core/ledger-accounts.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AccountReads } from "../accounts-port.ts";
 import { createAccountReader } from "./accounts.ts";
@@ -64,6 +66,8 @@ type Reader = Pick<
   | "tick"
   | "load"
   | "meta"
+  | "payout"
+  | "payouts"
   | "job"
   | "jobs"
   | "events"
@@ -134,6 +138,16 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
       const row = sql("SELECT * FROM transfers WHERE id = ?").get(id) as TransferRow | undefined;
       return row && readTransfer(row, postingsOf.all(row.seq) as Posting[]);
     },
+    payout: (id) => {
+      const row = sql("SELECT data FROM payouts WHERE key = ?").get(id) as DataRow | undefined;
+      return row && (decodeRecord(row.data) as PayoutRecord);
+    },
+    payouts: ({ account, before, limit }) => {
+      const own = account === undefined ? "TRUE" : "data ->> '$.accountId' = ?";
+      const query = sql(`SELECT data FROM payouts WHERE ${own} AND (? IS NULL OR key < ?) ORDER BY key DESC LIMIT ?`);
+      const values = [...(account === undefined ? [] : [account]), before ?? null, before ?? null, limit];
+      return (query.all(...values) as DataRow[]).map(({ data }) => decodeRecord(data) as PayoutRecord);
+    },
     balances: (accounts, currency) => {
       const query = sql("SELECT account, currency, amount FROM balances WHERE account = ? ORDER BY currency");
       const rows = accounts.flatMap((account) => query.safeIntegers().all(account) as BalanceRecord[]);
@@ -148,8 +162,8 @@ export function createSqliteReader(db: BetterSqlite3.Database, onSpec: (spec: Jo
 function load(db: BetterSqlite3.Database, onSpec: (spec: JobSpec) => void): Snapshot {
   const keyed = Object.fromEntries(
     KEYED_TABLES.map((table) => {
-      const { sql: name, decode } = KEYED_CODECS[table];
-      const rows = db.prepare(`SELECT data FROM ${name} ORDER BY key`).pluck().all() as string[];
+      const { sql: name, decode, loaded = "TRUE" } = KEYED_CODECS[table];
+      const rows = db.prepare(`SELECT data FROM ${name} WHERE ${loaded} ORDER BY key`).pluck().all() as string[];
       return [table, rows.map((data) => decode(data))];
     }),
   ) as unknown as Pick<Snapshot["rows"], KeyedTable>;
@@ -279,7 +293,7 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
   const bound = before === undefined ? "" : "AND seq < coalesce((SELECT seq FROM transfers WHERE id = ?), 0)";
   const boundValues = before === undefined ? [] : [before];
   if (jobId !== undefined || accounts === undefined) {
-    const job = jobId === undefined ? "TRUE" : "job_id = ?";
+    const job = jobId === undefined ? "TRUE" : OF_JOB;
     const marks = (accounts ?? []).map(() => "?").join(", ");
     const touching =
       accounts === undefined
@@ -287,7 +301,12 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
         : `AND EXISTS (SELECT 1 FROM postings WHERE transfer_seq = seq AND account IN (${marks}))`;
     return {
       text: `SELECT * FROM transfers WHERE ${job} ${bound} ${touching} ORDER BY seq DESC LIMIT ?`,
-      values: [...(jobId === undefined ? [] : [jobId]), ...boundValues, ...(accounts ?? []), limit],
+      values: [
+        ...(jobId === undefined ? [] : [holdId(jobId), settlementId(jobId), jobId]),
+        ...boundValues,
+        ...(accounts ?? []),
+        limit,
+      ],
     };
   }
   if (accounts.length === 0) return { text: "SELECT * FROM transfers WHERE FALSE", values: [] };
@@ -298,6 +317,10 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
     values: [...accounts.flatMap((account) => [account, ...boundValues, limit]), limit],
   };
 }
+
+/** A job's hold and settlement by their ids; what else there is of it by the index, whose condition this is, word for word. */
+const OF_JOB =
+  "seq IN (SELECT seq FROM transfers WHERE id IN (?, ?) UNION SELECT seq FROM transfers WHERE job_id = ? AND id NOT GLOB 'job-*/*')";
 
 /** As the index on accounts has it, word for word. */
 const INDEXED = "account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*'";

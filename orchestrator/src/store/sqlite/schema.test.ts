@@ -148,7 +148,7 @@ describe("the schema", () => {
     expectWhole();
   });
 
-  it("looks transfers of an account up by their own index", () => {
+  it("looks transfers of an account, and of a job, up by their own indexes", () => {
     fill();
     const store = openSqliteStore(dir);
     expect(store.transfers({ accounts: ["customer:acc-1", "fee"], limit: 9 })).toHaveLength(1);
@@ -158,6 +158,9 @@ describe("the schema", () => {
       db.prepare(`EXPLAIN QUERY PLAN SELECT transfer_seq FROM postings WHERE account = ? AND ${condition}`).all("fee"),
     );
     expect(JSON.stringify(plan)).toMatch(/SEARCH postings USING (COVERING )?INDEX postings_by_account/);
+    const ofJob = "SELECT seq FROM transfers WHERE job_id = ? AND id NOT GLOB 'job-*/*'";
+    const others = read((db) => db.prepare(`EXPLAIN QUERY PLAN ${ofJob}`).all("job-1"));
+    expect(JSON.stringify(others)).toMatch(/SEARCH transfers USING (COVERING )?INDEX transfers_by_job/);
   });
 
   it("looks recoveries up by their own index", () => {

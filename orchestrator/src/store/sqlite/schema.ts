@@ -127,7 +127,8 @@ CREATE TABLE transfers_3 (
 INSERT INTO transfers_3 SELECT seq, id, kind, NULL, job_id, currency, memo, at_ms, wall_ms FROM transfers;
 DROP TABLE transfers;
 ALTER TABLE transfers_3 RENAME TO transfers;
-CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL;
+-- A job's hold and settlement are found by their ids, JOB/hold and JOB/end: only what else there is of a job needs a place here.
+CREATE INDEX transfers_by_job ON transfers (job_id) WHERE job_id IS NOT NULL AND id NOT GLOB 'job-*/*';
 ${appendOnly("transfers")}${onceOnly("transfers", "id = NEW.id OR seq = NEW.seq")}
 CREATE TABLE postings_3 (
   transfer_seq INTEGER NOT NULL REFERENCES transfers (seq),
@@ -143,7 +144,9 @@ ALTER TABLE postings_3 RENAME TO postings;
 CREATE INDEX postings_by_account ON postings (account, transfer_seq)
   WHERE account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*';
 ${appendOnly("postings")}${onceOnly("postings", "transfer_seq = NEW.transfer_seq AND n = NEW.n")}
-${["reservations", "releases"].map(keyed).join("\n")}
+${["reservations", "releases", "chain_pays", "payout_addresses", "deposit_addresses", "payouts", "budgets", "spending"].map(keyed).join("\n")}
+CREATE INDEX payouts_open ON payouts (key) WHERE data ->> '$.phase' = 'requested';
+CREATE INDEX payouts_by_account ON payouts (data ->> '$.accountId', key);
 -- Ratings, disputes, slashes, unstakes; the core needs those that are open.
 CREATE TABLE cases (id TEXT PRIMARY KEY, kind TEXT NOT NULL, open INTEGER NOT NULL CHECK (open IN (0, 1)), data TEXT NOT NULL CHECK (json_valid(data))) STRICT, WITHOUT ROWID;
 CREATE INDEX cases_by_kind ON cases (kind, id);

@@ -165,6 +165,10 @@ export function anAttempt(jobId: JobId, epoch: number): AttemptRecord {
     lease: "active",
     allocation,
     ratePerHour: 1_000_000n,
+    parts: [
+      { name: "gpu", ratePerHour: 900_000n },
+      { name: "memory", ratePerHour: 100_000n },
+    ],
     fromSeq: 0,
     adoptedEpoch: 0,
     baseRanMs: 0,
@@ -190,6 +194,7 @@ export function aStandby(jobId: JobId, n: number): StandbyRecord {
     allocation,
     ratePerHour: 250_000n,
     fullRatePerHour: 1_000_000n,
+    parts: [{ name: "gpu", ratePerHour: 1_000_000n }],
     checkpointSeq: 1,
     reservedAtMs: 1,
     readyAtMs: 2,
@@ -213,6 +218,9 @@ export function aWorker(n: number): WorkerRecord {
       diskMiB: 100,
       pricePerGpuHour: { amount: "2500000", currency: "USD" },
       pricePerCpuHour: { amount: "100000", currency: "USD" },
+      pricePerGpuJobCpuHour: { amount: "50000", currency: "USD" },
+      pricePerMemoryGiBHour: { amount: "7", currency: "USD" },
+      pricePerDiskGiBHour: { amount: "0", currency: "USD" },
     }),
     draining: false,
     earned: [

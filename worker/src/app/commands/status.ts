@@ -82,9 +82,16 @@ function show(flags: CommonFlags, status: AgentStatus): void {
   for (const slot of status.slots) print(`  ${slotText(slot)}`);
 }
 
-function pricesText({ pricePerGpuHour, pricePerCpuHour, standbyPercent }: AgentStatus): string {
-  const gpu = pricePerGpuHour === null ? "" : `${moneyText(pricePerGpuHour)} a GPU and hour, `;
-  return `${gpu}${moneyText(pricePerCpuHour)} a core and hour, standby ${standbyPercent}%`;
+function pricesText(status: AgentStatus): string {
+  const prices: readonly (readonly [WireMoney | null, string])[] = [
+    [status.pricePerGpuHour, "a GPU and hour"],
+    [status.pricePerGpuJobCpuHour, "a core beside a GPU and hour"],
+    [status.pricePerCpuHour, "a core and hour"],
+    [status.pricePerMemoryGiBHour, "a GiB of memory and hour"],
+    [status.pricePerDiskGiBHour, "a GiB of disk and hour"],
+  ];
+  const texts = prices.flatMap(([price, of]) => (price === null ? [] : [`${moneyText(price)} ${of}`]));
+  return `${texts.join(", ")}, standby ${status.standbyPercent}%`;
 }
 
 function earnedText({ earnings: { total, today } }: AgentStatus): string {

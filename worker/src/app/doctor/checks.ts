@@ -8,6 +8,7 @@ import { checkDataDir } from "./checks/data-dir.ts";
 import { checkDocker } from "./checks/docker.ts";
 import { checkJobEgress } from "./checks/egress.ts";
 import { checkOrchestrator } from "./checks/orchestrator.ts";
+import { checkPrices } from "./checks/prices.ts";
 import { checkProgram } from "./checks/program.ts";
 import { checkGpus, checkRegistries, checkTime } from "./checks/system.ts";
 
@@ -19,6 +20,7 @@ export const CHECK_AREAS: readonly CheckArea[] = [
   { name: "Docker Engine", run: checkDocker },
   { name: "Registries", run: checkRegistries },
   { name: "NVIDIA driver", run: checkGpus },
+  { name: "Prices", run: checkPrices },
   { name: "Isolation", run: checkIsolation },
   { name: "Secrets", run: checkSecrets },
   { name: "Proofs", run: checkProofs },

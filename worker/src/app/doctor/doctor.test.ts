@@ -13,6 +13,7 @@ import { type Check, type DoctorConfig, fail, ok, skip, warn } from "./check.ts"
 import { checkDataDir } from "./checks/data-dir.ts";
 import { checkDocker, compareVersions, type EngineInfo, judgeEngine } from "./checks/docker.ts";
 import { checkOrchestrator } from "./checks/orchestrator.ts";
+import { checkPrices } from "./checks/prices.ts";
 import { isHealthy, runDoctor } from "./doctor.ts";
 import { renderCheck, renderSummary } from "./render.ts";
 
@@ -73,6 +74,21 @@ describe("the report", () => {
       "Ready: 1 ok, 1 warnings, 0 failed, 0 skipped.",
     );
     expect(renderSummary([fail("a", "", "", "")], plain)).toMatch(/^Not ready/);
+  });
+});
+
+describe("the prices", () => {
+  it("are told, with what is not priced apart, and what makes no sense is warned of", async () => {
+    const apart = { pricePerGpuHour: "0.50", pricePerMemoryGibHour: "0.01", pricePerDiskGibHour: "0.001" };
+    expect(await checkPrices(contextOf(apart))).toMatchObject([
+      {
+        status: "ok",
+        found:
+          "an hour: 0.50 USD a GPU, 0.10 USD a core, 0.01 USD a GiB of memory, 0.001 USD a GiB of disk; the rest is in these",
+      },
+    ]);
+    expect(await checkPrices(contextOf({ pricePerGpuJobCpuHour: "0.05" }))).toMatchObject([{ status: "warn" }]);
+    expect(await checkPrices(contextOf({ pricePerCpuHour: "0" }))).toMatchObject([{ status: "warn" }]);
   });
 });
 

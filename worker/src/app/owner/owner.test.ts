@@ -68,7 +68,13 @@ describe("settings", () => {
   it("can be taken away where there is an all or a nothing", () => {
     const settings = createSettings(
       memory(),
-      configOf({ pricePerGpuHour: "1", memoryMib: "64", localImage: ["a:local"], uplinkMbpsMax: "20" }),
+      configOf({
+        pricePerGpuHour: "1",
+        pricePerMemoryGibHour: "0.02",
+        memoryMib: "64",
+        localImage: ["a:local"],
+        uplinkMbpsMax: "20",
+      }),
       never,
     );
     expect(settings.live.uplinkMbpsMax).toBe(20);
@@ -191,6 +197,12 @@ describe("a slot's rate", () => {
     expect(rates.of(slot({}))).toBeNull();
     rates.agree("a", { ...run, gpuUuids: ["GPU-1", "GPU-2"] }, offer("1"));
     expect(rates.of(slot({}))).toEqual({ amount: "1000000", currency: "USD" });
+    const apart = {
+      pricePerMemoryGiBHour: { amount: 1024n, currency: "USD" },
+      pricePerDiskGiBHour: { amount: 3n, currency: "USD" },
+    };
+    rates.agree("b", { ...run, memoryMiB: 100, diskMiB: 512 }, { ...offer("100000"), ...apart });
+    expect(rates.of({ ...slot({}), id: "b" })).toEqual({ amount: "50102", currency: "USD" });
   });
 });
 

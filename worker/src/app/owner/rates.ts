@@ -1,5 +1,6 @@
 // What each slot brings in an hour: reckoned from the offer at the moment its order came, as the orchestrator does, and kept, since prices may change
 // while it runs and the agreed one holds. The orchestrator's books are what counts; this is for the owner to look at.
+import { rateFor } from "@qubix/shared/domain";
 import { toWireMoney, type RunSpec, type WireMoney, type WorkerOffer } from "@qubix/shared/protocol";
 import type { Slot, SlotId } from "../../core/index.ts";
 import type { Journal } from "../../journal/journal.ts";
@@ -37,13 +38,11 @@ export function createSlotRates(journal: Pick<Journal, "get" | "set">): SlotRate
 }
 
 function ratesOf(run: RunSpec, offer: WorkerOffer): Rates | undefined {
-  const price = run.gpuUuids.length > 0 ? offer.pricePerGpuHour : offer.pricePerCpuHour;
-  if (price === undefined) return undefined;
-  const cpuMilli = BigInt(Math.round(run.cpus * MILLI));
-  const running =
-    run.gpuUuids.length > 0
-      ? BigInt(run.gpuUuids.length) * price.amount
-      : (cpuMilli * price.amount + BigInt(MILLI - 1)) / BigInt(MILLI);
+  const gpus = run.gpuUuids.length;
+  const { currency } = (gpus > 0 ? offer.pricePerGpuHour : undefined) ?? offer.pricePerCpuHour;
+  const { memoryMiB, diskMiB } = run;
+  const running = rateFor(offer, { gpus, cpuMilli: Math.round(run.cpus * MILLI), memoryMiB, diskMiB }, currency);
+  if (running === null) return undefined;
   const standby = (running * BigInt(offer.standbyPercent)) / 100n;
-  return { running: running.toString(), standby: standby.toString(), currency: price.currency };
+  return { running: running.toString(), standby: standby.toString(), currency };
 }

@@ -9,6 +9,9 @@ import type { OwnerTerms } from "../offer.ts";
 export const SETTABLE = [
   "pricePerGpuHour",
   "pricePerCpuHour",
+  "pricePerGpuJobCpuHour",
+  "pricePerMemoryGibHour",
+  "pricePerDiskGibHour",
   "currency",
   "standbyPercent",
   "region",
@@ -31,6 +34,9 @@ export const NONE = "none";
 /** Settings that `none` may take away: those that need not be given at start, and lists. */
 const CLEARABLE: ReadonlySet<SettingName> = new Set([
   "pricePerGpuHour",
+  "pricePerGpuJobCpuHour",
+  "pricePerMemoryGibHour",
+  "pricePerDiskGibHour",
   "cpus",
   "memoryMib",
   "diskMib",
@@ -101,15 +107,19 @@ export function createSettings(
 
 /** As the offer needs them. `diskMiB`: what is offered where the owner does not say. */
 export function termsOf(settings: Settings, diskMiB: number | undefined): OwnerTerms {
-  const { currency, pricePerGpuHour } = settings;
-  const gpuPrice: Money | undefined = pricePerGpuHour === undefined ? undefined : priceOf(pricePerGpuHour, currency);
+  const { currency } = settings;
+  const optional = (price: string | undefined): Money | undefined =>
+    price === undefined ? undefined : priceOf(price, currency);
   return {
     cpus: settings.cpus,
     memoryMiB: settings.memoryMib,
     diskMiB: settings.diskMib ?? diskMiB,
     region: settings.region,
     pricePerCpuHour: priceOf(settings.pricePerCpuHour, currency),
-    pricePerGpuHour: gpuPrice,
+    pricePerGpuHour: optional(settings.pricePerGpuHour),
+    pricePerGpuJobCpuHour: optional(settings.pricePerGpuJobCpuHour),
+    pricePerMemoryGiBHour: optional(settings.pricePerMemoryGibHour),
+    pricePerDiskGiBHour: optional(settings.pricePerDiskGibHour),
     standbyPercent: settings.standbyPercent,
     localImages: settings.localImage,
   };

@@ -1,4 +1,5 @@
 // What `status` shows: the agent's own account of itself, without asking anybody.
+import type { Money } from "@qubix/shared/domain";
 import type { WireMoney } from "@qubix/shared/protocol";
 import { toWireMoney } from "@qubix/shared/protocol";
 import { ranMsOf, type Slot, type WorkerState } from "../../core/index.ts";
@@ -52,6 +53,10 @@ export interface AgentStatus {
   readonly region: string;
   readonly pricePerGpuHour: WireMoney | null;
   readonly pricePerCpuHour: WireMoney;
+  /** Null where it is in the price of the GPU, or in the others. */
+  readonly pricePerGpuJobCpuHour: WireMoney | null;
+  readonly pricePerMemoryGiBHour: WireMoney | null;
+  readonly pricePerDiskGiBHour: WireMoney | null;
   readonly standbyPercent: number;
   readonly features: readonly string[];
   /** The owner's cap on bulk outwards, in megabits (10⁶) a second; null for none. */
@@ -85,7 +90,6 @@ export interface StatusPorts {
 export function statusOf(ports: StatusPorts): AgentStatus {
   const { identity, state, keeper, counters } = ports;
   const offer = keeper.offer();
-  const gpuPrice = offer.pricePerGpuHour;
   return {
     workerId: identity.workerId,
     name: identity.name,
@@ -106,8 +110,11 @@ export function statusOf(ports: StatusPorts): AgentStatus {
     memoryMiB: offer.memoryMiB,
     diskMiB: offer.diskMiB,
     region: offer.region,
-    pricePerGpuHour: gpuPrice === undefined ? null : toWireMoney(gpuPrice.amount, gpuPrice.currency),
+    pricePerGpuHour: priceView(offer.pricePerGpuHour),
     pricePerCpuHour: toWireMoney(offer.pricePerCpuHour.amount, offer.pricePerCpuHour.currency),
+    pricePerGpuJobCpuHour: priceView(offer.pricePerGpuJobCpuHour),
+    pricePerMemoryGiBHour: priceView(offer.pricePerMemoryGiBHour),
+    pricePerDiskGiBHour: priceView(offer.pricePerDiskGiBHour),
     standbyPercent: offer.standbyPercent,
     features: offer.features ?? [],
     uplinkMbpsMax: ports.uplinkMbpsMax,
@@ -116,6 +123,10 @@ export function statusOf(ports: StatusPorts): AgentStatus {
     earnings: ports.earnings,
     slots: [...state.slots.values()].map((slot) => slotStatus(slot, ports)),
   };
+}
+
+function priceView(price: Money | undefined): WireMoney | null {
+  return price === undefined ? null : toWireMoney(price.amount, price.currency);
 }
 
 function untilOf(reason: PauseReason, { quietUntil, maintenanceUntil }: StatusPorts): string | null {

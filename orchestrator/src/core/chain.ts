@@ -1,0 +1,272 @@
+// Jobs in a currency whose money lies on a chain. The ledger says who is owed what, as for any other; beside it a row says what is to become of the job's
+// escrow there. Pay waits as `pending`, is `reserved` while the chain is asked for it, and is `external` once the chain shows it: one settlement there, one
+// transfer here. What the shell must do follows from the rows alone, so that nothing has to be remembered over a crash.
+import { type AccountId, chainPayTable, type JobId, type TransferId } from "@qubix/shared/domain";
+import { assert } from "@qubix/shared/runtime";
+import { isAdmin } from "./accounts.ts";
+import { chainOf, externalOf } from "./chain-of.ts";
+import type { CoreEvent } from "./events.ts";
+import { transfer, type TransferInput } from "./ledger.ts";
+import type {
+  ChainDeposit,
+  ChainPayRecord,
+  JobRecord,
+  LedgerAccount,
+  Posting,
+  SettlementLine,
+  TransferRecord,
+} from "./model.ts";
+import { disputableUntilMs, takePending } from "./pending-pay.ts";
+import { deadlineKey } from "./silence.ts";
+import type { CoreState } from "./state.ts";
+import { effect, emit, fire, patchJob, put, refuse } from "./tables.ts";
+
+type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
+type Share = ChainPayRecord["shares"][number];
+
+/** A new job's hold is on its way to the contract. */
+export function newDeposit(state: CoreState, currency: string): ChainDeposit | undefined {
+  const setting = chainOf(state, currency);
+  return setting === undefined ? undefined : { driver: setting.driver, deposit: "sent", tries: 1 };
+}
+
+export function sendDeposit(state: CoreState, job: JobRecord): void {
+  if (job.chain !== undefined) effect(state, { kind: "chain", id: job.id });
+}
+
+// ── The end of a job ──
+
+/** What was posted is owed; from when on the chain is asked for it, the row says. */
+export function queueChainPay(state: CoreState, job: JobRecord, lines: readonly SettlementLine[]): void {
+  if (job.chain === undefined) return;
+  const shares = sharesOf(lines.map(({ account, amount }) => ({ account, amount })));
+  const fee = lines.find(({ role }) => role === "fee")?.amount ?? 0n;
+  // Where nobody earned anything there is nothing to dispute. Else before its bucket is released: deadlines are handled in their order.
+  const untilMs = shares.length === 0 ? state.nowMs : disputableUntilMs(state, state.nowMs);
+  const pay: ChainPayRecord = {
+    id: job.id,
+    accountId: job.accountId,
+    currency: job.currency,
+    chain: job.chain,
+    phase: chainPayTable.initial,
+    hold: job.settlement.hold,
+    shares,
+    fee: feeOnChain(state, job.currency, fee),
+    settledAtMs: state.nowMs,
+    dueAtMs: Math.max(state.nowMs, untilMs - 1),
+    tries: 0,
+    payees: [],
+  };
+  put(state, "chainPays", pay.id, pay);
+  if (pay.dueAtMs <= state.nowMs) startPay(state, pay);
+  else armChainPay(state, pay);
+}
+
+export function armChainPay(state: CoreState, pay: ChainPayRecord): void {
+  if (pay.phase === "waiting") state.deadlines.set(deadlineKey.chainPay(pay.id), pay.dueAtMs);
+}
+
+export function onChainPayDue(state: CoreState, id: JobId): void {
+  const pay = state.rows.chainPays.get(id);
+  if (pay?.phase === "waiting" && pay.dueAtMs <= state.nowMs) startPay(state, pay);
+}
+
+/** A dispute freezes what is not on its way, and its end says who gets what: both are read of the transfers of the step. */
+export function noteDisputes(state: CoreState): void {
+  for (const { kind, jobId, postings } of state.step.transfers) {
+    const pay = jobId === null ? undefined : state.rows.chainPays.get(jobId);
+    if (pay === undefined) continue;
+    if (kind === "freeze") move(state, pay, "freeze", {});
+    if (kind !== "resolution") continue;
+    const fee = postings.reduce((sum, { account, amount }) => (account === "fee" ? sum + amount : sum), 0n);
+    const patch = { shares: sharesOf(postings), fee: feeOnChain(state, pay.currency, fee), dueAtMs: state.nowMs };
+    const resolved = move(state, pay, "resolve", patch);
+    if (resolved !== undefined) startPay(state, resolved);
+  }
+}
+
+/**
+ * Its window is over: the pay is set aside under the job's name, and the chain is asked to settle, or to give all of it back. Of providers without an
+ * address, and beyond what one settlement may name, the pay is released like any other, to be paid out by hand.
+ */
+function startPay(state: CoreState, pay: ChainPayRecord): void {
+  const { driver } = pay.chain;
+  const room = (chainOf(state, pay.currency)?.payeesMax ?? 0) - (pay.fee > 0n ? 1 : 0);
+  const largestFirst = pay.shares.toSorted((a, b) =>
+    a.amount === b.amount ? (a.accountId < b.accountId ? -1 : 1) : a.amount > b.amount ? -1 : 1,
+  );
+  const payees = largestFirst
+    .flatMap((share) => {
+      const address = state.rows.payoutAddresses.get(`${driver} ${share.accountId}`)?.address;
+      return address === undefined ? [] : [{ ...share, address }];
+    })
+    .slice(0, Math.max(0, room));
+  const from = payees.map((payee) => ({ account: payFrom(state, pay, payee), amount: -payee.amount }));
+  const naming = { id: `${pay.id}/pay` as TransferId, step: "reserve" } as const;
+  post(state, pay, "payout", [...from, { account: "fee", amount: -pay.fee }], `reserved:${pay.id}`, naming);
+  move(state, pay, "due", { payees, shares: payees.map(({ accountId, amount }) => ({ accountId, amount })), tries: 1 });
+  effect(state, { kind: "chain", id: pay.id });
+}
+
+// ── What the chain shows ──
+
+export function onChainFinal(state: CoreState, event: Event<"chain.final">): void {
+  if (event.what === "deposit") return onDepositFinal(state, event);
+  const pay = state.rows.chainPays.get(event.jobId);
+  if (pay === undefined || pay.tries !== event.tries) return;
+  const next = move(state, pay, event.applied ? "final" : "refuse", {});
+  if (next === undefined) return;
+  if (!event.applied) return tell(state, next, "pay_refused");
+  postReserved(state, next, externalOf(state, pay.currency));
+  put(state, "chainPays", pay.id, null);
+  tell(state, next, "paid");
+}
+
+function onDepositFinal(state: CoreState, { jobId, tries, applied }: Event<"chain.final">): void {
+  const row = state.rows.jobs.get(jobId) ?? state.rows.chainPays.get(jobId);
+  if (row?.chain === undefined || row.chain.tries !== tries || row.chain.deposit !== "sent") return;
+  const chain = { ...row.chain, deposit: applied ? "final" : "refused" } as const;
+  setDeposit(state, jobId, chain);
+  const kind = applied ? "deposited" : "deposit_refused";
+  emit(state, { channel: "jobs", kind, accountId: row.accountId, jobId, data: { driver: chain.driver } });
+  if (!applied)
+    emit(state, { channel: "system", kind: "chain_refused", data: { driver: chain.driver, jobId, what: "deposit" } });
+}
+
+function setDeposit(state: CoreState, jobId: JobId, chain: ChainDeposit): void {
+  const [job, pay] = [state.rows.jobs.get(jobId), state.rows.chainPays.get(jobId)];
+  if (job !== undefined) patchJob(state, job, { chain });
+  if (pay !== undefined) put(state, "chainPays", jobId, { ...pay, chain });
+}
+
+// ── Admins ──
+
+/** What the chain refused is tried again: an admin has removed the cause, e.g. the operator had too few tokens. */
+export function retryChain(state: CoreState, { actor, driver }: Event<"chain.retry">): void {
+  if (!isAdmin(state, actor)) return;
+  for (const { id, chain } of [...state.rows.jobs.values(), ...state.rows.chainPays.values()]) {
+    if (chain?.driver !== driver || chain.deposit !== "refused") continue;
+    setDeposit(state, id, { ...chain, deposit: "sent", tries: chain.tries + 1 });
+    effect(state, { kind: "chain", id });
+  }
+  for (const pay of state.rows.chainPays.values()) {
+    if (pay.chain.driver !== driver || pay.phase !== "refused") continue;
+    move(state, pay, "retry", { tries: pay.tries + 1 });
+    effect(state, { kind: "chain", id: pay.id });
+  }
+}
+
+/** What the chain will never pay becomes payable here, and is paid out by hand. */
+export function releaseChainPay(state: CoreState, { actor, jobId }: Event<"chain.release">): void {
+  if (!isAdmin(state, actor)) return;
+  const pay = state.rows.chainPays.get(jobId);
+  if (pay?.phase !== "refused") {
+    const message = `The chain has refused nothing for ${jobId}. \`qubix chain status\` lists what it refused.`;
+    return refuse(state, 409, "chain_not_refused", message);
+  }
+  move(state, pay, "release", {});
+  const amount = reservedOf(pay);
+  const back = pay.payees.map((payee) => ({ account: `provider:${payee.accountId}` as const, amount: payee.amount }));
+  transfer(state, {
+    id: `${pay.id}/paid` as TransferId,
+    kind: "payout",
+    step: "void",
+    jobId: pay.id,
+    currency: pay.currency,
+    postings: [{ account: `reserved:${pay.id}`, amount: -amount }, ...back, { account: "fee", amount: pay.fee }],
+    memo: `pay of ${pay.id} that the chain refused`,
+  });
+  put(state, "chainPays", pay.id, null);
+  tell(state, pay, "pay_released");
+}
+
+export function noteChain(state: CoreState, { note, data }: Event<"chain.note">): void {
+  emit(state, { channel: "system", kind: note, data });
+}
+
+// ── Helpers ──
+
+function move(
+  state: CoreState,
+  pay: ChainPayRecord,
+  event: Parameters<
+    typeof fire<ChainPayRecord["phase"], "due" | "freeze" | "resolve" | "final" | "refuse" | "retry" | "release">
+  >[3],
+  patch: Partial<ChainPayRecord>,
+): ChainPayRecord | undefined {
+  const phase = fire(state, chainPayTable, pay.phase, event);
+  if (phase === undefined) return undefined;
+  const next = { ...pay, ...patch, phase };
+  put(state, "chainPays", pay.id, next);
+  return next;
+}
+
+/** Posts what moves from the accounts of `postings` to one other; under a name that the store takes once. */
+function post(
+  state: CoreState,
+  pay: ChainPayRecord,
+  kind: TransferRecord["kind"],
+  postings: readonly Posting[],
+  to: LedgerAccount,
+  naming: Required<Pick<TransferInput, "id" | "step">>,
+): void {
+  const amount = postings.reduce((sum, posting) => sum - posting.amount, 0n);
+  const memo = `${kind} of ${pay.id}`;
+  transfer(state, {
+    ...naming,
+    kind,
+    jobId: pay.id,
+    currency: pay.currency,
+    postings: [...postings, { account: to, amount }],
+    memo,
+  });
+}
+
+function postReserved(state: CoreState, pay: ChainPayRecord, to: LedgerAccount): void {
+  const from = [{ account: `reserved:${pay.id}`, amount: -reservedOf(pay) }] as const;
+  post(state, pay, "payout", from, to, { id: `${pay.id}/paid` as TransferId, step: "post" });
+}
+
+function reservedOf({ payees, fee }: ChainPayRecord): bigint {
+  return payees.reduce((sum, { amount }) => sum + amount, fee);
+}
+
+/** Out of its bucket; where there is no window, or a dispute outlasted it, it is payable already. */
+function payFrom(state: CoreState, { currency, settledAtMs }: ChainPayRecord, share: Share): LedgerAccount {
+  const { accountId: providerId, amount } = share;
+  const isPending = takePending(state, { providerId, currency, amount, settledAtMs });
+  return isPending ? `pending:${providerId}` : `provider:${providerId}`;
+}
+
+/** What goes to providers, one share each. */
+function sharesOf(postings: readonly { readonly account: string; readonly amount: bigint }[]): readonly Share[] {
+  const shares = new Map<AccountId, bigint>();
+  for (const { account, amount } of postings) {
+    const id = /^(?:provider|pending):(.+)$/.exec(account)?.[1] as AccountId | undefined;
+    if (id !== undefined) shares.set(id, (shares.get(id) ?? 0n) + amount);
+  }
+  const found = [...shares].map(([accountId, amount]) => ({ accountId, amount }));
+  assert(
+    found.every(({ amount }) => amount >= 0n),
+    "a share of a job is below zero",
+  );
+  return found.filter(({ amount }) => amount > 0n);
+}
+
+function feeOnChain(state: CoreState, currency: string, fee: bigint): bigint {
+  return chainOf(state, currency)?.feeApart === true ? fee : 0n;
+}
+
+/** To the consumer and each provider, and what was refused to admins. */
+function tell(state: CoreState, pay: ChainPayRecord, kind: "paid" | "pay_refused" | "pay_released"): void {
+  const { driver } = pay.chain;
+  const sum = pay.payees.reduce((all, { amount }) => all + amount, 0n);
+  const data = { driver, currency: pay.currency, amount: sum.toString() };
+  emit(state, { channel: "jobs", kind, accountId: pay.accountId, jobId: pay.id, data });
+  for (const { accountId: providerId, amount, address } of pay.payees) {
+    const own = { driver, currency: pay.currency, amount: amount.toString(), address };
+    emit(state, { channel: "wallet", kind, providerId, jobId: pay.id, data: own });
+  }
+  if (kind === "pay_refused")
+    emit(state, { channel: "system", kind: "chain_refused", data: { driver, jobId: pay.id, what: "pay" } });
+}
