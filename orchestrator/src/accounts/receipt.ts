@@ -33,7 +33,8 @@ export function receiptOf(ports: ReceiptPorts, stored: StoredJob, view: ReceiptV
   const attempts = stored.attempts.toSorted((a, b) => a.epoch - b.epoch || a.replica - b.replica);
   const standbys = stored.standbys.toSorted((a, b) => a.reservedAtMs - b.reservedAtMs || (a.id < b.id ? -1 : 1));
   const due = [...attempts, ...standbys].reduce((sum, payee) => sum + chargeOf(payee), 0n);
-  const gross = settlement.gross ?? due;
+  const most = job.cap?.amount ?? settlement.hold;
+  const gross = settlement.gross ?? (due < most ? due : most);
   const sumOf = (role: string) =>
     isFinal
       ? settlement.lines.reduce((sum, line) => (line.role === role ? sum + line.amount : sum), 0n).toString()
@@ -60,6 +61,7 @@ export function receiptOf(ports: ReceiptPorts, stored: StoredJob, view: ReceiptV
             priceMaxPerHour: job.spec.priceMaxPerHour.amount.toString(),
             durationMaxS: job.spec.durationMaxS,
             hold: settlement.hold.toString(),
+            ...(job.cap === undefined ? {} : { cap: job.cap.amount.toString() }),
             mirror: job.mirror !== undefined,
           },
     attempts: attempts.filter(sees).map((attempt) => attemptOf(ports, attempt, ticks.get(keyOf(attempt)) ?? [])),

@@ -84,6 +84,8 @@ export const receiptSchema = z.looseObject({
       priceMaxPerHour: amount,
       durationMaxS: count,
       hold: amount,
+      /** A budget allows the job to cost no more than this, which is less than the price for all of the time. */
+      cap: amount.optional(),
       /** Two replicas, and a third run where they differed: each is paid. */
       mirror: z.boolean(),
     })

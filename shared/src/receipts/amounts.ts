@@ -24,15 +24,22 @@ export function checkAmounts(receipt: Receipt, check: Check): void {
   const hold = BigInt(receipt.agreed.hold);
   const { gross, fee, refund } = receipt.totals;
   const due = payees.reduce((sum, { charge }) => sum + charge, 0n);
-  const expected = receipt.heldShort ? hold : due;
+  // A budget may allow less than what is held.
+  const most = receipt.agreed.cap === undefined ? hold : BigInt(receipt.agreed.cap);
+  const expected = receipt.heldShort ? most : due;
   check(
     BigInt(gross) === expected,
     "gross_differs",
     "receipt",
     () => `gross is ${gross}, the charges come to ${expected}`,
   );
-  check(BigInt(gross) <= hold, "gross_exceeds_hold", "receipt", () => `gross is ${gross}, and only ${hold} was held`);
-  const short = receipt.agreed.mirror && due > hold;
+  check(
+    BigInt(gross) <= most && most <= hold,
+    "gross_exceeds_hold",
+    "receipt",
+    () => `gross is ${gross}, and no more than ${most} of ${hold} may be taken`,
+  );
+  const short = receipt.agreed.mirror && due > most;
   check(
     !receipt.heldShort || short,
     "hold_not_short",
@@ -124,12 +131,8 @@ function checkTimes(receipt: Receipt, check: Check): void {
     );
   }
   const hold = holdFor(rateMax, agreed.durationMaxS);
-  check(
-    BigInt(agreed.hold) === hold,
-    "hold_differs",
-    "receipt",
-    () => `${agreed.hold} was held, and should be ${hold}`,
-  );
+  const isHeld = agreed.cap !== undefined ? BigInt(agreed.hold) <= hold : BigInt(agreed.hold) === hold;
+  check(isHeld, "hold_differs", "receipt", () => `${agreed.hold} was held, and should be ${hold}`);
 }
 
 interface Split {

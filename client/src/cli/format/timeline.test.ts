@@ -61,6 +61,11 @@ test.each([
     "primary wrk-a is silent, but so is much of the network: nothing is moved for at most 29 s",
   ],
   [
+    "tick_refused",
+    { epoch: 1, n: 3, code: "signature_invalid", headN: 2 },
+    "a line of the worker's own account was refused, and credits nothing: signature invalid",
+  ],
+  [
     "resumed",
     {
       epoch: 2,
