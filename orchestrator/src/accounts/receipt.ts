@@ -60,6 +60,7 @@ export function receiptOf(ports: ReceiptPorts, stored: StoredJob, view: ReceiptV
             priceMaxPerHour: job.spec.priceMaxPerHour.amount.toString(),
             durationMaxS: job.spec.durationMaxS,
             hold: settlement.hold.toString(),
+            ...(job.cap === undefined ? {} : { cap: job.cap.amount.toString() }),
             mirror: job.mirror !== undefined,
           },
     attempts: attempts.filter(sees).map((attempt) => attemptOf(ports, attempt, ticks.get(keyOf(attempt)) ?? [])),

@@ -84,6 +84,8 @@ export const receiptSchema = z.looseObject({
       priceMaxPerHour: amount,
       durationMaxS: count,
       hold: amount,
+      /** The most that it might cost by a budget, where that is less; the hold is no more than the price cap over all of its time, then. */
+      cap: amount.optional(),
       /** Two replicas, and a third run where they differed: each is paid. */
       mirror: z.boolean(),
     })

@@ -24,7 +24,8 @@ export function checkAmounts(receipt: Receipt, check: Check): void {
   const hold = BigInt(receipt.agreed.hold);
   const { gross, fee, refund } = receipt.totals;
   const due = payees.reduce((sum, { charge }) => sum + charge, 0n);
-  const expected = receipt.heldShort ? hold : due;
+  const most = BigInt(receipt.agreed.cap ?? receipt.agreed.hold);
+  const expected = receipt.heldShort ? most : due;
   check(
     BigInt(gross) === expected,
     "gross_differs",
@@ -32,7 +33,8 @@ export function checkAmounts(receipt: Receipt, check: Check): void {
     () => `gross is ${gross}, the charges come to ${expected}`,
   );
   check(BigInt(gross) <= hold, "gross_exceeds_hold", "receipt", () => `gross is ${gross}, and only ${hold} was held`);
-  const short = receipt.agreed.mirror && due > hold;
+  check(BigInt(gross) <= most, "gross_exceeds_cap", "receipt", () => `gross is ${gross}, and might be ${most} at most`);
+  const short = receipt.agreed.mirror && due > most;
   check(
     !receipt.heldShort || short,
     "hold_not_short",
@@ -124,12 +126,10 @@ function checkTimes(receipt: Receipt, check: Check): void {
     );
   }
   const hold = holdFor(rateMax, agreed.durationMaxS);
-  check(
-    BigInt(agreed.hold) === hold,
-    "hold_differs",
-    "receipt",
-    () => `${agreed.hold} was held, and should be ${hold}`,
-  );
+  const held = BigInt(agreed.hold);
+  // A budget may have left less, and may have been lowered since.
+  const isRight = agreed.cap === undefined ? held === hold : held <= hold && BigInt(agreed.cap) <= held;
+  check(isRight, "hold_differs", "receipt", () => `${agreed.hold} was held, and should be ${hold}`);
 }
 
 interface Split {

@@ -110,6 +110,20 @@ describe("a receipt", () => {
     ["the refund", ["refund_differs"], (r) => (r.totals!.refund = "1")],
     ["what is said to be held", ["hold_differs"], (r) => (r.agreed!.hold = "333335")],
     ["a longer time that was agreed", ["hold_differs"], (r) => (r.agreed!.durationMaxS = 601)],
+    [
+      "a budget below what it cost",
+      ["gross_exceeds_cap"],
+      (r) => (r.agreed!.cap = String(BigInt(r.totals!.gross) - 1n)),
+    ],
+    ["a budget beyond the hold", ["hold_differs"], (r) => (r.agreed!.cap = String(BigInt(r.agreed!.hold) + 1n))],
+    [
+      "a hold beyond the price cap, with a budget",
+      ["hold_differs"],
+      (r) => {
+        r.agreed!.cap = r.agreed!.hold;
+        r.agreed!.durationMaxS -= 1;
+      },
+    ],
     ["less time agreed than is paid", ["time_exceeds_agreed"], (r) => (r.agreed!.durationMaxS = 60)],
     ["a unit from one share to the other", ["share_differs"], (r) => shift(r.lines, 0, 1)],
     ["a unit from a share to the fee", ["fee_differs", "share_differs"], (r) => shift(r.lines, 0, r.lines.length - 2)],
