@@ -1,5 +1,5 @@
 // A job's whole account: what was agreed, what was worked and signed for, what it cost, and every transfer. Made from committed records alone.
-import { type AccountId, chargeBetween, FEE_BASIS_POINTS } from "@qubix/shared/domain";
+import { type AccountId, chargeBetween, FEE_BASIS_POINTS, inParts } from "@qubix/shared/domain";
 import type { Receipt, ReceiptAttempt, ReceiptStandby, ReceiptTick } from "@qubix/shared/protocol";
 import { receiptDigest } from "@qubix/shared/receipts";
 import type { AttemptRecord, StandbyRecord } from "../core/index.ts";
@@ -101,10 +101,25 @@ function attemptOf(ports: ReceiptPorts, attempt: AttemptRecord, ticks: readonly 
     baseRanMs,
     creditedMs,
     charge: chargeOf(attempt).toString(),
+    ...partsOf(attempt),
     ...(attempt.isRefused === true ? { refused: true } : {}),
     ticks: ticks.map(tickOf),
     ticksLeftOut: attempt.ticks?.unkept ?? 0,
   };
+}
+
+function partsOf(payee: AttemptRecord | StandbyRecord): Pick<ReceiptAttempt, "parts"> {
+  if (payee.parts === undefined) return {};
+  const rates = inParts(payee.ratePerHour, payee.parts);
+  const rated = payee.parts.map(({ name }) => ({ name, ratePerHour: rates.get(name) ?? 0n }));
+  const charges = inParts(chargeOf(payee), rated);
+  const parts = rated.map(({ name, ratePerHour }) => ({
+    part: name,
+    ratePerHour: ratePerHour.toString(),
+    charge: (charges.get(name) ?? 0n).toString(),
+  }));
+  // A rate too small to have parts has none.
+  return payee.ratePerHour === 0n ? {} : { parts };
 }
 
 function tickOf({ n, epoch, moment, ranMs, prev, usage, signature, contradicts }: StoredTick): ReceiptTick {
@@ -123,7 +138,16 @@ function tickOf({ n, epoch, moment, ranMs, prev, usage, signature, contradicts }
 function standbyOf(standby: StandbyRecord): ReceiptStandby {
   const { id, workerId, providerId, phase, creditedMs } = standby;
   const ratePerHour = standby.ratePerHour.toString();
-  return { id, workerId, providerId, phase, ratePerHour, creditedMs, charge: chargeOf(standby).toString() };
+  return {
+    id,
+    workerId,
+    providerId,
+    phase,
+    ratePerHour,
+    creditedMs,
+    charge: chargeOf(standby).toString(),
+    ...partsOf(standby),
+  };
 }
 
 function keyOf({ replica, epoch }: { readonly replica: number; readonly epoch: number }): string {

@@ -1,5 +1,6 @@
 // Whether the amounts of a receipt follow from rates and time, and from each other.
 import { chargeBetween, type Claim, holdFor, splitByLargestRemainder } from "../domain/money.ts";
+import { inParts } from "../domain/prices.ts";
 import type { Receipt } from "../protocol/receipts.ts";
 import type { Check } from "./problem.ts";
 
@@ -57,6 +58,23 @@ export function checkAmounts(receipt: Receipt, check: Check): void {
   checkLines(receipt, payees, { net: BigInt(gross) - feeDue, fee: feeDue, refund: back }, check);
 }
 
+/** What each resource came to is the charge, split by the parts of its rate. */
+function checkParts(
+  { id, ratePerHour, parts }: Receipt["attempts"][number] | Receipt["standbys"][number],
+  charge: bigint,
+  check: Check,
+): void {
+  if (parts === undefined) return;
+  const rates = parts.map((part) => ({ name: part.part, ratePerHour: BigInt(part.ratePerHour) }));
+  const sum = rates.reduce((all, rate) => all + rate.ratePerHour, 0n);
+  const isWhole = sum === BigInt(ratePerHour) && sum > 0n;
+  check(isWhole, "parts_differ", id, () => `the parts of its rate sum to ${sum}, and not to ${ratePerHour}`);
+  if (!isWhole) return;
+  const charges = inParts(charge, rates);
+  const isRight = parts.every((part) => charges.get(part.part) === BigInt(part.charge));
+  check(isRight, "parts_differ", id, () => `the parts of its charge are not those of ${charge} at these rates`);
+}
+
 /** Recomputes each charge. */
 function payeesOf(receipt: Receipt, check: Check): readonly Payee[] {
   const payees: Payee[] = [];
@@ -71,6 +89,7 @@ function payeesOf(receipt: Receipt, check: Check): readonly Payee[] {
       const after = fromMs === 0 ? "" : ` after ${fromMs} ms`;
       return `is charged ${of.charge} for ${of.creditedMs} ms${after} at ${of.ratePerHour} an hour, which is ${charge}`;
     });
+    checkParts(of, charge, check);
     const { id, providerId, workerId, creditedMs } = of;
     if (creditedMs > 0) payees.push({ id, role, providerId, workerId, creditedMs, charge });
   };

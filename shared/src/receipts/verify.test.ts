@@ -105,6 +105,8 @@ describe("a receipt", () => {
     ["a rate", ["charge_differs", "gross_differs", "share_differs"], (r) => (attempt(r, 1).ratePerHour = "1300000")],
     ["a rate beyond what was agreed", ["rate_exceeds_agreed"], (r) => (attempt(r, 4).ratePerHour = "2000001")],
     ["an outvoted attempt that is paid", ["refused_paid"], (r) => (attempt(r, 1).refused = true)],
+    ["parts of a rate that sum to more", ["parts_differ"], (r) => (attempt(r, 1).parts = partsOf(r, 1n, 0n))],
+    ["a part of a charge", ["parts_differ"], (r) => (attempt(r, 1).parts = partsOf(r, 0n, 1n))],
     ["gross", ["gross_differs"], (r) => (r.totals!.gross = "1")],
     ["the fee", ["fee_differs"], (r) => (r.totals!.fee = "1")],
     ["the refund", ["refund_differs"], (r) => (r.totals!.refund = "1")],
@@ -238,4 +240,15 @@ function parsed(bytes: Buffer): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** All of it memory but one unit; with something wrong in the rates, or in the charges. */
+function partsOf(receipt: Open, more: bigint, shifted: bigint): Open["attempts"][number]["parts"] {
+  const { ratePerHour, charge } = attempt(receipt, 1);
+  const part = (name: "cpu" | "memory", rate: bigint, due: bigint) => ({
+    part: name,
+    ratePerHour: rate.toString(),
+    charge: due.toString(),
+  });
+  return [part("memory", BigInt(ratePerHour) - 1n + more, BigInt(charge) - shifted), part("cpu", 1n, shifted)];
 }
