@@ -1,8 +1,8 @@
 // A job's whole account: what was agreed, what was worked and signed for, what it cost, and every transfer. Made from committed records alone.
-import { type AccountId, chargeBetween, FEE_BASIS_POINTS } from "@qubix/shared/domain";
+import { type AccountId, chargeBetween, FEE_BASIS_POINTS, inParts } from "@qubix/shared/domain";
 import type { Receipt, ReceiptAttempt, ReceiptStandby, ReceiptTick } from "@qubix/shared/protocol";
 import { receiptDigest } from "@qubix/shared/receipts";
-import type { AttemptRecord, StandbyRecord } from "../core/index.ts";
+import type { AttemptRecord, JobRecord, StandbyRecord } from "../core/index.ts";
 import type { Store, StoredJob, StoredTick, StoredTransfer } from "../store/port.ts";
 
 const PAGE_TICKS = 1_000;
@@ -61,7 +61,7 @@ export function receiptOf(ports: ReceiptPorts, stored: StoredJob, view: ReceiptV
             priceMaxPerHour: job.spec.priceMaxPerHour.amount.toString(),
             durationMaxS: job.spec.durationMaxS,
             hold: settlement.hold.toString(),
-            ...(job.cap === undefined ? {} : { cap: job.cap.amount.toString() }),
+            ...limitOf(job),
             mirror: job.mirror !== undefined,
           },
     attempts: attempts.filter(sees).map((attempt) => attemptOf(ports, attempt, ticks.get(keyOf(attempt)) ?? [])),
@@ -79,6 +79,12 @@ export function receiptOf(ports: ReceiptPorts, stored: StoredJob, view: ReceiptV
     transfers: transfersOf(ports.store, stored, view),
   };
   return { ...receipt, digest: receiptDigest(receipt) };
+}
+
+/** Less than the price cap over all of its time: by a budget, or because it is one run of a majority, whose hold they share. */
+function limitOf({ cap, check, settlement }: JobRecord): { readonly cap?: string } {
+  if (cap !== undefined) return { cap: cap.amount.toString() };
+  return check?.payer.startsWith("customer:") === true ? { cap: settlement.hold.toString() } : {};
 }
 
 /** A standby has no time before; an attempt that took a running container over goes on from what that was paid for. */
@@ -102,10 +108,25 @@ function attemptOf(ports: ReceiptPorts, attempt: AttemptRecord, ticks: readonly 
     baseRanMs,
     creditedMs,
     charge: chargeOf(attempt).toString(),
+    ...partsOf(attempt),
     ...(attempt.isRefused === true ? { refused: true } : {}),
     ticks: ticks.map(tickOf),
     ticksLeftOut: attempt.ticks?.unkept ?? 0,
   };
+}
+
+function partsOf(payee: AttemptRecord | StandbyRecord): Pick<ReceiptAttempt, "parts"> {
+  if (payee.parts === undefined) return {};
+  const rates = inParts(payee.ratePerHour, payee.parts);
+  const rated = payee.parts.map(({ name }) => ({ name, ratePerHour: rates.get(name) ?? 0n }));
+  const charges = inParts(chargeOf(payee), rated);
+  const parts = rated.map(({ name, ratePerHour }) => ({
+    part: name,
+    ratePerHour: ratePerHour.toString(),
+    charge: (charges.get(name) ?? 0n).toString(),
+  }));
+  // A rate too small to have parts has none.
+  return payee.ratePerHour === 0n ? {} : { parts };
 }
 
 function tickOf({ n, epoch, moment, ranMs, prev, usage, signature, contradicts }: StoredTick): ReceiptTick {
@@ -124,7 +145,16 @@ function tickOf({ n, epoch, moment, ranMs, prev, usage, signature, contradicts }
 function standbyOf(standby: StandbyRecord): ReceiptStandby {
   const { id, workerId, providerId, phase, creditedMs } = standby;
   const ratePerHour = standby.ratePerHour.toString();
-  return { id, workerId, providerId, phase, ratePerHour, creditedMs, charge: chargeOf(standby).toString() };
+  return {
+    id,
+    workerId,
+    providerId,
+    phase,
+    ratePerHour,
+    creditedMs,
+    charge: chargeOf(standby).toString(),
+    ...partsOf(standby),
+  };
 }
 
 function keyOf({ replica, epoch }: { readonly replica: number; readonly epoch: number }): string {

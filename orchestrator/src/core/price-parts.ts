@@ -15,8 +15,10 @@ export function chargedParts(job: JobRecord, payee: Payee): readonly ChargedPart
   const agreed = parts ?? [{ name: onlyPart(job), ratePerHour }];
   // A standby pays a share of what its parts sum to.
   const rates = inParts(ratePerHour, agreed);
-  const charges = inParts("epoch" in payee ? chargeOf(payee) : chargeFor(ratePerHour, payee.creditedMs), agreed);
-  return agreed.map(({ name }) => ({ name, ratePerHour: rates.get(name) ?? 0n, charge: charges.get(name) ?? 0n }));
+  const rated = agreed.map(({ name }) => ({ name, ratePerHour: rates.get(name) ?? 0n }));
+  // By the rates that are shown, so that whoever reads them can split the charge again.
+  const charges = inParts("epoch" in payee ? chargeOf(payee) : chargeFor(ratePerHour, payee.creditedMs), rated);
+  return rated.map((part) => ({ ...part, charge: charges.get(part.name) ?? 0n }));
 }
 
 /** Where nothing else has a price, jobs with GPUs pay those, all others their cores. */

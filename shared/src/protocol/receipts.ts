@@ -21,6 +21,12 @@ export const receiptTickSchema = z.looseObject({
   /** In no chain: the worker signed it under a number that it had used before. */
   contradicts: z.boolean().optional(),
 });
+/** Where several resources have prices of their own: the rates sum to the rate; the charge is split by them, largest remainder, ties by name. */
+const receiptPartSchema = z.looseObject({
+  part: z.enum(["cpu", "disk", "gpu", "memory"]),
+  ratePerHour: amount,
+  charge: amount,
+});
 export const receiptAttemptSchema = z.looseObject({
   id: text,
   replica: count,
@@ -39,6 +45,7 @@ export const receiptAttemptSchema = z.looseObject({
   creditedMs: count,
   /** floor(ratePerHour × (baseRanMs + creditedMs) / 3,600,000) − floor(ratePerHour × baseRanMs / 3,600,000). */
   charge: amount,
+  parts: z.array(receiptPartSchema).optional(),
   /** Its result was outvoted: it is not paid. */
   refused: z.boolean().optional(),
   /** Signed under its epoch, in order. */
@@ -54,6 +61,7 @@ export const receiptStandbySchema = z.looseObject({
   ratePerHour: amount,
   creditedMs: count,
   charge: amount,
+  parts: z.array(receiptPartSchema).optional(),
 });
 export const receiptTransferSchema = z.looseObject({
   id: text,
@@ -84,7 +92,7 @@ export const receiptSchema = z.looseObject({
       priceMaxPerHour: amount,
       durationMaxS: count,
       hold: amount,
-      /** A budget allows the job to cost no more than this, which is less than the price for all of the time. */
+      /** The most that it might cost by a budget, or as one run of a majority, where that is less; the hold is no more than the price cap over all of its time, then. */
       cap: amount.optional(),
       /** Two replicas, and a third run where they differed: each is paid. */
       mirror: z.boolean(),

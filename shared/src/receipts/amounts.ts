@@ -1,5 +1,6 @@
 // Whether the amounts of a receipt follow from rates and time, and from each other.
 import { chargeBetween, type Claim, holdFor, splitByLargestRemainder } from "../domain/money.ts";
+import { inParts } from "../domain/prices.ts";
 import type { Receipt } from "../protocol/receipts.ts";
 import type { Check } from "./problem.ts";
 
@@ -24,8 +25,7 @@ export function checkAmounts(receipt: Receipt, check: Check): void {
   const hold = BigInt(receipt.agreed.hold);
   const { gross, fee, refund } = receipt.totals;
   const due = payees.reduce((sum, { charge }) => sum + charge, 0n);
-  // A budget may allow less than what is held.
-  const most = receipt.agreed.cap === undefined ? hold : BigInt(receipt.agreed.cap);
+  const most = BigInt(receipt.agreed.cap ?? receipt.agreed.hold);
   const expected = receipt.heldShort ? most : due;
   check(
     BigInt(gross) === expected,
@@ -33,12 +33,8 @@ export function checkAmounts(receipt: Receipt, check: Check): void {
     "receipt",
     () => `gross is ${gross}, the charges come to ${expected}`,
   );
-  check(
-    BigInt(gross) <= most && most <= hold,
-    "gross_exceeds_hold",
-    "receipt",
-    () => `gross is ${gross}, and no more than ${most} of ${hold} may be taken`,
-  );
+  check(BigInt(gross) <= hold, "gross_exceeds_hold", "receipt", () => `gross is ${gross}, and only ${hold} was held`);
+  check(BigInt(gross) <= most, "gross_exceeds_cap", "receipt", () => `gross is ${gross}, and might be ${most} at most`);
   const short = receipt.agreed.mirror && due > most;
   check(
     !receipt.heldShort || short,
@@ -62,6 +58,23 @@ export function checkAmounts(receipt: Receipt, check: Check): void {
   checkLines(receipt, payees, { net: BigInt(gross) - feeDue, fee: feeDue, refund: back }, check);
 }
 
+/** What each resource came to is the charge, split by the parts of its rate. */
+function checkParts(
+  { id, ratePerHour, parts }: Receipt["attempts"][number] | Receipt["standbys"][number],
+  charge: bigint,
+  check: Check,
+): void {
+  if (parts === undefined) return;
+  const rates = parts.map((part) => ({ name: part.part, ratePerHour: BigInt(part.ratePerHour) }));
+  const sum = rates.reduce((all, rate) => all + rate.ratePerHour, 0n);
+  const isWhole = sum === BigInt(ratePerHour) && sum > 0n;
+  check(isWhole, "parts_differ", id, () => `the parts of its rate sum to ${sum}, and not to ${ratePerHour}`);
+  if (!isWhole) return;
+  const charges = inParts(charge, rates);
+  const isRight = parts.every((part) => charges.get(part.part) === BigInt(part.charge));
+  check(isRight, "parts_differ", id, () => `the parts of its charge are not those of ${charge} at these rates`);
+}
+
 /** Recomputes each charge. */
 function payeesOf(receipt: Receipt, check: Check): readonly Payee[] {
   const payees: Payee[] = [];
@@ -76,6 +89,7 @@ function payeesOf(receipt: Receipt, check: Check): readonly Payee[] {
       const after = fromMs === 0 ? "" : ` after ${fromMs} ms`;
       return `is charged ${of.charge} for ${of.creditedMs} ms${after} at ${of.ratePerHour} an hour, which is ${charge}`;
     });
+    checkParts(of, charge, check);
     const { id, providerId, workerId, creditedMs } = of;
     if (creditedMs > 0) payees.push({ id, role, providerId, workerId, creditedMs, charge });
   };
@@ -131,8 +145,10 @@ function checkTimes(receipt: Receipt, check: Check): void {
     );
   }
   const hold = holdFor(rateMax, agreed.durationMaxS);
-  const isHeld = agreed.cap !== undefined ? BigInt(agreed.hold) <= hold : BigInt(agreed.hold) === hold;
-  check(isHeld, "hold_differs", "receipt", () => `${agreed.hold} was held, and should be ${hold}`);
+  const held = BigInt(agreed.hold);
+  // A budget may have left less, and may have been lowered since.
+  const isRight = agreed.cap === undefined ? held === hold : held <= hold && BigInt(agreed.cap) <= held;
+  check(isRight, "hold_differs", "receipt", () => `${agreed.hold} was held, and should be ${hold}`);
 }
 
 interface Split {

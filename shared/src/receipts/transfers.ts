@@ -11,7 +11,8 @@ export function checkTransfers(receipt: Receipt, check: Check): void {
   }
   const escrow = `escrow:${receipt.jobId}`;
   const { hold } = receipt.agreed;
-  const held = sumOn(receipt, "hold", (account) => account === escrow);
+  // The operator's own money for a check is another kind of hold.
+  const held = ["hold", "check"].reduce((sum, kind) => sum + sumOn(receipt, kind, (account) => account === escrow), 0n);
   check(held === BigInt(hold), "hold_not_posted", "receipt", () => `${held} went into ${escrow}, and ${hold} was held`);
   const settled = -sumOn(receipt, "settlement", (account) => account === escrow);
   const due = receipt.final ? BigInt(hold) : 0n;

@@ -105,11 +105,27 @@ describe("a receipt", () => {
     ["a rate", ["charge_differs", "gross_differs", "share_differs"], (r) => (attempt(r, 1).ratePerHour = "1300000")],
     ["a rate beyond what was agreed", ["rate_exceeds_agreed"], (r) => (attempt(r, 4).ratePerHour = "2000001")],
     ["an outvoted attempt that is paid", ["refused_paid"], (r) => (attempt(r, 1).refused = true)],
+    ["parts of a rate that sum to more", ["parts_differ"], (r) => (attempt(r, 1).parts = partsOf(r, 1n, 0n))],
+    ["a part of a charge", ["parts_differ"], (r) => (attempt(r, 1).parts = partsOf(r, 0n, 1n))],
     ["gross", ["gross_differs"], (r) => (r.totals!.gross = "1")],
     ["the fee", ["fee_differs"], (r) => (r.totals!.fee = "1")],
     ["the refund", ["refund_differs"], (r) => (r.totals!.refund = "1")],
     ["what is said to be held", ["hold_differs"], (r) => (r.agreed!.hold = "333335")],
     ["a longer time that was agreed", ["hold_differs"], (r) => (r.agreed!.durationMaxS = 601)],
+    [
+      "a budget below what it cost",
+      ["gross_exceeds_cap"],
+      (r) => (r.agreed!.cap = String(BigInt(r.totals!.gross) - 1n)),
+    ],
+    ["a budget beyond the hold", ["hold_differs"], (r) => (r.agreed!.cap = String(BigInt(r.agreed!.hold) + 1n))],
+    [
+      "a hold beyond the price cap, with a budget",
+      ["hold_differs"],
+      (r) => {
+        r.agreed!.cap = r.agreed!.hold;
+        r.agreed!.durationMaxS -= 1;
+      },
+    ],
     ["less time agreed than is paid", ["time_exceeds_agreed"], (r) => (r.agreed!.durationMaxS = 60)],
     ["a unit from one share to the other", ["share_differs"], (r) => shift(r.lines, 0, 1)],
     ["a unit from a share to the fee", ["fee_differs", "share_differs"], (r) => shift(r.lines, 0, r.lines.length - 2)],
@@ -224,4 +240,15 @@ function parsed(bytes: Buffer): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** All of it memory but one unit; with something wrong in the rates, or in the charges. */
+function partsOf(receipt: Open, more: bigint, shifted: bigint): Open["attempts"][number]["parts"] {
+  const { ratePerHour, charge } = attempt(receipt, 1);
+  const part = (name: "cpu" | "memory", rate: bigint, due: bigint) => ({
+    part: name,
+    ratePerHour: rate.toString(),
+    charge: due.toString(),
+  });
+  return [part("memory", BigInt(ratePerHour) - 1n + more, BigInt(charge) - shifted), part("cpu", 1n, shifted)];
 }
