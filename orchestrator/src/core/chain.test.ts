@@ -40,8 +40,9 @@ function address(of: Actor = provider): void {
 
 /** A job that ran for that long, and ended well. */
 function run(ms = 1_800_000): JobId {
-  const worker = net.worker(provider, `w${net.nowMs}`, { ...offerOf(), pricePerCpuHour: PRICE });
+  if (net.beating.size === 0) net.worker(provider, "w", { ...offerOf(), pricePerCpuHour: PRICE });
   const id = net.submit(consumer, SPEC);
+  const { workerId: worker } = net.attempt(id);
   const attempt = refOf(net.attempt(id));
   net.say(worker, { kind: "started", attempt, fromSeq: 0 });
   net.pass(ms);
@@ -224,6 +225,21 @@ describe("a dispute", () => {
     expect([net.balance(`reserved:${id}`), net.balance(`disputed:${id}`)]).toEqual([190_000n, 0n]);
     final(id, "pay");
     expect(net.balance("external:evm")).toBe(-100_000_000n + 190_000n);
+  });
+
+  it("takes nothing of what other jobs have earned meanwhile: they can be disputed, and are paid, as well", () => {
+    address();
+    const [one, two] = [run(), run(1_000)];
+    expect(net.kept.all("releases").length).toBeGreaterThan(0);
+    resolve(dispute(one), 0);
+    expect(net.balance(`reserved:${one}`)).toBe(475_000n);
+    const second = dispute(two);
+    expect(payOf(two).phase).toBe("frozen");
+    resolve(second, 0);
+    expect(payOf(two).payees).toMatchObject([{ amount: 264n }]);
+    final(one, "pay");
+    final(two, "pay");
+    expect([net.balance(own("pending")), net.balance(own("provider"))]).toEqual([0n, 0n]);
   });
 
   it("that the consumer wins wholly has the escrow given back", () => {

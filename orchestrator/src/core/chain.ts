@@ -6,7 +6,7 @@ import { assert } from "@qubix/shared/runtime";
 import { isAdmin } from "./accounts.ts";
 import { chainOf, externalOf } from "./chain-of.ts";
 import type { CoreEvent } from "./events.ts";
-import { transfer, type TransferInput } from "./ledger.ts";
+import { balanceOf, transfer, type TransferInput } from "./ledger.ts";
 import type {
   ChainDeposit,
   ChainPayRecord,
@@ -16,13 +16,16 @@ import type {
   SettlementLine,
   TransferRecord,
 } from "./model.ts";
-import { disputableUntilMs, takePending } from "./pending-pay.ts";
+import { disputableUntilMs, payAccount, takePending } from "./pending-pay.ts";
 import { deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { effect, emit, fire, patchJob, put, refuse } from "./tables.ts";
 
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 type Share = ChainPayRecord["shares"][number];
+
+/** By these a job's pay is moved after its settlement. */
+const MOVES_PAY: ReadonlySet<TransferRecord["kind"]> = new Set(["freeze", "resolution", "adjustment"]);
 
 /** A new job's hold is on its way to the contract. */
 export function newDeposit(state: CoreState, currency: string): ChainDeposit | undefined {
@@ -39,7 +42,7 @@ export function sendDeposit(state: CoreState, job: JobRecord): void {
 /** What was posted is owed; from when on the chain is asked for it, the row says. */
 export function queueChainPay(state: CoreState, job: JobRecord, lines: readonly SettlementLine[]): void {
   if (job.chain === undefined) return;
-  const shares = sharesOf(lines.map(({ account, amount }) => ({ account, amount })));
+  const shares = moved([], postedOf(state, lines));
   const fee = lines.find(({ role }) => role === "fee")?.amount ?? 0n;
   // Where nobody earned anything there is nothing to dispute. Else before its bucket is released: deadlines are handled in their order.
   const untilMs = shares.length === 0 ? state.nowMs : disputableUntilMs(state, state.nowMs);
@@ -71,17 +74,24 @@ export function onChainPayDue(state: CoreState, id: JobId): void {
   if (pay?.phase === "waiting" && pay.dueAtMs <= state.nowMs) startPay(state, pay);
 }
 
-/** A dispute freezes what is not on its way, and its end says who gets what: both are read of the transfers of the step. */
+/**
+ * Until the chain is asked, what happens to a job's pay here is what it will be asked for: shares that are frozen or given back are taken off, those that come
+ * back are added. All is read of the transfers of the step, whoever made them.
+ */
 export function noteDisputes(state: CoreState): void {
   for (const { kind, jobId, postings } of state.step.transfers) {
-    const pay = jobId === null ? undefined : state.rows.chainPays.get(jobId);
-    if (pay === undefined) continue;
-    if (kind === "freeze") move(state, pay, "freeze", {});
-    if (kind !== "resolution") continue;
+    const pay = jobId === null || !MOVES_PAY.has(kind) ? undefined : state.rows.chainPays.get(jobId);
+    if (pay === undefined || (pay.phase !== "waiting" && pay.phase !== "frozen")) continue;
     const fee = postings.reduce((sum, { account, amount }) => (account === "fee" ? sum + amount : sum), 0n);
-    const patch = { shares: sharesOf(postings), fee: feeOnChain(state, pay.currency, fee), dueAtMs: state.nowMs };
-    const resolved = move(state, pay, "resolve", patch);
-    if (resolved !== undefined) startPay(state, resolved);
+    const next = { ...pay, shares: moved(pay.shares, postings), fee: pay.fee + feeOnChain(state, pay.currency, fee) };
+    put(state, "chainPays", pay.id, next);
+    const isFrozen = balanceOf(state, `disputed:${pay.id}`, pay.currency) > 0n;
+    if (isFrozen) move(state, next, "freeze", {});
+    else if (pay.phase === "frozen") {
+      // Decided: its time of waiting is over.
+      const resolved = move(state, next, "resolve", { dueAtMs: state.nowMs });
+      if (resolved !== undefined) startPay(state, resolved);
+    }
   }
 }
 
@@ -101,10 +111,13 @@ function startPay(state: CoreState, pay: ChainPayRecord): void {
       return address === undefined ? [] : [{ ...share, address }];
     })
     .slice(0, Math.max(0, room));
-  const from = payees.map((payee) => ({ account: payFrom(state, pay, payee), amount: -payee.amount }));
+  const from = payees.flatMap((payee) => payFrom(state, pay, payee));
   const naming = { id: `${pay.id}/pay` as TransferId, step: "reserve" } as const;
   post(state, pay, "payout", [...from, { account: "fee", amount: -pay.fee }], `reserved:${pay.id}`, naming);
-  move(state, pay, "due", { payees, shares: payees.map(({ accountId, amount }) => ({ accountId, amount })), tries: 1 });
+  move(state, pay, "due", {
+    payees: payees.map(({ accountId, address, amount }) => ({ accountId, address, amount })),
+    tries: 1,
+  });
   effect(state, { kind: "chain", id: pay.id });
 }
 
@@ -231,24 +244,41 @@ function reservedOf({ payees, fee }: ChainPayRecord): bigint {
   return payees.reduce((sum, { amount }) => sum + amount, fee);
 }
 
-/** Out of its bucket; where there is no window, or a dispute outlasted it, it is payable already. */
-function payFrom(state: CoreState, { currency, settledAtMs }: ChainPayRecord, share: Share): LedgerAccount {
-  const { accountId: providerId, amount } = share;
-  const isPending = takePending(state, { providerId, currency, amount, settledAtMs });
-  return isPending ? `pending:${providerId}` : `provider:${providerId}`;
+/** Out of its bucket, and of what is payable already. */
+function payFrom(state: CoreState, { currency, settledAtMs }: ChainPayRecord, share: Share): readonly Posting[] {
+  const { accountId: providerId, amount, payable } = share;
+  const pending = amount - payable;
+  const isPending = pending > 0n && takePending(state, { providerId, currency, amount: pending, settledAtMs });
+  const [waiting, free] = isPending ? [pending, payable] : [0n, amount];
+  return [
+    { account: `pending:${providerId}`, amount: -waiting },
+    { account: `provider:${providerId}`, amount: -free },
+  ];
 }
 
-/** What goes to providers, one share each. */
-function sharesOf(postings: readonly { readonly account: string; readonly amount: bigint }[]): readonly Share[] {
-  const shares = new Map<AccountId, bigint>();
+/** What a settlement posted to providers: each line to where its pay waits. */
+function postedOf(state: CoreState, lines: readonly SettlementLine[]): readonly Posting[] {
+  return lines.flatMap(({ account, amount }) => {
+    if (!account.startsWith("provider:")) return [];
+    return [{ account: payAccount(state, account.slice("provider:".length)), amount }];
+  });
+}
+
+/** The shares after these postings, one a provider, none of zero. */
+function moved(shares: readonly Share[], postings: readonly Posting[]): readonly Share[] {
+  const after = new Map(shares.map((share) => [share.accountId, share]));
   for (const { account, amount } of postings) {
-    const id = /^(?:provider|pending):(.+)$/.exec(account)?.[1] as AccountId | undefined;
-    if (id !== undefined) shares.set(id, (shares.get(id) ?? 0n) + amount);
+    const [, kind, id] = /^(provider|pending):(.+)$/.exec(account) ?? [];
+    if (id === undefined) continue;
+    const accountId = id as AccountId;
+    const before = after.get(accountId) ?? { accountId, amount: 0n, payable: 0n };
+    const payable = before.payable + (kind === "provider" ? amount : 0n);
+    after.set(accountId, { accountId, amount: before.amount + amount, payable });
   }
-  const found = [...shares].map(([accountId, amount]) => ({ accountId, amount }));
+  const found = [...after.values()];
   assert(
-    found.every(({ amount }) => amount >= 0n),
-    "a share of a job is below zero",
+    found.every(({ amount, payable }) => amount >= payable && payable >= 0n),
+    "more of a job's pay moved than there was",
   );
   return found.filter(({ amount }) => amount > 0n);
 }

@@ -576,6 +576,13 @@ export interface ChainDeposit {
   readonly tries: number;
 }
 
+/** Of `amount`, `payable` lies on `provider:ACC` (a dispute was decided, or there is no window), the rest is pending in its bucket. */
+export interface ChainShareRecord {
+  readonly accountId: AccountId;
+  readonly amount: bigint;
+  readonly payable: bigint;
+}
+
 /** What is to become of an ended job's escrow in a chain's contract; the row goes when that is final. */
 export interface ChainPayRecord {
   readonly id: JobId;
@@ -585,7 +592,7 @@ export interface ChainPayRecord {
   readonly phase: ChainPayPhase;
   readonly hold: bigint;
   /** One a provider, none of zero. What is in none of them goes back to the operator, who owes it to the consumer. */
-  readonly shares: readonly { readonly accountId: AccountId; readonly amount: bigint }[];
+  readonly shares: readonly ChainShareRecord[];
   /** The network's, where it has an account of its own on the chain; else 0. */
   readonly fee: bigint;
   /** When it was settled here: that says in which bucket of pending pay its shares are, and until when it can be disputed. */

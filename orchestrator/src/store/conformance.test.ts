@@ -494,7 +494,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       chain: { driver: "evm", deposit: "final", tries: 1 },
       phase: "paying",
       hold: 2n ** 60n,
-      shares: [{ accountId: PROVIDER, amount: 7n }],
+      shares: [{ accountId: PROVIDER, amount: 7n, payable: 2n }],
       fee: 1n,
       settledAtMs: 5,
       dueAtMs: 9,
