@@ -94,10 +94,17 @@ function coveredMs({ creditedMs, baseRanMs, ticksLeftOut }: ReceiptAttempt, { ra
 }
 
 function chainsOf({ attempts }: Receipt): readonly Chain[] {
+  // The newest that took an attempt over: an older one of which its worker never heard is a row by itself.
   const successors = new Map(attempts.map((attempt) => [`${attempt.replica}/${attempt.adoptedEpoch}`, attempt]));
+  const isUnheard = (attempt: ReceiptAttempt) =>
+    attempt.creditedMs === 0 &&
+    attempt.ticks.length === 0 &&
+    successors.get(`${attempt.replica}/${attempt.adoptedEpoch}`) !== attempt;
   return attempts
     .filter(
-      ({ adoptedEpoch, replica }) => !attempts.some((one) => one.replica === replica && one.epoch === adoptedEpoch),
+      (attempt) =>
+        isUnheard(attempt) ||
+        !attempts.some(({ replica, epoch }) => replica === attempt.replica && epoch === attempt.adoptedEpoch),
     )
     .map((first) => {
       const chain = [first];
