@@ -57,6 +57,17 @@ describe("a receipt", () => {
     expect(verify(receipt)).toMatchObject({ verified: true, problems: [], figures: { unsignedMs: 0 } });
   });
 
+  it("verifies where an attempt was taken back by two others, of which its worker heard of the last alone", () => {
+    const unheard = (creditedMs: number) =>
+      forged((copy) => {
+        const heard = attempt(copy, 3);
+        const at = copy.attempts.indexOf(heard);
+        copy.attempts.splice(at, 0, { ...heard, id: "unheard", epoch: 9, creditedMs, charge: "0", ticks: [] });
+      });
+    expect(verify(unheard(0))).toMatchObject({ verified: true, problems: [] });
+    expect(codesOf(unheard(1))).toContain("attempts_confused");
+  });
+
   it("tells of a worker that has signed two statements of one number", () => {
     const signer = createSigner();
     const [honest] = signChain(signer, [{ epoch: 1, n: 1, ranMs: 30_017 }]);
