@@ -90,7 +90,7 @@ export function noteDisputes(state: CoreState): void {
     if (isFrozen) move(state, next, "freeze", {});
     else if (pay.phase === "frozen") thaw(state, next);
   }
-  for (const { table, record } of [...state.step.touched.values()]) {
+  for (const { table, record } of state.step.touched.values()) {
     if (table === "chainPays" && record?.phase === "waiting" && record.dueAtMs <= state.nowMs) startPay(state, record);
   }
 }
