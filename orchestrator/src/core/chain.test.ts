@@ -4,6 +4,7 @@ import { transfer } from "./ledger.ts";
 import { ADMIN, Network, offerOf, refOf } from "./testing/kit.ts";
 import type { Actor } from "./events.ts";
 import type { ChainPayRecord } from "./model.ts";
+import { returnPending, takePending } from "./pending-pay.ts";
 
 const PRICE = { amount: 1_000_000n, currency: "TST" };
 const SPEC = { priceMaxPerHour: { amount: "3600000", currency: "TST" }, durationMaxS: 3600 } as const;
@@ -240,6 +241,28 @@ describe("a dispute", () => {
     final(one, "pay");
     final(two, "pay");
     expect([net.balance(own("pending")), net.balance(own("provider"))]).toEqual([0n, 0n]);
+  });
+
+  it("or a check that froze a part of it and gives that back before its window is over: it waits on with the rest", () => {
+    address();
+    const id = run();
+    const post = (kind: "freeze" | "resolution", amount: bigint) => {
+      const share = { providerId: provider.accountId, currency: "TST", settledAtMs: payOf(id).settledAtMs };
+      if (kind === "freeze") expect(takePending(net.state, { ...share, amount })).toBe(true);
+      else expect(returnPending(net.state, { ...share, amount: -amount })).toBe(own("pending"));
+      const postings = [
+        { account: `pending:${provider.accountId}` as const, amount: -amount },
+        { account: `disputed:${id}` as const, amount },
+      ];
+      transfer(net.state, { kind, jobId: id, currency: "TST", postings, memo: "" });
+      net.step({ kind: "timer" });
+    };
+    post("freeze", 400_000n);
+    expect(payOf(id)).toMatchObject({ phase: "frozen", shares: [{ amount: 75_000n }] });
+    post("resolution", -400_000n);
+    expect(payOf(id)).toMatchObject({ phase: "waiting", shares: [{ amount: 475_000n, payable: 0n }] });
+    net.pass(OVER_MS);
+    expect(payOf(id)).toMatchObject({ phase: "paying", payees: [{ amount: 475_000n }] });
   });
 
   it("that the consumer wins wholly has the escrow given back", () => {

@@ -61,8 +61,8 @@ export function queueChainPay(state: CoreState, job: JobRecord, lines: readonly 
     payees: [],
   };
   put(state, "chainPays", pay.id, pay);
-  if (pay.dueAtMs <= state.nowMs) startPay(state, pay);
-  else armChainPay(state, pay);
+  // What is due already is asked for when the step is done: something in it may freeze the pay.
+  armChainPay(state, pay);
 }
 
 export function armChainPay(state: CoreState, pay: ChainPayRecord): void {
@@ -79,6 +79,7 @@ export function onChainPayDue(state: CoreState, id: JobId): void {
  * back are added. All is read of the transfers of the step, whoever made them.
  */
 export function noteDisputes(state: CoreState): void {
+  if (state.rows.chainPays.size === 0) return;
   for (const { kind, jobId, postings } of state.step.transfers) {
     const pay = jobId === null || !MOVES_PAY.has(kind) ? undefined : state.rows.chainPays.get(jobId);
     if (pay === undefined || (pay.phase !== "waiting" && pay.phase !== "frozen")) continue;
@@ -87,12 +88,18 @@ export function noteDisputes(state: CoreState): void {
     put(state, "chainPays", pay.id, next);
     const isFrozen = balanceOf(state, `disputed:${pay.id}`, pay.currency) > 0n;
     if (isFrozen) move(state, next, "freeze", {});
-    else if (pay.phase === "frozen") {
-      // Decided: its time of waiting is over.
-      const resolved = move(state, next, "resolve", { dueAtMs: state.nowMs });
-      if (resolved !== undefined) startPay(state, resolved);
-    }
+    else if (pay.phase === "frozen") thaw(state, next);
   }
+  for (const { table, record } of state.step.touched.values()) {
+    if (table === "chainPays" && record?.phase === "waiting" && record.dueAtMs <= state.nowMs) startPay(state, record);
+  }
+}
+
+/** What was decided to be payable has waited enough; what went back to its bucket waits with it. */
+function thaw(state: CoreState, pay: ChainPayRecord): void {
+  const isPayable = pay.shares.every(({ amount, payable }) => amount === payable);
+  const resolved = move(state, pay, "resolve", isPayable ? { dueAtMs: state.nowMs } : {});
+  if (resolved !== undefined) armChainPay(state, resolved);
 }
 
 /**
