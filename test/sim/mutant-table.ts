@@ -325,7 +325,7 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/metering.ts`,
-        find: '{ account: `customer:${job.accountId}`, role: "refund"',
+        find: '{ account: job.check?.payer ?? `customer:${job.accountId}`, role: "refund"',
         replace: `{ account: "fee", role: "refund"`,
       },
     ],
@@ -335,9 +335,8 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/job-end.ts`,
-        find: `  settle(state, ended);
-`,
-        replace: "",
+        find: "  const settled = settle(state, ended);\n",
+        replace: "  const settled = ended;\n",
       },
     ],
   },
