@@ -162,7 +162,7 @@ describe("administration", () => {
     expect((await carol("payout", "withdraw", "TST")).stderr).toContain("does not lie on a chain");
     expect((await carol("payout", "address")).stderr).toContain("no address on any chain");
     expect((await carol("payout", "address", "evm", "0x1")).stderr).toContain("no chain evm");
-    expect(await asAdmin("payout", "complete", "pay-0", "--reference", "r")).toMatchObject({ code: 1 });
+    expect(await asAdmin("payout", "complete", "pay-0", "--reference", "r")).toMatchObject({ code: 4 });
     expect((await asAdmin("chain")).stderr).toContain("every currency is custodial");
     expect(JSON.parse((await asAdmin("chain", "status", "--json")).stdout)).toEqual({ items: [] });
     expect(await asAdmin("chain", "reconcile")).toMatchObject({ code: 0, stdout: "" });

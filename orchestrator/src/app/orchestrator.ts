@@ -64,20 +64,27 @@ export async function startOrchestrator(
   config: OrchestratorConfig,
   { logger }: { readonly logger: Logger },
 ): Promise<Orchestrator> {
+  // What is wrong with the settings is told before anything is made or opened.
+  const setUps = await openChains(config);
   await prepareFolder(config.dataDir);
   const store = openSqliteStore(config.dataDir);
   try {
-    return await startOver(store, config, logger);
+    return await startOver({ store, setUps }, config, logger);
   } catch (error) {
     store.close();
     throw error;
   }
 }
 
-async function startOver(store: Store, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
+interface Opened {
+  readonly store: Store;
+  readonly setUps: readonly ChainSetUp[];
+}
+
+async function startOver(opened: Opened, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
   const keys = openKeys(config.dataDir, config.masterKeyFile);
   try {
-    return await startWith({ store, keys }, config, logger);
+    return await startWith({ ...opened, keys }, config, logger);
   } catch (error) {
     keys.close();
     throw error;
@@ -85,7 +92,7 @@ async function startOver(store: Store, config: OrchestratorConfig, logger: Logge
 }
 
 async function startWith(
-  { store, keys }: { readonly store: Store; readonly keys: KeyRing },
+  { store, setUps, keys }: Opened & { readonly keys: KeyRing },
   config: OrchestratorConfig,
   logger: Logger,
 ): Promise<Orchestrator> {
@@ -93,7 +100,6 @@ async function startWith(
   const random: RandomSource = { bytes: (count) => randomBytes(count) };
   const orchestratorId = store.meta()?.orchestratorId ?? `orc-${randomBytes(ID_BYTES).toString("hex")}`;
   const vault = openVault(join(config.dataDir, "vault"), keys, logger);
-  const setUps = await openChains(config);
   refuseTaken(store, setUps);
   const relay = await openRelay(config, () => writer.state(), logger);
   const core = createCore(config, orchestratorId, relay?.addresses ?? [], chainSettings(setUps));

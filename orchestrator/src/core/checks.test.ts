@@ -108,7 +108,7 @@ function network({
   const history = (workerId: WorkerId) => net.state.rows.workers.get(workerId)?.checks;
   const accused = () =>
     net.kept.events.flatMap(({ kind, workerId, data }) =>
-      kind === "slash_noted" ? [{ workerId, kind: data["offence"] }] : [],
+      kind === "accused" ? [{ workerId, kind: data["kind"] }] : [],
     );
   const payable = (n: number) => net.balance(`provider:${providers[n]?.accountId}`);
   const earned = (n: number) => net.balance(`pending:${providers[n]?.accountId}`) + payable(n);
@@ -237,7 +237,7 @@ describe("a spot check", () => {
     expect(history(worker(0))).toEqual({ inARow: 0, wrong: 1 });
     expect(earned(0)).toBe(0n);
     expect(spendable() - before).toBe(18_000_000n);
-    expect(net.state.rows.workers.get(worker(0))?.earned).toEqual([USD(0n)]);
+    expect(net.state.rows.workers.get(worker(0))?.earned).toEqual([]);
     expect(net.balance(`disputed:${id}`)).toBe(0n);
   });
 
@@ -573,10 +573,10 @@ describe("results that may differ a little", () => {
 describe("a dispute of a job that is checked", () => {
   function disputed(outputs = RIGHT) {
     const made = network();
-    const { net, consumer, submit, finish, verification } = made;
+    const { net, consumer, submit, finish } = made;
     const id = submit();
     finish(id, outputs);
-    const dispute = (jobId: JobId, phase = verification(id)?.phase) =>
+    const dispute = (jobId: JobId, returned = false) =>
       net.do({
         kind: "job.dispute",
         actor: consumer,
@@ -584,16 +584,15 @@ describe("a dispute of a job that is checked", () => {
         reason: "it is wrong",
         ended: net.job(jobId),
         previous: null,
-        ...(phase === undefined ? {} : { check: phase }),
+        returned,
       });
     return { ...made, id, dispute };
   }
 
-  test("waits for the check, also where that was decided a moment ago", () => {
+  test("waits for the check", () => {
     const { id, dispute, check, finish } = disputed();
-    expect(dispute(id)).toMatchObject({ refusal: { status: 409, code: "job_being_checked" } });
+    expect(dispute(id)).toMatchObject({ refusal: { status: 409, code: "pay_frozen" } });
     finish(check(id).id);
-    expect(dispute(id, "running")).toMatchObject({ refusal: { code: "job_being_checked" } });
     expect(dispute(id)).toMatchObject({ kind: "case" });
   });
 
@@ -601,7 +600,7 @@ describe("a dispute of a job that is checked", () => {
     const { net, consumer, id, dispute, check, finish } = disputed(WRONG);
     finish(check(id).id);
     finish(check(id, 2).id);
-    expect(dispute(id)).toMatchObject({ refusal: { code: "nothing_to_dispute" } });
+    expect(dispute(id, true)).toMatchObject({ refusal: { code: "nothing_to_dispute" } });
     const run = net.job(check(id).id);
     expect(dispute(run.id)).toMatchObject({ refusal: { code: "check_run" } });
     const rating = { stars: 5, comment: "", ended: run, previous: null };
@@ -647,4 +646,61 @@ test.each([
   });
   expect(reply).toMatchObject({ kind: "refused", refusal: { status: 422, code: "verification_not_possible" } });
   expect((reply as { refusal: { message: string } }).refusal.message).toContain(words);
+});
+
+test("a job whose currency lies on a chain is not checked", () => {
+  const { net, consumer } = network({ chains: { TST: { driver: "evm", payeesMax: 8, feeApart: false } } });
+  const spec = specOf({ ...SPOT, priceMaxPerHour: { amount: "9000000", currency: "TST" } });
+  const reply = net.do({ kind: "job.create", actor: consumer, spec });
+  expect(reply).toMatchObject({
+    refusal: { code: "verification_not_possible", message: expect.stringMatching(/chain/) },
+  });
+});
+
+describe("budgets", () => {
+  const budget = ({ net, consumer }: ReturnType<typeof network>, amount: bigint) =>
+    net.do({
+      kind: "budget.set",
+      actor: consumer,
+      accountId: consumer.accountId,
+      period: "total",
+      amount,
+      currency: "USD",
+    });
+  const spending = ({ net, consumer }: ReturnType<typeof network>) =>
+    net.state.rows.spending.get(`${consumer.accountId} USD`)?.total;
+
+  test("do not count what the operator pays for a check", () => {
+    const made = network();
+    budget(made, 18_000_000n);
+    const id = made.submit();
+    made.finish(id);
+    expect(made.checks(id)).toHaveLength(1);
+    expect(spending(made)).toBe(1_000_000n);
+    made.finish(made.check(id).id);
+    expect(made.verification(id)).toMatchObject({ phase: "passed" });
+    expect(spending(made)).toBe(1_000_000n);
+  });
+
+  test("count every run of a majority, which needs its whole hold within them", () => {
+    const made = network();
+    budget(made, 17_999_999n);
+    const spec = specOf({ ...MAJORITY, durationMaxS: 7_200, priceMaxPerHour: { amount: "9000000", currency: "USD" } });
+    const create = () => made.net.do({ kind: "job.create", actor: made.consumer, spec });
+    expect(create()).toMatchObject({ refusal: { code: "budget_exceeded" } });
+    budget(made, 18_000_000n);
+    const reply = create();
+    if (reply.kind !== "job") throw new Error(JSON.stringify(reply));
+    const id = reply.jobId;
+    made.finish(id);
+    // Lowered while the others run: they stop at what is left.
+    budget(made, 2_000_000n);
+    expect(made.checks(id).map(({ cap }) => cap?.amount)).not.toContain(undefined);
+    for (const { id: run } of made.checks(id)) {
+      if (made.net.job(run).phase === "starting") made.start(run);
+    }
+    made.net.pass(2 * HOUR_MS);
+    expect(spending(made) ?? 0n).toBeLessThanOrEqual(2_000_000n);
+    expect(made.checks(id).every(({ phase }) => phase === "failed" || phase === "succeeded")).toBe(true);
+  });
 });
