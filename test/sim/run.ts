@@ -87,7 +87,7 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     calmDown(targets);
     convergedMs = converge(world, client, cluster.intents, monitor);
     if (hasChecks(seed)) endChecks(world, monitor, store);
-    waitForDecisions({ world, store });
+    waitForDecisions({ world, monitor });
     tidy(world, monitor, workers);
     reckon({ seed, store, monitor, client, checksBefore, ...cluster });
   } catch (error) {

@@ -125,11 +125,11 @@ function stored<Kind extends "rating" | "dispute">(store: Store, kind: Kind, job
 }
 
 /** Invariant 7 for cases: nothing is open for ever. */
-export function waitForDecisions({ world, store }: Pick<TrustParts, "world" | "store">): void {
-  const isOver = () => store.load().rows.cases.length === 0;
-  const inTime = world.run(world.nowMs() + DECIDED_MS, isOver);
+export function waitForDecisions({ world, monitor }: Pick<TrustParts, "world" | "monitor">): void {
+  const open = () => monitor.cases.values().filter(({ kind, endedAtMs }) => kind !== "rating" && endedAtMs === null);
+  const inTime = world.run(world.nowMs() + DECIDED_MS, () => open().next().done === true);
   check(inTime, () => {
-    const left = store.load().rows.cases.map((each) => `${each.id} ${"phase" in each ? each.phase : ""}`);
+    const left = [...open()].map((each) => `${each.id} ${"phase" in each ? each.phase : ""}`);
     return `invariant 7: never decided: ${left.join(", ")}`;
   });
 }
