@@ -127,7 +127,7 @@ export function runFleet(options: FleetOptions): FleetResult {
     const result = step(state, nowMs, event);
     if (result.changed) store.commit([result.changes], nowMs);
     for (const { kind, jobId, workerId, data } of result.changes.events) {
-      if (kind === "slash_noted" && workerId !== null) accused(workerId);
+      if (kind === "accused" && workerId !== null) accused(workerId);
       if (kind === "completed" && jobId !== null && data["reason"] === "completed") completed(jobId);
     }
     for (const effect of result.effects) carry(effect);

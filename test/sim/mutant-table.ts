@@ -345,7 +345,7 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/metering.ts`,
-        find: '{ account: `customer:${job.accountId}`, role: "refund"',
+        find: '{ account: job.check?.payer ?? `customer:${job.accountId}`, role: "refund"',
         replace: `{ account: "fee", role: "refund"`,
       },
     ],
