@@ -126,10 +126,10 @@ function stored<Kind extends "rating" | "dispute">(store: Store, kind: Kind, job
 
 /** Invariant 7 for cases: nothing is open for ever. */
 export function waitForDecisions({ world, monitor }: Pick<TrustParts, "world" | "monitor">): void {
-  const open = () => monitor.cases.values().filter(({ kind, endedAtMs }) => kind !== "rating" && endedAtMs === null);
-  const inTime = world.run(world.nowMs() + DECIDED_MS, () => open().next().done === true);
+  const open = () => [...monitor.cases.values()].filter((each) => each.kind !== "rating" && each.endedAtMs === null);
+  const inTime = world.run(world.nowMs() + DECIDED_MS, () => open().length === 0);
   check(inTime, () => {
-    const left = [...open()].map((each) => `${each.id} ${"phase" in each ? each.phase : ""}`);
+    const left = open().map((each) => `${each.id} ${"phase" in each ? each.phase : ""}`);
     return `invariant 7: never decided: ${left.join(", ")}`;
   });
 }
