@@ -100,7 +100,11 @@ export function scheduleTrust(of: TrustParts): void {
       send(() => ({ kind: "job.rate", ...about, stars, comment: "", previous: previous() }), done);
     } else {
       const previous = () => stored(of.store, "dispute", job.id);
-      send(() => ({ kind: "job.dispute", ...about, reason: "wrong", previous: previous(), returned: false }), done);
+      const returned = () => wentBack(of.store, job.id);
+      send(
+        () => ({ kind: "job.dispute", ...about, reason: "wrong", previous: previous(), returned: returned() }),
+        done,
+      );
     }
   }
 
@@ -123,6 +127,16 @@ function stored<Kind extends "rating" | "dispute">(store: Store, kind: Kind, job
   const found = store.case(caseIdOf(kind, jobId));
   return found?.kind === kind ? (found as CaseOf<Kind>) : null;
 }
+
+/** As the API tells: a check may have found the result wrong. */
+function wentBack(store: Store, jobId: JobId): boolean {
+  return store
+    .transfers({ jobId, limit: TRANSFERS_OF_JOB_MAX })
+    .some(
+      ({ kind, postings }) => kind === "resolution" && postings.some(({ account }) => account.startsWith("customer:")),
+    );
+}
+const TRANSFERS_OF_JOB_MAX = 20;
 
 /** Invariant 7 for cases: nothing is open for ever. */
 export function waitForDecisions({ world, monitor }: Pick<TrustParts, "world" | "monitor">): void {
