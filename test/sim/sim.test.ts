@@ -46,6 +46,10 @@ describe("the simulator", () => {
 
 /** Seeds that once broke, and what was wrong. */
 const ONCE_BROKEN = [
+  [
+    12_240,
+    "a line of a worker's account that an attempt had kept was kept again by the next that took its container over",
+  ],
   [10_649, "the simulator disputed a job whose pay a check had given back, without saying so as the API does"],
   [4_080, "the word of a container that had vanished came late, and was held against the one that ran in its place"],
   [

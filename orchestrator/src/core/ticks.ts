@@ -33,7 +33,7 @@ export function onTick(state: CoreState, machine: Machine, message: TickMessage,
   if (record.prev !== chain.hash) return refuseTick(state, current, message, "tick_out_of_chain");
   if (record.ranMs < chain.ranMs) return refuseTick(state, current, message, "tick_falls");
   ack(state, machine, message);
-  keep(state, attempt, chain, record);
+  keep(state, attempt, chain, record, record.hash === facts.known?.hash);
 }
 
 /** The current attempt of the container that a tick speaks of: it may have been signed under an epoch of which the current one took the container over. */
@@ -70,14 +70,15 @@ function textOf({ jobId, replica, epoch, ...rest }: TickRecord): string {
   return tickText({ attempt: { jobId, replica, epoch }, ...rest });
 }
 
-function keep(state: CoreState, attempt: AttemptRecord, chain: TickChain, record: TickRecord): void {
+/** `isStored`: another attempt that took the same container over has kept it already. */
+function keep(state: CoreState, attempt: AttemptRecord, chain: TickChain, record: TickRecord, isStored: boolean): void {
   const keptOfJob = attemptsOf(state, attempt.jobId).reduce((sum, { ticks }) => sum + (ticks?.kept ?? 0), 0);
   // The last of each attempt is always kept: it is the one that its pay rests on. How many attempts a job has is bounded.
   const isKept = record.moment !== "checkpoint" || keptOfJob < TICKS_PER_JOB_MAX;
   const { n, hash, ranMs } = record;
-  const count = isKept ? { kept: chain.kept + 1 } : { unkept: chain.unkept + 1 };
+  const count = isStored ? {} : isKept ? { kept: chain.kept + 1 } : { unkept: chain.unkept + 1 };
   put(state, "attempts", attempt.id, { ...attempt, ticks: { ...chain, n, hash, ranMs, ...count } });
-  if (isKept) state.step.ticks.push(record);
+  if (isKept && !isStored) state.step.ticks.push(record);
 }
 
 /** An account that was begun badly is begun all the same: nothing is credited by a word that its worker did not sign. */
