@@ -113,7 +113,8 @@ export function stakeOf(state: CoreState, providerId: AccountId, currency: Curre
 }
 
 export function unstakesOf(state: CoreState, providerId: AccountId): readonly UnstakeCase[] {
-  return openCases(state, "unstake").filter((each) => each.providerId === providerId);
+  // One that ended in this very step leaves when it is done.
+  return openCases(state, "unstake").filter((each) => each.providerId === providerId && each.endedAtMs === null);
 }
 
 function end(state: CoreState, unstake: UnstakeCase, event: "due" | "recall", to: LedgerAccount): void {
