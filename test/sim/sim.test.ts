@@ -46,6 +46,7 @@ describe("the simulator", () => {
 
 /** Seeds that once broke, and what was wrong. */
 const ONCE_BROKEN = [
+  [25_060, "stake that was asked back ended twice, since two slashes of one step recalled it"],
   [
     12_240,
     "a line of a worker's account that an attempt had kept was kept again by the next that took its container over",
