@@ -46,7 +46,8 @@ describe("the contract does what the model does", () => {
       }),
       { numRuns: 40 },
     );
-    expect(Math.min(count.allowed, count.refused)).toBeGreaterThan(50);
+    // Of some hundred steps each: what is drawn is not all of one kind.
+    expect(Math.min(count.allowed, count.refused)).toBeGreaterThan(10);
   });
 
   it("a settlement with two payees costs what it may", async () => {
