@@ -10,12 +10,15 @@ import type { World } from "./world.ts";
 /** Apart from the world's, so that jobs and faults of a seed are the same with budgets and without. */
 const APART = 0xb0d6e7;
 const SEEDS_EVERY = 3;
-const SHARE = 0.35;
+const SHARE = 0.5;
 /** A job needs no more than this to be accepted: jobs here are over within seconds. */
 export const SIM_BUDGET_RUN_S = 1;
 /** Micro-units: from what the dearest job needs for a second, to what some cost in all. */
 const BUDGET_MIN = 2_600;
-const BUDGET_MAX = 15_000;
+const BUDGET_MAX = 8_000;
+/** A job with no more than this is to save before 80% of it are used. */
+const TIGHT_MAX = 3_000;
+const TIGHT_SHARE = 0.6;
 const LOWERED_MAX = 60_000;
 const TIMES_MAX = 4;
 
@@ -29,7 +32,7 @@ export function withBudgets(seed: number, intents: readonly Intent[]): readonly 
   const rng: Rng = createRng(seed ^ APART);
   return intents.map((intent) => {
     if (intent.kind === "poor" || !rng.chance(SHARE)) return intent;
-    const amount = BigInt(rng.int(BUDGET_MIN, BUDGET_MAX));
+    const amount = BigInt(rng.int(BUDGET_MIN, rng.chance(TIGHT_SHARE) ? TIGHT_MAX : BUDGET_MAX));
     return { ...intent, spec: { ...intent.spec, budgetMax: { amount, currency: "USD" } } };
   });
 }

@@ -55,7 +55,7 @@ export function scheduleFaults(of: Targets): void {
   });
   often("machinesLost", () => loseOne(of));
   often("cuts", () => someone().cut());
-  often("absences", () => leaveForLong(world, someone()));
+  often("absences", () => leaveForLong(world, holderOfLease(of) ?? someone()));
   often("partitions", () => {
     const worker = someone();
     block(world, worker, rng.int(500, 12_000), BOTH);
@@ -120,6 +120,16 @@ function block(world: World, worker: WorkerNode, ms: number, { up, down }: Direc
   world.note(`${worker.machine.workerId} blocked ${up ? "up" : ""} ${down ? "down" : ""} for ${ms} ms`);
   if (up) worker.path.upBlockedUntilMs = Math.max(worker.path.upBlockedUntilMs, untilMs);
   if (down) worker.path.downBlockedUntilMs = Math.max(worker.path.downBlockedUntilMs, untilMs);
+}
+
+/** A worker with a part in an exclusive job that runs, if there is one. */
+function holderOfLease({ world, monitor, workers }: Targets): WorkerNode | undefined {
+  const jobs = [...monitor.jobs.values()].filter(
+    ({ phase, spec }) => phase === "running" && spec.failover === "exclusive",
+  );
+  if (jobs.length === 0) return undefined;
+  const { id } = world.rng.pick(jobs);
+  return workers.find(({ machine }) => monitor.holds(machine.workerId, id));
 }
 
 /** Away for longer than a lease; in half of the cases our last answers still come, late, when nothing of it reaches us any more. */
