@@ -198,6 +198,9 @@ export function createWorkerNode(
       worldTime: (bootMs: number) => bootMs - clockOffsetMs,
       isAlive: () => life === of,
       isReachable: () => link.isReachable(),
+      hearNothing: (ms: number) => {
+        path.downBlockedUntilMs = Math.max(path.downBlockedUntilMs, world.nowMs() + ms);
+      },
       stoppedUntilMs: () => stoppedUntilMs,
       takes: (jobId: JobId) => orchestrator.hasRoom(workerId, jobId),
       imageDigest: () => (offer.features?.includes("image-digest") === true ? IMAGE_DIGEST : undefined),

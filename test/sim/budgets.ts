@@ -13,12 +13,9 @@ const SEEDS_EVERY = 3;
 const SHARE = 0.5;
 /** A job needs no more than this to be accepted: jobs here are over within seconds. */
 export const SIM_BUDGET_RUN_S = 1;
-/** Micro-units: from what the dearest job needs for a second, to what some cost in all. */
-const BUDGET_MIN = 2_600;
-const BUDGET_MAX = 8_000;
-/** A job with no more than this is to save before 80% of it are used. */
-const TIGHT_MAX = 3_000;
-const TIGHT_SHARE = 0.6;
+/** Of a second at the highest price that the job accepts: it is accepted with one, and most offers ask for less. */
+const SECONDS_MIN = 1.05;
+const SECONDS_MAX = 1.6;
 const LOWERED_MAX = 60_000;
 const TIMES_MAX = 4;
 
@@ -32,7 +29,8 @@ export function withBudgets(seed: number, intents: readonly Intent[]): readonly 
   const rng: Rng = createRng(seed ^ APART);
   return intents.map((intent) => {
     if (intent.kind === "poor" || !rng.chance(SHARE)) return intent;
-    const amount = BigInt(rng.int(BUDGET_MIN, rng.chance(TIGHT_SHARE) ? TIGHT_MAX : BUDGET_MAX));
+    const seconds = SECONDS_MIN + rng.next() * (SECONDS_MAX - SECONDS_MIN);
+    const amount = BigInt(Math.ceil((Number(intent.spec.priceMaxPerHour?.amount ?? 0) / 3_600) * seconds));
     return { ...intent, spec: { ...intent.spec, budgetMax: { amount, currency: "USD" } } };
   });
 }

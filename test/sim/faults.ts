@@ -49,6 +49,8 @@ export interface FaultCounts {
   readonly checkpointRemovals: number;
   /** A job is to move, or a machine to be left: its owner, or an admin, wants it. */
   readonly moves: number;
+  /** A worker is away for just so long that it stops its jobs for lack of contact, and is back at that moment. */
+  readonly contactLosses: number;
 }
 
 /** How probable each is where it can happen. */
@@ -129,6 +131,7 @@ const COUNTS_MAX: { readonly [Kind in keyof FaultCounts]: number } = {
   offerChanges: 4,
   checkpointRemovals: 8,
   moves: 12,
+  contactLosses: 4,
 };
 
 const RATES_MAX: { readonly [Kind in keyof FaultRates]: number } = {

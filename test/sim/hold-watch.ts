@@ -28,6 +28,8 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
   const began = new Map<string, number>();
   /** Their sockets closed by themselves: that is no silence. */
   const cut = new Set<WorkerId>();
+  /** Silent when a hold ended, and since: that silence had its hold. */
+  const outlasted = new Set<WorkerId>();
   /** Since when they are suspect; unknown where an earlier life of ours made them so. */
   const suspectFrom = new Map<WorkerId, number>();
   /** From when on the orchestrator has done its work without a pause. */
@@ -49,6 +51,14 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
     }
   }
 
+  /** Nobody is held twice for one silence. */
+  function checkNew(scope: string, silent: number, workers: number): void {
+    const before = [...outlasted].filter((id) => scope === FLEET || networkOf(id) === scope).length;
+    check(silent + before <= workers, () => {
+      return `a silence of the ${scope} counts ${silent} of ${workers}, and ${before} of them were held before`;
+    });
+  }
+
   return {
     event(kind, workerId, data) {
       if (kind === "mass_silence") {
@@ -57,9 +67,11 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
         if (data["phase"] === "began") {
           counts.massSilences += 1;
           began.set(scope, world.nowMs());
+          checkNew(scope, Number(data["silent"]), Number(data["workers"]));
           return;
         }
         began.delete(scope);
+        for (const id of suspectFrom.keys()) outlasted.add(id);
         const heldMs = world.nowMs() - Math.max(fromMs ?? Number.POSITIVE_INFINITY, steadyFromMs);
         check(heldMs <= massSilenceHoldMs + LATE_MS, () => `a silence of the ${scope} was held for ${heldMs} ms`);
         if (data["silent"] !== 0) counts.holdsOutlasted += 1;
@@ -69,6 +81,7 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
       if (kind === "worker_online" || kind === "worker_lost") {
         cut.delete(workerId);
         suspectFrom.delete(workerId);
+        outlasted.delete(workerId);
       }
       if (kind !== "worker_suspect") return;
       if (!suspectFrom.has(workerId)) suspectFrom.set(workerId, world.nowMs());
@@ -78,6 +91,7 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
       began.clear();
       cut.clear();
       suspectFrom.clear();
+      outlasted.clear();
       steadyFromMs = Math.max(steadyFromMs, world.nowMs());
     },
     disturbed(ms) {

@@ -175,7 +175,7 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: "a worker says at a contact loss that its container is over",
+    name: "a worker says of a container that its engine could not start that it is over",
     isSlow: true,
     patches: [
       {
@@ -650,6 +650,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "what nobody saw counts for a stall",
+    isSlow: true,
     patches: [{ file: `${WORKER}/signs.ts`, find: "const UNSEEN_MS = 3_000;", replace: "const UNSEEN_MS = 15_000;" }],
   },
   {

@@ -16,6 +16,8 @@ export interface RunnerPorts {
   readonly isAlive: () => boolean;
   /** Whether the orchestrator's store can be reached. */
   readonly isReachable: () => boolean;
+  /** Nothing of the orchestrator's arrives for so long. */
+  readonly hearNothing: (ms: number) => void;
   /** Until when the agent's process does nothing. */
   readonly stoppedUntilMs: () => number;
   /** Whether the store has room; the orchestrator notes where it has none. */
@@ -31,6 +33,7 @@ const RETRY_MS = 400;
 const PREPARE_MS_MAX = 300;
 const RESTORE_MS_MAX = 200;
 const START_MS_MAX = 100;
+const DEAF_MS_MAX = 3_000;
 const SHIP_MS_MAX = 150;
 const COLLECT_MS_MAX = 100;
 const REMOVE_MS_MAX = 50;
@@ -107,7 +110,10 @@ export function createRunner(
     world.after(rng.int(1, START_MS_MAX), () => {
       // …and sometimes though it says that it could not.
       if (ports.isAlive() && fails(slotId, "docker_error")) {
-        if (rng.chance(0.5)) machine.start(slotId, attempt);
+        if (!rng.chance(0.5)) return;
+        machine.start(slotId, attempt);
+        // What it says of that arrives; the answer, upon which it is removed, is late.
+        if (rng.chance(0.5)) ports.hearNothing(rng.int(100, DEAF_MS_MAX));
         return;
       }
       const isStarted = machine.start(slotId, attempt);

@@ -25,6 +25,8 @@ const ASK_AGAIN_MS = 300;
 const AWAY_MS_MIN = 15_000;
 const AWAY_MS_MAX = 24_000;
 const LATE_MS_MAX = 2_800;
+/** How soon a worker is back after it stopped its jobs for lack of contact: some of them are stopping still. */
+const BACK_MS_MAX = 2_000;
 /** The share of mass silences that are those of one of the workers' networks. */
 const ONE_NETWORK = 0.3;
 /** The share of moves that empty a machine. */
@@ -73,6 +75,11 @@ export function scheduleFaults(of: Targets): void {
   often("moves", () => move(of));
   often("checkpointRemovals", () => of.client.removeCheckpoint());
   scheduleOrchestratorFaults(of, often);
+  often("contactLosses", () => {
+    const worker = holderOfLease(of) ?? someone();
+    block(world, worker, Math.min(faults.contactLossS * 1_000 + rng.int(0, BACK_MS_MAX), AWAY_MS_MAX), BOTH);
+    worker.cut();
+  });
   world.after(scale.faultsFromMs - world.nowMs(), () => {
     world.calm = false;
   });

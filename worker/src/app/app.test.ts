@@ -296,6 +296,7 @@ describe("qubix-worker", () => {
     await expect.poll(() => said("offer").at(-1)?.offer.draining).toBe(false);
     orchestrator.send({ kind: "fence", attempt: attemptOf("job-a") });
     await expect.poll(() => containers.list(), { timeout: 15_000 }).toEqual([]);
+    await expect.poll(() => readdir(join(dir, "slots")), { timeout: 15_000 }).toEqual([]);
   }, 60_000);
 
   it("removes what no slot knows when it starts", async () => {

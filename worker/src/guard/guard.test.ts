@@ -113,8 +113,10 @@ describe("a container", () => {
     await start();
     await expect.poll(stateOf, SOON).toBe("paused");
     await docker.getContainer(containerId).unpause();
-    await expect.poll(recorded, SOON).toEqual(["paused", "resumed", "paused"]);
-    expect(await stateOf()).toBe("paused");
+    // An Engine that is late at it leaves it to the kernel.
+    const held = expect.stringMatching(/^(paused|frozen)$/);
+    await expect.poll(recorded, SOON).toEqual(["paused", "resumed", held]);
+    await expectStill();
   });
 
   it("that is asked to save while it is held stays held, and hears of it when it is let go", async () => {
