@@ -1,145 +1,13 @@
-import type { JobId, WorkerId } from "@qubix/shared/domain";
+import type { JobId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import { walletOwner } from "./check-money.ts";
-import type { CoreConfig } from "./config.ts";
-import type { JobRecord, VerificationRecord } from "./model.ts";
-import { replace } from "./tables.ts";
-import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
-
-const USD = (amount: bigint) => ({ amount, currency: "USD" as const });
-const RIGHT = treeOf("right");
-const WRONG = treeOf("wrong");
-const THIRD = treeOf("third");
-const IMAGE_DIGEST = `sha256:${"a".repeat(64)}`;
-const HOUR_MS = 3_600_000;
-/** Nobody needs to send heartbeats. */
-const PATIENT = { suspectMs: 1e9, lostMs: 1e9 };
-const SPOT = { verification: { mode: "spot-check" as const } };
-const MAJORITY = { verification: { mode: "majority" as const } };
-
-function nth<T>(all: readonly T[], n: number): T {
-  const found = all[n];
-  if (found === undefined) throw new Error(`there are ${all.length}`);
-  return found;
-}
-
-/** `count` providers with a worker each, dearer one after the other: a job comes to the first, its checks to the next ones. The second's word counts. */
-function network({
-  count = 4,
-  confirmed = 1,
-  ...config
-}: Partial<CoreConfig> & { readonly count?: number; readonly confirmed?: number | null } = {}) {
-  // Every job of a worker without a history is checked.
-  const net = new Network({
-    checkShare: 0.4,
-    silenceIdle: PATIENT,
-    silenceBusy: PATIENT,
-    silenceHot: PATIENT,
-    ...config,
-  });
-  const consumer = net.account("consumer", 1_000n);
-  const providers = Array.from({ length: count }, () => net.account("provider"));
-  const workers = providers.map((provider, n) =>
-    net.worker(
-      provider,
-      `worker${n}`,
-      offerOf({ pricePerCpuHour: USD(1_000_000n + 100_000n * BigInt(n)), features: ["image-digest"] }),
-    ),
-  );
-  /** Others came to so many of its results before. */
-  const confirm = (n: number, inARow: number) => {
-    const record = net.state.rows.workers.get(nth(workers, n));
-    if (record !== undefined) replace(net.state, "workers", record.id, { ...record, checks: { inARow, wrong: 0 } });
-  };
-  if (confirmed !== null && count > confirmed) confirm(confirmed, 3);
-  const worker = (n: number): WorkerId => nth(workers, n);
-  const provider = (n: number) => nth(providers, n);
-  const start = (id: JobId) => {
-    const attempt = net.attempt(id);
-    const said = { fromSeq: attempt.fromSeq, imageDigest: IMAGE_DIGEST };
-    net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), ...said });
-    return attempt;
-  };
-  const save = (id: JobId, seq: number, ranMs: number) => {
-    const attempt = net.attempt(id);
-    const body = {
-      seq,
-      parentSeq: seq - 1,
-      tree: treeOf(`save${"abcdef"[seq]}`),
-      ranMs,
-      progress: null,
-      signature: "s",
-    };
-    net.say(attempt.workerId, { kind: "checkpoint", attempt: refOf(attempt), ...body });
-  };
-  /** Runs for an hour, as the core's clock has it. */
-  const finish = (id: JobId, outputs = RIGHT, ms = HOUR_MS) => {
-    net.beating.clear();
-    const attempt = start(id);
-    net.pass(ms);
-    const outcome = { kind: "succeeded", outputs } as const;
-    net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: ms, outcome });
-    return attempt.workerId;
-  };
-  const fail = (id: JobId) => {
-    const attempt = start(id);
-    const outcome = { kind: "failed", code: "exit_code", exitCode: 1, message: "" } as const;
-    net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: 1_000, outcome });
-  };
-  const submit = (input: Partial<Parameters<typeof specOf>[0]> = {}) =>
-    net.submit(consumer, {
-      durationMaxS: 2 * 3_600,
-      priceMaxPerHour: { amount: "9000000", currency: "USD" },
-      ...SPOT,
-      ...input,
-    });
-  const verification = (id: JobId): VerificationRecord | undefined =>
-    net.kept.all("verifications").find((one) => one.id === id);
-  const checks = (id: JobId): JobRecord[] =>
-    net.kept
-      .all("jobs")
-      .filter(({ check }) => check?.of === id)
-      .toSorted((a, b) => (a.id < b.id ? -1 : 1));
-  const check = (id: JobId, run = 1): JobRecord => {
-    const found = checks(id).find((one) => one.check?.run === run);
-    if (found === undefined) throw new Error(`no run ${run} of ${id}`);
-    return found;
-  };
-  const history = (workerId: WorkerId) => net.state.rows.workers.get(workerId)?.checks;
-  const accused = () =>
-    net.kept.events.flatMap(({ kind, workerId, data }) =>
-      kind === "accused" ? [{ workerId, kind: data["kind"] }] : [],
-    );
-  const payable = (n: number) => net.balance(`provider:${providers[n]?.accountId}`);
-  const earned = (n: number) => net.balance(`pending:${providers[n]?.accountId}`) + payable(n);
-  const spendable = () => net.balance(`customer:${consumer.accountId}`);
-  return {
-    net,
-    consumer,
-    providers,
-    workers,
-    worker,
-    provider,
-    confirm,
-    start,
-    save,
-    finish,
-    fail,
-    submit,
-    verification,
-    checks,
-    check,
-    history,
-    accused,
-    earned,
-    payable,
-    spendable,
-  };
-}
+import type { JobRecord } from "./model.ts";
+import { checkedNetwork, HOUR_MS, IMAGE_DIGEST, MAJORITY, RIGHT, SPOT, THIRD, WRONG } from "./testing/checked.ts";
+import { Network, offerOf, refOf, specOf, treeOf, USD } from "./testing/kit.ts";
 
 describe("a spot check", () => {
   test("runs the job again at another provider, and is paid by the operator", () => {
-    const { net, submit, finish, check, verification, workers, earned, spendable, history } = network();
+    const { net, submit, finish, check, verification, workers, earned, spendable, history } = checkedNetwork();
     const id = submit();
     const before = spendable();
     expect(finish(id)).toBe(workers[0]);
@@ -166,7 +34,7 @@ describe("a spot check", () => {
   test.each([0, 5 * HOUR_MS, 20 * HOUR_MS])(
     "with a dispute window of %i ms pays what was frozen when it is over, in its own hour",
     (disputeWindowMs) => {
-      const { net, submit, finish, check, payable, earned } = network({ disputeWindowMs });
+      const { net, submit, finish, check, payable, earned } = checkedNetwork({ disputeWindowMs });
       const id = submit();
       finish(id);
       net.pass(HOUR_MS / 2);
@@ -178,7 +46,7 @@ describe("a spot check", () => {
   );
 
   test("takes nothing back from who stood by", () => {
-    const { net, submit, worker, start, finish, check, verification, earned, spendable } = network({
+    const { net, submit, worker, start, finish, check, verification, earned, spendable } = checkedNetwork({
       count: 5,
       confirmed: 3,
     });
@@ -201,7 +69,10 @@ describe("a spot check", () => {
   });
 
   test("that takes longer than the dispute window still takes a wrong result's pay back", () => {
-    const { net, submit, finish, check, spendable, earned } = network({ disputeWindowMs: 60_000, payPeriodMs: 60_000 });
+    const { net, submit, finish, check, spendable, earned } = checkedNetwork({
+      disputeWindowMs: 60_000,
+      payPeriodMs: 60_000,
+    });
     const before = spendable();
     const id = submit();
     finish(id, WRONG);
@@ -211,7 +82,7 @@ describe("a spot check", () => {
   });
 
   test("is told in the job's timeline, and in no list of the consumer's jobs or wallet", () => {
-    const { net, submit, finish, check, consumer } = network();
+    const { net, submit, finish, check, consumer } = checkedNetwork();
     const id = submit();
     finish(id);
     const run = check(id);
@@ -224,7 +95,7 @@ describe("a spot check", () => {
 
   test("that differs calls a whole run, and two that agree take the pay back and accuse the worker", () => {
     const { net, submit, finish, check, verification, workers, accused, earned, spendable, history, worker } =
-      network();
+      checkedNetwork();
     const id = submit();
     const before = spendable();
     finish(id, WRONG);
@@ -242,7 +113,7 @@ describe("a spot check", () => {
   });
 
   test("that is outvoted by the job and another run is what was wrong", () => {
-    const { submit, finish, check, verification, worker, accused, confirm } = network({ confirmed: null });
+    const { submit, finish, check, verification, worker, accused, confirm } = checkedNetwork({ confirmed: null });
     const id = submit();
     finish(id);
     confirm(3, 3);
@@ -253,7 +124,7 @@ describe("a spot check", () => {
   });
 
   test("of a worker whom nobody knows against another decides nothing without a third whose word counts", () => {
-    const { net, submit, finish, check, verification, accused, confirm, worker } = network({ confirmed: null });
+    const { net, submit, finish, check, verification, accused, confirm, worker } = checkedNetwork({ confirmed: null });
     const id = submit();
     finish(id, WRONG);
     finish(check(id).id);
@@ -274,7 +145,7 @@ describe("a spot check", () => {
   });
 
   test("by a majority of two whom nobody knows accuses nobody", () => {
-    const { net, submit, finish, check, verification, accused } = network({ confirmed: null, count: 3 });
+    const { net, submit, finish, check, verification, accused } = checkedNetwork({ confirmed: null, count: 3 });
     const id = submit(MAJORITY);
     finish(id);
     for (const run of [1, 2]) finish(check(id, run).id, WRONG);
@@ -285,9 +156,13 @@ describe("a spot check", () => {
   });
 
   test("is decided by the operator's own machines", () => {
-    const setUp = network({ confirmed: null, count: 4 });
+    const setUp = checkedNetwork({ confirmed: null, count: 4 });
     const referee = setUp.provider(3).accountId;
-    const { submit, finish, check, worker, accused } = network({ confirmed: null, count: 4, checkReferees: [referee] });
+    const { submit, finish, check, worker, accused } = checkedNetwork({
+      confirmed: null,
+      count: 4,
+      checkReferees: [referee],
+    });
     const id = submit();
     finish(id, WRONG);
     expect(finish(check(id).id)).toBe(worker(3));
@@ -296,7 +171,7 @@ describe("a spot check", () => {
   });
 
   test("of a job that gives something else each time blames nobody", () => {
-    const { submit, finish, check, verification, accused, earned } = network();
+    const { submit, finish, check, verification, accused, earned } = checkedNetwork();
     const id = submit();
     finish(id);
     finish(check(id).id, WRONG);
@@ -308,7 +183,7 @@ describe("a spot check", () => {
   });
 
   test("that finds no other provider lets the pay go", () => {
-    const { net, submit, finish, check, verification, earned } = network({ count: 1 });
+    const { net, submit, finish, check, verification, earned } = checkedNetwork({ count: 1 });
     const id = submit();
     finish(id);
     net.pass(HOUR_MS + 1_000);
@@ -318,7 +193,7 @@ describe("a spot check", () => {
   });
 
   test("that fails by itself is made again, whole, at most three times", () => {
-    const { submit, finish, fail, check, checks, verification, accused } = network({ count: 6 });
+    const { submit, finish, fail, check, checks, verification, accused } = checkedNetwork({ count: 6 });
     const id = submit({ retries: 0 });
     finish(id);
     for (const run of [1, 2, 3]) fail(check(id, run).id);
@@ -328,7 +203,7 @@ describe("a spot check", () => {
   });
 
   test("comes to no worker of the same provider, nor of the consumer", () => {
-    const { net, consumer, provider, worker, submit, finish, check, workers } = network({ count: 2 });
+    const { net, consumer, provider, worker, submit, finish, check, workers } = checkedNetwork({ count: 2 });
     const cheap = offerOf({ pricePerCpuHour: USD(1_050_000n), features: ["image-digest"] });
     net.worker(provider(0), "sibling", cheap);
     net.worker(consumer, "own", cheap);
@@ -340,7 +215,7 @@ describe("a spot check", () => {
   });
 
   test("runs on the same GPU model alone, and not where an image's digest cannot be told", () => {
-    const { net, submit, finish, check } = network({ count: 0 });
+    const { net, submit, finish, check } = checkedNetwork({ count: 0 });
     const gpu = (model: string) => ({ uuid: "GPU-1", model, memoryMiB: 24_000 }) as never;
     const offer = (model: string, price: bigint, features: ReturnType<typeof offerOf>["features"]) =>
       offerOf({ gpus: [gpu(model)], pricePerGpuHour: USD(price), features });
@@ -356,7 +231,7 @@ describe("a spot check", () => {
   });
 
   test("cannot be cancelled or moved by the consumer, and goes on through a restart", () => {
-    const { net, consumer, submit, finish, check, verification, workers } = network();
+    const { net, consumer, submit, finish, check, verification, workers } = checkedNetwork();
     const id = submit();
     finish(id);
     const jobId = check(id).id;
@@ -385,7 +260,7 @@ describe("a part of a job that is run again", () => {
   /** Three checkpoints in an hour, and a draw that begins after one of them. */
   function sliced(seed: (id: JobRecord) => boolean = ({ checkpoints }) => checkpoints.length > 0) {
     for (let tries = 0; tries < 40; tries += 1) {
-      const made = network({ checkShare: 1 });
+      const made = checkedNetwork({ checkShare: 1 });
       for (let n = 0; n < tries; n += 1) made.net.account("consumer");
       // Who has no history is checked whole.
       for (let n = 0; n < 3; n += 1) {
@@ -460,7 +335,7 @@ describe("a part of a job that is run again", () => {
 
 describe("a majority", () => {
   test("runs whole as often as was asked, within the consumer's cap", () => {
-    const { net, submit, finish, checks, check, verification, spendable } = network();
+    const { net, submit, finish, checks, check, verification, spendable } = checkedNetwork();
     const before = spendable();
     const id = submit(MAJORITY);
     // A third of 9.00 an hour each.
@@ -479,13 +354,13 @@ describe("a majority", () => {
   });
 
   test("takes no dearer offer than its part of the cap", () => {
-    const { net, submit } = network({ count: 1 });
+    const { net, submit } = checkedNetwork({ count: 1 });
     const id = submit({ ...MAJORITY, priceMaxPerHour: { amount: "2900000", currency: "USD" } });
     expect(net.attempts(id)).toEqual([]);
   });
 
   test("outvotes the job, and who is outvoted", () => {
-    const { submit, finish, check, verification, accused, workers } = network();
+    const { submit, finish, check, verification, accused, workers } = checkedNetwork();
     const wrong = submit(MAJORITY);
     finish(wrong, WRONG);
     for (const run of [1, 2]) finish(check(wrong, run).id);
@@ -494,7 +369,7 @@ describe("a majority", () => {
   });
 
   test("of runs that all differ decides nothing", () => {
-    const { submit, finish, check, verification, accused } = network();
+    const { submit, finish, check, verification, accused } = checkedNetwork();
     const id = submit(MAJORITY);
     finish(id);
     finish(check(id, 1).id, WRONG);
@@ -504,7 +379,7 @@ describe("a majority", () => {
   });
 
   test("blames nobody where the job was interrupted and the runs were not", () => {
-    const { net, submit, start, save, finish, check, verification, accused } = network();
+    const { net, submit, start, save, finish, check, verification, accused } = checkedNetwork();
     const id = submit({ ...MAJORITY, retries: 3 });
     const first = start(id);
     net.pass(60_000);
@@ -521,11 +396,11 @@ describe("a majority", () => {
 describe("adaptive", () => {
   const ADAPTIVE = { verification: { mode: "adaptive" as const } };
   test("takes a majority for a worker without a history, a spot check where the job is worth little", () => {
-    const { submit, finish, verification } = network();
+    const { submit, finish, verification } = checkedNetwork();
     const id = submit(ADAPTIVE);
     finish(id);
     expect(verification(id)?.kind).toBe("majority");
-    const small = network({ adaptiveWorthMin: 1_000_001n });
+    const small = checkedNetwork({ adaptiveWorthMin: 1_000_001n });
     const cheap = small.submit(ADAPTIVE);
     small.finish(cheap);
     expect(small.verification(cheap)?.kind).toBe("spot-check");
@@ -539,7 +414,7 @@ describe("results that may differ a little", () => {
     net.do({ kind: "check.compared", jobId, comparison: { a: 0, b, isSame } });
 
   test("are compared outside, and asked for again after a start", () => {
-    const { net, submit, finish, check, verification } = network();
+    const { net, submit, finish, check, verification } = checkedNetwork();
     const id = submit(TOLERANT);
     finish(id);
     finish(check(id).id, WRONG);
@@ -557,7 +432,7 @@ describe("results that may differ a little", () => {
   });
 
   test("that are not the same call another run; what cannot be read decides nothing", () => {
-    const { net, submit, finish, check, verification } = network();
+    const { net, submit, finish, check, verification } = checkedNetwork();
     const id = submit(TOLERANT);
     finish(id);
     finish(check(id).id, WRONG);
@@ -570,48 +445,8 @@ describe("results that may differ a little", () => {
   });
 });
 
-describe("a dispute of a job that is checked", () => {
-  function disputed(outputs = RIGHT) {
-    const made = network();
-    const { net, consumer, submit, finish } = made;
-    const id = submit();
-    finish(id, outputs);
-    const dispute = (jobId: JobId, returned = false) =>
-      net.do({
-        kind: "job.dispute",
-        actor: consumer,
-        jobId,
-        reason: "it is wrong",
-        ended: net.job(jobId),
-        previous: null,
-        returned,
-      });
-    return { ...made, id, dispute };
-  }
-
-  test("waits for the check", () => {
-    const { id, dispute, check, finish } = disputed();
-    expect(dispute(id)).toMatchObject({ refusal: { status: 409, code: "pay_frozen" } });
-    finish(check(id).id);
-    expect(dispute(id)).toMatchObject({ kind: "case" });
-  });
-
-  test("is over where the check gave everything back; and a check is nobody's to dispute or rate", () => {
-    const { net, consumer, id, dispute, check, finish } = disputed(WRONG);
-    finish(check(id).id);
-    finish(check(id, 2).id);
-    expect(dispute(id, true)).toMatchObject({ refusal: { code: "nothing_to_dispute" } });
-    const run = net.job(check(id).id);
-    expect(dispute(run.id)).toMatchObject({ refusal: { code: "check_run" } });
-    const rating = { stars: 5, comment: "", ended: run, previous: null };
-    expect(net.do({ kind: "job.rate", actor: consumer, jobId: run.id, ...rating })).toMatchObject({
-      refusal: { code: "check_run" },
-    });
-  });
-});
-
 test("a job whose image was not pinned is not checked, and says so", () => {
-  const { net, submit, verification } = network();
+  const { net, submit, verification } = checkedNetwork();
   const id = submit();
   const attempt = net.attempt(id);
   net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), fromSeq: 0 });
@@ -623,7 +458,7 @@ test("a job whose image was not pinned is not checked, and says so", () => {
 });
 
 test("a job that asks for none is never checked", () => {
-  const { submit, finish, checks } = network();
+  const { submit, finish, checks } = checkedNetwork();
   const id = submit({ verification: { mode: "none" } });
   finish(id);
   expect(checks(id)).toEqual([]);
@@ -637,7 +472,7 @@ test.each([
   ["a named provider", { placement: { providers: ["acc-00000001-aaaaaa"] } }, "majority"],
   ["a local image", { image: "mine:local" }, "tag local"],
 ])("a job with %s is refused, with what to do", (_name, input, words) => {
-  const { net, consumer } = network();
+  const { net, consumer } = checkedNetwork();
   const { secrets: _, ...spec } = { ...SPOT, ...input } as never as Record<string, never>;
   const reply = net.do({
     kind: "job.create",
@@ -649,58 +484,10 @@ test.each([
 });
 
 test("a job whose currency lies on a chain is not checked", () => {
-  const { net, consumer } = network({ chains: { TST: { driver: "evm", payeesMax: 8, feeApart: false } } });
+  const { net, consumer } = checkedNetwork({ chains: { TST: { driver: "evm", payeesMax: 8, feeApart: false } } });
   const spec = specOf({ ...SPOT, priceMaxPerHour: { amount: "9000000", currency: "TST" } });
   const reply = net.do({ kind: "job.create", actor: consumer, spec });
   expect(reply).toMatchObject({
     refusal: { code: "verification_not_possible", message: expect.stringMatching(/chain/) },
-  });
-});
-
-describe("budgets", () => {
-  const budget = ({ net, consumer }: ReturnType<typeof network>, amount: bigint) =>
-    net.do({
-      kind: "budget.set",
-      actor: consumer,
-      accountId: consumer.accountId,
-      period: "total",
-      amount,
-      currency: "USD",
-    });
-  const spending = ({ net, consumer }: ReturnType<typeof network>) =>
-    net.state.rows.spending.get(`${consumer.accountId} USD`)?.total;
-
-  test("do not count what the operator pays for a check", () => {
-    const made = network();
-    budget(made, 18_000_000n);
-    const id = made.submit();
-    made.finish(id);
-    expect(made.checks(id)).toHaveLength(1);
-    expect(spending(made)).toBe(1_000_000n);
-    made.finish(made.check(id).id);
-    expect(made.verification(id)).toMatchObject({ phase: "passed" });
-    expect(spending(made)).toBe(1_000_000n);
-  });
-
-  test("count every run of a majority, which needs its whole hold within them", () => {
-    const made = network();
-    budget(made, 17_999_999n);
-    const spec = specOf({ ...MAJORITY, durationMaxS: 7_200, priceMaxPerHour: { amount: "9000000", currency: "USD" } });
-    const create = () => made.net.do({ kind: "job.create", actor: made.consumer, spec });
-    expect(create()).toMatchObject({ refusal: { code: "budget_exceeded" } });
-    budget(made, 18_000_000n);
-    const reply = create();
-    if (reply.kind !== "job") throw new Error(JSON.stringify(reply));
-    const id = reply.jobId;
-    made.finish(id);
-    // Lowered while the others run: they stop at what is left.
-    budget(made, 2_000_000n);
-    expect(made.checks(id).map(({ cap }) => cap?.amount)).not.toContain(undefined);
-    for (const { id: run } of made.checks(id)) {
-      if (made.net.job(run).phase === "starting") made.start(run);
-    }
-    made.net.pass(2 * HOUR_MS);
-    expect(spending(made) ?? 0n).toBeLessThanOrEqual(2_000_000n);
-    expect(made.checks(id).every(({ phase }) => phase === "failed" || phase === "succeeded")).toBe(true);
   });
 });
