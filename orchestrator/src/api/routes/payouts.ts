@@ -16,10 +16,10 @@ import type { Actor, PayoutAddressRecord, PayoutRecord } from "../../core/index.
 import type { Chain } from "../../settlement/chain.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, idempotencyOf } from "../input.ts";
+import { pageOfRows } from "../pages.ts";
 import { expectReply, invalidField, notFound } from "../problems.ts";
-import { idParams, problems } from "../schemas.ts";
+import { driverParams, idParams, problems } from "../schemas.ts";
 
-const driverParams = z.object({ driver: z.string().max(20) });
 const addressesSchema = z.object({ items: z.array(payoutAddressSchema) });
 
 export function payoutRoutes(app: Api, ctx: ApiContext): void {
@@ -104,9 +104,7 @@ export function payoutRoutes(app: Api, ctx: ApiContext): void {
         ...(before === undefined ? {} : { before }),
         limit: limit + 1,
       });
-      const page = found.slice(0, limit);
-      const nextCursor = found.length > limit ? (page.at(-1)?.id ?? null) : null;
-      return { items: page.map((payout) => viewPayout(ctx, payout)), nextCursor };
+      return pageOfRows(found, limit, (payout) => [viewPayout(ctx, payout)]);
     },
   });
 
