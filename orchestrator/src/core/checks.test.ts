@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { walletOwner } from "./check-money.ts";
 import type { JobRecord } from "./model.ts";
 import { checkedNetwork, HOUR_MS, IMAGE_DIGEST, MAJORITY, RIGHT, SPOT, THIRD, WRONG } from "./testing/checked.ts";
-import { Network, offerOf, refOf, specOf, treeOf, USD } from "./testing/kit.ts";
+import { type Network, offerOf, refOf, specOf, treeOf, USD } from "./testing/kit.ts";
 
 describe("a spot check", () => {
   test("runs the job again at another provider, and is paid by the operator", () => {

@@ -3,7 +3,7 @@ import type { WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import type { TreeContent } from "./model.ts";
 import { standingOf } from "./standing.ts";
-import { Network, refOf, treeOf } from "./testing/kit.ts";
+import { type Network, refOf, treeOf } from "./testing/kit.ts";
 import { RIGHT, running, running60, WRONG } from "./testing/mirrored.ts";
 
 function standing(net: Network, id: WorkerId): number {
