@@ -2,12 +2,21 @@ import type { JobId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import { walletOwner } from "./check-money.ts";
 import type { JobRecord } from "./model.ts";
-import { checkedNetwork, HOUR_MS, IMAGE_DIGEST, MAJORITY, RIGHT, SPOT, THIRD, WRONG } from "./testing/checked.ts";
+import {
+  checkedNetwork as network,
+  HOUR_MS,
+  IMAGE_DIGEST,
+  MAJORITY,
+  RIGHT,
+  SPOT,
+  THIRD,
+  WRONG,
+} from "./testing/checked.ts";
 import { type Network, offerOf, refOf, specOf, treeOf, USD } from "./testing/kit.ts";
 
 describe("a spot check", () => {
   test("runs the job again at another provider, and is paid by the operator", () => {
-    const { net, submit, finish, check, verification, workers, earned, spendable, history } = checkedNetwork();
+    const { net, submit, finish, check, verification, workers, earned, spendable, history } = network();
     const id = submit();
     const before = spendable();
     expect(finish(id)).toBe(workers[0]);
@@ -34,7 +43,7 @@ describe("a spot check", () => {
   test.each([0, 5 * HOUR_MS, 20 * HOUR_MS])(
     "with a dispute window of %i ms pays what was frozen when it is over, in its own hour",
     (disputeWindowMs) => {
-      const { net, submit, finish, check, payable, earned } = checkedNetwork({ disputeWindowMs });
+      const { net, submit, finish, check, payable, earned } = network({ disputeWindowMs });
       const id = submit();
       finish(id);
       net.pass(HOUR_MS / 2);
@@ -46,7 +55,7 @@ describe("a spot check", () => {
   );
 
   test("takes nothing back from who stood by", () => {
-    const { net, submit, worker, start, finish, check, verification, earned, spendable } = checkedNetwork({
+    const { net, submit, worker, start, finish, check, verification, earned, spendable } = network({
       count: 5,
       confirmed: 3,
     });
@@ -69,7 +78,7 @@ describe("a spot check", () => {
   });
 
   test("that takes longer than the dispute window still takes a wrong result's pay back", () => {
-    const { net, submit, finish, check, spendable, earned } = checkedNetwork({
+    const { net, submit, finish, check, spendable, earned } = network({
       disputeWindowMs: 60_000,
       payPeriodMs: 60_000,
     });
@@ -82,7 +91,7 @@ describe("a spot check", () => {
   });
 
   test("is told in the job's timeline, and in no list of the consumer's jobs or wallet", () => {
-    const { net, submit, finish, check, consumer } = checkedNetwork();
+    const { net, submit, finish, check, consumer } = network();
     const id = submit();
     finish(id);
     const run = check(id);
@@ -95,7 +104,7 @@ describe("a spot check", () => {
 
   test("that differs calls a whole run, and two that agree take the pay back and accuse the worker", () => {
     const { net, submit, finish, check, verification, workers, accused, earned, spendable, history, worker } =
-      checkedNetwork();
+      network();
     const id = submit();
     const before = spendable();
     finish(id, WRONG);
@@ -113,7 +122,7 @@ describe("a spot check", () => {
   });
 
   test("that is outvoted by the job and another run is what was wrong", () => {
-    const { submit, finish, check, verification, worker, accused, confirm } = checkedNetwork({ confirmed: null });
+    const { submit, finish, check, verification, worker, accused, confirm } = network({ confirmed: null });
     const id = submit();
     finish(id);
     confirm(3, 3);
@@ -124,7 +133,7 @@ describe("a spot check", () => {
   });
 
   test("of a worker whom nobody knows against another decides nothing without a third whose word counts", () => {
-    const { net, submit, finish, check, verification, accused, confirm, worker } = checkedNetwork({ confirmed: null });
+    const { net, submit, finish, check, verification, accused, confirm, worker } = network({ confirmed: null });
     const id = submit();
     finish(id, WRONG);
     finish(check(id).id);
@@ -145,7 +154,7 @@ describe("a spot check", () => {
   });
 
   test("by a majority of two whom nobody knows accuses nobody", () => {
-    const { net, submit, finish, check, verification, accused } = checkedNetwork({ confirmed: null, count: 3 });
+    const { net, submit, finish, check, verification, accused } = network({ confirmed: null, count: 3 });
     const id = submit(MAJORITY);
     finish(id);
     for (const run of [1, 2]) finish(check(id, run).id, WRONG);
@@ -156,9 +165,9 @@ describe("a spot check", () => {
   });
 
   test("is decided by the operator's own machines", () => {
-    const setUp = checkedNetwork({ confirmed: null, count: 4 });
+    const setUp = network({ confirmed: null, count: 4 });
     const referee = setUp.provider(3).accountId;
-    const { submit, finish, check, worker, accused } = checkedNetwork({
+    const { submit, finish, check, worker, accused } = network({
       confirmed: null,
       count: 4,
       checkReferees: [referee],
@@ -171,7 +180,7 @@ describe("a spot check", () => {
   });
 
   test("of a job that gives something else each time blames nobody", () => {
-    const { submit, finish, check, verification, accused, earned } = checkedNetwork();
+    const { submit, finish, check, verification, accused, earned } = network();
     const id = submit();
     finish(id);
     finish(check(id).id, WRONG);
@@ -183,7 +192,7 @@ describe("a spot check", () => {
   });
 
   test("that finds no other provider lets the pay go", () => {
-    const { net, submit, finish, check, verification, earned } = checkedNetwork({ count: 1 });
+    const { net, submit, finish, check, verification, earned } = network({ count: 1 });
     const id = submit();
     finish(id);
     net.pass(HOUR_MS + 1_000);
@@ -193,7 +202,7 @@ describe("a spot check", () => {
   });
 
   test("that fails by itself is made again, whole, at most three times", () => {
-    const { submit, finish, fail, check, checks, verification, accused } = checkedNetwork({ count: 6 });
+    const { submit, finish, fail, check, checks, verification, accused } = network({ count: 6 });
     const id = submit({ retries: 0 });
     finish(id);
     for (const run of [1, 2, 3]) fail(check(id, run).id);
@@ -203,7 +212,7 @@ describe("a spot check", () => {
   });
 
   test("comes to no worker of the same provider, nor of the consumer", () => {
-    const { net, consumer, provider, worker, submit, finish, check, workers } = checkedNetwork({ count: 2 });
+    const { net, consumer, provider, worker, submit, finish, check, workers } = network({ count: 2 });
     const cheap = offerOf({ pricePerCpuHour: USD(1_050_000n), features: ["image-digest"] });
     net.worker(provider(0), "sibling", cheap);
     net.worker(consumer, "own", cheap);
@@ -215,7 +224,7 @@ describe("a spot check", () => {
   });
 
   test("runs on the same GPU model alone, and not where an image's digest cannot be told", () => {
-    const { net, submit, finish, check } = checkedNetwork({ count: 0 });
+    const { net, submit, finish, check } = network({ count: 0 });
     const gpu = (model: string) => ({ uuid: "GPU-1", model, memoryMiB: 24_000 }) as never;
     const offer = (model: string, price: bigint, features: ReturnType<typeof offerOf>["features"]) =>
       offerOf({ gpus: [gpu(model)], pricePerGpuHour: USD(price), features });
@@ -231,7 +240,7 @@ describe("a spot check", () => {
   });
 
   test("cannot be cancelled or moved by the consumer, and goes on through a restart", () => {
-    const { net, consumer, submit, finish, check, verification, workers } = checkedNetwork();
+    const { net, consumer, submit, finish, check, verification, workers } = network();
     const id = submit();
     finish(id);
     const jobId = check(id).id;
@@ -260,7 +269,7 @@ describe("a part of a job that is run again", () => {
   /** Three checkpoints in an hour, and a draw that begins after one of them. */
   function sliced(seed: (id: JobRecord) => boolean = ({ checkpoints }) => checkpoints.length > 0) {
     for (let tries = 0; tries < 40; tries += 1) {
-      const made = checkedNetwork({ checkShare: 1 });
+      const made = network({ checkShare: 1 });
       for (let n = 0; n < tries; n += 1) made.net.account("consumer");
       // Who has no history is checked whole.
       for (let n = 0; n < 3; n += 1) {
@@ -335,7 +344,7 @@ describe("a part of a job that is run again", () => {
 
 describe("a majority", () => {
   test("runs whole as often as was asked, within the consumer's cap", () => {
-    const { net, submit, finish, checks, check, verification, spendable } = checkedNetwork();
+    const { net, submit, finish, checks, check, verification, spendable } = network();
     const before = spendable();
     const id = submit(MAJORITY);
     // A third of 9.00 an hour each.
@@ -354,13 +363,13 @@ describe("a majority", () => {
   });
 
   test("takes no dearer offer than its part of the cap", () => {
-    const { net, submit } = checkedNetwork({ count: 1 });
+    const { net, submit } = network({ count: 1 });
     const id = submit({ ...MAJORITY, priceMaxPerHour: { amount: "2900000", currency: "USD" } });
     expect(net.attempts(id)).toEqual([]);
   });
 
   test("outvotes the job, and who is outvoted", () => {
-    const { submit, finish, check, verification, accused, workers } = checkedNetwork();
+    const { submit, finish, check, verification, accused, workers } = network();
     const wrong = submit(MAJORITY);
     finish(wrong, WRONG);
     for (const run of [1, 2]) finish(check(wrong, run).id);
@@ -369,7 +378,7 @@ describe("a majority", () => {
   });
 
   test("of runs that all differ decides nothing", () => {
-    const { submit, finish, check, verification, accused } = checkedNetwork();
+    const { submit, finish, check, verification, accused } = network();
     const id = submit(MAJORITY);
     finish(id);
     finish(check(id, 1).id, WRONG);
@@ -379,7 +388,7 @@ describe("a majority", () => {
   });
 
   test("blames nobody where the job was interrupted and the runs were not", () => {
-    const { net, submit, start, save, finish, check, verification, accused } = checkedNetwork();
+    const { net, submit, start, save, finish, check, verification, accused } = network();
     const id = submit({ ...MAJORITY, retries: 3 });
     const first = start(id);
     net.pass(60_000);
@@ -396,11 +405,11 @@ describe("a majority", () => {
 describe("adaptive", () => {
   const ADAPTIVE = { verification: { mode: "adaptive" as const } };
   test("takes a majority for a worker without a history, a spot check where the job is worth little", () => {
-    const { submit, finish, verification } = checkedNetwork();
+    const { submit, finish, verification } = network();
     const id = submit(ADAPTIVE);
     finish(id);
     expect(verification(id)?.kind).toBe("majority");
-    const small = checkedNetwork({ adaptiveWorthMin: 1_000_001n });
+    const small = network({ adaptiveWorthMin: 1_000_001n });
     const cheap = small.submit(ADAPTIVE);
     small.finish(cheap);
     expect(small.verification(cheap)?.kind).toBe("spot-check");
@@ -414,7 +423,7 @@ describe("results that may differ a little", () => {
     net.do({ kind: "check.compared", jobId, comparison: { a: 0, b, isSame } });
 
   test("are compared outside, and asked for again after a start", () => {
-    const { net, submit, finish, check, verification } = checkedNetwork();
+    const { net, submit, finish, check, verification } = network();
     const id = submit(TOLERANT);
     finish(id);
     finish(check(id).id, WRONG);
@@ -432,7 +441,7 @@ describe("results that may differ a little", () => {
   });
 
   test("that are not the same call another run; what cannot be read decides nothing", () => {
-    const { net, submit, finish, check, verification } = checkedNetwork();
+    const { net, submit, finish, check, verification } = network();
     const id = submit(TOLERANT);
     finish(id);
     finish(check(id).id, WRONG);
@@ -446,7 +455,7 @@ describe("results that may differ a little", () => {
 });
 
 test("a job whose image was not pinned is not checked, and says so", () => {
-  const { net, submit, verification } = checkedNetwork();
+  const { net, submit, verification } = network();
   const id = submit();
   const attempt = net.attempt(id);
   net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), fromSeq: 0 });
@@ -458,7 +467,7 @@ test("a job whose image was not pinned is not checked, and says so", () => {
 });
 
 test("a job that asks for none is never checked", () => {
-  const { submit, finish, checks } = checkedNetwork();
+  const { submit, finish, checks } = network();
   const id = submit({ verification: { mode: "none" } });
   finish(id);
   expect(checks(id)).toEqual([]);
@@ -472,7 +481,7 @@ test.each([
   ["a named provider", { placement: { providers: ["acc-00000001-aaaaaa"] } }, "majority"],
   ["a local image", { image: "mine:local" }, "tag local"],
 ])("a job with %s is refused, with what to do", (_name, input, words) => {
-  const { net, consumer } = checkedNetwork();
+  const { net, consumer } = network();
   const { secrets: _, ...spec } = { ...SPOT, ...input } as never as Record<string, never>;
   const reply = net.do({
     kind: "job.create",
@@ -484,7 +493,7 @@ test.each([
 });
 
 test("a job whose currency lies on a chain is not checked", () => {
-  const { net, consumer } = checkedNetwork({ chains: { TST: { driver: "evm", payeesMax: 8, feeApart: false } } });
+  const { net, consumer } = network({ chains: { TST: { driver: "evm", payeesMax: 8, feeApart: false } } });
   const spec = specOf({ ...SPOT, priceMaxPerHour: { amount: "9000000", currency: "TST" } });
   const reply = net.do({ kind: "job.create", actor: consumer, spec });
   expect(reply).toMatchObject({

@@ -1,6 +1,6 @@
 // Why offers match or do not: the same filters as the market's, one after the other over the whole fleet, each with the number of offers it removed and what would help.
 // For quotes and for jobs that found nothing; never on the way of a placement.
-import { chargeFor, formatUnits, holdFor, ratePartsFor } from "@qubix/shared/domain";
+import { type AccountId, chargeFor, formatUnits, holdFor, ratePartsFor } from "@qubix/shared/domain";
 import { featuresOf, type JobSpec, runPriceMax, type WorkerFeature } from "@qubix/shared/protocol";
 import { featuresOfJob, localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
@@ -173,7 +173,11 @@ function isVerified(machine: Machine, { needs }: OfferRequest): boolean {
 }
 
 /** Goes through the whole fleet as it is now. The answer is the same for every asker: offers are public. */
-export function explainPlacement(state: CoreState, spec: JobSpec): Explanation {
+export function explainPlacement(
+  state: CoreState,
+  spec: JobSpec,
+  _asker?: { readonly accountId: AccountId },
+): Explanation {
   return explainRequest(state, spec, requestFor(spec));
 }
 

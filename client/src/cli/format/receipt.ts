@@ -1,9 +1,10 @@
 // A receipt for people: what was agreed, who worked how long at what rate, how the hold was divided, what was posted, and whether all of it adds up.
+import { formatUnits } from "@qubix/shared/domain";
 import type { Receipt, ReceiptAttempt } from "@qubix/shared/protocol";
 import type { ReceiptVerdict } from "@qubix/shared/receipts";
 import type { Colors } from "../session.ts";
 import { formatFields, formatTable } from "./table.ts";
-import { formatDuration, formatMoney, plural, printable } from "./units.ts";
+import { formatDuration, plural, printable } from "./units.ts";
 
 const BASIS_POINTS_PER_PERCENT = 100;
 const SIGNATURE_SHOWN = 16;
@@ -169,5 +170,5 @@ export function problemsText({ problems }: ReceiptVerdict, colors: Colors): stri
 }
 
 function unitsIn(currency: string): (amount: string) => string {
-  return (amount) => formatMoney({ amount, currency });
+  return (amount) => `${formatUnits(BigInt(amount))} ${currency}`;
 }
