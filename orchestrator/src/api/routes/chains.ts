@@ -5,10 +5,10 @@ import type { JobId } from "@qubix/shared/domain";
 import { chainReleaseSchema, chainReportSchema, chainsSchema, chainStatusSchema } from "@qubix/shared/protocol";
 import type { CoreState } from "../../core/index.ts";
 import type { Chain } from "../../settlement/chain.ts";
+import { askChain, chainNamed } from "../chains.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { expectReply, refusalError } from "../problems.ts";
 import { driverParams, problems } from "../schemas.ts";
-import { askChain, chainNamed } from "./payouts.ts";
 
 /** Jobs that one answer names; the next ones come when these are done. */
 const REFUSED_TOLD_MAX = 100;

@@ -4,10 +4,10 @@ import { depositAddressRequestSchema, depositAddressSchema } from "@qubix/shared
 import { QubixError } from "@qubix/shared/runtime";
 import type { AccountId } from "@qubix/shared/domain";
 import type { Chain } from "../../settlement/chain.ts";
+import { addressInvalid } from "../chains.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { expectReply, notFound } from "../problems.ts";
 import { driverParams, problems } from "../schemas.ts";
-import { addressInvalid } from "./payouts.ts";
 
 const addressesSchema = z.object({ items: z.array(depositAddressSchema) });
 

@@ -13,7 +13,7 @@ import {
 } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import type { Actor, PayoutAddressRecord, PayoutRecord } from "../../core/index.ts";
-import type { Chain } from "../../settlement/chain.ts";
+import { addressInvalid, askChain, chainNamed } from "../chains.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, idempotencyOf } from "../input.ts";
 import { pageOfRows } from "../pages.ts";
@@ -178,35 +178,6 @@ async function withdrawalOf(ctx: ApiContext, { accountId }: Actor, currency: str
   }
   const amount = (await askChain(() => driver.readCredit(address))) / terms.unitsPerMicro;
   return { by: "contract", amount, currency, destination: address } as const;
-}
-
-export function addressInvalid(driver: string): QubixError {
-  return new QubixError(
-    "address_invalid",
-    `This is no account on ${driver} that could be used: a letter is wrong, or it is the operator's or the contract's own. Copy it again from your wallet.`,
-    { category: "user", status: 422 },
-  );
-}
-
-/** The chain that is named. Throws 404. */
-export function chainNamed(ctx: ApiContext, name: string): Chain {
-  const chain = ctx.chains.list().find(({ terms }) => terms.driver === name);
-  if (chain === undefined) throw notFound("chain", name);
-  return chain;
-}
-
-/** What only the chain's node knows. Throws 503 where it does not answer. */
-export async function askChain<T>(ask: () => Promise<T>): Promise<T> {
-  try {
-    return await ask();
-  } catch (cause) {
-    throw new QubixError("chain_unreachable", "The chain's node does not answer now. Try again in a minute.", {
-      category: "platform",
-      status: 503,
-      retryable: true,
-      cause,
-    });
-  }
 }
 
 function storedPayout(ctx: ApiContext, id: string): PayoutRecord {
