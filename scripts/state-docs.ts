@@ -1,47 +1,15 @@
 // Writes docs/architecture/states.md from the state tables, or with --check says whether it is current.
 import { readFileSync, writeFileSync } from "node:fs";
-import {
-  attemptTable,
-  chainPayTable,
-  disputeTable,
-  jobTable,
-  leaseTable,
-  capTable,
-  moveTable,
-  payoutTable,
-  settlementTable,
-  slashTable,
-  standbyTable,
-  type StateTable,
-  verificationTable,
-  unstakeTable,
-  workerSessionTable,
-} from "@qubix/shared/domain";
+import { STATE_TABLES, type StateTable } from "@qubix/shared/domain";
 
 const FILE = new URL("../docs/architecture/states.md", import.meta.url);
-const TABLES: readonly StateTable<string, string>[] = [
-  jobTable,
-  attemptTable,
-  standbyTable,
-  leaseTable,
-  workerSessionTable,
-  settlementTable,
-  capTable,
-  moveTable,
-  chainPayTable,
-  payoutTable,
-  verificationTable,
-  disputeTable,
-  slashTable,
-  unstakeTable,
-];
 
 const text = `# State machines
 
 Generated from \`shared/src/domain/states/\` by \`npm run docs\`. Each machine is a table \`phase × event → next\`; what is not listed is
 either ignored (late or duplicated) or illegal (the core throws, and the event is dropped alone).
 
-${TABLES.map(sectionOf).join("\n")}`;
+${STATE_TABLES.map(sectionOf).join("\n")}`;
 
 if (!process.argv.includes("--check")) {
   writeFileSync(FILE, text);

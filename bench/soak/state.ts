@@ -16,7 +16,7 @@ const SOURCES = [
   "test/sim",
 ];
 /** Of these only what runs a seed: not what runs many, or breaks it on purpose. */
-const LEFT_OUT = /\.test\.ts$|test\/sim\/(main|mutants|mutant-table|thread|seeds|report)\.ts$/;
+const LEFT_OUT = /\.test\.ts$|test\/sim\/(main|mutants?|mutant-table[\w-]*|thread|seeds|report)\.ts$/;
 const HASH_LENGTH = 16;
 
 interface Saved {

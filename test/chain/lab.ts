@@ -1,9 +1,9 @@
 // A whole orchestrator in a process of its own, on real data, that pays on a chain; workers that run nothing, and people with keys.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync, type SQLOutputValue } from "node:sqlite";
+import { freePort } from "../../contracts-bridge/src/evm/testing/node.ts";
 import { createKey } from "../../worker/src/link/keys.ts";
 import { type Client, createClient } from "../../client/src/sdk/index.ts";
 import { createNullWorker, type NullWorker } from "../../bench/harness/null-worker.ts";
@@ -120,12 +120,4 @@ async function startWorker(url: string, provider: Client, currency: string, keyF
   });
   await worker.online;
   return worker;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((go) => server.listen(0, "127.0.0.1", go));
-  const { port } = server.address() as { port: number };
-  await new Promise((go) => server.close(go));
-  return port;
 }

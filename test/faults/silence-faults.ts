@@ -59,7 +59,7 @@ export function silenceFaults(lab: () => FaultLab): void {
       await run.until(({ epoch }) => epoch === 1);
       for (const machine of machines) await machine.heal();
       const job = await run.end("mass silence", Math.min(...cut), { result: LONG_RESULT });
-      // They come back one after the other: one that is late may be given up and, as nobody has committed anything, have its job given back.
+      // They come back one after the other. The hold is longer than that takes, and each that is back gives the others some seconds more: nobody is given up.
       expect([job.failoversUsed, job.workLostMs, job.workerId]).toEqual([0, 0, before.workerId]);
       for (const beside of runs) expect((await beside.endBeside(LONG_RESULT)).failoversUsed).toBe(0);
     } finally {

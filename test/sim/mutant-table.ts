@@ -1,24 +1,10 @@
 // The mutants: the core with one promise broken in each, by one line removed or turned round. The simulator must find every one of them within
 // {@link MUTANT_SEEDS} seeds; one that it does not find is an invariant that nobody looks at.
-
-export interface Patch {
-  readonly file: string;
-  /** Must be in the file exactly once. */
-  readonly find: string;
-  readonly replace: string;
-}
-
-export interface Mutant {
-  readonly name: string;
-  readonly patches: readonly Patch[];
-  /** Takes longer to be found: left out of the tests of every day. */
-  readonly isSlow?: true;
-}
+import { SILENCE_MUTANTS } from "./mutant-table-silence.ts";
+import { TRUST_MUTANTS } from "./mutant-table-trust.ts";
+import { CORE, WORKER, type Mutant } from "./mutant.ts";
 
 export const MUTANT_SEEDS = 5_000;
-
-const CORE = "orchestrator/src/core";
-const WORKER = "worker/src/core";
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -103,137 +89,7 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
-  {
-    name: "the successor of an exclusive attempt starts at once",
-    patches: [
-      {
-        file: `${CORE}/failover.ts`,
-        find: "if (wait !== null) return waitForLease(state, going, gone, wait);",
-        replace: "",
-      },
-    ],
-  },
-  {
-    name: "an exclusive attempt that is back goes on beside its successor",
-    patches: [
-      {
-        file: `${CORE}/failover.ts`,
-        find: `  if (isExclusive(job) && successors.length > 0) return false;
-`,
-        replace: "",
-      },
-    ],
-  },
-  {
-    name: "the margin of a lease is not waited for",
-    patches: [
-      {
-        file: `${CORE}/lease-wait.ts`,
-        find: "+ exclusiveLeaseMs + exclusiveMarginMs;",
-        replace: "+ exclusiveLeaseMs + 0 * exclusiveMarginMs;",
-      },
-    ],
-  },
-  {
-    name: "a worker counts a lease from the answer",
-    patches: [
-      {
-        file: `${WORKER}/exclusive.ts`,
-        find: "const untilMs = sentAtMs + EXCLUSIVE_LEASE_MS;",
-        replace: "const untilMs = Math.max(sentAtMs, draft.nowMs) + EXCLUSIVE_LEASE_MS;",
-      },
-    ],
-  },
-  {
-    name: "a worker starts a container without a lease, and its guard lets it run",
-    patches: [
-      {
-        file: `${WORKER}/exclusive.ts`,
-        find: "if (!isExclusive(slot)) return true;",
-        replace: "if (!isExclusive(slot) || slot.phase !== undefined) return true;",
-      },
-      {
-        file: "test/sim/exclusive.ts",
-        find: "const mayRun = (slotId: SlotId) => world.nowMs() < (leases.get(slotId) ?? 0);",
-        replace: "const mayRun = (slotId: SlotId) => world.nowMs() < (leases.get(slotId) ?? Number.POSITIVE_INFINITY);",
-      },
-    ],
-  },
-  {
-    name: "a worker says that a container is over before it is",
-    patches: [
-      {
-        file: `${WORKER}/reports.ts`,
-        find: "if (attempt !== null && over === true) send(",
-        replace: "if (attempt !== null && over !== false) send(",
-      },
-      {
-        file: `${WORKER}/reports.ts`,
-        find: `if (slot.phase === "collecting" || slot.phase === "ended") tellStopped(draft, slot);`,
-        replace: `if (slot.run.failover === "exclusive") tellStopped(draft, slot);`,
-      },
-    ],
-  },
-  {
-    name: "a worker says of a container that its engine could not start that it is over",
-    isSlow: true,
-    patches: [
-      {
-        file: `${WORKER}/attempts.ts`,
-        find: `before.phase === "preparing" || before.phase === "ready" ? noteOver(draft, before) : before;`,
-        replace: "noteOver(draft, before);",
-      },
-    ],
-  },
-  {
-    name: "who is silent together with many is given up",
-    patches: [
-      {
-        file: `${CORE}/workers.ts`,
-        find: "if (!holdBack(state, machine)) expire(state, machine);",
-        replace: `holdBack(state, machine);
-  expire(state, machine);`,
-      },
-    ],
-  },
-  {
-    name: "a mass silence is held for three times as long",
-    patches: [
-      {
-        file: `${CORE}/mass-silence.ts`,
-        find: "const untilMs = beganAtMs + state.config.massSilenceHoldMs;",
-        replace: "const untilMs = beganAtMs + 3 * state.config.massSilenceHoldMs;",
-      },
-    ],
-  },
-  {
-    name: "what was held is held again",
-    isSlow: true,
-    patches: [
-      {
-        file: `${CORE}/mass-silence.ts`,
-        find: `  mass.doneUntilMs = state.nowMs;
-`,
-        replace: "",
-      },
-    ],
-  },
-  {
-    name: "our own stall counts as the workers' silence",
-    patches: [
-      // Either of the two suffices where stalls are as short as here.
-      {
-        file: `${CORE}/workers.ts`,
-        find: "if (isUnread && !machine.excused) {",
-        replace: "if (isUnread && machine.excused) {",
-      },
-      {
-        file: `${CORE}/silence.ts`,
-        find: "return Math.min(config.lagForgivenMsMax, volatile.lagMs - machine.heardLagMs);",
-        replace: "return Math.min(0, config.lagForgivenMsMax, volatile.lagMs - machine.heardLagMs);",
-      },
-    ],
-  },
+  ...SILENCE_MUTANTS,
   {
     name: "a standby that was lost is not sought again",
     patches: [
@@ -576,46 +432,6 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    name: "a check comes to a provider who had part in the job",
-    patches: [
-      {
-        file: `${CORE}/check-places.ts`,
-        find: "    if (others.has(machine.worker.providerId)) return true;\n",
-        replace: "",
-      },
-    ],
-  },
-  {
-    name: "one check that differs is believed",
-    patches: [
-      {
-        file: `${CORE}/check-results.ts`,
-        find: "  const pair = against.find((group) => group.length > 1);\n",
-        replace: "  const pair = against[0];\n",
-      },
-    ],
-  },
-  {
-    name: "a wrong result is paid",
-    patches: [
-      {
-        file: `${CORE}/check-results.ts`,
-        find: "  returnPay(state, verification);\n",
-        replace: "  releasePay(state, verification);\n",
-      },
-    ],
-  },
-  {
-    name: "a comparison is not asked for again after a start",
-    patches: [
-      {
-        file: `${CORE}/step.ts`,
-        find: "  for (const verification of state.rows.verifications.values()) askComparisons(state, verification);\n",
-        replace: "",
-      },
-    ],
-  },
-  {
     name: "a worker acts before its journal is written",
     isSlow: true,
     patches: [
@@ -664,48 +480,5 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
   },
-  {
-    name: "a slash needs no evidence",
-    patches: [
-      {
-        file: `${CORE}/slashes.ts`,
-        find: " || Object.keys(accusation.evidence).length === 0",
-        replace: "",
-      },
-    ],
-  },
-  {
-    name: "a slash takes all of a stake",
-    patches: [
-      {
-        file: `${CORE}/slashes.ts`,
-        find: "const amount = staked < due ? staked : due;",
-        replace: "const amount = staked;",
-      },
-    ],
-  },
-  {
-    name: "what a voided slash held is slashed all the same",
-    patches: [
-      {
-        file: `${CORE}/slashes.ts`,
-        find: 'const to: LedgerAccount = phase === "applied" ? "slashed" : `stake:${providerId}`;',
-        replace: 'const to: LedgerAccount = providerId === "" ? `stake:${providerId}` : "slashed";',
-      },
-    ],
-  },
-  {
-    name: "disputed pay is released too",
-    patches: [
-      {
-        file: `${CORE}/disputes.ts`,
-        find: "const isThere = takePending(state, { providerId, currency, amount, settledAtMs });",
-        replace: 'const isThere = settledAtMs >= 0 && currency !== "" && takePending !== undefined;',
-      },
-    ],
-  },
-  {
-    name: "a dispute that nobody decides stays open",
-    patches: [{ file: `${CORE}/timers.ts`, find: "      return onCaseDue(state, id);", replace: "      return;" }],
-  },
+  ...TRUST_MUTANTS,
 ];

@@ -5,7 +5,8 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, syml
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Mutant, MUTANT_SEEDS, type Patch } from "./mutant-table.ts";
+import { MUTANT_SEEDS } from "./mutant-table.ts";
+import type { Mutant, Patch } from "./mutant.ts";
 
 export interface Verdict {
   readonly mutant: Mutant;

@@ -1,20 +1,5 @@
 // What a run over many seeds adds up to, and whether it met enough to mean something.
-import {
-  attemptTable,
-  disputeTable,
-  jobTable,
-  leaseTable,
-  capTable,
-  legalRows,
-  moveTable,
-  settlementTable,
-  standbyTable,
-  type StateTable,
-  verificationTable,
-  slashTable,
-  unstakeTable,
-  workerSessionTable,
-} from "@qubix/shared/domain";
+import { chainPayTable, legalRows, payoutTable, STATE_TABLES } from "@qubix/shared/domain";
 import { type Counts, createCounts } from "./counts.ts";
 import { FAULT_KINDS, type FaultKind } from "./faults.ts";
 import type { SeedResult } from "./run.ts";
@@ -66,20 +51,8 @@ const MUST_HAPPEN = [
   "slashes",
 ] as const satisfies readonly (keyof Counts)[];
 
-const TABLES: readonly StateTable<string, string>[] = [
-  jobTable,
-  attemptTable,
-  leaseTable,
-  standbyTable,
-  settlementTable,
-  workerSessionTable,
-  capTable,
-  moveTable,
-  verificationTable,
-  disputeTable,
-  slashTable,
-  unstakeTable,
-];
+/** Chains and payouts are not simulated. */
+const TABLES = STATE_TABLES.filter((table) => table !== chainPayTable && table !== payoutTable);
 
 export function createTotals(): Totals {
   return {

@@ -1,8 +1,9 @@
-// Options that lists share: one page of at most so many, a cursor to go on, or all of it.
+// What lists share: options for one page of at most so many, a cursor to go on, or all of it; and how a page is printed.
 import { PAGE_ITEMS_MAX } from "../sdk/paging.ts";
 import type { Page } from "@qubix/shared/protocol";
 import { usageError } from "./exit-codes.ts";
 import { parseCount } from "./parse/values.ts";
+import type { Session } from "./session.ts";
 
 export interface ListOptions {
   readonly limit?: string;
@@ -27,4 +28,21 @@ export async function readList<Item>(
     if (page.nextCursor === null || items.length >= wanted) return { items, nextCursor: page.nextCursor };
     next = page.nextCursor;
   }
+}
+
+/** Prints a page: as JSON, as `text`, or where nothing is in it as a note that says so. */
+export function printPage<Item>(
+  session: Session,
+  page: Page<Item>,
+  none: string,
+  text: (items: readonly Item[]) => string,
+): void {
+  if (session.json) return session.printJson(page);
+  if (page.items.length === 0) return session.note(none);
+  session.print(text(page.items));
+  noteMore(session, page);
+}
+
+export function noteMore(session: Session, { nextCursor }: Pick<Page<unknown>, "nextCursor">): void {
+  if (nextCursor !== null) session.note(`More: --cursor ${nextCursor}, or --all`);
 }

@@ -5,7 +5,7 @@ import type { ReceiptOptions } from "./commands/receipt.ts";
 import type { DepositOptions } from "./commands/wallet.ts";
 import { CURRENCY_DEFAULT } from "./defaults.ts";
 import { EXIT_CODES_HELP } from "./exit-codes.ts";
-import type { Runner } from "./runner.ts";
+import { given, type Runner, withPages } from "./runner.ts";
 import { addRatingCommands, addTrustCommands } from "./trust-program.ts";
 import { URL_DEFAULT } from "./defaults.ts";
 
@@ -64,17 +64,15 @@ function addJobCommands(program: Command, run: Runner): void {
     .option("--output-dir <dir>", "fetch its outputs into this folder when it succeeded (implies --wait)")
     .option("--idempotency-key <key>", "the same key again submits nothing new (24 h)")
     .action((file: string | undefined, options: object) =>
-      run(async () => (await import("./commands/run.ts")).run, file === undefined ? [] : [file], options, true),
+      run(async () => (await import("./commands/run.ts")).run, given(file), options, true),
     );
-  program
-    .command("jobs")
-    .description("list jobs, newest first; with an id, show that job")
-    .argument("[id]")
-    .addOption(new Option("--phase <phase>", "only jobs in this phase").choices(PHASES))
-    .option("--limit <n>", "how many at most [50]")
-    .option("--cursor <cursor>", "go on after a page (its nextCursor)")
-    .option("--all", "all of them")
-    .action((id: string | undefined, options: object) => run(listJobs, id === undefined ? [] : [id], options, false));
+  withPages(
+    program
+      .command("jobs")
+      .description("list jobs, newest first; with an id, show that job")
+      .argument("[id]")
+      .addOption(new Option("--phase <phase>", "only jobs in this phase").choices(PHASES)),
+  ).action((id: string | undefined, options: object) => run(listJobs, given(id), options, false));
   const one = (name: string, description: string) => program.command(name).description(description).argument("<id>");
   one("job", "show one job: attempts, checkpoint, standby, settlement").action((id: string, options: object) =>
     run(listJobs, [id], options, false),
@@ -173,7 +171,7 @@ function addMarketCommands(program: Command, run: Runner): void {
     .argument("[file]", "specification, YAML or JSON; - for standard input")
     .usage("[options] [file] [-- command...]")
     .action((file: string | undefined, options: object) =>
-      run(async () => (await import("./commands/market.ts")).quote, file === undefined ? [] : [file], options, true),
+      run(async () => (await import("./commands/market.ts")).quote, given(file), options, true),
     );
   program
     .command("offers")
@@ -184,7 +182,7 @@ function addMarketCommands(program: Command, run: Runner): void {
     .description("your workers; with an id, one of them")
     .argument("[id]")
     .action((id: string | undefined, options: object) =>
-      run(async () => (await import("./commands/workers.ts")).workers, id === undefined ? [] : [id], options, false),
+      run(async () => (await import("./commands/workers.ts")).workers, given(id), options, false),
     );
   workers
     .command("drain")
@@ -213,21 +211,14 @@ function addWalletCommands(program: Command, run: Runner): Command {
     .description("your balances; with an account, its own (admin)")
     .argument("[account]")
     .action((account: string | undefined, options: object) =>
-      run(
-        async () => (await import("./commands/wallet.ts")).wallet,
-        account === undefined ? [] : [account],
-        options,
-        false,
-      ),
+      run(async () => (await import("./commands/wallet.ts")).wallet, given(account), options, false),
     );
-  wallet
-    .command("entries")
-    .description("every movement of your money, newest first")
-    .option("--account <account>", "of another account (admin)")
-    .option("--limit <n>", "how many at most [50]")
-    .option("--cursor <cursor>", "go on after a page (its nextCursor)")
-    .option("--all", "all of them")
-    .action((options: object) => run(async () => (await import("./commands/wallet.ts")).entries, [], options, false));
+  withPages(
+    wallet
+      .command("entries")
+      .description("every movement of your money, newest first")
+      .option("--account <account>", "of another account (admin)"),
+  ).action((options: object) => run(async () => (await import("./commands/wallet.ts")).entries, [], options, false));
   wallet
     .command("address")
     .description("where to send tokens, and from where yours come; with a driver and an address, say so")
@@ -235,7 +226,7 @@ function addWalletCommands(program: Command, run: Runner): Command {
     .argument("[address]", "your own on the chain")
     .option("--signature <hex>", "of the text that is shown without it, by the address's key")
     .action((driver: string | undefined, address: string | undefined, options: { readonly signature?: string }) => {
-      const args = [driver, address].filter((arg) => arg !== undefined);
+      const args = given(driver, address);
       return run(async () => (await import("./commands/wallet.ts")).depositAddress, args, options, false);
     });
   addAccountingCommands(program, run);
@@ -245,13 +236,9 @@ function addWalletCommands(program: Command, run: Runner): Command {
 function addPayoutCommands(program: Command, run: Runner): void {
   const payouts = async () => import("./commands/payouts.ts");
   const payout = program.command("payout").description("a provider's money that leaves: asked for, listed, sent");
-  payout
-    .command("ls", { isDefault: true })
-    .description("your payouts, newest first; all of them (admin)")
-    .option("--limit <n>", "how many at most [50]")
-    .option("--cursor <cursor>", "go on after a page (its nextCursor)")
-    .option("--all", "all of them")
-    .action((options: object) => run(async () => (await payouts()).listPayouts, [], options, false));
+  withPages(
+    payout.command("ls", { isDefault: true }).description("your payouts, newest first; all of them (admin)"),
+  ).action((options: object) => run(async () => (await payouts()).listPayouts, [], options, false));
   payout
     .command("request")
     .description("ask for what is payable to you; the operator sends it")
@@ -276,8 +263,7 @@ function addPayoutCommands(program: Command, run: Runner): void {
     .argument("[driver]", "e.g. evm")
     .argument("[address]")
     .action((driver: string | undefined, address: string | undefined, options: object) => {
-      const args = [driver, address].filter((arg) => arg !== undefined);
-      return run(async () => (await payouts()).payoutAddress, args, options, false);
+      return run(async () => (await payouts()).payoutAddress, given(driver, address), options, false);
     });
   payout
     .command("complete")
@@ -309,14 +295,14 @@ function addChainCommands(program: Command, run: Runner): void {
     .description("compare what the ledger says with what the contract holds; exit 1 where they differ")
     .argument("[driver]", "only this one")
     .action((driver: string | undefined, options: object) =>
-      run(async () => (await chains()).reconcileChains, driver === undefined ? [] : [driver], options, false),
+      run(async () => (await chains()).reconcileChains, given(driver), options, false),
     );
   chain
     .command("resume")
     .description("go on after a halt, and try again what the chain refused")
     .argument("[driver]", "only this one")
     .action((driver: string | undefined, options: object) =>
-      run(async () => (await chains()).resumeChains, driver === undefined ? [] : [driver], options, false),
+      run(async () => (await chains()).resumeChains, given(driver), options, false),
     );
   chain
     .command("release")
@@ -341,24 +327,24 @@ function addAccountingCommands(program: Command, run: Runner): void {
     .action((job: string | undefined, options: ReceiptOptions) =>
       run(
         async () => (await import("./commands/receipt.ts")).receipt,
-        job === undefined ? [] : [job],
+        given(job),
         options,
         false,
         options.verify !== undefined,
       ),
     );
   const ranged = (name: string, description: string, by: readonly string[]) =>
-    program
-      .command(name)
-      .description(description)
-      .option("--from <day>", "first day of UTC, e.g. 2026-11-01 [30 days back]")
-      .option("--to <day>", "last day of UTC [today]")
-      .addOption(new Option("--by <what>", "one row for each").choices(by).default("day"))
-      .option("--csv", "comma-separated values for a spreadsheet, the whole range")
-      .option("--account <account>", "of another account (admin)")
-      .option("--limit <n>", "how many rows at most [50]")
-      .option("--cursor <cursor>", "go on after a page (its nextCursor)")
-      .option("--all", "all of them");
+    withPages(
+      program
+        .command(name)
+        .description(description)
+        .option("--from <day>", "first day of UTC, e.g. 2026-11-01 [30 days back]")
+        .option("--to <day>", "last day of UTC [today]")
+        .addOption(new Option("--by <what>", "one row for each").choices(by).default("day"))
+        .option("--csv", "comma-separated values for a spreadsheet, the whole range")
+        .option("--account <account>", "of another account (admin)"),
+      " rows",
+    );
   ranged("statement", "what moved on your account, or what each job cost", ["day", "job"]).action((options: object) =>
     run(async () => (await import("./commands/statements.ts")).statement, [], options, false),
   );

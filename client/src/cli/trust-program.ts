@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import type { AccuseOptions, StakeOptions } from "./commands/trust.ts";
 import { CURRENCY_DEFAULT } from "./defaults.ts";
-import type { Runner } from "./runner.ts";
+import { given, type Runner, withPages } from "./runner.ts";
 import type { Handler } from "./session.ts";
 
 const commands = () => import("./commands/trust.ts");
@@ -38,7 +38,7 @@ function addDisputes(program: Command, run: Runner): void {
   )
     .argument("[id]")
     .action((id: string | undefined, options: object) =>
-      run(async () => (await commands()).disputes, id === undefined ? [] : [id], options, false),
+      run(async () => (await commands()).disputes, given(id), options, false),
     );
   disputes
     .command("resolve")
@@ -78,7 +78,7 @@ function addSlashes(program: Command, run: Runner): void {
   )
     .argument("[id]")
     .action((id: string | undefined, options: object) =>
-      run(async () => (await commands()).slashes, id === undefined ? [] : [id], options, false),
+      run(async () => (await commands()).slashes, given(id), options, false),
     );
   slashes
     .command("appeal")
@@ -112,9 +112,5 @@ function addSlashes(program: Command, run: Runner): void {
 }
 
 function withList(command: Command): Command {
-  return command
-    .option("--open", "only those that are not decided yet")
-    .option("--limit <n>", "how many at most [50]")
-    .option("--cursor <cursor>", "go on after a page (its nextCursor)")
-    .option("--all", "all of them");
+  return withPages(command.option("--open", "only those that are not decided yet"));
 }

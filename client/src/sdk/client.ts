@@ -1,5 +1,6 @@
 // The typed client of the HTTP API. Runs in Node and in browsers: nothing here needs more than `fetch`, `WebSocket` and `crypto`.
 import { QubixError } from "@qubix/shared/errors";
+import { type Calls, callsOf } from "./calls.ts";
 import { type EventsDeps, type SubscribeOptions, subscribe } from "./events.ts";
 import { createJobs, type Jobs, type OutputDownload } from "./jobs.ts";
 import { allItems, type PageOptions } from "./paging.ts";
@@ -203,93 +204,74 @@ export function createClient(config: ClientConfig): Client {
     openSocket: config.openSocket ?? openWebSocket,
     random: config.random ?? Math.random,
   };
+  const calls = callsOf(requester);
   return {
     url: requester.baseUrl,
     requester,
     jobs: createJobs(deps),
-    quotes: { create: (spec, options) => post(requester, "/v1/quotes", { spec }, options) },
-    offers: listed(requester, "/v1/offers"),
+    quotes: { create: (spec, options) => calls.post("/v1/quotes", { spec }, options) },
+    offers: listed(calls, "/v1/offers"),
     workers: {
-      ...listed<Worker>(requester, "/v1/workers"),
-      get: (id, options) =>
-        requester.json({ method: "GET", path: `/v1/workers/${encodeURIComponent(id)}`, idempotent: true, ...options }),
+      ...listed<Worker>(calls, "/v1/workers"),
+      get: (id, options) => calls.get(`/v1/workers/${encodeURIComponent(id)}`, {}, options),
       drain: (id, { draining = true, move = false, ...options } = {}) =>
-        post(
-          requester,
-          `/v1/workers/${encodeURIComponent(id)}/drain`,
-          { draining, ...(move ? { move } : {}) },
-          options,
-        ),
+        calls.post(`/v1/workers/${encodeURIComponent(id)}/drain`, { draining, ...(move ? { move } : {}) }, options),
     },
-    enrolments: { create: (input = {}, options) => postOnce(requester, "/v1/enrolments", input, options) },
+    enrolments: { create: (input = {}, options) => calls.postOnce("/v1/enrolments", input, options) },
     accounts: {
-      ...listed<Account>(requester, "/v1/accounts"),
-      create: (input, options) => postCreating(requester, "/v1/accounts", input, options),
+      ...listed<Account>(calls, "/v1/accounts"),
+      create: (input, options) => calls.postCreating("/v1/accounts", input, options),
     },
-    apiKeys: { create: (input, options) => postOnce(requester, "/v1/api-keys", input, options) },
-    wallet: walletOf(requester),
-    payouts: payoutsOf(requester),
-    chains: chainsOf(requester),
+    apiKeys: { create: (input, options) => calls.postOnce("/v1/api-keys", input, options) },
+    wallet: walletOf(calls),
+    payouts: payoutsOf(calls),
+    chains: chainsOf(calls),
     statements: ranged<Statement, StatementOptions>(requester, "/v1/statements"),
     earnings: ranged<Earnings, EarningsOptions>(requester, "/v1/earnings"),
     budgets: budgetsOf(requester),
-    storage: {
-      get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
-    },
-    stats: {
-      recovery: ({ windowS, ...options } = {}) =>
-        requester.json({ method: "GET", path: "/v1/stats/recovery", query: { windowS }, idempotent: true, ...options }),
-    },
-    ...createTrust(requester),
+    storage: { get: (options) => calls.get("/v1/storage", {}, options) },
+    stats: { recovery: ({ windowS, ...options } = {}) => calls.get("/v1/stats/recovery", { windowS }, options) },
+    ...createTrust(calls),
     uploads: uploadsOf(requester),
     events: { subscribe: (options) => subscribe(deps, options) },
   };
 }
 
-function walletOf(requester: Requester): Client["wallet"] {
+function walletOf({ get, put, postCreating }: Calls): Client["wallet"] {
   const wallet: Client["wallet"] = {
-    get: ({ accountId, ...options } = {}) =>
-      requester.json({ method: "GET", path: "/v1/wallet", query: { accountId }, idempotent: true, ...options }),
-    entries: ({ accountId, cursor, limit, ...options } = {}) => {
-      const query = { accountId, cursor, limit };
-      return requester.json({ method: "GET", path: "/v1/wallet/entries", query, idempotent: true, ...options });
-    },
+    get: ({ accountId, ...options } = {}) => get("/v1/wallet", { accountId }, options),
+    entries: ({ accountId, cursor, limit, ...options } = {}) =>
+      get("/v1/wallet/entries", { accountId, cursor, limit }, options),
     entriesAll: (options = {}) => allItems((cursor) => wallet.entries({ ...options, cursor })),
-    deposit: (input, options) => postCreating(requester, "/v1/wallet/deposits", input, options),
-    addresses: (options) =>
-      requester.json({ method: "GET", path: "/v1/deposit-addresses", idempotent: true, ...options }),
-    setAddress: (driver, address, signature, options) => {
-      const path = `/v1/deposit-addresses/${encodeURIComponent(driver)}`;
-      return requester.json({ method: "PUT", path, body: { address, signature }, idempotent: true, ...options });
-    },
+    deposit: (input, options) => postCreating("/v1/wallet/deposits", input, options),
+    addresses: (options) => get("/v1/deposit-addresses", {}, options),
+    setAddress: (driver, address, signature, options) =>
+      put(`/v1/deposit-addresses/${encodeURIComponent(driver)}`, { address, signature }, options),
   };
   return wallet;
 }
 
-function payoutsOf(requester: Requester): Client["payouts"] {
+function payoutsOf(calls: Calls): Client["payouts"] {
   const named = (id: string) => `/v1/payouts/${encodeURIComponent(id)}`;
   return {
-    ...listed<Payout>(requester, "/v1/payouts"),
-    create: (input, options) => postCreating(requester, "/v1/payouts", input, options),
-    withdraw: (currency, options) => postCreating(requester, "/v1/payouts", { withdraw: currency }, options),
-    complete: (id, reference, options) => post(requester, `${named(id)}/complete`, { reference }, options),
-    reject: (id, reason, options) => post(requester, `${named(id)}/reject`, { reason }, options),
-    addresses: (options) =>
-      requester.json({ method: "GET", path: "/v1/payout-addresses", idempotent: true, ...options }),
-    setAddress: (driver, address, options) => {
-      const path = `/v1/payout-addresses/${encodeURIComponent(driver)}`;
-      return requester.json({ method: "PUT", path, body: { address }, idempotent: true, ...options });
-    },
+    ...listed<Payout>(calls, "/v1/payouts"),
+    create: (input, options) => calls.postCreating("/v1/payouts", input, options),
+    withdraw: (currency, options) => calls.postCreating("/v1/payouts", { withdraw: currency }, options),
+    complete: (id, reference, options) => calls.post(`${named(id)}/complete`, { reference }, options),
+    reject: (id, reason, options) => calls.post(`${named(id)}/reject`, { reason }, options),
+    addresses: (options) => calls.get("/v1/payout-addresses", {}, options),
+    setAddress: (driver, address, options) =>
+      calls.put(`/v1/payout-addresses/${encodeURIComponent(driver)}`, { address }, options),
   };
 }
 
 function ranged<View, Options extends StatementOptions | EarningsOptions>(requester: Requester, path: string) {
+  const { get } = callsOf(requester);
   return {
     get: (options?: Options & PageOptions & CallOptions): Promise<View> => {
       const { from, to, by, accountId, cursor, limit, ...call }: EarningsOptions & PageOptions & CallOptions =
         options ?? {};
-      const query = { from, to, by, accountId, cursor, limit };
-      return requester.json<View>({ method: "GET", path, query, idempotent: true, ...call });
+      return get(path, { from, to, by, accountId, cursor, limit }, call);
     },
     csv: async (options?: Options & CallOptions): Promise<OutputDownload> => {
       const { from, to, by, accountId, ...call }: EarningsOptions & CallOptions = options ?? {};
@@ -300,38 +282,32 @@ function ranged<View, Options extends StatementOptions | EarningsOptions>(reques
   };
 }
 
-function chainsOf(requester: Requester): Client["chains"] {
+function chainsOf({ get, post, postOnce }: Calls): Client["chains"] {
   const named = (driver: string, what: string) => `/v1/chains/${encodeURIComponent(driver)}/${what}`;
   return {
-    list: (options) => requester.json({ method: "GET", path: "/v1/chains", idempotent: true, ...options }),
-    reconcile: (driver, options) => post(requester, named(driver, "reconcile"), undefined, options),
-    resume: (driver, options) => post(requester, named(driver, "resume"), undefined, options),
-    release: (driver, jobId, options) =>
-      requester.json({
-        method: "POST",
-        path: named(driver, "release"),
-        body: { jobId },
-        idempotent: false,
-        ...options,
-      }),
+    list: (options) => get("/v1/chains", {}, options),
+    reconcile: (driver, options) => post(named(driver, "reconcile"), undefined, options),
+    resume: (driver, options) => post(named(driver, "resume"), undefined, options),
+    release: (driver, jobId, options) => postOnce(named(driver, "release"), { jobId }, options),
   };
 }
 
 function budgetsOf(requester: Requester): Client["budgets"] {
   const path = "/v1/budgets";
+  const { get, put } = callsOf(requester);
   return {
-    get: ({ accountId, ...options } = {}) =>
-      requester.json({ method: "GET", path, query: { accountId }, idempotent: true, ...options }),
-    set: (input, options) => requester.json({ method: "PUT", path, body: input, idempotent: true, ...options }),
+    get: ({ accountId, ...options } = {}) => get(path, { accountId }, options),
+    set: (input, options) => put(path, input, options),
     clear: (input = {}, options) =>
       requester.json({ method: "DELETE", path, query: { ...input }, idempotent: true, ...options }),
   };
 }
 
 function uploadsOf(requester: Requester): Client["uploads"] {
+  const { post, postCreating } = callsOf(requester);
   return {
     missing: async (cids, options) => {
-      const answer = await post<{ cids: string[] }>(requester, "/v1/uploads/missing", { cids }, options);
+      const answer = await post<{ cids: string[] }>("/v1/uploads/missing", { cids }, options);
       return answer.cids;
     },
     putChunk: async (cid, stored, options) => {
@@ -339,30 +315,14 @@ function uploadsOf(requester: Requester): Client["uploads"] {
       const response = await requester.stream({ method: "PUT", path, body: stored, idempotent: true, ...options });
       await response.text();
     },
-    create: (manifest, options) => postCreating(requester, "/v1/uploads", { manifest }, options),
+    create: (manifest, options) => postCreating("/v1/uploads", { manifest }, options),
   };
 }
 
-function listed<Item>(requester: Requester, path: string): Listed<Item> {
+function listed<Item>({ get }: Calls, path: string): Listed<Item> {
   const list = ({ cursor, limit, ...options }: PageOptions & CallOptions = {}) =>
-    requester.json<Page<Item>>({ method: "GET", path, query: { cursor, limit }, idempotent: true, ...options });
+    get<Page<Item>>(path, { cursor, limit }, options);
   return { list, listAll: (options = {}) => allItems((cursor) => list({ ...options, cursor })) };
-}
-
-/** A POST that changes nothing, or the same thing however often it comes. */
-function post<T>(requester: Requester, path: string, body: unknown, options: CallOptions = {}): Promise<T> {
-  return requester.json<T>({ method: "POST", path, body, idempotent: true, ...options });
-}
-
-/** A POST that creates, made safe to repeat by a key. */
-function postCreating<T>(requester: Requester, path: string, body: unknown, options: CreateOptions = {}): Promise<T> {
-  const idempotencyKey = options.idempotencyKey ?? globalThis.crypto.randomUUID();
-  return requester.json<T>({ method: "POST", path, body, idempotent: true, ...options, idempotencyKey });
-}
-
-/** A POST whose answer holds a secret that is shown once: it is not repeated when nobody knows whether it arrived. */
-function postOnce<T>(requester: Requester, path: string, body: unknown, options: CallOptions = {}): Promise<T> {
-  return requester.json<T>({ method: "POST", path, body, idempotent: false, ...options });
 }
 
 function baseUrlOf(text: string): string {

@@ -1,4 +1,5 @@
 // Jobs: to create them, to look at them, to wait for them.
+import { callsOf } from "./calls.ts";
 import { allItems, type PageOptions } from "./paging.ts";
 import { type EventsDeps, subscribe } from "./events.ts";
 import { parseNdjson } from "./ndjson.ts";
@@ -121,18 +122,8 @@ export interface Jobs {
 /** Creates the `jobs` part of a client. */
 export function createJobs(deps: EventsDeps): Jobs {
   const { requester } = deps;
-  const get = <T>(path: string, query: Record<string, string | number | undefined>, options: CallOptions) =>
-    requester.json<T>({ method: "GET", path, query, idempotent: true, ...options });
-  const create = <T>(path: string, body: unknown, options: CreateOptions) =>
-    requester.json<T>({
-      method: "POST",
-      path,
-      body,
-      idempotent: true,
-      ...options,
-      idempotencyKey: options.idempotencyKey ?? globalThis.crypto.randomUUID(),
-    });
-  const items = async <T>(path: string, options: CallOptions, query: Parameters<typeof get>[1] = {}) =>
+  const { get, post, postCreating, postOnce } = callsOf(requester);
+  const items = async <T>(path: string, options: CallOptions, query: Call["query"] = {}) =>
     (await get<{ readonly items: readonly T[] }>(path, query, options)).items;
 
   const open = async (call: Pick<Call, "path" | "query">, options: CallOptions): Promise<OutputDownload> => {
@@ -143,8 +134,8 @@ export function createJobs(deps: EventsDeps): Jobs {
     open({ path: `${folder}/${path.split("/").map(encodeURIComponent).join("/")}` }, options);
 
   const jobs: Jobs = {
-    create: (spec, options = {}) => create("/v1/jobs", spec, options),
-    batch: (specs, options = {}) => create("/v1/jobs/batch", { jobs: specs }, options),
+    create: (spec, options = {}) => postCreating("/v1/jobs", spec, options),
+    batch: (specs, options = {}) => postCreating("/v1/jobs/batch", { jobs: specs }, options),
     get: (id, { waitS, ...options } = {}) =>
       get(
         at(id),
@@ -153,11 +144,10 @@ export function createJobs(deps: EventsDeps): Jobs {
       ),
     list: ({ cursor, limit, phase, ...options } = {}) => get("/v1/jobs", { cursor, limit, phase }, options),
     listAll: (options = {}) => allItems((cursor) => jobs.list({ ...options, cursor })),
-    cancel: (id, options = {}) =>
-      requester.json({ method: "POST", path: at(id, "/cancel"), body: {}, idempotent: true, ...options }),
+    cancel: (id, options = {}) => post(at(id, "/cancel"), {}, options),
     move: (id, { to, force = false, ...options } = {}) => {
       const body = { ...(to === undefined ? {} : { to }), force };
-      return requester.json({ method: "POST", path: at(id, "/move"), body, idempotent: false, ...options });
+      return postOnce(at(id, "/move"), body, options);
     },
     wait: (id, options = {}) => waitForEnd(deps, jobs, id, options),
     events: (id, { cursor, limit, after, ...options } = {}) =>

@@ -1,6 +1,7 @@
 // Ratings, disputes, stakes and slashes: what is brought up about work and money after a job.
+import type { Calls } from "./calls.ts";
 import { allItems, type PageOptions } from "./paging.ts";
-import type { CallOptions, CreateOptions, Requester } from "./request.ts";
+import type { CallOptions, CreateOptions } from "./request.ts";
 import type { Dispute, Page, Rating, Slash, Stakes, WireMoney } from "./types.ts";
 
 export interface CaseListOptions extends PageOptions, CallOptions {
@@ -67,16 +68,7 @@ export interface Trust {
 }
 
 /** Creates these parts of a client. */
-export function createTrust(requester: Requester): Trust {
-  const get = <T>(path: string, query: Record<string, string | number | boolean | undefined>, options: CallOptions) =>
-    requester.json<T>({ method: "GET", path, query, idempotent: true, ...options });
-  /** Happens once: again it would be refused, so that it is not repeated when nobody knows whether it arrived. */
-  const post = <T>(path: string, body: unknown, options: CallOptions) =>
-    requester.json<T>({ method: "POST", path, body, idempotent: false, ...options });
-  const create = <T>(path: string, body: unknown, options: CreateOptions) => {
-    const idempotencyKey = options.idempotencyKey ?? globalThis.crypto.randomUUID();
-    return requester.json<T>({ method: "POST", path, body, idempotent: true, ...options, idempotencyKey });
-  };
+export function createTrust({ get, post, postCreating, postOnce }: Calls): Trust {
   const cases = <Case>(path: string): Cases<Case> => {
     const list = ({ cursor, limit, open, ...options }: CaseListOptions = {}) =>
       get<Page<Case>>(path, { cursor, limit, open: open === true ? true : undefined }, options);
@@ -92,24 +84,23 @@ export function createTrust(requester: Requester): Trust {
   return {
     ratings: {
       get: (jobId, options = {}) => get(ofJob(jobId, "rating"), {}, options),
-      rate: (jobId, input, options = {}) =>
-        requester.json({ method: "POST", path: ofJob(jobId, "rating"), body: input, idempotent: true, ...options }),
+      rate: (jobId, input, options = {}) => post(ofJob(jobId, "rating"), input, options),
     },
     disputes: {
       ...cases<Dispute>("/v1/disputes"),
-      open: (jobId, reason, options = {}) => create(ofJob(jobId, "dispute"), { reason }, options),
-      resolve: (id, input, options = {}) => post(ofCase("/v1/disputes", id, "resolve"), input, options),
+      open: (jobId, reason, options = {}) => postCreating(ofJob(jobId, "dispute"), { reason }, options),
+      resolve: (id, input, options = {}) => postOnce(ofCase("/v1/disputes", id, "resolve"), input, options),
     },
     stakes: {
       get: ({ accountId, ...options } = {}) => get("/v1/stakes", { accountId }, options),
-      add: (input, options = {}) => create("/v1/stakes", input, options),
-      remove: (input, options = {}) => create("/v1/stakes/unstake", input, options),
+      add: (input, options = {}) => postCreating("/v1/stakes", input, options),
+      remove: (input, options = {}) => postCreating("/v1/stakes/unstake", input, options),
     },
     slashes: {
       ...cases<Slash>("/v1/slashes"),
-      propose: (input, options = {}) => post("/v1/slashes", input, options),
-      appeal: (id, text, options = {}) => post(ofCase("/v1/slashes", id, "appeal"), { text }, options),
-      resolve: (id, input, options = {}) => post(ofCase("/v1/slashes", id, "resolve"), input, options),
+      propose: (input, options = {}) => postOnce("/v1/slashes", input, options),
+      appeal: (id, text, options = {}) => postOnce(ofCase("/v1/slashes", id, "appeal"), { text }, options),
+      resolve: (id, input, options = {}) => postOnce(ofCase("/v1/slashes", id, "resolve"), input, options),
     },
   };
 }

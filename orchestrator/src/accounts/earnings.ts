@@ -7,7 +7,6 @@ import type { Store } from "../store/port.ts";
 import { type Days, timeOf } from "./days.ts";
 
 export type EarningsTotal = Earnings["totals"][number];
-export type EarningsDay = Extract<Earnings, { by: "day" }>["items"][number];
 export type EarningsJob = Extract<Earnings, { by: "job" }>["items"][number];
 type Source = Pick<Store, "balances" | "postingSums" | "shares" | "shareSums">;
 

@@ -36,3 +36,11 @@ export function viewJob(ctx: ApiContext, found: FoundJob): JobView {
 function maySee(actor: Actor, stored: StoredJob): boolean {
   return actor.role === "admin" || stored.job.accountId === actor.accountId;
 }
+
+/** The job, and its record where it has ended: the core has none of those. Throws 404. */
+export function endedJob(ctx: ApiContext, actor: Actor, id: string) {
+  const found = findJob(ctx, actor, id);
+  // It may have ended between two looks.
+  const { stored, live } = found.live ? (lookUp(ctx, found.stored.job.id) ?? found) : found;
+  return { jobId: stored.job.id, ended: live ? null : stored.job };
+}

@@ -1,11 +1,15 @@
 // Pieces of route schemas that several routes share.
 import type { Readable } from "node:stream";
 import { z } from "zod";
-import { problemSchema } from "@qubix/shared/protocol";
+import { accountIdSchema, problemSchema } from "@qubix/shared/protocol";
 import { PROBLEM_CONTENT_TYPE } from "./problems.ts";
 
 /** Ids of a path are looked up as they are: one that cannot exist is simply not found. */
 export const idParams = z.object({ id: z.string().max(200) });
+/** A chain, by the name of its driver. */
+export const driverParams = z.object({ driver: z.string().max(20) });
+/** An administrator may name another account. */
+export const accountQuerySchema = z.strictObject({ accountId: accountIdSchema.optional() });
 
 const MEANING: Readonly<Record<number, string>> = {
   400: "Not HTTP or not JSON",

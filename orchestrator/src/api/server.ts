@@ -41,7 +41,10 @@ import { receiptRoutes } from "./routes/receipts.ts";
 import { statementRoutes } from "./routes/statements.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
-import { trustRoutes } from "./routes/trust.ts";
+import { disputeRoutes } from "./routes/disputes.ts";
+import { ratingRoutes } from "./routes/ratings.ts";
+import { slashRoutes } from "./routes/slashes.ts";
+import { stakeRoutes } from "./routes/stakes.ts";
 import { uploadRoutes } from "./routes/uploads.ts";
 import { budgetRoutes } from "./routes/budgets.ts";
 import { walletRoutes } from "./routes/wallet.ts";
@@ -124,7 +127,10 @@ export async function createApiServer(
   statementRoutes(app, ctx);
   budgetRoutes(app, ctx);
   statsRoutes(app, ctx);
-  trustRoutes(app, ctx);
+  ratingRoutes(app, ctx);
+  disputeRoutes(app, ctx);
+  stakeRoutes(app, ctx);
+  slashRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {
     if (!opened) socket.destroy();

@@ -5,7 +5,8 @@ import type { JobSpecInput } from "@qubix/shared/protocol";
 import { budgetStandings } from "./budgets.ts";
 import type { Actor } from "./events.ts";
 import type { JobRecord } from "./model.ts";
-import { ADMIN, Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
+import { ADMIN, Network, offerOf, refOf, specOf } from "./testing/kit.ts";
+import { end, saveNext, start } from "./testing/words.ts";
 
 const MINUTE_MS = 60_000;
 const usd = (amount: bigint) => ({ amount: amount.toString(), currency: "USD" });
@@ -25,32 +26,6 @@ const CAPPED: Partial<JobSpecInput> = {
   budgetMax: usd(1_000_000n),
   stallAfterS: 0,
 };
-
-function start(net: Network, jobId: JobRecord["id"]): void {
-  const { workerId, ...attempt } = net.attempt(jobId);
-  net.say(workerId, { kind: "started", attempt: refOf({ workerId, ...attempt }), fromSeq: attempt.fromSeq });
-}
-
-function save(net: Network, jobId: JobRecord["id"], ranMs: number): void {
-  const attempt = net.attempt(jobId);
-  const parentSeq = net.job(jobId).checkpoints.at(-1)?.seq ?? 0;
-  const seq = parentSeq + 1;
-  net.say(attempt.workerId, {
-    kind: "checkpoint",
-    attempt: refOf(attempt),
-    seq,
-    parentSeq,
-    tree: treeOf(`c${seq}`),
-    ranMs,
-    progress: null,
-    signature: "sig",
-  });
-}
-
-function stopped(net: Network, jobId: JobRecord["id"], ranMs: number): void {
-  const attempt = net.attempt(jobId);
-  net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs, outcome: { kind: "stopped" } });
-}
 
 function setBudget(
   net: Network,
@@ -83,7 +58,7 @@ describe("a job with a cap", () => {
     expect(net.job(job)).toMatchObject({ phase: "finishing", intent: "budget" });
     net.pass(0.6 * MINUTE_MS);
     expect(net.last(worker, "stop")).toMatchObject({ reason: "deadline" });
-    stopped(net, job, 60.1 * MINUTE_MS);
+    end(net, job, 60.1 * MINUTE_MS, { kind: "stopped" });
     expect(net.job(job)).toMatchObject({
       phase: "failed",
       reason: "budget_exhausted",
@@ -98,8 +73,8 @@ describe("a job with a cap", () => {
     start(net, job);
     net.pass(59.6 * MINUTE_MS);
     expect(net.last(worker, "save")).toBeDefined();
-    save(net, job, 59.6 * MINUTE_MS);
-    stopped(net, job, 59.6 * MINUTE_MS);
+    saveNext(net, job, 59.6 * MINUTE_MS);
+    end(net, job, 59.6 * MINUTE_MS, { kind: "stopped" });
     const { reason, settlement, message } = net.job(job);
     expect(reason).toBe("budget_exhausted");
     expect(settlement.gross).toBe(chargeFor(1_000_000n, 59.6 * MINUTE_MS));
@@ -115,7 +90,7 @@ describe("a job with a cap", () => {
     net.pass(10_000);
     expect(net.last(worker, "save")).toBeUndefined();
     expect(net.last(worker, "stop")).toBeDefined();
-    stopped(net, job, 60 * MINUTE_MS + 9_000);
+    end(net, job, 60 * MINUTE_MS + 9_000, { kind: "stopped" });
     expect(net.job(job).settlement.gross).toBe(1_000_000n);
   });
 
@@ -159,7 +134,7 @@ describe("a job with a cap", () => {
     // 1.25 units an hour: used up after 48 minutes; the standby was let go when the job was asked to save.
     expect(net.job(job).intent).toBe("budget");
     expect(net.standby(job)?.phase).toBe("released");
-    stopped(net, job, 48 * MINUTE_MS + 3_000);
+    end(net, job, 48 * MINUTE_MS + 3_000, { kind: "stopped" });
     const { settlement } = net.job(job);
     expect(settlement.gross).toBeLessThanOrEqual(1_000_000n);
     expect(settlement.gross).toBeGreaterThan(990_000n);
@@ -171,7 +146,7 @@ describe("a job with a cap", () => {
     const job = submit();
     start(net, job);
     net.pass(30 * MINUTE_MS);
-    save(net, job, 30 * MINUTE_MS);
+    saveNext(net, job, 30 * MINUTE_MS);
     setBudget(net, consumer, consumer.accountId, 500_000n);
     net.pass(1);
     expect(net.job(job).intent).toBe("budget");
@@ -195,7 +170,7 @@ describe("a job with a cap", () => {
     net.pass(11.1 * MINUTE_MS);
     expect(net.timeline(job).filter((kind) => kind === "budget_warning")).toHaveLength(1);
     expect(net.last(worker, "save")).toBeDefined();
-    stopped(net, job, 62 * MINUTE_MS);
+    end(net, job, 62 * MINUTE_MS, { kind: "stopped" });
     expect(net.job(job).settlement.gross).toBe(1_000_000n);
   });
 });
@@ -267,10 +242,10 @@ describe("a budget of an account", () => {
     setBudget(net, consumer, consumer.accountId, 1_200_000n);
     expect([first, second].map((job) => net.job(job).cap?.amount)).toEqual([700_000n, 500_000n]);
     net.pass(1);
-    stopped(net, third, 0);
+    end(net, third, 0, { kind: "stopped" });
     expect(net.job(third)).toMatchObject({ phase: "failed", reason: "budget_exhausted", settlement: { gross: 0n } });
     expect(net.job(second).intent).toBe("budget");
-    stopped(net, second, 31 * MINUTE_MS);
+    end(net, second, 31 * MINUTE_MS, { kind: "stopped" });
     expect(net.job(second).settlement.gross).toBe(500_000n);
     expect(net.event(first, "budget_lowered")).toMatchObject({ cap: "700000", source: "total" });
   });
@@ -424,8 +399,8 @@ function actOn(
   }
   if (attempt === undefined || attempt.phase !== "running" || !workers.includes(attempt.workerId)) return;
   const ranMs = net.nowMs - (attempt.startedAtMs ?? net.nowMs);
-  if (kind === "save") save(net, job, ranMs);
-  else if (kind === "stop") stopped(net, job, ranMs);
+  if (kind === "save") saveNext(net, job, ranMs);
+  else if (kind === "stop") end(net, job, ranMs, { kind: "stopped" });
   else {
     net.close(attempt.workerId);
     net.pass(5_000);

@@ -2,28 +2,17 @@ import { describe, expect, test } from "vitest";
 import type { JobId } from "@qubix/shared/domain";
 import type { Actor } from "./events.ts";
 import { ADMIN, Network, refOf, treeOf } from "./testing/kit.ts";
+import { save as saveAs, start, succeed } from "./testing/words.ts";
 
 function running(checkpoints: number, spec: Parameters<Network["submit"]>[1] = {}) {
   const net = new Network();
   const worker = net.worker(net.account("provider"), "alpha");
   const consumer = net.account("consumer", 100n);
   const id = net.submit(consumer, { checkpoint: { keep: 3 }, ...spec });
-  const attempt = refOf(net.attempt(id));
-  net.say(worker, { kind: "started", attempt, fromSeq: 0 });
-  const save = (seq: number) =>
-    net.say(worker, {
-      kind: "checkpoint",
-      attempt,
-      seq,
-      parentSeq: seq - 1,
-      tree: treeOf(`tree ${seq}`),
-      ranMs: seq * 1_000,
-      progress: null,
-      signature: "AA",
-    });
+  start(net, id);
+  const save = (seq: number) => saveAs(net, id, seq, seq * 1_000, { tree: treeOf(`tree ${seq}`) });
   for (let seq = 1; seq <= checkpoints; seq += 1) save(seq);
-  const end = () =>
-    net.say(worker, { kind: "ended", attempt, ranMs: 5_000, outcome: { kind: "succeeded", outputs: null } });
+  const end = () => succeed(net, id, 5_000);
   const seqs = () => net.job(id).checkpoints.map(({ seq }) => seq);
   const remove = (seq: number, actor: Actor = consumer, jobId: JobId = id) => {
     const live = net.state.rows.jobs.has(jobId);

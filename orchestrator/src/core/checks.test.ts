@@ -1,141 +1,18 @@
-import type { JobId, WorkerId } from "@qubix/shared/domain";
+import type { JobId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import { walletOwner } from "./check-money.ts";
-import type { CoreConfig } from "./config.ts";
-import type { JobRecord, VerificationRecord } from "./model.ts";
-import { replace } from "./tables.ts";
-import { Network, offerOf, refOf, specOf, treeOf } from "./testing/kit.ts";
-
-const USD = (amount: bigint) => ({ amount, currency: "USD" as const });
-const RIGHT = treeOf("right");
-const WRONG = treeOf("wrong");
-const THIRD = treeOf("third");
-const IMAGE_DIGEST = `sha256:${"a".repeat(64)}`;
-const HOUR_MS = 3_600_000;
-/** Nobody needs to send heartbeats. */
-const PATIENT = { suspectMs: 1e9, lostMs: 1e9 };
-const SPOT = { verification: { mode: "spot-check" as const } };
-const MAJORITY = { verification: { mode: "majority" as const } };
-
-function nth<T>(all: readonly T[], n: number): T {
-  const found = all[n];
-  if (found === undefined) throw new Error(`there are ${all.length}`);
-  return found;
-}
-
-/** `count` providers with a worker each, dearer one after the other: a job comes to the first, its checks to the next ones. The second's word counts. */
-function network({
-  count = 4,
-  confirmed = 1,
-  ...config
-}: Partial<CoreConfig> & { readonly count?: number; readonly confirmed?: number | null } = {}) {
-  // Every job of a worker without a history is checked.
-  const net = new Network({
-    checkShare: 0.4,
-    silenceIdle: PATIENT,
-    silenceBusy: PATIENT,
-    silenceHot: PATIENT,
-    ...config,
-  });
-  const consumer = net.account("consumer", 1_000n);
-  const providers = Array.from({ length: count }, () => net.account("provider"));
-  const workers = providers.map((provider, n) =>
-    net.worker(
-      provider,
-      `worker${n}`,
-      offerOf({ pricePerCpuHour: USD(1_000_000n + 100_000n * BigInt(n)), features: ["image-digest"] }),
-    ),
-  );
-  /** Others came to so many of its results before. */
-  const confirm = (n: number, inARow: number) => {
-    const record = net.state.rows.workers.get(nth(workers, n));
-    if (record !== undefined) replace(net.state, "workers", record.id, { ...record, checks: { inARow, wrong: 0 } });
-  };
-  if (confirmed !== null && count > confirmed) confirm(confirmed, 3);
-  const worker = (n: number): WorkerId => nth(workers, n);
-  const provider = (n: number) => nth(providers, n);
-  const start = (id: JobId) => {
-    const attempt = net.attempt(id);
-    const said = { fromSeq: attempt.fromSeq, imageDigest: IMAGE_DIGEST };
-    net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), ...said });
-    return attempt;
-  };
-  const save = (id: JobId, seq: number, ranMs: number) => {
-    const attempt = net.attempt(id);
-    const body = {
-      seq,
-      parentSeq: seq - 1,
-      tree: treeOf(`save${"abcdef"[seq]}`),
-      ranMs,
-      progress: null,
-      signature: "s",
-    };
-    net.say(attempt.workerId, { kind: "checkpoint", attempt: refOf(attempt), ...body });
-  };
-  /** Runs for an hour, as the core's clock has it. */
-  const finish = (id: JobId, outputs = RIGHT, ms = HOUR_MS) => {
-    net.beating.clear();
-    const attempt = start(id);
-    net.pass(ms);
-    const outcome = { kind: "succeeded", outputs } as const;
-    net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: ms, outcome });
-    return attempt.workerId;
-  };
-  const fail = (id: JobId) => {
-    const attempt = start(id);
-    const outcome = { kind: "failed", code: "exit_code", exitCode: 1, message: "" } as const;
-    net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: 1_000, outcome });
-  };
-  const submit = (input: Partial<Parameters<typeof specOf>[0]> = {}) =>
-    net.submit(consumer, {
-      durationMaxS: 2 * 3_600,
-      priceMaxPerHour: { amount: "9000000", currency: "USD" },
-      ...SPOT,
-      ...input,
-    });
-  const verification = (id: JobId): VerificationRecord | undefined =>
-    net.kept.all("verifications").find((one) => one.id === id);
-  const checks = (id: JobId): JobRecord[] =>
-    net.kept
-      .all("jobs")
-      .filter(({ check }) => check?.of === id)
-      .toSorted((a, b) => (a.id < b.id ? -1 : 1));
-  const check = (id: JobId, run = 1): JobRecord => {
-    const found = checks(id).find((one) => one.check?.run === run);
-    if (found === undefined) throw new Error(`no run ${run} of ${id}`);
-    return found;
-  };
-  const history = (workerId: WorkerId) => net.state.rows.workers.get(workerId)?.checks;
-  const accused = () =>
-    net.kept.events.flatMap(({ kind, workerId, data }) =>
-      kind === "accused" ? [{ workerId, kind: data["kind"] }] : [],
-    );
-  const payable = (n: number) => net.balance(`provider:${providers[n]?.accountId}`);
-  const earned = (n: number) => net.balance(`pending:${providers[n]?.accountId}`) + payable(n);
-  const spendable = () => net.balance(`customer:${consumer.accountId}`);
-  return {
-    net,
-    consumer,
-    providers,
-    workers,
-    worker,
-    provider,
-    confirm,
-    start,
-    save,
-    finish,
-    fail,
-    submit,
-    verification,
-    checks,
-    check,
-    history,
-    accused,
-    earned,
-    payable,
-    spendable,
-  };
-}
+import type { JobRecord } from "./model.ts";
+import {
+  checkedNetwork as network,
+  HOUR_MS,
+  IMAGE_DIGEST,
+  MAJORITY,
+  RIGHT,
+  SPOT,
+  THIRD,
+  WRONG,
+} from "./testing/checked.ts";
+import { type Network, offerOf, refOf, specOf, treeOf, USD } from "./testing/kit.ts";
 
 describe("a spot check", () => {
   test("runs the job again at another provider, and is paid by the operator", () => {
@@ -201,7 +78,10 @@ describe("a spot check", () => {
   });
 
   test("that takes longer than the dispute window still takes a wrong result's pay back", () => {
-    const { net, submit, finish, check, spendable, earned } = network({ disputeWindowMs: 60_000, payPeriodMs: 60_000 });
+    const { net, submit, finish, check, spendable, earned } = network({
+      disputeWindowMs: 60_000,
+      payPeriodMs: 60_000,
+    });
     const before = spendable();
     const id = submit();
     finish(id, WRONG);
@@ -287,7 +167,11 @@ describe("a spot check", () => {
   test("is decided by the operator's own machines", () => {
     const setUp = network({ confirmed: null, count: 4 });
     const referee = setUp.provider(3).accountId;
-    const { submit, finish, check, worker, accused } = network({ confirmed: null, count: 4, checkReferees: [referee] });
+    const { submit, finish, check, worker, accused } = network({
+      confirmed: null,
+      count: 4,
+      checkReferees: [referee],
+    });
     const id = submit();
     finish(id, WRONG);
     expect(finish(check(id).id)).toBe(worker(3));
@@ -570,46 +454,6 @@ describe("results that may differ a little", () => {
   });
 });
 
-describe("a dispute of a job that is checked", () => {
-  function disputed(outputs = RIGHT) {
-    const made = network();
-    const { net, consumer, submit, finish } = made;
-    const id = submit();
-    finish(id, outputs);
-    const dispute = (jobId: JobId, returned = false) =>
-      net.do({
-        kind: "job.dispute",
-        actor: consumer,
-        jobId,
-        reason: "it is wrong",
-        ended: net.job(jobId),
-        previous: null,
-        returned,
-      });
-    return { ...made, id, dispute };
-  }
-
-  test("waits for the check", () => {
-    const { id, dispute, check, finish } = disputed();
-    expect(dispute(id)).toMatchObject({ refusal: { status: 409, code: "pay_frozen" } });
-    finish(check(id).id);
-    expect(dispute(id)).toMatchObject({ kind: "case" });
-  });
-
-  test("is over where the check gave everything back; and a check is nobody's to dispute or rate", () => {
-    const { net, consumer, id, dispute, check, finish } = disputed(WRONG);
-    finish(check(id).id);
-    finish(check(id, 2).id);
-    expect(dispute(id, true)).toMatchObject({ refusal: { code: "nothing_to_dispute" } });
-    const run = net.job(check(id).id);
-    expect(dispute(run.id)).toMatchObject({ refusal: { code: "check_run" } });
-    const rating = { stars: 5, comment: "", ended: run, previous: null };
-    expect(net.do({ kind: "job.rate", actor: consumer, jobId: run.id, ...rating })).toMatchObject({
-      refusal: { code: "check_run" },
-    });
-  });
-});
-
 test("a job whose image was not pinned is not checked, and says so", () => {
   const { net, submit, verification } = network();
   const id = submit();
@@ -654,53 +498,5 @@ test("a job whose currency lies on a chain is not checked", () => {
   const reply = net.do({ kind: "job.create", actor: consumer, spec });
   expect(reply).toMatchObject({
     refusal: { code: "verification_not_possible", message: expect.stringMatching(/chain/) },
-  });
-});
-
-describe("budgets", () => {
-  const budget = ({ net, consumer }: ReturnType<typeof network>, amount: bigint) =>
-    net.do({
-      kind: "budget.set",
-      actor: consumer,
-      accountId: consumer.accountId,
-      period: "total",
-      amount,
-      currency: "USD",
-    });
-  const spending = ({ net, consumer }: ReturnType<typeof network>) =>
-    net.state.rows.spending.get(`${consumer.accountId} USD`)?.total;
-
-  test("do not count what the operator pays for a check", () => {
-    const made = network();
-    budget(made, 18_000_000n);
-    const id = made.submit();
-    made.finish(id);
-    expect(made.checks(id)).toHaveLength(1);
-    expect(spending(made)).toBe(1_000_000n);
-    made.finish(made.check(id).id);
-    expect(made.verification(id)).toMatchObject({ phase: "passed" });
-    expect(spending(made)).toBe(1_000_000n);
-  });
-
-  test("count every run of a majority, which needs its whole hold within them", () => {
-    const made = network();
-    budget(made, 17_999_999n);
-    const spec = specOf({ ...MAJORITY, durationMaxS: 7_200, priceMaxPerHour: { amount: "9000000", currency: "USD" } });
-    const create = () => made.net.do({ kind: "job.create", actor: made.consumer, spec });
-    expect(create()).toMatchObject({ refusal: { code: "budget_exceeded" } });
-    budget(made, 18_000_000n);
-    const reply = create();
-    if (reply.kind !== "job") throw new Error(JSON.stringify(reply));
-    const id = reply.jobId;
-    made.finish(id);
-    // Lowered while the others run: they stop at what is left.
-    budget(made, 2_000_000n);
-    expect(made.checks(id).map(({ cap }) => cap?.amount)).not.toContain(undefined);
-    for (const { id: run } of made.checks(id)) {
-      if (made.net.job(run).phase === "starting") made.start(run);
-    }
-    made.net.pass(2 * HOUR_MS);
-    expect(spending(made) ?? 0n).toBeLessThanOrEqual(2_000_000n);
-    expect(made.checks(id).every(({ phase }) => phase === "failed" || phase === "succeeded")).toBe(true);
   });
 });

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { nextDeadlineMs } from "./step.ts";
 import { attemptLive, counts, freeCapacity, holdsJob, lastHeardMs, liveJobIdsOf } from "./reads.ts";
 import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { start } from "./testing/words.ts";
 import { jobView } from "./views.ts";
 import { jobViewSchema } from "@qubix/shared/protocol";
 
@@ -163,7 +164,7 @@ describe("a machine that is gone without a word", () => {
         net.worker(net.account("provider"), "second");
         const id = net.submit(consumer, { standby });
         const { workerId } = net.attempt(id);
-        net.say(workerId, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+        start(net, id);
         const reserved = net.standby(id);
         if (reserved) net.say(reserved.workerId, { kind: "standby.ready", standbyId: reserved.id, checkpointSeq: 0 });
         beatFor(net, workerId, beats);
@@ -179,7 +180,7 @@ describe("a machine that is gone without a word", () => {
       fc.property(heartbeats(300), (beats) => {
         const { net, worker, consumer } = one();
         const id = net.submit(consumer);
-        net.say(worker, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+        start(net, id);
         beatFor(net, worker, beats);
         expect(net.timeline(id)).not.toContain("suspect");
       }),
@@ -192,7 +193,7 @@ describe("a start", () => {
   test("gives whoever was there ten seconds, and then gives up on it", () => {
     const { net, worker, consumer } = one();
     const id = net.submit(consumer);
-    net.say(worker, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+    start(net, id);
     net.restart(3_600_000);
     expect(phaseOf(net, worker)).toBe("suspect");
     net.pass(9_900);
@@ -205,7 +206,7 @@ describe("a start", () => {
   test("leaves a worker its ten seconds though its first connection broke before it said hello", () => {
     const { net, worker, consumer } = one();
     const id = net.submit(consumer);
-    net.say(worker, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+    start(net, id);
     net.restart(1_000);
     net.pass(3_000);
     const sessionId = "ses-first-try" as ReturnType<Network["sessionOf"]>;

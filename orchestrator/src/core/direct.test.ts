@@ -4,6 +4,7 @@ import type { OrchestratorMessage } from "@qubix/shared/protocol";
 import { describe, expect, test } from "vitest";
 import { areIntroduced } from "./direct.ts";
 import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { standbyReady, start } from "./testing/words.ts";
 
 const DIRECT = { features: ["direct"] };
 
@@ -15,12 +16,10 @@ function hot(can: readonly boolean[] = [true, true, true]) {
   );
   const id = net.submit(net.account("consumer", 100n), { standby: "hot" });
   const primary = net.attempt(id).workerId;
-  net.say(primary, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+  start(net, id);
   net.pass(10);
-  const standby = net.standby(id);
-  if (standby === undefined) throw new Error("no standby");
-  net.say(standby.workerId, { kind: "standby.ready", standbyId: standby.id, checkpointSeq: 0 });
-  return { net, id, primary, second: standby.workerId, workers };
+  const second = standbyReady(net, id);
+  return { net, id, primary, second, workers };
 }
 
 function told(net: Network, worker: WorkerId) {
@@ -93,7 +92,7 @@ describe("the direct path's pairs", () => {
     expect(net.attempt(id).workerId).toBe(second);
     expect(told(net, second).at(-1)?.peer).toBeNull();
     expect(areIntroduced(net.state, primary, second)).toBe(false);
-    net.say(second, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+    start(net, id);
     net.pass(5_000);
     const third = net.standby(id)?.workerId as WorkerId;
     expect(told(net, second).at(-1)?.peer).toMatchObject({ as: "primary", publicKey: keyOf(net, third) });

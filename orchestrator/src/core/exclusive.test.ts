@@ -3,6 +3,7 @@ import type { JobId, WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import { leaseOverAtMs } from "./lease-wait.ts";
 import { Network, offerOf, refOf, type specOf } from "./testing/kit.ts";
+import { start } from "./testing/words.ts";
 
 const GUARDED = offerOf({ features: ["exclusive"] });
 /** Lease and margin. */
@@ -17,16 +18,16 @@ function exclusive(spec: Parameters<typeof specOf>[0] = {}) {
   const primary = net.worker(first, "primary", GUARDED);
   const second = net.worker(other, "second", GUARDED);
   const id = net.submit(consumer, { failover: "exclusive", ...spec });
-  start(net, id, primary);
+  startOn(net, id, primary);
   const standbyId = net.standby(id)?.id;
   if (standbyId !== undefined) net.say(second, { kind: "standby.ready", standbyId, checkpointSeq: 0 });
   net.pass(10_000);
   return { net, consumer, primary, second, id };
 }
 
-function start(net: Network, id: JobId, worker: WorkerId): void {
+function startOn(net: Network, id: JobId, worker: WorkerId): void {
   expect(net.attempt(id).workerId).toBe(worker);
-  net.say(worker, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+  start(net, id);
 }
 
 const journalOf = (net: Network, id: JobId, phase: "running" | "preparing" | "ended" = "running") => ({
@@ -172,7 +173,7 @@ describe("the orchestrator starts anew", () => {
   test("a whole lease passes, for a job that waited and for one whose worker does not come back", () => {
     const { net, consumer, primary, second, id } = exclusive();
     const other = net.submit(consumer, { failover: "exclusive", placement: { workers: [second] } });
-    start(net, other, second);
+    startOn(net, other, second);
     net.close(primary);
     net.pass(16_000);
     expect(net.job(id).leaseWait).not.toBeNull();

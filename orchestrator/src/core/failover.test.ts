@@ -2,6 +2,7 @@ import type { JobId, WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import { DEFAULT_CORE_CONFIG } from "./config.ts";
 import { Network, offerOf, refOf, type specOf, treeOf } from "./testing/kit.ts";
+import { save, start, succeed } from "./testing/words.ts";
 
 /** A hot job that runs on `primary`, its standby ready on `second`, with one more worker idle. */
 function hot(spec: Parameters<typeof specOf>[0] = {}) {
@@ -22,28 +23,7 @@ function hot(spec: Parameters<typeof specOf>[0] = {}) {
 
 function run(net: Network, id: JobId, worker: WorkerId): void {
   expect(net.attempt(id).workerId).toBe(worker);
-  const attempt = refOf(net.attempt(id));
-  net.say(worker, { kind: "started", attempt, fromSeq: net.attempt(id).fromSeq });
-}
-
-function save(net: Network, id: JobId, seq: number, ranMs: number): void {
-  const attempt = net.attempt(id);
-  net.say(attempt.workerId, {
-    kind: "checkpoint",
-    attempt: refOf(attempt),
-    seq,
-    parentSeq: seq - 1,
-    tree: treeOf(`checkpoint${seq}`),
-    ranMs,
-    progress: null,
-    signature: "signature",
-  });
-}
-
-function finish(net: Network, id: JobId, ranMs: number): void {
-  const attempt = net.attempt(id);
-  const outcome = { kind: "succeeded", outputs: null } as const;
-  net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs, outcome });
+  start(net, id);
 }
 
 const running = (net: Network, id: JobId, epoch: number, ranMs: number) => journal(net, id, epoch, ranMs, "running");
@@ -127,7 +107,7 @@ describe("a hot standby", () => {
     expect(next?.workerId).not.toBe(second);
     expect(net.timeline(id)).not.toContain("standby_unavailable");
     net.pass(28_000);
-    finish(net, id, 30_000);
+    succeed(net, id, 30_000);
     const job = net.job(id);
     expect(job).toMatchObject({ phase: "succeeded", creditedMs: 90_000 });
     expect(net.last(next?.workerId as WorkerId, "release")).toMatchObject({ standbyId: next?.id });
@@ -217,7 +197,7 @@ describe("a hot standby", () => {
     expect(paidMs).toBeGreaterThan(19_000);
     expect(paidMs).toBeLessThanOrEqual(20_000);
     expect(net.standby(id)?.workerId).not.toBe(second);
-    finish(net, id, 30_000);
+    succeed(net, id, 30_000);
     expect(net.balance(`pending:${other.accountId}`)).toBeGreaterThan(0n);
   });
 });
@@ -236,7 +216,7 @@ describe("an undo", () => {
     expect(net.last(second, "fence")).toMatchObject({ attempt: { epoch: 2 } });
     expect(net.attempts(id).map(({ phase }) => phase)).toEqual(["lost", "fenced", "running"]);
     net.pass(20_000);
-    finish(net, id, 30_600);
+    succeed(net, id, 30_600);
     expect(net.job(id)).toMatchObject({ phase: "succeeded" });
     expect(net.attempts(id).map(({ creditedMs }) => creditedMs > 0)).toEqual([false, false, true]);
     expect(net.job(id).settlement.lines.some(({ role, amount }) => role === "standby" && amount > 0n)).toBe(true);
@@ -278,7 +258,7 @@ describe("an undo", () => {
     expect(net.last(primary, "adopt")).toMatchObject({ attempt: { epoch: 3 }, from: 1 });
     expect(net.last(second, "fence")).toMatchObject({ attempt: { epoch: 2 } });
     net.say(primary, { kind: "exited", attempt: refOf(net.attempt(id)), ranMs: 10_200 });
-    finish(net, id, 10_200);
+    succeed(net, id, 10_200);
     expect(net.job(id)).toMatchObject({ phase: "succeeded", epoch: 3, creditedMs: 10_200, failoversUsed: 0 });
   });
 
@@ -296,7 +276,7 @@ describe("an undo", () => {
     expect(net.last(primary, "fence")).toMatchObject({ attempt: { epoch: 1 } });
     expect(net.job(id)).toMatchObject({ phase: "running", epoch: 2, retriesUsed: 0, failoversUsed: 1 });
     expect(net.timeline(id)).not.toContain("undone");
-    finish(net, id, 20_000);
+    succeed(net, id, 20_000);
     expect(net.job(id)).toMatchObject({ phase: "succeeded", epoch: 2, retriesUsed: 0 });
   });
 
@@ -450,7 +430,7 @@ describe("budgets", () => {
     save(net, id, 1, 3_600_000);
     expect(net.job(id).creditedMs).toBe(5_000);
     net.pass(20_000);
-    finish(net, id, 9_999_999);
+    succeed(net, id, 9_999_999);
     expect(net.job(id).creditedMs).toBe(10_000);
   });
 

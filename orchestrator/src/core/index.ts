@@ -22,7 +22,7 @@ export { checkpointsOf, epochOf, runOf } from "./mirror-state.ts";
 export type * from "./model.ts";
 export type { ProofState } from "./proofs.ts";
 export * from "./reads.ts";
-export { providerReputation, reputationOf } from "./reputation.ts";
+export { reputationOf } from "./reputation.ts";
 export type { Reputation } from "./reputation-score.ts";
 export { findSource } from "./sources.ts";
 export { standingOf } from "./standing.ts";

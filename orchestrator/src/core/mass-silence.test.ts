@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { counts } from "./reads.ts";
 import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { start } from "./testing/words.ts";
 
 const HOLD_MS = 30_000;
 
@@ -19,7 +20,7 @@ function fleet(size: number, busy: number, networkOf: (n: number) => string | un
   const jobs = Array.from({ length: busy }, () => {
     const id = net.submit(consumer, { retries: 0 });
     const { workerId } = net.attempt(id);
-    net.say(workerId, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+    start(net, id);
     return { id, workerId };
   });
   net.pass(10_000);
@@ -81,7 +82,7 @@ describe("mass silence", () => {
     const { net, consumer, idle } = fleet(8, 0);
     const id = net.submit(consumer, { standby: "hot" });
     const { workerId: primary } = net.attempt(id);
-    net.say(primary, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+    start(net, id);
     const standby = net.standby(id);
     if (standby === undefined) throw new Error("no standby");
     net.say(standby.workerId, { kind: "standby.ready", standbyId: standby.id, checkpointSeq: 0 });
@@ -203,8 +204,7 @@ describe("mass silence", () => {
   test("ends no job for the time in which nobody knows whether it runs", () => {
     const { net, consumer, workers } = fleet(12, 11);
     const id = net.submit(consumer, { durationMaxS: 30 });
-    const { workerId } = net.attempt(id);
-    net.say(workerId, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+    start(net, id);
     net.pass(10_000);
     for (const silent of workers) net.silence(silent);
     net.pass(25_000);

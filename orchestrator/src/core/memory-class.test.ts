@@ -1,7 +1,8 @@
 import { transparentFeature } from "@qubix/shared/protocol";
 import { describe, expect, test } from "vitest";
 import { explainOnce } from "./explain.ts";
-import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { Network, offerOf } from "./testing/kit.ts";
+import { start } from "./testing/words.ts";
 
 const offerIn = (memoryClass: string) =>
   offerOf({ features: ["sandboxed", "transparent", transparentFeature(memoryClass)] });
@@ -25,7 +26,7 @@ describe("a job with transparent checkpoints", () => {
     const provider = net.account("provider");
     const first = net.worker(provider, "first", offerIn("a"));
     const id = net.submit(net.account("consumer", 100n), SPEC);
-    net.say(first, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+    start(net, id);
     net.close(first);
     net.restart();
     const other = net.worker(provider, "other", offerIn("b"));

@@ -17,9 +17,6 @@ export const FIRST_MIRROR: MirrorState = {
   verified: false,
 };
 
-/** Results that must agree. */
-export const RESULTS_TO_AGREE = 2;
-
 /** Of the newest attempt of this replica; 0 before its first. */
 export function epochOf(job: JobRecord, replica: number): Epoch | 0 {
   return replica === 0 ? job.epoch : (job.mirror?.epoch ?? 0);

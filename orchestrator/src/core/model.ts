@@ -5,30 +5,49 @@ import type {
   ApiKeyId,
   AttemptId,
   AttemptPhase,
-  ChainPayPhase,
-  CapPhase,
   ChunkCid,
   Currency,
   EnrolmentId,
   Epoch,
   JobId,
   JobPhase,
-  MovePhase,
   LeasePhase,
   Money,
-  PayoutPhase,
   RatePart,
   SessionId,
-  SettlementPhase,
   StandbyId,
   StandbyPhase,
-  TransferId,
   WorkerId,
   VerificationPhase,
   WorkerPhase,
 } from "@qubix/shared/domain";
-import type { CaseRecord } from "./case-records.ts";
 import type { EndOutcome, JobSpec, Role, TickMoment, TreeRef, WorkerOffer } from "@qubix/shared/protocol";
+import type { CaseRecord } from "./case-records.ts";
+import type {
+  BalanceRecord,
+  BudgetRecord,
+  ChainDeposit,
+  ChainPayRecord,
+  DepositAddressRecord,
+  JobCap,
+  LedgerAccount,
+  PayoutAddressRecord,
+  PayoutRecord,
+  ReleaseRecord,
+  ReservationRecord,
+  SettledRecord,
+  Settlement,
+  SpendingRecord,
+  TransferRecord,
+} from "./model-money.ts";
+import type { CheckpointName, CheckpointRecord } from "./model-checkpoints.ts";
+import type { LeaseWait, MoveRecord, RecoveryRecord } from "./model-recovery.ts";
+import type { MirrorState } from "./model-mirror.ts";
+
+export type * from "./model-checkpoints.ts";
+export type * from "./model-mirror.ts";
+export type * from "./model-money.ts";
+export type * from "./model-recovery.ts";
 
 export interface AccountRecord {
   readonly id: AccountId;
@@ -148,186 +167,8 @@ export interface Allocation {
   readonly diskMiB: number;
 }
 
-export interface CheckpointRecord {
-  readonly jobId: JobId;
-  readonly seq: number;
-  readonly parentSeq: number;
-  readonly epoch: Epoch;
-  readonly workerId: WorkerId;
-  readonly tree: TreeRef;
-  /** Container time of its attempt when it was complete on disk. */
-  readonly ranMs: number;
-  readonly progress: number | null;
-  readonly signature: string;
-  /** How long it took until all of it was stored, by the worker's word; missing where none was said. */
-  readonly shipMs?: number;
-  /** Of a mirror job's, to be compared with the other replica's; missing where it could not be told. */
-  readonly content?: TreeContent;
-  readonly committedAtMs: number;
-}
-
-/** What a tree holds, to be compared. SHA-256, hexadecimal. */
-export interface TreeContent {
-  /** Over paths, sizes and, where a file has no sum of its own, where it was cut: sums of pieces can be compared only where that is equal. */
-  readonly shape: string;
-  /** Over paths, sizes and sums of all files, or of their pieces. */
-  readonly sum: string;
-  /** Another sum is another content. Not so where a file has a part of a piece: its sum is that of the whole piece. */
-  readonly isExact: boolean;
-}
-
-export interface CheckpointName {
-  readonly jobId: JobId;
-  readonly seq: number;
-}
-
 /** Why a job is being stopped by us while it runs. */
 export type StopIntent = "cancelled" | "deadline" | "budget";
-
-/** Whose limit a budget is. An account's own and an admin's stand beside each other: both hold. */
-export type BudgetOwner = "account" | "admin";
-/** total: all that its jobs cost since it was set. month: what is settled within one calendar month (UTC). */
-export type BudgetPeriod = "total" | "month";
-
-/** A hard limit over all jobs of an account, in one currency. */
-export interface BudgetRecord {
-  /** `ACCOUNT CURRENCY PERIOD OWNER`. */
-  readonly id: string;
-  readonly accountId: AccountId;
-  readonly currency: Currency;
-  readonly period: BudgetPeriod;
-  readonly owner: BudgetOwner;
-  readonly amount: bigint;
-  /** {@link SpendingRecord.total} when it was first set: a `total` counts from there. */
-  readonly spentBefore: bigint;
-  readonly setAtMs: number;
-}
-
-/** What the settled jobs of an account have cost. */
-export interface SpendingRecord {
-  /** `ACCOUNT CURRENCY`. */
-  readonly id: string;
-  readonly accountId: AccountId;
-  readonly currency: Currency;
-  readonly total: bigint;
-  /** `2026-11`: the newest month in which a job was settled, as far as the core was told; empty before it ever was. */
-  readonly month: string;
-  readonly monthTotal: bigint;
-}
-
-/** What decided how much a job may cost: its own `budgetMax`, or a budget of its account. */
-export type CapSource = "job" | BudgetPeriod | `admin_${BudgetPeriod}`;
-
-/** The most that a job may cost in all where that is less than its price cap over the whole of `durationMaxS`. It only ever falls. */
-export interface JobCap {
-  readonly amount: bigint;
-  readonly source: CapSource;
-  readonly phase: CapPhase;
-  /** While it is `saving`: until then it may use up the rest. */
-  readonly savingUntilMs?: number;
-}
-
-/** Why a job moves: its owner asked for it; its machine is drained, goes into maintenance, is taken back or stops it. */
-export type MoveReason = "asked" | "drain" | "maintenance" | "owner_reclaimed" | "stopped";
-
-/** A planned move under way. */
-export interface MoveRecord {
-  readonly phase: MovePhase;
-  readonly why: MoveReason;
-  /** The worker that was asked for; null for any. */
-  readonly to: WorkerId | null;
-  /** It goes on also where the job does not save when it is asked to. */
-  readonly force: boolean;
-  readonly fromWorkerId: WorkerId;
-  readonly requestedAtMs: number;
-  /** Targets that were tried. */
-  readonly targets: number;
-  /** When its container ended, as far as we know, and what was lost with it. */
-  readonly stoppedAtMs?: number;
-  readonly workLostMs?: number;
-}
-
-export interface SettlementLine {
-  readonly account: string;
-  readonly role: "primary" | "standby" | "fee" | "refund";
-  readonly amount: bigint;
-  readonly ms?: number;
-  readonly workerId?: WorkerId;
-}
-
-export interface Settlement {
-  readonly phase: SettlementPhase;
-  readonly hold: bigint;
-  readonly gross: bigint | null;
-  readonly lines: readonly SettlementLine[];
-}
-
-/** 0 and 1: what replica 0 and replica 1 compute. 2: the third, by replica 1 from the beginning, after those two differed. */
-export type MirrorRun = 0 | 1 | 2;
-
-/** How a run ended: it is compared with the others'. */
-export interface MirrorResult {
-  readonly run: MirrorRun;
-  readonly attemptId: AttemptId;
-  readonly workerId: WorkerId;
-  readonly providerId: AccountId;
-  readonly outputs: TreeRef | null;
-  /** {@link TreeContent.sum} of the outputs; null where there are none, or a file has no sum. */
-  readonly sum: string | null;
-  /** The job's own failure, with no retry left; null where it succeeded. */
-  readonly failure: { readonly code: string; readonly exitCode: number | null; readonly message: string } | null;
-}
-
-/** The second replica of a mirror job, and the comparison; see `mirror-state.ts`. */
-export interface MirrorState {
-  /** Of replica 1's newest attempt; 0 before the first. Replica 0's is the job's own. */
-  readonly epoch: Epoch | 0;
-  /** By replica: whether an attempt of it is active. */
-  readonly active: readonly [boolean, boolean];
-  readonly results: readonly MirrorResult[];
-  /** Later epochs of replica 1 are the third run; null while none was called. */
-  readonly thirdAfter: Epoch | null;
-  /** Replica 1's committed ones that are kept, oldest first. */
-  readonly checkpoints: readonly CheckpointRecord[];
-  /** By run: the highest rate (micro-units an hour) that any attempt of it had. */
-  readonly rateMax: readonly [bigint, bigint, bigint];
-  /** Of the first attempt's GPUs: all others run on the same; null without GPUs. */
-  readonly gpuModel: string | null;
-  /** How often checkpoints of both replicas could be compared, and were equal or not. */
-  readonly compared: { readonly same: number; readonly different: number };
-  /** Two runs agreed, and theirs is the job's end. */
-  readonly verified: boolean;
-}
-
-/** A recovery under way: the job's attempt is gone, and no new step was seen yet. Times on the orchestrator's clock. */
-export interface RecoveryRecord {
-  /** failover: its worker's fault. retry: the job's own. move: it was planned. */
-  readonly cause: "failover" | "retry" | "move";
-  readonly why: string;
-  readonly fromWorkerId: WorkerId;
-  /** The last sign of life of the attempt that is gone. */
-  readonly faultAtMs: number;
-  /** When its worker was suspect, or told of the end itself. */
-  readonly detectedAtMs: number;
-  /** hot: its standby took over. cold: another place was found. undo: the old container came back. Null while none of it happened. */
-  readonly how: "hot" | "cold" | "undo" | null;
-  readonly placedAtMs: number | null;
-  readonly startedAtMs: number | null;
-  readonly workLostMs: number;
-  /** Attempts that were lost in it. */
-  readonly interruptions: number;
-}
-
-/** What an `exclusive` job waits for before anybody else may run it. */
-export interface LeaseWait {
-  /** Of the attempt that may still be running, and where. */
-  readonly epoch: Epoch;
-  readonly workerId: WorkerId;
-  /** Its lease is over then at the latest; later after a start of ours. */
-  readonly untilMs: number;
-  /** Why the attempt was given up. */
-  readonly why: string;
-}
 
 export interface JobRecord {
   readonly id: JobId;
@@ -567,81 +408,6 @@ export interface StandbyRecord {
   readonly creditedMs: number;
 }
 
-/** A job's hold on its way into a chain's contract. */
-export interface ChainDeposit {
-  readonly driver: string;
-  /** sent: not final yet. */
-  readonly deposit: "sent" | "final" | "refused";
-  /** How often it was begun. */
-  readonly tries: number;
-}
-
-/** Of `amount`, `payable` lies on `provider:ACC` (a dispute was decided, or there is no window), the rest is pending in its bucket. */
-export interface ChainShareRecord {
-  readonly accountId: AccountId;
-  readonly amount: bigint;
-  readonly payable: bigint;
-}
-
-/** What is to become of an ended job's escrow in a chain's contract; the row goes when that is final. */
-export interface ChainPayRecord {
-  readonly id: JobId;
-  readonly accountId: AccountId;
-  readonly currency: Currency;
-  readonly chain: ChainDeposit;
-  readonly phase: ChainPayPhase;
-  readonly hold: bigint;
-  /** One a provider, none of zero. What is in none of them goes back to the operator, who owes it to the consumer. */
-  readonly shares: readonly ChainShareRecord[];
-  /** The network's, where it has an account of its own on the chain; else 0. */
-  readonly fee: bigint;
-  /** When it was settled here: that says in which bucket of pending pay its shares are, and until when it can be disputed. */
-  readonly settledAtMs: number;
-  /** While it waits: just before its shares would be released from their bucket. */
-  readonly dueAtMs: number;
-  /** What `paying` is about: how often it was begun, and whom the contract pays. Of other shares an admin takes care. */
-  readonly tries: number;
-  readonly payees: readonly { readonly accountId: AccountId; readonly address: string; readonly amount: bigint }[];
-}
-
-/** Where a provider wants to be paid on a chain. Key `DRIVER ACCOUNT`. */
-export interface PayoutAddressRecord {
-  readonly id: string;
-  readonly accountId: AccountId;
-  readonly driver: string;
-  /** In the chain's own spelling. */
-  readonly address: string;
-  readonly setAtMs: number;
-}
-
-/** From where on a chain a consumer's tokens come: what it sends to the operator is credited to him. Key `DRIVER ADDRESS`. */
-export interface DepositAddressRecord {
-  readonly id: string;
-  readonly accountId: AccountId;
-  readonly driver: string;
-  /** In the chain's own spelling. */
-  readonly address: string;
-  readonly setAtMs: number;
-}
-
-/** A provider's money that leaves. Those that have ended live on in the store only. */
-export interface PayoutRecord {
-  readonly id: string;
-  readonly accountId: AccountId;
-  readonly phase: PayoutPhase;
-  /** hand: an admin sends it, from what is payable. contract: what a chain's contract owes him already is withdrawn for him. */
-  readonly by: "hand" | "contract";
-  readonly driver: string;
-  readonly currency: Currency;
-  readonly amount: bigint;
-  /** Where to: an address on the chain, or what the provider wrote. */
-  readonly destination: string;
-  /** Of the completion, for the books; or why it was rejected. */
-  readonly reference: string;
-  readonly requestedAtMs: number;
-  readonly endedAtMs: number | null;
-}
-
 export interface UploadRecord {
   readonly id: string;
   readonly accountId: AccountId;
@@ -657,89 +423,7 @@ export interface IdempotencyRecord {
   readonly expiresAtMs: number;
 }
 
-/**
- * `customer:ACC` (spendable), `escrow:JOB` (held), `pending:ACC` (earned, in its dispute window), `provider:ACC` (earned, payable), `stake:ACC`,
- * `disputed:JOB` (frozen), `reserved:ID` (any other transfer in two phases), `slashed`, `fee`, `external:DRIVER` (the outside world; may go below zero).
- */
-export type LedgerAccount =
-  | `customer:${string}`
-  | `escrow:${string}`
-  | `pending:${string}`
-  | `provider:${string}`
-  | `stake:${string}`
-  | `disputed:${string}`
-  | `reserved:${string}`
-  | "slashed"
-  | "fee"
-  | `external:${string}`;
-
-export interface BalanceRecord {
-  readonly account: LedgerAccount;
-  readonly currency: Currency;
-  readonly amount: bigint;
-}
-
-/** Money that a transfer in two phases has set aside on `reserved:ID`, until it is posted or voided. A job's hold is its own record: the job's. */
-export interface ReservationRecord {
-  /** Of the transfer that reserved it. */
-  readonly id: TransferId;
-  readonly kind: TransferKind;
-  readonly jobId: JobId | null;
-  readonly currency: Currency;
-  readonly amount: bigint;
-  /** Where it came from, and what is left goes back to. */
-  readonly from: LedgerAccount;
-  readonly atMs: number;
-}
-
-/** A provider's pay of one hour that is in its dispute window: together what `pending:ACC` holds. */
-export interface ReleaseRecord {
-  /** `ACC CURRENCY ENDS_AT_MS`. */
-  readonly id: string;
-  readonly providerId: AccountId;
-  readonly currency: Currency;
-  /** Of the hour, on the orchestrator's clock: the dispute window of all of it begins then. */
-  readonly endsAtMs: number;
-  readonly amount: bigint;
-}
-
 // ── Append-only records ──
-
-export interface Posting {
-  readonly account: LedgerAccount;
-  readonly amount: bigint;
-}
-
-/** Why money moved. release: pay whose dispute window is over becomes payable. check: pay of verification runs. */
-export type TransferKind =
-  | "deposit"
-  | "hold"
-  | "settlement"
-  | "release"
-  | "freeze"
-  | "resolution"
-  | "stake"
-  | "unstake"
-  | "slash"
-  | "payout"
-  | "check"
-  | "adjustment";
-
-/** post: some or all of what was reserved goes where it was meant for, the rest back. void: all goes back. */
-export type TransferStep = "reserve" | "post" | "void";
-
-/** Money moved, in one currency; its postings sum to zero, none of them is zero. */
-export interface TransferRecord {
-  readonly id: TransferId;
-  readonly kind: TransferKind;
-  /** Of a transfer in two phases: it sets money aside, or ends that. Missing for one that happens at once. */
-  readonly step?: TransferStep;
-  readonly jobId: JobId | null;
-  readonly currency: Currency;
-  readonly postings: readonly Posting[];
-  readonly memo: string;
-  readonly atMs: number;
-}
 
 export type EventChannel = "jobs" | "offers" | "workers" | "wallet" | "system";
 
@@ -772,26 +456,6 @@ export interface TickRecord {
   readonly hash: string;
   /** In no chain: kept because it contradicts another of the same number. */
   readonly contradicts?: true;
-  readonly atMs: number;
-}
-
-/** How a job was settled, for statements and earnings. Append-only, one for each job. */
-export interface SettledRecord {
-  readonly jobId: JobId;
-  /** Whose the hold was, and who got the refund. */
-  readonly payer: LedgerAccount;
-  readonly currency: Currency;
-  readonly hold: bigint;
-  readonly gross: bigint;
-  readonly fee: bigint;
-  readonly refund: bigint;
-  readonly shares: readonly {
-    readonly providerId: AccountId;
-    readonly workerId: WorkerId;
-    readonly role: "primary" | "standby";
-    readonly amount: bigint;
-    readonly ms: number;
-  }[];
   readonly atMs: number;
 }
 

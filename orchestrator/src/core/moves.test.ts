@@ -1,7 +1,8 @@
 import type { JobId, WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
 import { DEFAULT_CORE_CONFIG } from "./config.ts";
-import { ADMIN, Network, offerOf, refOf, type specOf, treeOf } from "./testing/kit.ts";
+import { ADMIN, Network, offerOf, refOf, type specOf } from "./testing/kit.ts";
+import { end, save, standbyReady, start } from "./testing/words.ts";
 
 const MOVES = offerOf({ features: ["moves"] });
 
@@ -14,41 +15,13 @@ function running(spec: Parameters<typeof specOf>[0] = {}, config: ConstructorPar
   const id = net.submit(consumer, spec);
   const second = net.worker(net.account("provider"), "second", MOVES);
   const third = net.worker(net.account("provider"), "third", MOVES);
-  started(net, id);
+  start(net, id);
   expect(net.attempt(id).workerId).toBe(first);
   return { net, provider, consumer, first, second, third, id };
 }
 
-function started(net: Network, id: JobId): void {
-  const attempt = net.attempt(id);
-  net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), fromSeq: attempt.fromSeq });
-}
-
-function ready(net: Network, id: JobId, checkpointSeq = 0): WorkerId {
-  const standby = net.standby(id);
-  if (standby === undefined) throw new Error("nothing is reserved");
-  net.say(standby.workerId, { kind: "standby.ready", standbyId: standby.id, checkpointSeq });
-  return standby.workerId;
-}
-
-function saved(net: Network, id: JobId, seq: number, ranMs: number): void {
-  const attempt = net.attempt(id);
-  net.say(attempt.workerId, {
-    kind: "checkpoint",
-    attempt: refOf(attempt),
-    seq,
-    parentSeq: seq - 1,
-    tree: treeOf(`checkpoint${seq}`),
-    ranMs,
-    progress: null,
-    signature: "signature",
-  });
-}
-
 function stopped(net: Network, id: JobId, ranMs: number, isSaved = true): void {
-  const attempt = net.attempt(id);
-  const outcome = isSaved ? ({ kind: "stopped", saved: true } as const) : ({ kind: "stopped" } as const);
-  net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs, outcome });
+  end(net, id, ranMs, isSaved ? { kind: "stopped", saved: true } : { kind: "stopped" });
 }
 
 const move = (net: Network, id: JobId, to: WorkerId | null = null, force = false, actor = ADMIN) =>
@@ -62,16 +35,16 @@ describe("a move", () => {
     expect(net.standby(id)).toMatchObject({ workerId: third, phase: "preparing" });
     expect(net.last(first, "save")).toBeUndefined();
     net.pass(5_000);
-    ready(net, id);
+    standbyReady(net, id);
     expect(net.last(first, "save")).toMatchObject({ attempt: { epoch: 1 }, force: false });
     expect(net.event(id, "moving")).toMatchObject({ workerId: first, to: third, why: "asked" });
     net.pass(2_000);
-    saved(net, id, 1, 66_000);
+    save(net, id, 1, 66_000);
     net.pass(1_000);
     stopped(net, id, 66_500);
     expect(net.last(third, "promote")).toMatchObject({ attempt: { epoch: 2 }, checkpoint: { seq: 1 } });
     net.pass(800);
-    started(net, id);
+    start(net, id);
     expect(net.event(id, "moved")).toMatchObject({
       fromWorkerId: first,
       workerId: third,
@@ -88,12 +61,12 @@ describe("a move", () => {
 
   test("of a hot job uses the standby it has, and another is found afterwards", () => {
     const { net, id, first } = running({ standby: "hot" });
-    const target = ready(net, id);
+    const target = standbyReady(net, id);
     move(net, id);
     expect(net.last(first, "save")).toBeDefined();
-    saved(net, id, 1, 10);
+    save(net, id, 1, 10);
     stopped(net, id, 10);
-    started(net, id);
+    start(net, id);
     expect(net.attempt(id).workerId).toBe(target);
     net.pass(DEFAULT_CORE_CONFIG.standbyAfterPromotionMs + 1);
     expect(net.standby(id)).toMatchObject({ phase: "preparing" });
@@ -102,7 +75,7 @@ describe("a move", () => {
 
   test("of a hot job to a worker that is not its standby reserves that one instead", () => {
     const { net, id, second, third } = running({ standby: "hot" });
-    const before = ready(net, id);
+    const before = standbyReady(net, id);
     const to = before === second ? third : second;
     move(net, id, to);
     expect(net.last(before, "release")).toBeDefined();
@@ -114,17 +87,17 @@ describe("a move", () => {
     move(net, id, third);
     expect(net.standby(id)).toBeUndefined();
     expect(net.last(first, "save")).toBeDefined();
-    saved(net, id, 1, 10);
+    save(net, id, 1, 10);
     stopped(net, id, 10);
     expect(net.attempt(id)).toMatchObject({ workerId: third, epoch: 2, fromSeq: 1 });
-    started(net, id);
+    start(net, id);
     expect(net.event(id, "moved")).toMatchObject({ workerId: third, workLostMs: 0 });
   });
 
   test("that the job does not answer is given up, and the job goes on where it is", () => {
     const { net, id, first, second } = running();
     move(net, id, second);
-    ready(net, id);
+    standbyReady(net, id);
     const beat = () =>
       net.say(first, {
         kind: "heartbeat",
@@ -142,7 +115,7 @@ describe("a move", () => {
   test("that is shipping what was saved is waited for", () => {
     const { net, id, first, second } = running();
     move(net, id, second);
-    ready(net, id);
+    standbyReady(net, id);
     net.say(first, {
       kind: "heartbeat",
       attempts: [{ attempt: refOf(net.attempt(id)), ranMs: 1, progress: null, phase: "collecting" }],
@@ -154,19 +127,19 @@ describe("a move", () => {
   test("whose work was not saved tells what was lost", () => {
     const { net, id } = running();
     net.pass(40_000);
-    saved(net, id, 1, 30_000);
+    save(net, id, 1, 30_000);
     move(net, id, null, true);
-    ready(net, id, 1);
+    standbyReady(net, id, 1);
     net.pass(20_000);
     stopped(net, id, 60_000, false);
-    started(net, id);
+    start(net, id);
     expect(net.event(id, "moved")).toMatchObject({ fromSeq: 1, workLostMs: 30_000 });
   });
 
   test("survives a restart of the orchestrator, and is asked for again", () => {
     const { net, id, first, second } = running();
     move(net, id, second);
-    ready(net, id);
+    standbyReady(net, id);
     net.restart();
     const attempts = [
       { attempt: refOf(net.attempt(id)), phase: "running" as const, ranMs: 1, checkpointSeq: 0, progress: null },
@@ -174,7 +147,7 @@ describe("a move", () => {
     const asked = net.sentTo(first).length;
     net.connect(first, MOVES, { attempts, standbys: [] });
     expect(net.sentTo(first).slice(asked)).toContainEqual(expect.objectContaining({ kind: "save" }));
-    saved(net, id, 1, 5);
+    save(net, id, 1, 5);
     stopped(net, id, 5);
     expect(net.job(id).move).toMatchObject({ phase: "placing" });
   });
@@ -194,7 +167,7 @@ describe("a move", () => {
 
     const lost = running();
     move(lost.net, lost.id);
-    const target = ready(lost.net, lost.id);
+    const target = standbyReady(lost.net, lost.id);
     lost.net.close(lost.first);
     expect(lost.net.job(lost.id)).toMatchObject({ epoch: 2, failoversUsed: 1 });
     expect(lost.net.attempt(lost.id).workerId).toBe(target);
@@ -205,7 +178,7 @@ describe("a move", () => {
     const { net, id, first, second } = running();
     net.say(first, { kind: "offer", offer: offerOf() });
     move(net, id, second);
-    ready(net, id);
+    standbyReady(net, id);
     expect(net.last(first, "save")).toBeUndefined();
     expect(net.last(first, "stop")).toMatchObject({ reason: "drain" });
   });
@@ -213,9 +186,9 @@ describe("a move", () => {
   test("is bounded for a job, by a bound of its own", () => {
     const { net, id } = running({ failoversMax: 0 }, { movesPerJobMax: 1 });
     move(net, id);
-    ready(net, id);
+    standbyReady(net, id);
     stopped(net, id, 1);
-    started(net, id);
+    start(net, id);
     expect(move(net, id)).toMatchObject({ kind: "refused", refusal: { code: "move_not_possible" } });
     // What its worker does all the same is a failover.
     stopped(net, id, 2);
@@ -244,7 +217,7 @@ describe("a move is refused", () => {
     const alone = new Network();
     alone.worker(alone.account("provider"), "only");
     const only = alone.submit(alone.account("consumer", 100n));
-    started(alone, only);
+    start(alone, only);
     expect(codeOf(move(alone, only))).toBe("move_not_possible");
     expect(alone.timeline(only)).not.toContain("move_requested");
   });
@@ -261,7 +234,7 @@ describe("a machine that is left", () => {
     expect(net.event(other, "standby_lost")).toMatchObject({ workerId: first, why: "leaving" });
     expect(net.event(id, "move_requested")).toMatchObject({ workerId: first, why: "maintenance", force: true });
     expect([second, third]).toContain(net.standby(id)?.workerId);
-    ready(net, id);
+    standbyReady(net, id);
     expect(net.last(first, "save")).toMatchObject({ force: true });
   });
 
@@ -270,7 +243,7 @@ describe("a machine that is left", () => {
     const provider = net.account("provider");
     const first = net.worker(provider, "first", MOVES);
     const id = net.submit(net.account("consumer", 100n));
-    started(net, id);
+    start(net, id);
     net.do({ kind: "worker.drain", actor: provider, workerId: first, draining: true, move: true });
     expect(net.timeline(id)).toContain("move_requested");
     net.pass(60_000);
@@ -278,10 +251,10 @@ describe("a machine that is left", () => {
     const second = net.worker(provider, "second", MOVES);
     net.pass(DEFAULT_CORE_CONFIG.moveLookMs);
     expect(net.standby(id)).toMatchObject({ workerId: second });
-    ready(net, id);
-    saved(net, id, 1, 10);
+    standbyReady(net, id);
+    save(net, id, 1, 10);
     stopped(net, id, 10);
-    started(net, id);
+    start(net, id);
     expect(net.attempt(id).workerId).toBe(second);
     // Not the other way round.
     net.do({ kind: "worker.drain", actor: provider, workerId: first, draining: false });
@@ -296,14 +269,14 @@ describe("a machine that is left", () => {
     net.worker(provider, "second", MOVES);
     net.do({ kind: "worker.drain", actor: provider, workerId: first, draining: true, move: true });
     expect(net.timeline(id)).not.toContain("move_requested");
-    started(net, id);
+    start(net, id);
     expect(net.timeline(id)).toContain("move_requested");
   });
 
   test("because its owner takes the GPU back is no failover", () => {
     const { net, id, first } = running({ failoversMax: 0 });
     const attempt = net.attempt(id);
-    saved(net, id, 1, 900);
+    save(net, id, 1, 900);
     net.say(first, {
       kind: "ended",
       attempt: refOf(attempt),
@@ -311,7 +284,7 @@ describe("a machine that is left", () => {
       outcome: { kind: "worker_failed", code: "owner_reclaimed", message: "he plays", saved: true },
     });
     expect(net.job(id)).toMatchObject({ failoversUsed: 0, movesUsed: 1, workLostMs: 0 });
-    started(net, id);
+    start(net, id);
     expect(net.event(id, "moved")).toMatchObject({ why: "owner_reclaimed", workLostMs: 0 });
   });
 });

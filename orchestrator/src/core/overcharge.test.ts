@@ -3,7 +3,8 @@ import { chargeFor } from "@qubix/shared/domain";
 import type { JobId, WorkerId } from "@qubix/shared/domain";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Network, offerOf, refOf, treeOf } from "./testing/kit.ts";
+import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { saveNext, start, succeed } from "./testing/words.ts";
 
 /** Long enough for any loss to be noticed. */
 const NOTICED_MS = 20_000;
@@ -32,37 +33,15 @@ function scene(prices: readonly [bigint, bigint], spec: { readonly standby?: "ho
   return { net, workers: [first, second], id };
 }
 
-function start(net: Network, id: JobId): void {
-  const attempt = net.attempt(id);
-  net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), fromSeq: attempt.fromSeq });
-}
-
 /** Works and saves; gives the container time of the last checkpoint that was taken. */
 function work(net: Network, id: JobId, gaps: readonly number[]): number {
-  const attempt = net.attempt(id);
   let ranMs = 0;
   for (const gapMs of gaps) {
     net.pass(gapMs);
     ranMs += gapMs;
-    const seq = (net.job(id).checkpoints.at(-1)?.seq ?? 0) + 1;
-    net.say(attempt.workerId, {
-      kind: "checkpoint",
-      attempt: refOf(attempt),
-      seq,
-      parentSeq: seq - 1,
-      tree: treeOf(`checkpoint${seq}`),
-      ranMs,
-      progress: null,
-      signature: "signature",
-    });
+    saveNext(net, id, ranMs);
   }
   return ranMs;
-}
-
-function succeed(net: Network, id: JobId, ranMs: number): void {
-  const attempt = net.attempt(id);
-  const outcome = { kind: "succeeded", outputs: null } as const;
-  net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs, outcome });
 }
 
 function paid({ net, id }: Scene, role: "primary" | "standby", worker: WorkerId): bigint {

@@ -1,7 +1,8 @@
 import type { JobId } from "@qubix/shared/domain";
 import type { EndOutcome } from "@qubix/shared/protocol";
 import { describe, expect, test } from "vitest";
-import { Network, offerOf, refOf, treeOf } from "./testing/kit.ts";
+import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { saveNext, start } from "./testing/words.ts";
 
 function network() {
   const net = new Network();
@@ -24,21 +25,9 @@ function running(standby: "cold" | "hot") {
   return { ...rig, id };
 }
 
-function start(net: Network, id: JobId): void {
-  const attempt = net.attempt(id);
-  net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), fromSeq: attempt.fromSeq });
-}
-
 function log(net: Network, id: JobId, text = "step 1\n", offset = 0): void {
   const attempt = net.attempt(id);
   net.say(attempt.workerId, { kind: "log", attempt: refOf(attempt), stream: "stdout", offset, text, time: "" });
-}
-
-function save(net: Network, id: JobId, progress: number | null = null): void {
-  const attempt = net.attempt(id);
-  const seq = (net.job(id).checkpoints.at(-1)?.seq ?? 0) + 1;
-  const body = { seq, parentSeq: seq - 1, tree: treeOf(`checkpoint${seq}`), ranMs: 9_000, progress, signature: "s" };
-  net.say(attempt.workerId, { kind: "checkpoint", attempt: refOf(attempt), ...body });
 }
 
 function progress(net: Network, id: JobId, value: number) {
@@ -54,7 +43,7 @@ describe("the record of a recovery", () => {
   test("of a hot standby tells each part, from the last sign of life to the first new step, once", () => {
     const { net, id, primary, second } = running("hot");
     net.pass(10_000);
-    save(net, id);
+    saveNext(net, id, 9_000);
     net.pass(5_000);
     const faultMs = net.nowMs;
     net.pass(300);
@@ -70,7 +59,7 @@ describe("the record of a recovery", () => {
     net.pass(150);
     log(net, id);
     log(net, id, "step 2\n", 7);
-    save(net, id);
+    saveNext(net, id, 9_000);
     expect(resumed(net, id)).toEqual([
       {
         epoch: 2,
@@ -105,7 +94,7 @@ describe("the record of a recovery", () => {
   test("of a cold job counts the wait for another place, and ends with progress beyond the checkpoint", () => {
     const { net, id, primary, second } = running("cold");
     net.pass(10_000);
-    save(net, id, 0.25);
+    saveNext(net, id, 9_000, { progress: 0.25 });
     net.silence(primary);
     net.pass(10_000);
     expect(net.attempt(id)).toMatchObject({ workerId: second, epoch: 2 });
@@ -205,7 +194,7 @@ describe("the record of a recovery", () => {
     const { net, id } = running("cold");
     log(net, id);
     progress(net, id, 0.5);
-    save(net, id);
+    saveNext(net, id, 9_000);
     expect(resumed(net, id)).toEqual([]);
   });
 });

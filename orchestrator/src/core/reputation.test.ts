@@ -2,7 +2,7 @@ import type { JobId, WorkerId } from "@qubix/shared/domain";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { changed, decayed, REPUTATION_HALF_LIFE_MS, scoreOf, type TallyChange } from "./reputation-score.ts";
-import { providerReputation, recordVerdict, reputationOf } from "./reputation.ts";
+import { recordVerdict, reputationOf } from "./reputation.ts";
 import { ADMIN, Network, offerOf, refOf } from "./testing/kit.ts";
 
 const usd = (amount: bigint) => ({ amount, currency: "USD" });
@@ -90,7 +90,7 @@ describe("reputation", () => {
     work(net, worker, net.submit(consumer));
     expect(score()).toBeGreaterThan(first);
     expect(tallies()?.completed).toBeCloseTo(2);
-    expect(providerReputation(net.state, provider.accountId).tallies.completed).toBeCloseTo(2);
+    expect(net.state.rows.accounts.get(provider.accountId)?.reputation?.completed).toBeCloseTo(2);
     const before = score();
     net.restart();
     expect(score()).toBeCloseTo(before, 6);

@@ -1,6 +1,6 @@
 // What is known of how a worker, and its provider, did their work, kept in their rows. Standing (`standing.ts`) tells within hours who is unsteady now; reputation
 // tells over weeks whose work was good. A worker is worth no more than its provider: a new key washes nobody clean.
-import type { AccountId, JobId, WorkerId } from "@qubix/shared/domain";
+import type { JobId, WorkerId } from "@qubix/shared/domain";
 import type { JobRecord, SettlementLine, WorkerRecord } from "./model.ts";
 import { changed, decayed, type Reputation, scoreOf, type TallyChange, viewOf } from "./reputation-score.ts";
 import type { CoreState } from "./state.ts";
@@ -67,8 +67,4 @@ export function reputationOf(state: CoreState, worker: WorkerRecord): Reputation
   const provider = state.rows.accounts.get(worker.providerId)?.reputation;
   if (provider === undefined) return own;
   return { ...own, score: Math.min(own.score, scoreOf(decayed(provider, state.nowMs))) };
-}
-
-export function providerReputation(state: CoreState, id: AccountId): Reputation {
-  return viewOf(state.rows.accounts.get(id)?.reputation, state.nowMs);
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import type { Actor } from "./events.ts";
 import { findSource } from "./sources.ts";
 import { Network, refOf, specOf, treeOf } from "./testing/kit.ts";
+import { save, start } from "./testing/words.ts";
 
 /** A job of `consumer` that runs on `worker` and has committed this many checkpoints. */
 function committed(count: number, keep = 3) {
@@ -11,23 +12,13 @@ function committed(count: number, keep = 3) {
   const consumer = net.account("consumer", 100n);
   const worker = net.worker(net.account("provider"), "first");
   const id = net.submit(consumer, { checkpoint: { keep } });
-  net.say(worker, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+  start(net, id);
   for (let seq = 1; seq <= count; seq += 1) commit(net, id, seq);
   return { net, consumer, worker, id };
 }
 
 function commit(net: Network, id: JobId, seq: number, name = `${id}${"abcdefg"[seq] ?? "z"}`): void {
-  const attempt = net.attempt(id);
-  net.say(attempt.workerId, {
-    kind: "checkpoint",
-    attempt: refOf(attempt),
-    seq,
-    parentSeq: seq - 1,
-    tree: treeOf(name),
-    ranMs: seq * 1_000,
-    progress: seq / 10,
-    signature: "AA",
-  });
+  save(net, id, seq, seq * 1_000, { tree: treeOf(name), progress: seq / 10, signature: "AA" });
 }
 
 /** As the shell does it: looks for the source, then asks. */

@@ -3,7 +3,8 @@ import type { Signs } from "@qubix/shared/protocol";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { judgeStall } from "./stalls.ts";
-import { Network, offerOf, refOf, type specOf, treeOf } from "./testing/kit.ts";
+import { Network, offerOf, refOf, type specOf } from "./testing/kit.ts";
+import { save, start } from "./testing/words.ts";
 
 const LIMIT = 300_000;
 const MIN = 60_000;
@@ -103,21 +104,10 @@ function running(spec: Parameters<typeof specOf>[0] = {}) {
   return { net, id };
 }
 
-function start(net: Network, id: JobId): void {
-  const attempt = net.attempt(id);
-  net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), fromSeq: attempt.fromSeq });
-}
-
 function beat(net: Network, id: JobId, signs?: Signs): void {
   const attempt = net.attempt(id);
   const entry = { attempt: refOf(attempt), ranMs: 10, progress: null, phase: "running" };
   net.say(attempt.workerId, { kind: "heartbeat", attempts: [signs === undefined ? entry : { ...entry, signs }] });
-}
-
-function commit(net: Network, id: JobId, seq: number): void {
-  const attempt = net.attempt(id);
-  const words = { seq, parentSeq: seq - 1, tree: treeOf(`t${"abcdefg"[seq]}`), ranMs: 10, progress: null };
-  net.say(attempt.workerId, { kind: "checkpoint", attempt: refOf(attempt), ...words, signature: "AA" });
 }
 
 describe("an attempt", () => {
@@ -125,7 +115,7 @@ describe("an attempt", () => {
     const { net, id } = running();
     const { workerId } = net.attempt(id);
     expect(net.last(workerId, "assign")?.run).toMatchObject({ stallAfterS: 300 });
-    commit(net, id, 1);
+    save(net, id, 1, 10);
     net.pass(10_000);
     beat(net, id, STALLED);
     expect(net.last(workerId, "fence")).toMatchObject({ attempt: { epoch: 1 } });
@@ -166,7 +156,7 @@ describe("an attempt", () => {
     const { net, id } = running({ retries: 0 });
     beat(net, id, STALLED);
     start(net, id);
-    commit(net, id, 1);
+    save(net, id, 1, 10);
     beat(net, id, STALLED);
     expect(net.job(id)).toMatchObject({ phase: "starting", epoch: 3, failoversUsed: 2 });
   });

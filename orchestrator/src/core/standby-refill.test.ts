@@ -3,6 +3,7 @@ import type { JobId, WorkerId } from "@qubix/shared/domain";
 import { expect, test } from "vitest";
 import type { Actor } from "./events.ts";
 import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { standbyReady, start } from "./testing/words.ts";
 
 /** The promise. */
 const REFILLED_MS = 30_000;
@@ -16,25 +17,24 @@ function promoted(prepare: (net: Network) => void = () => {}) {
   const primary = net.worker(first, "primary", price(1_000_000n));
   const standby = net.worker(second, "standby", price(1_100_000n));
   const id = net.submit(consumer, { standby: "hot" });
-  start(net, id, primary);
+  startOn(net, id, primary);
   ready(net, id, standby);
   const sibling = net.worker(second, "sibling", price(100_000n));
   prepare(net);
   net.pass(10_000);
   net.close(primary);
-  start(net, id, standby);
+  startOn(net, id, standby);
   return { net, id, second, standby, sibling };
 }
 
-function start(net: Network, id: JobId, worker: WorkerId): void {
+function startOn(net: Network, id: JobId, worker: WorkerId): void {
   expect(net.attempt(id).workerId).toBe(worker);
-  net.say(worker, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+  start(net, id);
 }
 
 function ready(net: Network, id: JobId, worker: WorkerId): void {
-  const standby = net.standby(id);
-  expect(standby).toMatchObject({ workerId: worker, phase: "preparing" });
-  if (standby !== undefined) net.say(worker, { kind: "standby.ready", standbyId: standby.id, checkpointSeq: 0 });
+  expect(net.standby(id)).toMatchObject({ workerId: worker, phase: "preparing" });
+  standbyReady(net, id);
 }
 
 const anotherProviders = (net: Network, name: string, provider: Actor = net.account("provider")) =>
@@ -68,7 +68,7 @@ test("after each promotion anew", () => {
     if (standby === undefined) return;
     ready(net, id, standby.workerId);
     net.close(before.workerId);
-    start(net, id, standby.workerId);
+    startOn(net, id, standby.workerId);
   }
   expect(net.attempts(id)).toHaveLength(4);
 });

@@ -5,7 +5,6 @@ import {
   attemptId,
   type JobId,
   rowName,
-  type StandbyId,
   type StateTable,
   transition,
   type WorkerId,
@@ -202,10 +201,6 @@ export function standbysOf(state: CoreState, jobId: JobId): readonly StandbyReco
 
 export function liveStandby(state: CoreState, job: JobRecord): StandbyRecord | undefined {
   return job.standbyId === null ? undefined : state.rows.standbys.get(job.standbyId);
-}
-
-export function standbyById(state: CoreState, id: StandbyId): StandbyRecord | undefined {
-  return state.rows.standbys.get(id);
 }
 
 export function logsOf(state: CoreState, jobId: JobId): JobLogs {

@@ -3,7 +3,8 @@ import type { TickMoment } from "@qubix/shared/protocol";
 import { tickHash } from "@qubix/shared/receipts";
 import { describe, expect, test } from "vitest";
 import type { TickFacts } from "./model.ts";
-import { Network, offerOf, refOf, treeOf } from "./testing/kit.ts";
+import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { save, start, succeed } from "./testing/words.ts";
 
 const SIGNS = offerOf({ features: ["ticks"] });
 
@@ -14,7 +15,7 @@ function running(offer = SIGNS) {
   const consumer = net.account("consumer", 100n);
   const worker = net.worker(provider, "first", offer);
   const id = net.submit(consumer);
-  net.say(worker, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
+  start(net, id);
   return { net, provider, consumer, worker, id };
 }
 
@@ -43,26 +44,6 @@ function tick(net: Network, id: JobId, line: Line, facts?: TickFacts): string {
   return tickHash(body);
 }
 
-function save(net: Network, id: JobId, seq: number, ranMs: number): void {
-  const attempt = net.attempt(id);
-  net.say(attempt.workerId, {
-    kind: "checkpoint",
-    attempt: refOf(attempt),
-    seq,
-    parentSeq: seq - 1,
-    tree: treeOf(`checkpoint${seq}`),
-    ranMs,
-    progress: null,
-    signature: "signature",
-  });
-}
-
-function finish(net: Network, id: JobId, ranMs: number): void {
-  const attempt = net.attempt(id);
-  const outcome = { kind: "succeeded", outputs: null } as const;
-  net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs, outcome });
-}
-
 const refusals = (net: Network, worker: WorkerId) => net.sentTo(worker).filter((message) => message.kind === "refused");
 
 describe("a worker's own account", () => {
@@ -85,7 +66,7 @@ describe("a worker's own account", () => {
       { n: 2, hash: second, prev: first },
     ]);
     expect(refusals(net, worker)).toEqual([]);
-    finish(net, id, 15_000);
+    succeed(net, id, 15_000);
     expect(net.attempt(id).creditedMs).toBe(15_000);
   });
 
@@ -95,7 +76,7 @@ describe("a worker's own account", () => {
     tick(net, id, { n: 1, ranMs: 9_000, prev: null });
     save(net, id, 1, 12_000);
     expect(net.attempt(id).creditedMs).toBe(9_000);
-    finish(net, id, 18_000);
+    succeed(net, id, 18_000);
     expect(net.attempt(id).creditedMs).toBe(9_000);
   });
 
@@ -111,7 +92,7 @@ describe("a worker's own account", () => {
   test("costs nothing where it was never begun", () => {
     const { net, id } = running(offerOf());
     net.pass(20_000);
-    finish(net, id, 18_000);
+    succeed(net, id, 18_000);
     expect(net.attempt(id).creditedMs).toBe(18_000);
   });
 

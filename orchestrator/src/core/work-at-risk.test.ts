@@ -3,7 +3,8 @@ import type { JobView } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import { describe, expect, test } from "vitest";
 import { liveJob } from "./reads.ts";
-import { Network, refOf, treeOf } from "./testing/kit.ts";
+import { Network, treeOf } from "./testing/kit.ts";
+import { save, standbyReady, start } from "./testing/words.ts";
 import { jobView } from "./views.ts";
 
 function hot(keep = 3) {
@@ -12,11 +13,8 @@ function hot(keep = 3) {
   const first = net.worker(net.account("provider"), "first");
   const id = net.submit(consumer, { standby: "hot", checkpoint: { intervalS: 30, keep } });
   const second = net.worker(net.account("provider"), "second");
-  net.say(first, { kind: "started", attempt: refOf(net.attempt(id)), fromSeq: 0 });
-  const standby = net.standby(id);
-  assert(standby !== undefined, "no standby");
-  const ready = (checkpointSeq: number) =>
-    net.say(second, { kind: "standby.ready", standbyId: standby.id, checkpointSeq });
+  start(net, id);
+  const ready = (checkpointSeq: number) => standbyReady(net, id, checkpointSeq);
   ready(0);
   const view = (): JobView => {
     const rows = liveJob(net.state, id);
@@ -24,17 +22,7 @@ function hot(keep = 3) {
     return jobView(net.state, rows, (ms) => `t${ms}`);
   };
   const commit = (seq: number, ranMs: number, more: { shipMs?: number; intervalS?: number } = {}) =>
-    net.say(first, {
-      kind: "checkpoint",
-      attempt: refOf(net.attempt(id)),
-      seq,
-      parentSeq: seq - 1,
-      tree: { ...treeOf(`t${"abcdefg"[seq]}`), bytesMoved: 100 * seq },
-      ranMs,
-      progress: null,
-      signature: "AA",
-      ...more,
-    });
+    save(net, id, seq, ranMs, { tree: { ...treeOf(`t${"abcdefg"[seq]}`), bytesMoved: 100 * seq }, ...more });
   return { net, first, second, id, view, commit, ready };
 }
 

@@ -5,12 +5,13 @@ import { join } from "node:path";
 import BetterSqlite3 from "better-sqlite3";
 import type { AccountId, TransferId, WorkerId } from "@qubix/shared/domain";
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { LedgerAccount, SettledRecord, TickRecord, TransferRecord } from "../core/model.ts";
-import { createMemoryStore, openSqliteStore, type Store } from "./index.ts";
+import { createMemoryStore, openSqliteStore } from "./index.ts";
 import { DATABASE_FILE } from "./sqlite/data-dir.ts";
 import { MIGRATIONS } from "./sqlite/schema.ts";
 import { ACCOUNT, aJob, changesOf, jobIdOf, metaOf, PROVIDER, put } from "./testing/records.ts";
+import { folderPerTest, STORES, storePerTest } from "./testing/stores.ts";
 
 const DAY_MS = 86_400_000;
 /** The last millisecond of a UTC day. */
@@ -19,22 +20,8 @@ const ALL = { fromWallMs: 0, toWallMs: Number.MAX_SAFE_INTEGER };
 const EVER = { fromDay: "0000-01-01", toDay: "9999-12-31" };
 const PAYER: LedgerAccount = `customer:${ACCOUNT}`;
 
-const stores: readonly { readonly name: string; readonly open: (dir: string) => Store }[] = [
-  { name: "memory", open: () => createMemoryStore() },
-  { name: "sqlite", open: (dir) => openSqliteStore(dir) },
-];
-
-describe.each(stores)("the $name store", ({ open }) => {
-  let dir: string;
-  let store: Store;
-  beforeEach(() => {
-    dir = mkdtempSync(join(tmpdir(), "qubix-accounts-"));
-    store = open(dir);
-  });
-  afterEach(() => {
-    store.close();
-    rmSync(dir, { recursive: true, force: true });
-  });
+describe.each(STORES)("the $name store", (kind) => {
+  const at = storePerTest(kind);
 
   it("keeps ticks in the order in which they came, and finds the first of a number", () => {
     const usage = { egressBytes: 9 };
@@ -44,26 +31,26 @@ describe.each(stores)("the $name store", ({ open }) => {
       aTick(1, 2),
       { ...aTick(1, 1, "f"), contradicts: true as const },
     ];
-    store.commit([changesOf({ ticks: ticks.slice(0, 3) })], 5);
-    store.commit([changesOf({ ticks: ticks.slice(3) })], 6);
+    at.store.commit([changesOf({ ticks: ticks.slice(0, 3) })], 5);
+    at.store.commit([changesOf({ ticks: ticks.slice(3) })], 6);
     const { jobId } = aTick(1, 1);
-    const kept = store.ticks({ jobId, after: 0, limit: 10 });
+    const kept = at.store.ticks({ jobId, after: 0, limit: 10 });
     expect(kept).toMatchObject(ticks);
     expect(kept.map(({ wallMs }) => wallMs)).toEqual([5, 5, 5, 6]);
-    expect(store.ticks({ jobId, after: kept[1]?.seq ?? 0, limit: 1 })).toEqual([kept[2]]);
-    expect(store.ticks({ jobId: jobIdOf(2), after: 0, limit: 10 })).toEqual([]);
-    expect(store.tick(aTick(1, 1))).toEqual(kept[0]);
-    expect(store.tick(aTick(3, 1))).toBeUndefined();
+    expect(at.store.ticks({ jobId, after: kept[1]?.seq ?? 0, limit: 1 })).toEqual([kept[2]]);
+    expect(at.store.ticks({ jobId: jobIdOf(2), after: 0, limit: 10 })).toEqual([]);
+    expect(at.store.tick(aTick(1, 1))).toEqual(kept[0]);
+    expect(at.store.tick(aTick(3, 1))).toBeUndefined();
   });
 
   it("refuses the same tick a second time, and nothing of that commit happens", () => {
-    store.commit([changesOf({ ticks: [aTick(1, 1)] })], 5);
-    expect(() => store.commit([changesOf({ ticks: [aTick(2, 1), aTick(1, 1)] })], 6)).toThrow();
-    expect(store.ticks({ jobId: jobIdOf(1), after: 0, limit: 9 })).toHaveLength(1);
+    at.store.commit([changesOf({ ticks: [aTick(1, 1)] })], 5);
+    expect(() => at.store.commit([changesOf({ ticks: [aTick(2, 1), aTick(1, 1)] })], 6)).toThrow();
+    expect(at.store.ticks({ jobId: jobIdOf(1), after: 0, limit: 9 })).toHaveLength(1);
   });
 
   it("sums postings by UTC day and kind, of accounts that belong to somebody", () => {
-    store.commit(
+    at.store.commit(
       [
         changesOf({
           transfers: [
@@ -85,9 +72,9 @@ describe.each(stores)("the $name store", ({ open }) => {
       [PAYER, 3n],
       [`pending:${PROVIDER}`, 4n],
     ]);
-    store.commit([changesOf({ transfers: [hold, settlement] })], MIDNIGHT_MS);
+    at.store.commit([changesOf({ transfers: [hold, settlement] })], MIDNIGHT_MS);
     const accounts: LedgerAccount[] = [PAYER, `pending:${PROVIDER}`, "escrow:job-1"];
-    const rows = store.postingSums({ ...EVER, accounts, byDay: true });
+    const rows = at.store.postingSums({ ...EVER, accounts, byDay: true });
     expect(rows.map(({ day, account, kind, amount }) => [day, account, kind, amount])).toEqual([
       ["2026-11-27", PAYER, "deposit", 10n],
       ["2026-11-28", PAYER, "hold", -7n],
@@ -95,7 +82,7 @@ describe.each(stores)("the $name store", ({ open }) => {
       ["2026-11-28", `pending:${PROVIDER}`, "settlement", 4n],
     ]);
     const day = { fromDay: "2026-11-28", toDay: "2026-11-28" };
-    expect(store.postingSums({ ...day, accounts: [PAYER], byDay: false })).toEqual([
+    expect(at.store.postingSums({ ...day, accounts: [PAYER], byDay: false })).toEqual([
       { day: null, account: PAYER, kind: "hold", currency: "USD", amount: -7n },
       { day: null, account: PAYER, kind: "settlement", currency: "USD", amount: 3n },
     ]);
@@ -103,35 +90,35 @@ describe.each(stores)("the $name store", ({ open }) => {
 
   it("pages through settled jobs and shares by wall time, also where the wall clock was set back", () => {
     const jobs = [aJob(1), aJob(2), aJob(3)];
-    store.commit([changesOf({ puts: jobs.map((job) => put("jobs", job.id, job)), meta: metaOf(1) })], 1);
+    at.store.commit([changesOf({ puts: jobs.map((job) => put("jobs", job.id, job)), meta: metaOf(1) })], 1);
     const walls = [2 * DAY_MS, DAY_MS, 2 * DAY_MS];
-    for (const [at, wallMs] of walls.entries()) store.commit([changesOf({ settled: [aSettled(at + 1)] })], wallMs);
-    const first = store.settled({ ...ALL, payer: PAYER, after: null, limit: 2 });
+    for (const [n, wallMs] of walls.entries()) at.store.commit([changesOf({ settled: [aSettled(n + 1)] })], wallMs);
+    const first = at.store.settled({ ...ALL, payer: PAYER, after: null, limit: 2 });
     expect(first.map(({ jobId, name }) => [jobId, name])).toEqual([
       [jobIdOf(2), jobs[1]?.spec.name],
       [jobIdOf(1), jobs[0]?.spec.name],
     ]);
     const [, last = null] = first;
-    expect(store.settled({ ...ALL, payer: PAYER, after: last, limit: 2 })).toMatchObject([
+    expect(at.store.settled({ ...ALL, payer: PAYER, after: last, limit: 2 })).toMatchObject([
       { jobId: jobIdOf(3), hold: 300n, gross: 30n, fee: 1n, refund: 270n },
     ]);
-    const shares = store.shares({ ...ALL, provider: PROVIDER, after: null, limit: 3 });
+    const shares = at.store.shares({ ...ALL, provider: PROVIDER, after: null, limit: 3 });
     expect(shares.map(({ jobId, role, amount }) => [jobId, role, amount])).toEqual([
       [jobIdOf(2), "primary", 15n],
       [jobIdOf(2), "standby", 4n],
       [jobIdOf(1), "primary", 5n],
     ]);
     const range = { fromWallMs: DAY_MS, toWallMs: 2 * DAY_MS };
-    expect(store.settled({ ...range, payer: PAYER, after: null, limit: 9 })).toHaveLength(1);
-    expect(store.settledSums({ ...ALL, payer: PAYER })).toEqual([
+    expect(at.store.settled({ ...range, payer: PAYER, after: null, limit: 9 })).toHaveLength(1);
+    expect(at.store.settledSums({ ...ALL, payer: PAYER })).toEqual([
       { day: "1970-01-02", currency: "USD", jobs: 1, gross: 20n },
       { day: "1970-01-03", currency: "USD", jobs: 2, gross: 40n },
     ]);
-    expect(store.shareSums({ ...ALL, provider: PROVIDER, by: "worker" })).toEqual([
+    expect(at.store.shareSums({ ...ALL, provider: PROVIDER, by: "worker" })).toEqual([
       { key: "wrk-1", currency: "USD", jobs: 3, amount: 45n, ms: 60 },
       { key: "wrk-2", currency: "USD", jobs: 3, amount: 12n, ms: 30 },
     ]);
-    expect(store.shareSums({ ...ALL, provider: "acc-other" as AccountId, by: "day" })).toEqual([]);
+    expect(at.store.shareSums({ ...ALL, provider: "acc-other" as AccountId, by: "day" })).toEqual([]);
   });
 });
 
@@ -173,19 +160,13 @@ it("both stores sum alike after any history", () => {
 });
 
 describe("SQL itself", () => {
-  let dir: string;
-  beforeEach(() => {
-    dir = mkdtempSync(join(tmpdir(), "qubix-accounts-"));
-  });
-  afterEach(() => {
-    rmSync(dir, { recursive: true, force: true });
-  });
+  const dir = folderPerTest();
 
   it("refuses to change or delete ticks, settled jobs and shares", () => {
-    const store = openSqliteStore(dir);
+    const store = openSqliteStore(dir());
     store.commit([changesOf({ ticks: [aTick(1, 1)], settled: [aSettled(1)] })], 5);
     store.close();
-    const db = new BetterSqlite3(join(dir, DATABASE_FILE));
+    const db = new BetterSqlite3(join(dir(), DATABASE_FILE));
     for (const table of ["ticks", "settled_jobs", "job_shares"]) {
       expect(() => db.exec(`UPDATE ${table} SET wall_ms = 1`)).toThrow(/append-only/);
       expect(() => db.exec(`DELETE FROM ${table}`)).toThrow(/append-only/);
@@ -195,7 +176,7 @@ describe("SQL itself", () => {
   });
 
   it("makes the accounts of a database of the version before from what it has", () => {
-    const db = new BetterSqlite3(join(dir, DATABASE_FILE));
+    const db = new BetterSqlite3(join(dir(), DATABASE_FILE));
     for (const sql of MIGRATIONS.slice(0, 2)) db.exec(sql);
     db.pragma("user_version = 2");
     db.pragma("application_id = 0x51424958");
@@ -219,7 +200,7 @@ describe("SQL itself", () => {
       `escrow:${jobIdOf(1)}`,
     );
     db.close();
-    const store = openSqliteStore(dir);
+    const store = openSqliteStore(dir());
     expect(store.settled({ ...ALL, payer: PAYER, after: null, limit: 9 })).toMatchObject([
       { jobId: jobIdOf(1), hold: 1000n, gross: 100n, fee: 5n, refund: 900n, wallMs: MIDNIGHT_MS, name: null },
     ]);

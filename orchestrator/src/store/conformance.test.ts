@@ -4,20 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { attemptId, type AccountId, type Epoch, type JobId, type TransferId } from "@qubix/shared/domain";
 import fc from "fast-check";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type {
   BalanceRecord,
-  ChainPayRecord,
   Changes,
   EventRecord,
   LedgerAccount,
   LogRecord,
-  PayoutRecord,
   Put,
   TransferRecord,
 } from "../core/model.ts";
-import { createMemoryStore, openSqliteStore, type Store } from "./index.ts";
-import { aDispute, anUnstake, aRating, aSlash, resolved } from "./testing/cases.ts";
+import { createMemoryStore, openSqliteStore } from "./index.ts";
 import {
   ACCOUNT,
   anAttempt,
@@ -31,40 +28,16 @@ import {
   put,
   aVerification,
 } from "./testing/records.ts";
+import { STORES, storePerTest, WALL_MS } from "./testing/stores.ts";
 
-const WALL_MS = 1_700_000_000_000;
-
-const stores: readonly { readonly name: string; readonly open: (dir: string) => Store }[] = [
-  { name: "memory", open: () => createMemoryStore() },
-  { name: "sqlite", open: (dir) => openSqliteStore(dir) },
-];
-
-describe.each(stores)("the $name store", ({ name, open }) => {
-  let dir: string;
-  let store: Store;
-  /** What a restart sees: for the store in memory that is the same object. */
-  const reopen = (): Store => {
-    if (name === "memory") return store;
-    store.close();
-    store = open(dir);
-    return store;
-  };
-  const commit = (...batch: Partial<Changes>[]) => store.commit(batch.map(changesOf), WALL_MS);
-
-  beforeEach(() => {
-    dir = mkdtempSync(join(tmpdir(), "qubix-store-"));
-    store = open(dir);
-  });
-  afterEach(() => {
-    store.close();
-    rmSync(dir, { recursive: true, force: true });
-  });
+describe.each(STORES)("the $name store", (kind) => {
+  const at = storePerTest(kind);
 
   it("is empty at first", () => {
-    const { meta, rows, logCursors, logBytes } = store.load();
+    const { meta, rows, logCursors, logBytes } = at.store.load();
     expect(meta).toBeNull();
     expect(Object.values(rows).flat()).toEqual([]);
-    expect([logCursors.size, logBytes.size, store.audit().size, store.clock()]).toEqual([0, 0, 0, null]);
+    expect([logCursors.size, logBytes.size, at.store.audit().size, at.store.clock()]).toEqual([0, 0, 0, null]);
   });
 
   it("gives every record back as it was, amounts included", () => {
@@ -126,7 +99,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
         amount: 9_007_199_254_740_993n,
       }),
     ];
-    commit({
+    at.commit({
       puts: [
         put("jobs", job.id, job),
         put("workers", worker.id, worker),
@@ -136,9 +109,9 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       ],
       meta: metaOf(7),
     });
-    const { meta, rows } = reopen().load();
+    const { meta, rows } = at.reopen().load();
     expect(meta).toEqual(metaOf(7));
-    expect(store.meta()).toEqual(metaOf(7));
+    expect(at.store.meta()).toEqual(metaOf(7));
     expect([rows.jobs, rows.workers, rows.attempts, rows.standbys]).toEqual([[job], [worker], [attempt], [standby]]);
     const others = [
       rows.accounts,
@@ -153,7 +126,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       rows.releases,
     ].flat();
     expect(others).toEqual(rest.map((row) => row.record));
-    expect(store.job(job.id)).toEqual({ job, attempts: [attempt], standbys: [standby] });
+    expect(at.store.job(job.id)).toEqual({ job, attempts: [attempt], standbys: [standby] });
   });
 
   it("keeps how a result was checked, loads only what is not decided, and lists no check among an account's jobs", () => {
@@ -165,28 +138,28 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     const open = aVerification(job);
     const decided = { ...aVerification(aJob(4)), phase: "passed", message: "yes", decidedAtMs: 9 } as const;
     const rows = [open, decided].map((row) => put("verifications", row.id, row));
-    commit({ puts: [put("jobs", job.id, job), put("jobs", check.id, check), ...rows] });
-    expect(reopen().load().rows.verifications).toEqual([open]);
-    expect([open.id, decided.id].map((id) => store.verification(id))).toEqual([open, decided]);
-    expect(store.verification(jobIdOf(9))).toBeUndefined();
-    expect(store.jobs({ limit: 9, account: ACCOUNT }).map(({ id }) => id)).toEqual([job.id]);
-    expect(store.jobs({ limit: 9 }).map(({ id }) => id)).toEqual([check.id, job.id]);
-    expect(store.job(check.id)?.job).toEqual(check);
-    commit({ puts: [put("verifications", open.id, { ...open, phase: "failed", decidedAtMs: 10 })] });
-    expect(reopen().load().rows.verifications).toEqual([]);
+    at.commit({ puts: [put("jobs", job.id, job), put("jobs", check.id, check), ...rows] });
+    expect(at.reopen().load().rows.verifications).toEqual([open]);
+    expect([open.id, decided.id].map((id) => at.store.verification(id))).toEqual([open, decided]);
+    expect(at.store.verification(jobIdOf(9))).toBeUndefined();
+    expect(at.store.jobs({ limit: 9, account: ACCOUNT }).map(({ id }) => id)).toEqual([job.id]);
+    expect(at.store.jobs({ limit: 9 }).map(({ id }) => id)).toEqual([check.id, job.id]);
+    expect(at.store.job(check.id)?.job).toEqual(check);
+    at.commit({ puts: [put("verifications", open.id, { ...open, phase: "failed", decidedAtMs: 10 })] });
+    expect(at.reopen().load().rows.verifications).toEqual([]);
   });
 
   it("keeps the last of several puts of a key, and forgets a removed row", () => {
     const job = aJob(1);
     const worker = aWorker(1);
-    commit(
+    at.commit(
       { puts: [put("jobs", job.id, job), put("workers", worker.id, worker)] },
       {
         puts: [put("jobs", job.id, { ...job, phase: "starting", epoch: 1 as Epoch }), put("workers", worker.id, null)],
       },
     );
-    commit({ puts: [put("jobs", job.id, { ...job, phase: "running", epoch: 1 as Epoch })] });
-    const { rows } = reopen().load();
+    at.commit({ puts: [put("jobs", job.id, { ...job, phase: "running", epoch: 1 as Epoch })] });
+    const { rows } = at.reopen().load();
     expect(rows.jobs).toEqual([{ ...job, phase: "running", epoch: 1 }]);
     expect(rows.workers).toEqual([]);
   });
@@ -195,16 +168,16 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     const live = aJob(1);
     const ended = aJob(2, { phase: "succeeded", settled: true });
     const attempts = [anAttempt(live.id, 1), anAttempt(live.id, 2), anAttempt(ended.id, 1)];
-    commit({
+    at.commit({
       puts: [live, ended]
         .map((job): Put => put("jobs", job.id, job))
         .concat(attempts.map((row) => put("attempts", row.id, row))),
     });
-    const { rows } = reopen().load();
+    const { rows } = at.reopen().load();
     expect(rows.jobs).toEqual([live]);
     expect(rows.attempts).toEqual(attempts.slice(0, 2));
-    expect(store.job(ended.id)).toEqual({ job: ended, attempts: attempts.slice(2), standbys: [] });
-    expect(store.job(jobIdOf(3))).toBeUndefined();
+    expect(at.store.job(ended.id)).toEqual({ job: ended, attempts: attempts.slice(2), standbys: [] });
+    expect(at.store.job(jobIdOf(3))).toBeUndefined();
   });
 
   it("orders attempts and standbys by number, and keeps those of similar ids apart", () => {
@@ -213,7 +186,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     const numbers = [1, 2, 9, 10, 11];
     const attempts = numbers.map((n) => anAttempt(job.id, n));
     const standbys = numbers.map((n) => aStandby(job.id, n));
-    commit({
+    at.commit({
       puts: [
         put("jobs", job.id, job),
         put("jobs", longer.id, longer),
@@ -222,7 +195,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
         ...standbys.toReversed().map((row) => put("standbys", row.id, row)),
       ],
     });
-    expect(store.job(job.id)).toEqual({ job, attempts, standbys });
+    expect(at.store.job(job.id)).toEqual({ job, attempts, standbys });
   });
 
   it("pages jobs newest first, by account and phase", () => {
@@ -230,7 +203,7 @@ describe.each(stores)("the $name store", ({ name, open }) => {
     const jobs = Array.from({ length: 30 }, (_, n) =>
       aJob(n + 1, { accountId: n % 3 === 0 ? other : ACCOUNT, phase: n % 2 === 0 ? "succeeded" : "queued" }),
     );
-    commit({ puts: jobs.map((job) => put("jobs", job.id, job)) });
+    at.commit({ puts: jobs.map((job) => put("jobs", job.id, job)) });
     for (const filter of [
       {},
       { account: ACCOUNT },
@@ -245,32 +218,36 @@ describe.each(stores)("the $name store", ({ name, open }) => {
             (!("phase" in filter) || job.phase === filter.phase),
         )
         .toReversed();
-      expect(pages((before) => store.jobs({ ...filter, limit: 4, ...(before ? { before } : {}) }))).toEqual(expected);
+      expect(pages((before) => at.store.jobs({ ...filter, limit: 4, ...(before ? { before } : {}) }))).toEqual(
+        expected,
+      );
     }
-    expect(store.jobs({ phase: "failed", limit: 5 })).toEqual([]);
+    expect(at.store.jobs({ phase: "failed", limit: 5 })).toEqual([]);
   });
 
   it("gives events in order, to those who may see them, after a number, of the channels asked for", () => {
     const events = Array.from({ length: 40 }, (_, n) => anEvent(n + 1));
-    commit({ events: events.slice(0, 10) }, { events: events.slice(10, 25) });
-    commit({ events: events.slice(25) });
+    at.commit({ events: events.slice(0, 10) }, { events: events.slice(10, 25) });
+    at.commit({ events: events.slice(25) });
     const stored = events.map((event) => ({ ...event, wallMs: WALL_MS }));
-    expect(reopen().events({ after: 0, limit: 100 })).toEqual(stored);
-    expect(store.events({ after: 12, limit: 5 })).toEqual(stored.slice(12, 17));
-    expect(store.events({ after: 3, limit: 100, jobId: jobIdOf(1) })).toEqual(
+    expect(at.reopen().events({ after: 0, limit: 100 })).toEqual(stored);
+    expect(at.store.events({ after: 12, limit: 5 })).toEqual(stored.slice(12, 17));
+    expect(at.store.events({ after: 3, limit: 100, jobId: jobIdOf(1) })).toEqual(
       stored.filter((event) => event.seq > 3 && event.jobId === jobIdOf(1)),
     );
     for (const account of [ACCOUNT, PROVIDER]) {
       const own = stored.filter((event) => event.accountId === account || event.providerId === account);
-      expect(store.events({ after: 5, limit: 4, account })).toEqual(own.filter((event) => event.seq > 5).slice(0, 4));
-      expect(store.events({ after: 0, limit: 100, account, channels: ["wallet", "system"] })).toEqual(
+      expect(at.store.events({ after: 5, limit: 4, account })).toEqual(
+        own.filter((event) => event.seq > 5).slice(0, 4),
+      );
+      expect(at.store.events({ after: 0, limit: 100, account, channels: ["wallet", "system"] })).toEqual(
         own.filter((event) => event.channel === "wallet"),
       );
-      expect(store.events({ after: 0, limit: 100, account, jobId: jobIdOf(2) })).toEqual(
+      expect(at.store.events({ after: 0, limit: 100, account, jobId: jobIdOf(2) })).toEqual(
         own.filter((event) => event.jobId === jobIdOf(2)),
       );
     }
-    expect(store.events({ after: 0, limit: 9, account: "acc-nobody" as AccountId })).toEqual([]);
+    expect(at.store.events({ after: 0, limit: 9, account: "acc-nobody" as AccountId })).toEqual([]);
   });
 
   it("gives recoveries newest first, of one consumer or of all, from a time on", () => {
@@ -278,26 +255,26 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       ...anEvent(n + 1),
       kind: n % 2 === 0 ? "resumed" : "started",
     }));
-    for (const event of events) store.commit([changesOf({ events: [event] })], WALL_MS + event.seq);
+    for (const event of events) at.store.commit([changesOf({ events: [event] })], WALL_MS + event.seq);
     const stored = events.map((event) => ({ ...event, wallMs: WALL_MS + event.seq }));
     const all = stored.filter(({ kind }) => kind === "resumed").toReversed();
-    expect(reopen().recoveries({ sinceWallMs: 0, limit: 100 })).toEqual(all);
-    expect(store.recoveries({ sinceWallMs: WALL_MS + 21, limit: 100 })).toEqual(all.filter(({ seq }) => seq >= 21));
-    expect(store.recoveries({ sinceWallMs: 0, limit: 3 })).toEqual(all.slice(0, 3));
-    expect(store.recoveries({ account: ACCOUNT, sinceWallMs: WALL_MS + 5, limit: 4 })).toEqual(
+    expect(at.reopen().recoveries({ sinceWallMs: 0, limit: 100 })).toEqual(all);
+    expect(at.store.recoveries({ sinceWallMs: WALL_MS + 21, limit: 100 })).toEqual(all.filter(({ seq }) => seq >= 21));
+    expect(at.store.recoveries({ sinceWallMs: 0, limit: 3 })).toEqual(all.slice(0, 3));
+    expect(at.store.recoveries({ account: ACCOUNT, sinceWallMs: WALL_MS + 5, limit: 4 })).toEqual(
       all.filter(({ seq, accountId }) => accountId === ACCOUNT && seq >= 5).slice(0, 4),
     );
-    expect(store.recoveries({ account: "acc-nobody" as AccountId, sinceWallMs: 0, limit: 9 })).toEqual([]);
+    expect(at.store.recoveries({ account: "acc-nobody" as AccountId, sinceWallMs: 0, limit: 9 })).toEqual([]);
   });
 
   it("pages transfers newest first, by account and job", () => {
     const transfers = Array.from({ length: 20 }, (_, n) =>
       aTransfer(n + 1, { jobId: n % 2 === 0 ? jobIdOf(n) : null }),
     );
-    commit({ transfers: transfers.slice(0, 7) }, { transfers: transfers.slice(7) });
+    at.commit({ transfers: transfers.slice(0, 7) }, { transfers: transfers.slice(7) });
     const newest = transfers.map((transfer) => ({ ...transfer, wallMs: WALL_MS })).toReversed();
     const all = (filter: object) =>
-      pages((before) => store.transfers({ ...filter, limit: 3, ...(before ? { before } : {}) }));
+      pages((before) => at.store.transfers({ ...filter, limit: 3, ...(before ? { before } : {}) }));
     expect(all({})).toEqual(newest);
     expect(all({ accounts: ["customer:acc-1", "provider:acc-1"] })).toEqual(newest);
     expect(all({ accounts: ["customer:acc-odd"] })).toEqual(newest.filter((row) => row.postings.length === 3));
@@ -310,10 +287,10 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       id: `${jobId}/${name}` as TransferId,
       jobId,
     }));
-    commit({ transfers: ended }, { transfers: [aTransfer(32, { jobId })] });
+    at.commit({ transfers: ended }, { transfers: [aTransfer(32, { jobId })] });
     expect(all({ jobId }).map((row) => row.id)).toEqual(["tr-32", `${jobId}/end`, `${jobId}/hold`, "tr-5"]);
-    for (const transfer of newest) expect(store.transfer(transfer.id)).toEqual(transfer);
-    expect(store.transfer("tr-none" as TransferId)).toBeUndefined();
+    for (const transfer of newest) expect(at.store.transfer(transfer.id)).toEqual(transfer);
+    expect(at.store.transfer("tr-none" as TransferId)).toBeUndefined();
   });
 
   it("keeps logs in the order they came, and knows where each stream stands", () => {
@@ -342,47 +319,47 @@ describe.each(stores)("the $name store", ({ name, open }) => {
       log(job.id, 2, "marker", 0, "promoted"),
       log(job.id, 2, "stdout", 0, "again"),
     ];
-    commit({ puts: [put("jobs", job.id, job), put("jobs", ended.id, ended)], logs: logs.slice(0, 3) });
-    commit({ logs: logs.slice(3) });
-    const { logCursors, logBytes } = reopen().load();
+    at.commit({ puts: [put("jobs", job.id, job), put("jobs", ended.id, ended)], logs: logs.slice(0, 3) });
+    at.commit({ logs: logs.slice(3) });
+    const { logCursors, logBytes } = at.reopen().load();
     expect(Object.fromEntries(logCursors)).toEqual({
       [`${job.id}/0/1 stdout`]: 14,
       [`${job.id}/0/1 stderr`]: 16,
       [`${job.id}/0/2 stdout`]: 5,
     });
     expect(Object.fromEntries(logBytes)).toEqual({ [job.id]: 10 + 11 + 4 + 5 });
-    const own = store.logs({ jobId: job.id, after: 0, limit: 100 });
+    const own = at.store.logs({ jobId: job.id, after: 0, limit: 100 });
     expect(own.map(({ id, ...rest }) => (id > 0 ? rest : id))).toEqual(logs.filter((row) => row.jobId === job.id));
-    expect(store.logs({ jobId: job.id, after: own.at(1)!.id, limit: 2 })).toEqual(own.slice(2, 4));
+    expect(at.store.logs({ jobId: job.id, after: own.at(1)!.id, limit: 2 })).toEqual(own.slice(2, 4));
   });
 
   it("drops an escrow account that is empty again, and lists balances in the order asked for", () => {
     const balance = (account: LedgerAccount, amount: bigint, currency = "USD"): Put =>
       put("balances", `${account} ${currency}`, { account, currency, amount } satisfies BalanceRecord);
-    commit({
+    at.commit({
       puts: [balance("escrow:job-1", 5n), balance("customer:a", 0n), balance("fee", 2n), balance("fee", 3n, "EUR")],
     });
-    commit({ puts: [balance("escrow:job-1", 0n), balance("fee", 4n)] });
-    expect(store.load().rows.balances.map((row) => row.account)).toEqual(["customer:a", "fee", "fee"]);
+    at.commit({ puts: [balance("escrow:job-1", 0n), balance("fee", 4n)] });
+    expect(at.store.load().rows.balances.map((row) => row.account)).toEqual(["customer:a", "fee", "fee"]);
     const wanted: LedgerAccount[] = ["fee", "customer:a", "escrow:job-1"];
-    expect(store.balances(wanted).map((row) => `${row.account} ${row.amount} ${row.currency}`)).toEqual([
+    expect(at.store.balances(wanted).map((row) => `${row.account} ${row.amount} ${row.currency}`)).toEqual([
       "fee 3 EUR",
       "fee 4 USD",
       "customer:a 0 USD",
     ]);
-    expect(store.balances(wanted, "EUR")).toHaveLength(1);
+    expect(at.store.balances(wanted, "EUR")).toHaveLength(1);
   });
 
   it("audits: postings and balances sum to zero, and a balance that its postings do not explain is counted", () => {
     const amount = (account: LedgerAccount, value: bigint): Put =>
       put("balances", `${account} USD`, { account, currency: "USD", amount: value });
-    commit({
+    at.commit({
       transfers: [aTransfer(1)],
       puts: aTransfer(1).postings.map((posting) => amount(posting.account, posting.amount)),
     });
-    expect(store.audit().get("USD")).toEqual({ postings: 0n, balances: 0n, mismatches: 0 });
-    commit({ puts: [amount("fee", 3n)] });
-    expect(store.audit().get("USD")).toEqual({ postings: 0n, balances: 3n, mismatches: 1 });
+    expect(at.store.audit().get("USD")).toEqual({ postings: 0n, balances: 0n, mismatches: 0 });
+    at.commit({ puts: [amount("fee", 3n)] });
+    expect(at.store.audit().get("USD")).toEqual({ postings: 0n, balances: 3n, mismatches: 1 });
   });
 
   const bad: readonly { readonly what: string; readonly changes: Partial<Changes> }[] = [
@@ -404,120 +381,36 @@ describe.each(stores)("the $name store", ({ name, open }) => {
   ];
   it.each(bad)("refuses $what, and nothing of that batch happens", ({ changes }) => {
     const first = aJob(1);
-    commit({ puts: [put("jobs", first.id, first)], events: [anEvent(1)], transfers: [aTransfer(1)], meta: metaOf(1) });
-    const before = store.load();
+    at.commit({
+      puts: [put("jobs", first.id, first)],
+      events: [anEvent(1)],
+      transfers: [aTransfer(1)],
+      meta: metaOf(1),
+    });
+    const before = at.store.load();
     const second = aJob(2);
     expect(() =>
-      commit(
+      at.commit(
         { puts: [put("jobs", second.id, second)], events: [anEvent(2)], transfers: [aTransfer(2)], meta: metaOf(2) },
         changes,
       ),
     ).toThrow();
-    expect(reopen().load()).toEqual(before);
-    expect(store.events({ after: 0, limit: 9 })).toHaveLength(1);
-    expect(store.transfers({ limit: 9 })).toHaveLength(1);
-    commit({
+    expect(at.reopen().load()).toEqual(before);
+    expect(at.store.events({ after: 0, limit: 9 })).toHaveLength(1);
+    expect(at.store.transfers({ limit: 9 })).toHaveLength(1);
+    at.commit({
       puts: [put("jobs", second.id, second)],
       events: [anEvent(2)],
       transfers: [aTransfer(2)],
       meta: metaOf(2),
     });
-    expect(store.load().rows.jobs).toEqual([first, second]);
-  });
-
-  it("gives cases back as they were, and only the open ones at start", () => {
-    const cases = [aRating(1), aDispute(2), resolved(aDispute(3)), aSlash(4), anUnstake(5)];
-    commit({ puts: cases.map((each) => put("cases", each.id, each)) });
-    const { rows } = reopen().load();
-    expect(rows.cases).toEqual(cases.filter(({ endedAtMs }) => endedAtMs === null));
-    for (const each of cases) expect(store.case(each.id)).toEqual(each);
-    expect(store.case("dsp-9")).toBeUndefined();
-  });
-
-  it("lists cases by kind, party and whether they are open, newest first, in pages", () => {
-    const others = aDispute(4, ["acc-other" as AccountId]);
-    const cases = [aDispute(1), resolved(aDispute(2)), aDispute(3), others, aSlash(5)];
-    commit({ puts: cases.map((each) => put("cases", each.id, each)) });
-    const ids = (filter: Partial<Parameters<Store["cases"]>[0]>) =>
-      store.cases({ kind: "dispute", limit: 100, ...filter }).map(({ id }) => id);
-    expect(ids({})).toEqual(["dsp-4", "dsp-3", "dsp-2", "dsp-1"]);
-    expect(ids({ account: PROVIDER })).toEqual(["dsp-3", "dsp-2", "dsp-1"]);
-    expect(ids({ account: PROVIDER, open: true })).toEqual(["dsp-3", "dsp-1"]);
-    expect(ids({ account: PROVIDER, limit: 2 })).toEqual(["dsp-3", "dsp-2"]);
-    expect(ids({ account: PROVIDER, before: "dsp-2" })).toEqual(["dsp-1"]);
-    expect(ids({ kind: "slash" })).toEqual(["slh-5"]);
-    expect(ids({ account: "acc-nobody" as AccountId })).toEqual([]);
-  });
-
-  it("changes no case that has ended, but a rating, and removes none", () => {
-    const dispute = aDispute(1);
-    commit({ puts: [put("cases", dispute.id, dispute), put("cases", "rtg-1", aRating(1))] });
-    commit({ puts: [put("cases", dispute.id, resolved(dispute)), put("cases", "rtg-1", aRating(1, 2))] });
-    expect(store.case("rtg-1")).toEqual(aRating(1, 2));
-    expect(() => commit({ puts: [put("cases", dispute.id, dispute)] })).toThrow(/has ended/);
-    expect(() => commit({ puts: [put("cases", dispute.id, null)] })).toThrow(/removed/);
-    expect(store.case(dispute.id)).toEqual(resolved(dispute));
-  });
-
-  it("lists payouts newest first, in pages, and loads those that wait", () => {
-    const payout = (n: number, accountId: string, phase: PayoutRecord["phase"]): PayoutRecord => ({
-      id: `pay-${n}`,
-      accountId: accountId as AccountId,
-      phase,
-      by: "hand",
-      driver: "ledger",
-      currency: "USD",
-      amount: 2n ** 60n + BigInt(n),
-      destination: "IBAN",
-      reference: "",
-      requestedAtMs: n,
-      endedAtMs: phase === "requested" ? null : n + 1,
-    });
-    const all = [1, 2, 3, 4].map((n) => payout(n, n % 2 === 0 ? "acc-a" : "acc-b", n < 3 ? "completed" : "requested"));
-    commit({ puts: all.map((each) => put("payouts", each.id, each)) });
-    reopen();
-    expect(store.load().rows.payouts).toEqual(all.slice(2));
-    expect(store.payout("pay-1")).toEqual(all[0]);
-    expect(store.payout("pay-9")).toBeUndefined();
-    const ids = (filter: Parameters<Store["payouts"]>[0]) => store.payouts(filter).map(({ id }) => id);
-    expect(ids({ limit: 3 })).toEqual(["pay-4", "pay-3", "pay-2"]);
-    expect(ids({ limit: 3, before: "pay-2" })).toEqual(["pay-1"]);
-    expect(ids({ limit: 9, account: "acc-a" as AccountId })).toEqual(["pay-4", "pay-2"]);
-    expect(ids({ limit: 1, account: "acc-b" as AccountId, before: "pay-3" })).toEqual(["pay-1"]);
-  });
-
-  it("gives back what is to be paid on chains, and where", () => {
-    const pay: ChainPayRecord = {
-      id: jobIdOf(1),
-      accountId: ACCOUNT,
-      currency: "TST",
-      chain: { driver: "evm", deposit: "final", tries: 1 },
-      phase: "paying",
-      hold: 2n ** 60n,
-      shares: [{ accountId: PROVIDER, amount: 7n, payable: 2n }],
-      fee: 1n,
-      settledAtMs: 5,
-      dueAtMs: 9,
-      tries: 2,
-      payees: [{ accountId: PROVIDER, address: "0x1", amount: 7n }],
-    };
-    const address = { id: `evm ${PROVIDER}`, accountId: PROVIDER, driver: "evm", address: "0x1", setAtMs: 3 };
-    const source = { ...address, id: "evm 0x1", accountId: ACCOUNT };
-    commit({
-      puts: [
-        put("chainPays", pay.id, pay),
-        put("payoutAddresses", address.id, address),
-        put("depositAddresses", source.id, source),
-      ],
-    });
-    const { rows } = reopen().load();
-    expect([rows.chainPays, rows.payoutAddresses, rows.depositAddresses]).toEqual([[pay], [address], [source]]);
+    expect(at.store.load().rows.jobs).toEqual([first, second]);
   });
 
   it("remembers the clock of the last start", () => {
-    store.saveClock({ bootId: "a", offsetMs: 5 });
-    store.saveClock({ bootId: "b", offsetMs: -7 });
-    expect(reopen().clock()).toEqual({ bootId: "b", offsetMs: -7 });
+    at.store.saveClock({ bootId: "a", offsetMs: 5 });
+    at.store.saveClock({ bootId: "b", offsetMs: -7 });
+    expect(at.reopen().clock()).toEqual({ bootId: "b", offsetMs: -7 });
   });
 });
 

@@ -2,10 +2,7 @@ import { z } from "zod";
 import {
   AMOUNT_MAX,
   type AccountId,
-  type ApiKeyId,
-  type AttemptId,
   type ChunkCid,
-  type EnrolmentId,
   type Epoch,
   type JobId,
   type Money,
@@ -18,14 +15,8 @@ const id = (pattern: RegExp, what: string) => z.string().max(128).regex(pattern,
 
 export const jobIdSchema = id(/^job-[a-z0-9-]{1,64}$/, "job id").transform((value) => value as JobId);
 export const accountIdSchema = id(/^acc-[a-z0-9-]{1,64}$/, "account id").transform((value) => value as AccountId);
-export const apiKeyIdSchema = id(/^key-[a-z0-9-]{1,64}$/, "API key id").transform((value) => value as ApiKeyId);
-export const enrolmentIdSchema = id(/^enr-[a-z0-9-]{1,64}$/, "enrolment id").transform((value) => value as EnrolmentId);
 export const workerIdSchema = id(/^wrk-[a-z0-9-]{1,64}$/, "worker id").transform((value) => value as WorkerId);
 export const sessionIdSchema = id(/^ses-[a-zA-Z0-9_-]{1,64}$/, "session id").transform((value) => value as SessionId);
-export const attemptIdSchema = z
-  .string()
-  .max(128)
-  .transform((value) => value as AttemptId);
 export const standbyIdSchema = id(/^job-[a-z0-9-]{1,64}\/s[0-9]{1,9}$/, "standby id").transform(
   (value) => value as StandbyId,
 );

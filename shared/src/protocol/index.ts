@@ -1,5 +1,7 @@
 export * from "./bulk.ts";
 export * from "./common.ts";
+export * from "./http-common.ts";
+export * from "./http-money.ts";
 export * from "./http.ts";
 export * from "./image-ref.ts";
 export * from "./job-spec.ts";

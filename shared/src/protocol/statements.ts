@@ -1,7 +1,7 @@
 // Statements of consumers and earnings of providers, by UTC days. Amounts are micro-units as decimal strings; on CSV, decimal numbers of whole units.
 import { z } from "zod";
 import { accountIdSchema } from "./common.ts";
-import { pageQuerySchema } from "./http.ts";
+import { pageQuerySchema } from "./http-common.ts";
 
 /** The longest range of one statement. */
 export const STATEMENT_DAYS_MAX = 366;
@@ -32,9 +32,8 @@ export const earningsQuerySchema = pageQuerySchema.extend({
 
 const range = { accountId: text, timeZone: z.literal("UTC"), from: text, to: text, nextCursor: text.nullable() };
 
-/** What moved on the account on one day. `opening + deposits + held + returned + other = closing`. */
-export const statementDaySchema = z.object({
-  day: text,
+/** What moved on an account. `opening + deposits + held + returned + other = closing`. */
+const moved = {
   currency: text,
   opening: text,
   deposits: text,
@@ -44,10 +43,13 @@ export const statementDaySchema = z.object({
   returned: text,
   other: text,
   closing: text,
-  /** Jobs that were settled on this day, and what they cost; no movement of its own: it is what was held for them less what was returned. */
+  /** Jobs that were settled meanwhile, and what they cost; no movement of its own: it is what was held for them less what was returned. */
   jobsSettled: count,
   charged: text,
-});
+};
+export const statementDaySchema = z.object({ day: text, ...moved });
+/** The whole range, whatever page it is of. */
+export const statementTotalSchema = z.object(moved);
 export const statementJobSchema = z.object({
   jobId: text,
   name: text.nullable(),
@@ -58,18 +60,6 @@ export const statementJobSchema = z.object({
   /** Of what was charged. */
   fee: text,
   returned: text,
-});
-/** The whole range, whatever page it is of. */
-export const statementTotalSchema = z.object({
-  currency: text,
-  opening: text,
-  deposits: text,
-  held: text,
-  returned: text,
-  other: text,
-  closing: text,
-  jobsSettled: count,
-  charged: text,
 });
 export const statementSchema = z.discriminatedUnion("by", [
   z.object({

@@ -1,12 +1,11 @@
 // What the HTTP API takes and gives of reputation, ratings, stakes, slashes and disputes.
 import { z } from "zod";
 import { moneySchema, workerIdSchema } from "./common.ts";
-import { PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX } from "./limits.ts";
+import { pageQuerySchema, wireMoneySchema as money } from "./http-common.ts";
 
 const text = z.string();
 const count = z.number().int();
 const nullableText = z.string().nullable();
-const money = z.object({ amount: text, currency: text });
 
 const REASON_LENGTH_MAX = 2_000;
 const EVIDENCE_LENGTH_MAX = 64 * 1024;
@@ -59,9 +58,7 @@ export const disputeSchema = z.object({
   endedAt: nullableText,
   decision: z.object({ consumerBps: count, refund: money, note: text }).nullable(),
 });
-export const caseListQuerySchema = z.object({
-  cursor: z.string().max(500).optional(),
-  limit: z.coerce.number().int().min(1).max(PAGE_SIZE_MAX).default(PAGE_SIZE_DEFAULT),
+export const caseListQuerySchema = pageQuerySchema.extend({
   /** Only those that are not decided yet. */
   open: z.stringbool().default(false),
 });

@@ -370,7 +370,6 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
   }),
 ]);
 export type WorkerMessage = z.output<typeof workerMessageSchema>;
-export type WorkerMessageKind = WorkerMessage["kind"];
 
 // ── Orchestrator → worker ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -5,11 +5,6 @@ export interface MonotonicClock {
   nowMs(): number;
 }
 
-/** Wall time, for people to read. Leases and money never use it. */
-export interface WallClock {
-  now(): Date;
-}
-
 /** Bytes nobody can guess. */
 export interface RandomSource {
   bytes(count: number): Uint8Array;

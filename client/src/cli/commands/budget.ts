@@ -4,7 +4,7 @@ import { EXIT_OK } from "../exit-codes.ts";
 import { CURRENCY_DEFAULT } from "../defaults.ts";
 import { formatTable } from "../format/table.ts";
 import { formatMoney } from "../format/units.ts";
-import { parseMoney } from "../parse/values.ts";
+import { parseMoneyIn } from "../parse/values.ts";
 import type { Handler, Session } from "../session.ts";
 
 export interface BudgetOptions {
@@ -19,7 +19,7 @@ export const showBudgets: Handler<BudgetOptions> = async (session, _args, { acco
 
 export const setBudget: Handler<BudgetOptions> = async (session, [text = ""], options) => {
   const { account: accountId, currency } = options;
-  const amount = parseMoney(currency === undefined ? text : `${text} ${currency}`, "AMOUNT");
+  const amount = parseMoneyIn(text, currency, "AMOUNT");
   return print(session, await session.client.budgets.set({ accountId, period: periodOf(options), amount }));
 };
 

@@ -2,24 +2,18 @@
 import { hasEnded, type JobPhase, type JobView } from "../../sdk/types.ts";
 import { EXIT_OK } from "../exit-codes.ts";
 import { formatJob, formatJobs } from "../format/job.ts";
-import { readList, type ListOptions } from "../list.ts";
+import { type ListOptions, printPage, readList } from "../list.ts";
 import type { Handler, Session } from "../session.ts";
 
 export const jobs: Handler<ListOptions & { readonly phase?: JobPhase }> = async (session, [id], options) => {
   if (id !== undefined) return await showJob(session, id);
   const { phase } = options;
   const page = await readList(options, (query) => session.client.jobs.list({ ...query, phase }));
-  if (session.json) session.printJson(page);
-  else if (page.items.length > 0) {
-    session.print(formatJobs(page.items, Date.now(), session.colors));
-    if (page.nextCursor !== null) session.note(`More: --cursor ${page.nextCursor}, or --all`);
-  } else {
-    session.note(
-      phase === undefined
-        ? "No jobs yet. Submit one with `qubix run job.yaml`, or see `qubix run --help`."
-        : `No jobs are ${phase}. \`qubix jobs\` shows all.`,
-    );
-  }
+  const none =
+    phase === undefined
+      ? "No jobs yet. Submit one with `qubix run job.yaml`, or see `qubix run --help`."
+      : `No jobs are ${phase}. \`qubix jobs\` shows all.`;
+  printPage(session, page, none, (items) => formatJobs(items, Date.now(), session.colors));
   return EXIT_OK;
 };
 

@@ -2,8 +2,8 @@
 import { EXIT_OK } from "../exit-codes.ts";
 import { formatTable } from "../format/table.ts";
 import { formatMoney } from "../format/units.ts";
-import { type ListOptions, readList } from "../list.ts";
-import { parseMoney } from "../parse/values.ts";
+import { type ListOptions, printPage, readList } from "../list.ts";
+import { parseMoneyIn } from "../parse/values.ts";
 import type { Handler, Session } from "../session.ts";
 import type { Payout } from "../../sdk/types.ts";
 
@@ -15,7 +15,7 @@ export interface PayoutOptions {
 
 export const requestPayout: Handler<PayoutOptions> = async (session, [text = ""], options) => {
   const { currency, to: destination = "", idempotencyKey } = options;
-  const amount = parseMoney(currency === undefined ? text : `${text} ${currency}`, "the amount");
+  const amount = parseMoneyIn(text, currency, "the amount");
   const made = await session.client.payouts.create({ amount, destination }, { idempotencyKey });
   show(session, made, "The operator sends it; `qubix payout ls` shows when that is done.");
   return EXIT_OK;
@@ -29,13 +29,8 @@ export const withdraw: Handler<{ readonly idempotencyKey?: string }> = async (se
 
 export const listPayouts: Handler<ListOptions> = async (session, _args, options) => {
   const page = await readList(options, (query) => session.client.payouts.list(query));
-  if (session.json) session.printJson(page);
-  else if (page.items.length === 0)
-    session.note("There are no payouts yet. `qubix payout request AMOUNT` asks for one.");
-  else {
-    session.print(payoutsText(page.items, session));
-    if (page.nextCursor !== null) session.note(`More: --cursor ${page.nextCursor}, or --all`);
-  }
+  const none = "There are no payouts yet. `qubix payout request AMOUNT` asks for one.";
+  printPage(session, page, none, (items) => payoutsText(items, session));
   return EXIT_OK;
 };
 

@@ -1,11 +1,10 @@
 // `qubix statement` and `qubix earnings`: accounts over time, by UTC days. With --csv what a spreadsheet reads, all of it.
-import { formatUnits } from "@qubix/shared/domain";
 import type { Earnings, EarningsOptions, Statement, StatementOptions } from "../../sdk/types.ts";
 import type { OutputDownload } from "../../sdk/jobs.ts";
 import { EXIT_OK, usageError } from "../exit-codes.ts";
 import { type Column, formatTable } from "../format/table.ts";
-import { formatDuration } from "../format/units.ts";
-import { type ListOptions, readList } from "../list.ts";
+import { formatAmount, formatDuration } from "../format/units.ts";
+import { type ListOptions, noteMore, readList } from "../list.ts";
 import type { Handler, Session } from "../session.ts";
 
 interface RangeOptions extends ListOptions {
@@ -97,7 +96,7 @@ function statementText(view: Statement, session: Session): string {
         );
   const totals = view.totals.map(
     ({ currency, opening, closing, charged, jobsSettled }) =>
-      `${units(opening)} ${currency} at the beginning, ${units(closing)} at the end; ${jobsSettled} jobs cost ${units(charged)}`,
+      `${formatAmount(opening)} ${currency} at the beginning, ${formatAmount(closing)} at the end; ${jobsSettled} jobs cost ${formatAmount(charged)}`,
   );
   return endOf(view, table, totals, session);
 }
@@ -158,21 +157,13 @@ function earningsTable(view: Earnings, { colors }: Session): string {
   );
 }
 
-function endOf(
-  { from, to, items, nextCursor }: Statement | Earnings,
-  table: string,
-  totals: readonly string[],
-  session: Session,
-): string {
-  if (nextCursor !== null) session.note(`More: --cursor ${nextCursor}, or --all`);
+function endOf(view: Statement | Earnings, table: string, totals: readonly string[], session: Session): string {
+  const { from, to, items } = view;
+  noteMore(session, view);
   const head = `${from} to ${to}, days of UTC`;
   return [head, ...(items.length === 0 ? ["Nothing in these days."] : [table]), ...totals].join("\n\n");
 }
 
 function amount<Key extends string>(title: string, key: Key): Column<Readonly<Record<Key, string>>> {
-  return { title, value: (row) => units(row[key]), align: "right" };
-}
-
-function units(amount: string): string {
-  return formatUnits(BigInt(amount));
+  return { title, value: (row) => formatAmount(row[key]), align: "right" };
 }

@@ -1,13 +1,12 @@
 // `qubix rate`, `dispute`, `disputes`, `stake`, `slashes`.
 import { readFile } from "node:fs/promises";
-import { formatUnits } from "@qubix/shared/domain";
 import { contradictionFault } from "@qubix/shared/runtime";
 import type { Dispute, Slash, Stakes } from "../../sdk/types.ts";
 import { EXIT_FAILED, EXIT_OK, usageError } from "../exit-codes.ts";
 import { formatFields, formatTable } from "../format/table.ts";
-import { formatDuration, formatMoney } from "../format/units.ts";
-import { type ListOptions, readList } from "../list.ts";
-import { parseCount, parseDecimal, parseMoney } from "../parse/values.ts";
+import { formatAmount, formatDuration, formatMoney } from "../format/units.ts";
+import { type ListOptions, printPage, readList } from "../list.ts";
+import { parseCount, parseDecimal, parseMoneyIn } from "../parse/values.ts";
 import type { Handler, Session } from "../session.ts";
 
 const STARS_MAX = 5;
@@ -51,31 +50,25 @@ export const dispute: Handler<{ readonly reason: string }> = async (session, [id
 export const disputes: Handler<ListOptions & { readonly open?: boolean }> = async (session, [id], options) => {
   if (id !== undefined) return show(session, await session.client.disputes.get(id), disputeText);
   const page = await readList(options, (query) => session.client.disputes.list({ ...query, open: options.open }));
-  if (session.json) session.printJson(page);
-  else if (page.items.length === 0)
-    session.note("There are no disputes. A consumer opens one with `qubix dispute JOB`.");
-  else {
-    session.print(
-      formatTable(
-        [
-          { title: "DISPUTE", value: ({ id }) => id },
-          { title: "PHASE", value: ({ phase }) => phase },
-          { title: "JOB", value: ({ jobId }) => jobId },
-          { title: "FROZEN", value: ({ gross }) => formatMoney(gross), align: "right" },
-          {
-            title: "BACK",
-            value: ({ decision }) => (decision === null ? "-" : formatMoney(decision.refund)),
-            align: "right",
-          },
-          { title: "DECIDE BY", value: ({ decideBy, endedAt }) => (endedAt === null ? decideBy : "-") },
-          { title: "REASON", value: ({ reason }) => reason },
-        ],
-        page.items,
-        session.colors,
-      ),
-    );
-    if (page.nextCursor !== null) session.note(`More: --cursor ${page.nextCursor}, or --all`);
-  }
+  printPage(session, page, "There are no disputes. A consumer opens one with `qubix dispute JOB`.", (items) =>
+    formatTable(
+      [
+        { title: "DISPUTE", value: ({ id }) => id },
+        { title: "PHASE", value: ({ phase }) => phase },
+        { title: "JOB", value: ({ jobId }) => jobId },
+        { title: "FROZEN", value: ({ gross }) => formatMoney(gross), align: "right" },
+        {
+          title: "BACK",
+          value: ({ decision }) => (decision === null ? "-" : formatMoney(decision.refund)),
+          align: "right",
+        },
+        { title: "DECIDE BY", value: ({ decideBy, endedAt }) => (endedAt === null ? decideBy : "-") },
+        { title: "REASON", value: ({ reason }) => reason },
+      ],
+      items,
+      session.colors,
+    ),
+  );
   return EXIT_OK;
 };
 
@@ -119,12 +112,15 @@ export const stakes: Handler<{ readonly account?: string }> = async (session, _a
 export const addStake: Handler<StakeOptions & { readonly from?: string }> = async (session, [amount = ""], options) => {
   const { currency, from = "payable", idempotencyKey } = options;
   if (from !== "payable" && from !== "spendable") throw usageError(`--from: payable or spendable, not ${from}.`);
-  const input = { amount: moneyOf(amount, currency), from } as const;
+  const input = { amount: parseMoneyIn(amount, currency, "the amount"), from } as const;
   return show(session, await session.client.stakes.add(input, { idempotencyKey }), stakesText);
 };
 
 export const removeStake: Handler<StakeOptions> = async (session, [amount = ""], { currency, idempotencyKey }) => {
-  const left = await session.client.stakes.remove({ amount: moneyOf(amount, currency) }, { idempotencyKey });
+  const left = await session.client.stakes.remove(
+    { amount: parseMoneyIn(amount, currency, "the amount") },
+    { idempotencyKey },
+  );
   if (!session.json) {
     session.note(`It is paid after ${formatDuration(left.unstakeDelayS * 1000)}, unless a slash takes it before.`);
   }
@@ -136,20 +132,15 @@ export interface StakeOptions {
   readonly idempotencyKey?: string;
 }
 
-function moneyOf(amount: string, currency: string | undefined) {
-  return parseMoney(currency === undefined ? amount : `${amount} ${currency}`, "the amount");
-}
-
 function stakesText({ balances, unstakes, accountId }: Stakes, session: Session): string {
   if (balances.length === 0)
     return `Account ${accountId} has nothing at stake. Add some with \`qubix stake add AMOUNT\`.`;
-  const units = (amount: string) => formatUnits(BigInt(amount));
   const table = formatTable(
     [
       { title: "CURRENCY", value: (row) => row.currency },
-      { title: "STAKED", value: (row) => units(row.staked), align: "right" },
-      { title: "ASKED BACK", value: (row) => units(row.waiting), align: "right" },
-      { title: "HELD BY SLASHES", value: (row) => units(row.slashing), align: "right" },
+      { title: "STAKED", value: (row) => formatAmount(row.staked), align: "right" },
+      { title: "ASKED BACK", value: (row) => formatAmount(row.waiting), align: "right" },
+      { title: "HELD BY SLASHES", value: (row) => formatAmount(row.slashing), align: "right" },
     ],
     balances,
     session.colors,
@@ -163,26 +154,21 @@ function stakesText({ balances, unstakes, accountId }: Stakes, session: Session)
 export const slashes: Handler<ListOptions & { readonly open?: boolean }> = async (session, [id], options) => {
   if (id !== undefined) return await showSlash(session, id);
   const page = await readList(options, (query) => session.client.slashes.list({ ...query, open: options.open }));
-  if (session.json) session.printJson(page);
-  else if (page.items.length === 0) session.note("There are no slashes.");
-  else {
-    session.print(
-      formatTable(
-        [
-          { title: "SLASH", value: ({ id }) => id },
-          { title: "PHASE", value: ({ phase }) => phase },
-          { title: "OFFENCE", value: ({ offence }) => offence },
-          { title: "WORKER", value: ({ workerId }) => workerId },
-          { title: "JOB", value: ({ jobId }) => jobId ?? "-" },
-          { title: "AMOUNT", value: ({ amount }) => formatMoney(amount), align: "right" },
-          { title: "UNTIL", value: ({ until }) => until ?? "-" },
-        ],
-        page.items,
-        session.colors,
-      ),
-    );
-    if (page.nextCursor !== null) session.note(`More: --cursor ${page.nextCursor}, or --all`);
-  }
+  printPage(session, page, "There are no slashes.", (items) =>
+    formatTable(
+      [
+        { title: "SLASH", value: ({ id }) => id },
+        { title: "PHASE", value: ({ phase }) => phase },
+        { title: "OFFENCE", value: ({ offence }) => offence },
+        { title: "WORKER", value: ({ workerId }) => workerId },
+        { title: "JOB", value: ({ jobId }) => jobId ?? "-" },
+        { title: "AMOUNT", value: ({ amount }) => formatMoney(amount), align: "right" },
+        { title: "UNTIL", value: ({ until }) => until ?? "-" },
+      ],
+      items,
+      session.colors,
+    ),
+  );
   return EXIT_OK;
 };
 

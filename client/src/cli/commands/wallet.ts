@@ -1,10 +1,9 @@
 // `qubix wallet`, `wallet entries`, `wallet deposit`.
-import { formatUnits } from "@qubix/shared/domain";
 import { EXIT_OK } from "../exit-codes.ts";
 import { formatFields, formatTable } from "../format/table.ts";
-import { formatBacking, formatMoney } from "../format/units.ts";
-import { type ListOptions, readList } from "../list.ts";
-import { parseMoney } from "../parse/values.ts";
+import { formatAmount, formatBacking, formatMoney } from "../format/units.ts";
+import { type ListOptions, printPage, readList } from "../list.ts";
+import { parseMoneyIn } from "../parse/values.ts";
 import type { Handler } from "../session.ts";
 
 export const wallet: Handler<object> = async (session, [account]) => {
@@ -19,12 +18,12 @@ export const wallet: Handler<object> = async (session, [account]) => {
       formatTable(
         [
           { title: "CURRENCY", value: (balance) => balance.currency },
-          { title: "AVAILABLE", value: (balance) => formatUnits(BigInt(balance.available)), align: "right" },
-          { title: "HELD", value: (balance) => formatUnits(BigInt(balance.held)), align: "right" },
-          { title: "EARNED", value: (balance) => formatUnits(BigInt(balance.earned)), align: "right" },
-          { title: "PENDING", value: (balance) => formatUnits(BigInt(balance.pending)), align: "right" },
-          { title: "PAYABLE", value: (balance) => formatUnits(BigInt(balance.payable)), align: "right" },
-          { title: "STAKED", value: (balance) => formatUnits(BigInt(balance.staked)), align: "right" },
+          { title: "AVAILABLE", value: (balance) => formatAmount(balance.available), align: "right" },
+          { title: "HELD", value: (balance) => formatAmount(balance.held), align: "right" },
+          { title: "EARNED", value: (balance) => formatAmount(balance.earned), align: "right" },
+          { title: "PENDING", value: (balance) => formatAmount(balance.pending), align: "right" },
+          { title: "PAYABLE", value: (balance) => formatAmount(balance.payable), align: "right" },
+          { title: "STAKED", value: (balance) => formatAmount(balance.staked), align: "right" },
           { title: "BEHIND IT", value: (balance) => formatBacking(balance.settledBy) },
         ],
         view.balances,
@@ -39,30 +38,25 @@ export const entries: Handler<ListOptions & { readonly account?: string }> = asy
   const page = await readList(options, (query) =>
     session.client.wallet.entries({ ...query, accountId: options.account }),
   );
-  if (session.json) session.printJson(page);
-  else if (page.items.length === 0) session.note("No money has moved yet.");
-  else {
-    session.print(
-      formatTable(
-        [
-          { title: "TIME", value: (entry) => entry.time },
-          { title: "KIND", value: (entry) => entry.kind },
-          { title: "BALANCE", value: (entry) => entry.balance },
-          { title: "AMOUNT", value: (entry) => formatMoney(entry.amount), align: "right" },
-          {
-            title: "LEFT",
-            value: (entry) => (entry.balanceAfter === null ? "-" : formatUnits(BigInt(entry.balanceAfter))),
-            align: "right",
-          },
-          { title: "JOB", value: (entry) => entry.jobId ?? "-" },
-          { title: "MEMO", value: (entry) => entry.memo },
-        ],
-        page.items,
-        session.colors,
-      ),
-    );
-    if (page.nextCursor !== null) session.note(`More: --cursor ${page.nextCursor}, or --all`);
-  }
+  printPage(session, page, "No money has moved yet.", (items) =>
+    formatTable(
+      [
+        { title: "TIME", value: (entry) => entry.time },
+        { title: "KIND", value: (entry) => entry.kind },
+        { title: "BALANCE", value: (entry) => entry.balance },
+        { title: "AMOUNT", value: (entry) => formatMoney(entry.amount), align: "right" },
+        {
+          title: "LEFT",
+          value: (entry) => (entry.balanceAfter === null ? "-" : formatAmount(entry.balanceAfter)),
+          align: "right",
+        },
+        { title: "JOB", value: (entry) => entry.jobId ?? "-" },
+        { title: "MEMO", value: (entry) => entry.memo },
+      ],
+      items,
+      session.colors,
+    ),
+  );
   return EXIT_OK;
 };
 
@@ -77,7 +71,7 @@ export interface DepositOptions {
 
 export const deposit: Handler<DepositOptions> = async (session, _args, options) => {
   const { account: accountId, currency, reference = "", id, idempotencyKey } = options;
-  const amount = parseMoney(currency === undefined ? options.amount : `${options.amount} ${currency}`, "--amount");
+  const amount = parseMoneyIn(options.amount, currency, "--amount");
   const answer = await session.client.wallet.deposit(
     { accountId, amount, reference, ...(id === undefined ? {} : { id }) },
     { idempotencyKey },

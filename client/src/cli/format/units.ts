@@ -2,9 +2,14 @@
 import { formatUnits } from "@qubix/shared/domain";
 import type { WireMoney } from "@qubix/shared/protocol";
 
+/** Micro-units, `"1250000"` → `1.25`. */
+export function formatAmount(amount: string): string {
+  return formatUnits(BigInt(amount));
+}
+
 /** `{"amount": "1250000", "currency": "USD"}` → `1.25 USD`. */
 export function formatMoney(money: WireMoney): string {
-  return `${formatUnits(BigInt(money.amount))} ${money.currency}`;
+  return `${formatAmount(money.amount)} ${money.currency}`;
 }
 
 /** `0.12 USD/h`. */

@@ -19,6 +19,11 @@ export function parseMoney(text: string, what: string): WireMoney {
   return { amount: BigInt(micro).toString(), currency: groups?.["currency"] ?? CURRENCY_DEFAULT };
 }
 
+/** An amount, its currency beside it (`--currency`) or behind it. */
+export function parseMoneyIn(text: string, currency: string | undefined, what: string): WireMoney {
+  return parseMoney(currency === undefined ? text : `${text} ${currency}`, what);
+}
+
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, min: 60, h: 3600, d: 86_400 };
 
 /** `90`, `90s`, `15m`, `1h30m`, `2d` → whole seconds. */
@@ -65,7 +70,7 @@ export function parseCount(text: string, what: string, min = 0): number {
   return Number(text);
 }
 
-/** A decimal number above 0. */
+/** A decimal number, not below 0. */
 export function parseDecimal(text: string, what: string): number {
   if (!/^[0-9]+(?:\.[0-9]+)?$/.test(text.trim())) {
     throw usageError(`${what}: "${text}" is not a number. Write for example 2 or 0.5.`);

@@ -59,7 +59,7 @@ async function ended(child: ChildProcess): Promise<void> {
   clearTimeout(timer);
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((go) => server.listen(0, "127.0.0.1", go));
   const { port } = server.address() as { port: number };

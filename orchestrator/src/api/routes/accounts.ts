@@ -20,6 +20,7 @@ import { createApiKey, createEnrolmentToken, hashSecret } from "../../accounts/s
 import { findAccount, listAccounts, type AccountRecord } from "../../core/index.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, idempotencyOf } from "../input.ts";
+import { pageOfRows } from "../pages.ts";
 import { expectReply, invalidField } from "../problems.ts";
 import { problems } from "../schemas.ts";
 
@@ -65,11 +66,7 @@ export function accountRoutes(app: Api, ctx: ApiContext): void {
         .filter((account) => actor.role === "admin" || account.id === actor.accountId)
         .filter((account) => after === undefined || account.id > after)
         .toSorted((a, b) => (a.id < b.id ? -1 : 1));
-      const page = all.slice(0, limit);
-      return {
-        items: page.map((account) => viewAccount(ctx, account)),
-        nextCursor: all.length > limit ? (page.at(-1)?.id ?? null) : null,
-      };
+      return pageOfRows(all, limit, (account) => [viewAccount(ctx, account)]);
     },
   });
 

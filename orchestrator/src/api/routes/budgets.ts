@@ -1,10 +1,9 @@
 // Budgets: what an account's jobs may cost in all, or in a calendar month.
-import { z } from "zod";
-import { accountIdSchema, budgetListSchema, clearBudgetQuerySchema, setBudgetSchema } from "@qubix/shared/protocol";
+import { budgetListSchema, clearBudgetQuerySchema, setBudgetSchema } from "@qubix/shared/protocol";
 import { viewBudgets } from "../../accounts/budgets.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { expectReply } from "../problems.ts";
-import { problems } from "../schemas.ts";
+import { accountQuerySchema, problems } from "../schemas.ts";
 import { accountFor } from "./accounts.ts";
 
 export function budgetRoutes(app: Api, ctx: ApiContext): void {
@@ -15,7 +14,7 @@ export function budgetRoutes(app: Api, ctx: ApiContext): void {
     schema: {
       tags: ["wallet"],
       summary: "The budgets of an account: what is spent, what its jobs may still cost, what is left",
-      querystring: z.strictObject({ accountId: accountIdSchema.optional() }),
+      querystring: accountQuerySchema,
       response: { 200: budgetListSchema, ...problems(400, 401, 403, 404) },
     },
     handler: async (request) => {

@@ -1,16 +1,15 @@
 // Chains, for admins: how it stands with them, what ledger and chain say differently, and what a person who has looked can do.
-import { z } from "zod";
+import type { z } from "zod";
 import type { ReconcileReport } from "@qubix/contracts-bridge/port";
 import type { JobId } from "@qubix/shared/domain";
 import { chainReleaseSchema, chainReportSchema, chainsSchema, chainStatusSchema } from "@qubix/shared/protocol";
 import type { CoreState } from "../../core/index.ts";
 import type { Chain } from "../../settlement/chain.ts";
+import { askChain, chainNamed } from "../chains.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { expectReply, refusalError } from "../problems.ts";
-import { problems } from "../schemas.ts";
-import { askChain, chainNamed } from "./payouts.ts";
+import { driverParams, problems } from "../schemas.ts";
 
-const driverParams = z.object({ driver: z.string().max(20) });
 /** Jobs that one answer names; the next ones come when these are done. */
 const REFUSED_TOLD_MAX = 100;
 

@@ -4,12 +4,11 @@ import { depositAddressRequestSchema, depositAddressSchema } from "@qubix/shared
 import { QubixError } from "@qubix/shared/runtime";
 import type { AccountId } from "@qubix/shared/domain";
 import type { Chain } from "../../settlement/chain.ts";
+import { addressInvalid } from "../chains.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { expectReply, notFound } from "../problems.ts";
-import { problems } from "../schemas.ts";
-import { addressInvalid } from "./payouts.ts";
+import { driverParams, problems } from "../schemas.ts";
 
-const driverParams = z.object({ driver: z.string().max(20) });
 const addressesSchema = z.object({ items: z.array(depositAddressSchema) });
 
 export function depositAddressRoutes(app: Api, ctx: ApiContext): void {

@@ -19,6 +19,7 @@ import type { Actor, Idempotency } from "../../core/index.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, idempotencyOf, noValidator, parseSpec } from "../input.ts";
 import { findJob, lookUp, viewJob } from "../jobs.ts";
+import { pageOfRows } from "../pages.ts";
 import { expectReply, problemOf, toQubixError, type ProblemDocument } from "../problems.ts";
 import { idParams, problems } from "../schemas.ts";
 import { submitJob } from "../submit-job.ts";
@@ -213,12 +214,10 @@ function listJobs(ctx: ApiContext, request: FastifyRequest, query: z.output<type
     ...(before === undefined ? {} : { before }),
     limit: query.limit + 1,
   });
-  const page = records.slice(0, query.limit);
-  const items = page.flatMap((record) => {
-    const found = lookUp(ctx, record.id);
+  return pageOfRows(records, query.limit, ({ id }) => {
+    const found = lookUp(ctx, id);
     return found === undefined ? [] : [viewJob(ctx, found)];
   });
-  return { items, nextCursor: records.length > query.limit ? (page.at(-1)?.id ?? null) : null };
 }
 
 async function waitForEnd(

@@ -16,6 +16,7 @@ import { quoteOf } from "../../market/quotes.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, parseSpec } from "../input.ts";
 import { lookUp } from "../jobs.ts";
+import { pageOfRows } from "../pages.ts";
 import { expectReply, notFound, refusalError } from "../problems.ts";
 import { idParams, problems } from "../schemas.ts";
 
@@ -55,7 +56,7 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       const workers = workersAfter(state, idCursor(cursor, "wrk-") as WorkerId | undefined, limit + 1, (worker) =>
         isOffered(state, worker),
       );
-      return pageOfWorkers(workers, limit, (worker) => viewOffer(state, worker, ctx.chains.backing));
+      return pageOfRows(workers, limit, (worker) => viewOffer(state, worker, ctx.chains.backing));
     },
   });
 
@@ -76,7 +77,7 @@ export function marketRoutes(app: Api, ctx: ApiContext): void {
       const workers = workersAfter(state, idCursor(cursor, "wrk-") as WorkerId | undefined, limit + 1, (worker) =>
         maySee(actor, worker),
       );
-      return pageOfWorkers(workers, limit, (worker) => [viewWorker(state, worker, nowMs)]);
+      return pageOfRows(workers, limit, (worker) => [viewWorker(state, worker, nowMs)]);
     },
   });
 
@@ -128,13 +129,4 @@ function ownWorker(ctx: ApiContext, actor: Actor, id: string): WorkerRecord {
 
 function maySee(actor: Actor, worker: WorkerRecord): boolean {
   return actor.role === "admin" || worker.providerId === actor.accountId;
-}
-
-function pageOfWorkers<Item>(
-  workers: readonly WorkerRecord[],
-  limit: number,
-  view: (worker: WorkerRecord) => readonly Item[],
-): { items: Item[]; nextCursor: string | null } {
-  const page = workers.slice(0, limit);
-  return { items: page.flatMap(view), nextCursor: workers.length > limit ? (page.at(-1)?.id ?? null) : null };
 }

@@ -13,13 +13,13 @@ import {
 } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import type { Actor, PayoutAddressRecord, PayoutRecord } from "../../core/index.ts";
-import type { Chain } from "../../settlement/chain.ts";
+import { addressInvalid, askChain, chainNamed } from "../chains.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, idempotencyOf } from "../input.ts";
+import { pageOfRows } from "../pages.ts";
 import { expectReply, invalidField, notFound } from "../problems.ts";
-import { idParams, problems } from "../schemas.ts";
+import { driverParams, idParams, problems } from "../schemas.ts";
 
-const driverParams = z.object({ driver: z.string().max(20) });
 const addressesSchema = z.object({ items: z.array(payoutAddressSchema) });
 
 export function payoutRoutes(app: Api, ctx: ApiContext): void {
@@ -104,9 +104,7 @@ export function payoutRoutes(app: Api, ctx: ApiContext): void {
         ...(before === undefined ? {} : { before }),
         limit: limit + 1,
       });
-      const page = found.slice(0, limit);
-      const nextCursor = found.length > limit ? (page.at(-1)?.id ?? null) : null;
-      return { items: page.map((payout) => viewPayout(ctx, payout)), nextCursor };
+      return pageOfRows(found, limit, (payout) => [viewPayout(ctx, payout)]);
     },
   });
 
@@ -180,35 +178,6 @@ async function withdrawalOf(ctx: ApiContext, { accountId }: Actor, currency: str
   }
   const amount = (await askChain(() => driver.readCredit(address))) / terms.unitsPerMicro;
   return { by: "contract", amount, currency, destination: address } as const;
-}
-
-export function addressInvalid(driver: string): QubixError {
-  return new QubixError(
-    "address_invalid",
-    `This is no account on ${driver} that could be used: a letter is wrong, or it is the operator's or the contract's own. Copy it again from your wallet.`,
-    { category: "user", status: 422 },
-  );
-}
-
-/** The chain that is named. Throws 404. */
-export function chainNamed(ctx: ApiContext, name: string): Chain {
-  const chain = ctx.chains.list().find(({ terms }) => terms.driver === name);
-  if (chain === undefined) throw notFound("chain", name);
-  return chain;
-}
-
-/** What only the chain's node knows. Throws 503 where it does not answer. */
-export async function askChain<T>(ask: () => Promise<T>): Promise<T> {
-  try {
-    return await ask();
-  } catch (cause) {
-    throw new QubixError("chain_unreachable", "The chain's node does not answer now. Try again in a minute.", {
-      category: "platform",
-      status: 503,
-      retryable: true,
-      cause,
-    });
-  }
 }
 
 function storedPayout(ctx: ApiContext, id: string): PayoutRecord {

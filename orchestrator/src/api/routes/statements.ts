@@ -16,7 +16,7 @@ import {
 import { dayBefore, type Days, daysBetween } from "../../accounts/days.ts";
 import { earningsBy, earningsJobs, earningsTotals } from "../../accounts/earnings.ts";
 import { statementDays, statementJobs } from "../../accounts/statements.ts";
-import { findWorker } from "../../core/index.ts";
+import { type Actor, findWorker } from "../../core/index.ts";
 import type { WallCursor } from "../../store/accounts-port.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { csvRow, csvUnits } from "../csv.ts";
@@ -40,23 +40,15 @@ export function statementRoutes(app: Api, ctx: ApiContext): void {
       response: { 200: jsonOrCsv(statementSchema), ...problems(400, 401, 403, 404) },
     },
     handler: async (request, reply): Promise<Statement> => {
-      const { by, format, cursor, limit, accountId } = request.query;
-      const account = accountFor(ctx, actorOf(request), accountId);
-      const days = rangeOf(request.query);
-      if (format === "csv")
-        return sendCsv(reply, fileName("statement", account.id, days), statementCsv(ctx, account.id, days, by));
+      const { by, format, cursor, limit } = request.query;
+      const { id, days, head } = askedFor(ctx, actorOf(request), request.query);
+      if (format === "csv") return sendCsv(reply, "statement", head, statementCsv(ctx, id, days, by));
       const { store } = ctx.writer;
-      const { items, totals } = statementDays(store, account.id, days);
-      const head = {
-        accountId: account.id,
-        timeZone: "UTC" as const,
-        from: days.from,
-        to: days.to,
-        totals: [...totals],
-      };
-      if (by === "day") return { by, ...head, nextCursor: null, items: [...items] };
-      const page = statementJobs(store, account.id, days, { after: readCursor(cursor), limit });
-      return { by, ...head, nextCursor: writeCursor(page.next), items: [...page.items] };
+      const { items, totals } = statementDays(store, id, days);
+      const common = { ...head, totals: [...totals] };
+      if (by === "day") return { by, ...common, nextCursor: null, items: [...items] };
+      const page = statementJobs(store, id, days, { after: readCursor(cursor), limit });
+      return { by, ...common, nextCursor: writeCursor(page.next), items: [...page.items] };
     },
   });
 
@@ -72,27 +64,24 @@ export function statementRoutes(app: Api, ctx: ApiContext): void {
       response: { 200: jsonOrCsv(earningsSchema), ...problems(400, 401, 403, 404) },
     },
     handler: async (request, reply): Promise<Earnings> => {
-      const { by, format, cursor, limit, accountId } = request.query;
-      const account = accountFor(ctx, actorOf(request), accountId);
-      const days = rangeOf(request.query);
-      if (format === "csv")
-        return sendCsv(reply, fileName("earnings", account.id, days), earningsCsv(ctx, account.id, days, by));
+      const { by, format, cursor, limit } = request.query;
+      const { id, days, head } = askedFor(ctx, actorOf(request), request.query);
+      if (format === "csv") return sendCsv(reply, "earnings", head, earningsCsv(ctx, id, days, by));
       const { store } = ctx.writer;
-      const totals = [...earningsTotals(store, account.id, days)];
-      const head = { accountId: account.id, timeZone: "UTC" as const, from: days.from, to: days.to, totals };
+      const common = { ...head, totals: [...earningsTotals(store, id, days)] };
       if (by === "job") {
-        const page = earningsJobs(store, account.id, days, { after: readCursor(cursor), limit });
-        return { by, ...head, nextCursor: writeCursor(page.next), items: [...page.items] };
+        const page = earningsJobs(store, id, days, { after: readCursor(cursor), limit });
+        return { by, ...common, nextCursor: writeCursor(page.next), items: [...page.items] };
       }
-      const sums = earningsBy(store, account.id, days, by).map(({ key, amount, ...sum }) => ({
+      const sums = earningsBy(store, id, days, by).map(({ key, amount, ...sum }) => ({
         key,
         rest: { ...sum, amount: amount.toString() },
       }));
       if (by === "day") {
-        return { by, ...head, nextCursor: null, items: sums.map(({ key, rest }) => ({ day: key, ...rest })) };
+        return { by, ...common, nextCursor: null, items: sums.map(({ key, rest }) => ({ day: key, ...rest })) };
       }
       const items = sums.map(({ key, rest }) => ({ workerId: key, name: nameOf(ctx, key), ...rest }));
-      return { by, ...head, nextCursor: null, items };
+      return { by, ...common, nextCursor: null, items };
     },
   });
 }
@@ -185,19 +174,32 @@ async function* allRows<Row>(
 }
 
 /** The type says what the route answers as JSON; what is sent is a stream. */
-function sendCsv(reply: FastifyReply, name: string, rows: AsyncGenerator<string>): never {
+function sendCsv(
+  reply: FastifyReply,
+  what: string,
+  { accountId, from, to }: ReturnType<typeof askedFor>["head"],
+  rows: AsyncGenerator<string>,
+): never {
   return reply
     .type("text/csv; charset=utf-8; header=present")
-    .header("content-disposition", `attachment; filename="${name}"`)
+    .header("content-disposition", `attachment; filename="${what}-${accountId}-${from}-${to}.csv"`)
     .header("x-content-type-options", "nosniff")
     .send(Readable.from(rows)) as never;
 }
 
-function fileName(what: string, accountId: AccountId, { from, to }: Days): string {
-  return `${what}-${accountId}-${from}-${to}.csv`;
-}
-
 // ── Ranges and pages ──
+
+/** Whose account over which days, and what every answer says of that. */
+function askedFor(
+  ctx: ApiContext,
+  actor: Actor,
+  query: z.output<typeof statementQuerySchema | typeof earningsQuerySchema>,
+) {
+  const { id } = accountFor(ctx, actor, query.accountId);
+  const days = rangeOf(query);
+  const head = { accountId: id, timeZone: "UTC" as const, from: days.from, to: days.to };
+  return { id, days, head };
+}
 
 function rangeOf(query: { readonly from?: string | undefined; readonly to?: string | undefined }): Days {
   const to = query.to ?? new Date().toISOString().slice(0, 10);

@@ -1,24 +1,15 @@
 // The wallet: balances, entries, and the deposits that an administrator grants.
 import { z } from "zod";
 import type { TransferId } from "@qubix/shared/domain";
-import {
-  accountIdSchema,
-  depositRequestSchema,
-  pageOf,
-  pageQuerySchema,
-  walletEntrySchema,
-  walletSchema,
-} from "@qubix/shared/protocol";
+import { depositRequestSchema, pageOf, pageQuerySchema, walletEntrySchema, walletSchema } from "@qubix/shared/protocol";
 import { walletEntries, walletOf, type WalletCursor } from "../../accounts/wallet.ts";
 import { depositId } from "../../core/index.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idempotencyOf } from "../input.ts";
 import { expectReply, invalidField } from "../problems.ts";
-import { problems } from "../schemas.ts";
+import { accountQuerySchema, problems } from "../schemas.ts";
 import { accountFor } from "./accounts.ts";
 
-/** An administrator may name another account. */
-const walletQuerySchema = z.strictObject({ accountId: accountIdSchema.optional() });
 const depositedSchema = z.object({ transferId: z.string(), wallet: walletSchema });
 const cursorSchema = z.strictObject({
   before: z.string().max(100),
@@ -34,7 +25,7 @@ export function walletRoutes(app: Api, ctx: ApiContext): void {
       tags: ["wallet"],
       summary:
         "What an account can spend, what is held for its jobs, what it earned (pending, payable) and staked; micro-units",
-      querystring: walletQuerySchema,
+      querystring: accountQuerySchema,
       response: { 200: walletSchema, ...problems(400, 401, 403, 404) },
     },
     handler: async (request) => {
@@ -50,7 +41,7 @@ export function walletRoutes(app: Api, ctx: ApiContext): void {
     schema: {
       tags: ["wallet"],
       summary: "Every movement of money, newest first",
-      querystring: pageQuerySchema.extend(walletQuerySchema.shape).strict(),
+      querystring: pageQuerySchema.extend(accountQuerySchema.shape).strict(),
       response: { 200: pageOf(walletEntrySchema), ...problems(400, 401, 403, 404) },
     },
     handler: async (request) => {

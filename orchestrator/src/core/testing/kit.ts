@@ -97,6 +97,8 @@ export class KeptRows {
 }
 
 export const ADMIN: Actor = { accountId: "acc-admin" as AccountId, role: "admin" };
+/** Micro-units. */
+export const USD = (amount: bigint) => ({ amount, currency: "USD" as const });
 const PRICE = { amount: "1000000", currency: "USD" };
 
 export function offerOf(input: Partial<WorkerOffer> = {}): WorkerOffer {

@@ -1,3 +1,4 @@
+export * from "./all.ts";
 export * from "./attempt.ts";
 export * from "./chain-pay.ts";
 export * from "./cap.ts";

@@ -1,43 +1,7 @@
 import { describe, expect, it } from "vitest";
-import {
-  attemptTable,
-  chainPayTable,
-  disputeTable,
-  IllegalTransitionError,
-  jobTable,
-  leaseTable,
-  legalRows,
-  capTable,
-  moveTable,
-  payoutTable,
-  settlementTable,
-  slashTable,
-  standbyTable,
-  transition,
-  verificationTable,
-  unstakeTable,
-  workerSessionTable,
-  type StateTable,
-} from "./index.ts";
+import { IllegalTransitionError, legalRows, transition, STATE_TABLES } from "./index.ts";
 
-const tables: readonly StateTable<string, string>[] = [
-  jobTable,
-  attemptTable,
-  leaseTable,
-  standbyTable,
-  workerSessionTable,
-  settlementTable,
-  capTable,
-  moveTable,
-  chainPayTable,
-  payoutTable,
-  verificationTable,
-  disputeTable,
-  slashTable,
-  unstakeTable,
-];
-
-describe.each(tables.map((table) => [table.name, table] as const))("state table %s", (_name, table) => {
+describe.each(STATE_TABLES.map((table) => [table.name, table] as const))("state table %s", (_name, table) => {
   const phases = Object.keys(table.cells);
   const events = Object.keys(table.cells[phases[0] ?? ""] ?? {});
 
@@ -66,7 +30,7 @@ describe.each(tables.map((table) => [table.name, table] as const))("state table 
 });
 
 it("names every legal row once", () => {
-  const rows = tables.flatMap(legalRows);
+  const rows = STATE_TABLES.flatMap(legalRows);
   expect(new Set(rows).size).toBe(rows.length);
   expect(rows.length).toBeGreaterThan(30);
 });
