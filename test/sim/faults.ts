@@ -188,7 +188,7 @@ export function drawFaults(seed: number, rng: Rng, scale: Scale): FaultOptions {
       ...(rng.chance(0.5) ? { massSilenceWorkersMin: FEW } : {}),
       ...(rng.chance(0.5) ? { massSilenceHoldMs: SHORT_HOLD_MS } : {}),
     },
-    contactLossS: rng.pick([2, 6, 3_600]),
+    contactLossS: rng.pick([2, 6, 3_600, 3_600]),
     liar: rng.chance(0.2),
     proofs: seed % PROOFS_EVERY === 0,
   };

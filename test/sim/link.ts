@@ -164,8 +164,10 @@ export function createLink(
   /** Something on the way says again what was said long ago; the worker knows nothing of it, nor of the answers. */
   function replay(own: Session): void {
     if (!isAlive || session !== own || !own.isOpen || history.length === 0) return;
+    const checkpoints = history.filter(({ kind }) => kind === "checkpoint");
     for (let count = rng.int(1, REPEATS_MAX); count > 0; count -= 1) {
-      const body = rng.pick(history);
+      // Few beside all that is said, and the most may be made of them.
+      const body = rng.pick(checkpoints.length > 0 && rng.chance(0.5) ? checkpoints : history);
       world.note(`< ${workerId} replayed ${describe(body)}`);
       carry(own, body, REPLAYED_FROM + count);
     }

@@ -80,7 +80,7 @@ function drawIntent(rng: Rng, scale: Scale, index: number, accountId: AccountId)
 function drawProgram(rng: Rng, index: number): Program {
   const steps = rng.int(3, 40);
   // An exclusive one often outlasts its lease.
-  const stepMs = isExclusive(index) ? rng.int(200, 900) : rng.int(20, 250);
+  const stepMs = isExclusive(index) ? rng.int(300, 1_200) : rng.int(20, 250);
   return { index, steps, stepMs, stepsPerEntry: rng.int(2, 12), failure: null, runs: 0 };
 }
 
