@@ -406,13 +406,13 @@ function addUsage(usage: Map<AccountId, Usage>, accountId: AccountId, allocation
 
 function machineOf(state: CoreState, workerId: WorkerId): Machine {
   const machine = state.ix.machines.get(workerId);
-  assert(machine !== undefined, `no worker ${workerId} for an attempt or standby`);
+  assert(machine !== undefined, () => `no worker ${workerId} for an attempt or standby`);
   return machine;
 }
 
 function jobOf(state: CoreState, jobId: JobId): JobRecord {
   const job = state.rows.jobs.get(jobId);
-  assert(job !== undefined, `no job ${jobId} for an attempt or standby`);
+  assert(job !== undefined, () => `no job ${jobId} for an attempt or standby`);
   return job;
 }
 

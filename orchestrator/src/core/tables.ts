@@ -160,13 +160,13 @@ export function refusal(
 
 export function jobOf(state: CoreState, id: JobId): JobRecord {
   const job = state.rows.jobs.get(id);
-  assert(job !== undefined, `job ${id} is not in memory`);
+  assert(job !== undefined, () => `job ${id} is not in memory`);
   return job;
 }
 
 export function machineOf(state: CoreState, id: WorkerId): Machine {
   const machine = state.ix.machines.get(id);
-  assert(machine !== undefined, `worker ${id} is not in memory`);
+  assert(machine !== undefined, () => `worker ${id} is not in memory`);
   return machine;
 }
 

@@ -38,7 +38,7 @@ export function createMemoryAccounts(
     checkTicks(added) {
       const keys = new Set<string>();
       for (const tick of added) {
-        assert(!tickKeys.has(keyOf(tick)) && !keys.has(keyOf(tick)), `tick ${keyOf(tick)} repeats`);
+        assert(!tickKeys.has(keyOf(tick)) && !keys.has(keyOf(tick)), () => `tick ${keyOf(tick)} repeats`);
         keys.add(keyOf(tick));
       }
     },
