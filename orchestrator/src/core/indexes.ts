@@ -127,7 +127,7 @@ function indexWorker(state: CoreState, before?: WorkerRecord, after?: WorkerReco
   if (before === undefined) machine.unpayable = unpayableOf(state, after.providerId);
   machine.worker = after;
   if (before?.offer !== after.offer) indexOffer(ix, machine);
-  Object.assign(machine, listingOf(config, after));
+  if (before === undefined || showsOther(before, after)) Object.assign(machine, listingOf(config, after));
   if (before?.offer === after.offer && before.earned !== after.earned) return;
   if (before?.offer === after.offer && before.phase === after.phase && before.trouble !== after.trouble) return;
   if (before?.offer === after.offer && before.phase === after.phase && before.checks !== after.checks) return;
@@ -138,6 +138,11 @@ function indexWorker(state: CoreState, before?: WorkerRecord, after?: WorkerReco
   }
   machine.gained = true;
   ix.market.dirty.add(machine);
+}
+
+/** What a listing comes from; most changes of a worker's row are about money and how its work went. */
+function showsOther(before: WorkerRecord, after: WorkerRecord): boolean {
+  return before.offer !== after.offer || before.proofs !== after.proofs || before.proofFailures !== after.proofFailures;
 }
 
 function newMachine(worker: WorkerRecord, nowMs: number): Machine {

@@ -186,7 +186,7 @@ export function attemptsOf(state: CoreState, jobId: JobId): readonly AttemptReco
     const attempt = state.rows.attempts.get(id);
     if (attempt !== undefined) found.push(attempt);
   }
-  return found.toSorted((a, b) => a.epoch - b.epoch || a.replica - b.replica);
+  return found.sort((a, b) => a.epoch - b.epoch || a.replica - b.replica);
 }
 
 export function standbysOf(state: CoreState, jobId: JobId): readonly StandbyRecord[] {
@@ -195,7 +195,7 @@ export function standbysOf(state: CoreState, jobId: JobId): readonly StandbyReco
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined) found.push(standby);
   }
-  return found.toSorted((a, b) =>
+  return found.sort((a, b) =>
     a.reservedAtMs === b.reservedAtMs ? (a.id < b.id ? -1 : 1) : a.reservedAtMs - b.reservedAtMs,
   );
 }
