@@ -82,7 +82,8 @@ export function comparisonOf({ jobId, runs, trees }: Extract<Effect, { kind: "co
 /** Everything that was begun is decided, and every check has ended. */
 export function checksAreOver(monitor: Monitor, store: Store, isEnded: (phase: string) => boolean): boolean {
   for (const job of monitor.jobs.values()) if (job.check !== undefined && !isEnded(job.phase)) return false;
-  return store.load().rows.verifications.length === 0;
+  for (const id of monitor.jobs.keys()) if (store.verification(id)?.decidedAtMs === null) return false;
+  return true;
 }
 
 export interface Verified {

@@ -195,13 +195,16 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
     }
     checkBudgets(job);
     checkDamage(before, job);
-    for (const replica of job.mirror === undefined ? [0] : [0, 1])
-      checkCheckpoints(trees, counts, before, job, replica);
+    const replicas = job.mirror === undefined ? [0] : [0, 1];
+    for (const replica of replicas) checkCheckpoints(trees, counts, before, job, replica);
     jobs.set(job.id, job);
-    for (const { seq, tree } of job.checkpoints) saved.set(`${job.id} ${seq}`, tree.manifestCid);
-    for (const replica of [0, 1]) {
+    for (const replica of replicas) {
+      const kept = checkpointsOf(job, replica);
+      // Rows are never changed in place: what is the same array was noted with the row before.
+      if (before !== undefined && checkpointsOf(before, replica) === kept) continue;
+      if (replica === 0) for (const { seq, tree } of kept) saved.set(`${job.id} ${seq}`, tree.manifestCid);
       const chain = chainOf(job.id, replica);
-      newestEver.set(chain, Math.max(newestEver.get(chain) ?? 0, checkpointsOf(job, replica).at(-1)?.seq ?? 0));
+      newestEver.set(chain, Math.max(newestEver.get(chain) ?? 0, kept.at(-1)?.seq ?? 0));
     }
     if (!JOB_ENDS.has(job.phase)) return;
     check(job.settlement.phase === "settled", () => `invariant 5: ${job.id} ended without its settlement`);

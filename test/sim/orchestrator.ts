@@ -137,7 +137,7 @@ export function createOrchestrator(
 
   /** The first step of a state that was read; false when it could not be written. */
   function boot(of: Life): boolean {
-    const isFirst = store.load().meta === null;
+    const isFirst = store.meta() === null;
     const event: CoreEvent = isFirst
       ? { kind: "boot", admin: { keyId: "key-admin" as ApiKeyId, keyHash: "0" } }
       : { kind: "boot" };

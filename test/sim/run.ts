@@ -1,7 +1,7 @@
 // One seed: a cluster is built, jobs come, faults strike, the faults stop, and everything must come to its end.
 import type { CoreEvent, Reply } from "@qubix/orchestrator/core";
 import { createMemoryStore } from "@qubix/orchestrator/store";
-import type { AccountId, EnrolmentId, WorkerId } from "@qubix/shared/domain";
+import type { AccountId, EnrolmentId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { Role, WorkerOffer } from "@qubix/shared/protocol";
 import { checkedOffer, CHECKS_MS, checksAreOver, forgesChecked, hasChecks, REFEREE_AT, withChecks } from "./checks.ts";
 import { createWorkerNode, type WorkerNode } from "./agent.ts";
@@ -253,7 +253,15 @@ function converge(world: World, client: Client, intents: readonly Intent[], moni
   const { jobs } = monitor;
   const { faultsUntilMs } = world.scale;
   const answered = () => client.isServed() && client.accepted.size + client.refused.size === intents.length;
-  const ended = () => answered() && [...client.accepted.values()].every((id) => ENDS.has(jobs.get(id)?.phase ?? ""));
+  const isOver = (id: JobId) => ENDS.has(jobs.get(id)?.phase ?? "");
+  // Asked after every event: what has ended stays so, and only one that has not is looked at again.
+  let open: JobId[] | null = null;
+  const ended = () => {
+    if (!answered()) return false;
+    open ??= [...client.accepted.values()];
+    while (open.length > 0 && isOver(open.at(-1) as JobId)) open.pop();
+    return open.length === 0;
+  };
   if (!world.run(faultsUntilMs + CONVERGE_MS, ended)) {
     const left = [...jobs.values()].filter(({ phase }) => !ENDS.has(phase)).map(({ id, phase }) => `${id} ${phase}`);
     throw new BrokenInvariant(`invariant 7: not everything ended: ${left.join(", ") || "a request has no answer"}`);

@@ -103,10 +103,10 @@ function loseToOtherImage(state: CoreState, attempt: AttemptRecord): void {
 
 /** The first attempt that starts decides which image the job's reference stands for; a tag that moves later changes nothing for it. */
 function pinImage(state: CoreState, job: JobRecord, digest: string | undefined): void {
-  const ref = parseImageRef(job.spec.image);
-  const isPinned = job.imageDigest !== null || job.imageTree !== null || ref === undefined || ref.local;
+  const isPinned = job.imageDigest !== null || job.imageTree !== null;
   if (digest === undefined || isPinned || !IMAGE_DIGEST.test(digest)) return;
-  if (ref.digest !== undefined && ref.digest !== digest) return;
+  const ref = parseImageRef(job.spec.image);
+  if (ref === undefined || ref.local || (ref.digest !== undefined && ref.digest !== digest)) return;
   const pinned = patchJob(state, job, { imageDigest: digest });
   // A standby that is being prepared may have asked the registry at another moment.
   const standby = liveStandby(state, pinned);

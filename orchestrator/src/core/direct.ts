@@ -96,8 +96,8 @@ interface Pair {
 /** Both there, on two workers that can do it. */
 function pairOf(state: CoreState, job: JobRecord): Pair | undefined {
   const standbyRecord = liveStandby(state, job);
-  const attempt = currentAttempt(state, job);
   if (standbyRecord === undefined || !isLiveStandby(standbyRecord)) return undefined;
+  const attempt = currentAttempt(state, job);
   if (attempt === undefined || !isActiveAttempt(attempt)) return undefined;
   const primary = state.ix.machines.get(attempt.workerId);
   const standby = state.ix.machines.get(standbyRecord.workerId);

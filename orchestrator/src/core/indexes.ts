@@ -127,7 +127,7 @@ function indexWorker(state: CoreState, before?: WorkerRecord, after?: WorkerReco
   if (before === undefined) machine.unpayable = unpayableOf(state, after.providerId);
   machine.worker = after;
   if (before?.offer !== after.offer) indexOffer(ix, machine);
-  Object.assign(machine, listingOf(config, after));
+  if (before === undefined || showsOther(before, after)) Object.assign(machine, listingOf(config, after));
   if (before?.offer === after.offer && before.earned !== after.earned) return;
   if (before?.offer === after.offer && before.phase === after.phase && before.trouble !== after.trouble) return;
   if (before?.offer === after.offer && before.phase === after.phase && before.checks !== after.checks) return;
@@ -138,6 +138,11 @@ function indexWorker(state: CoreState, before?: WorkerRecord, after?: WorkerReco
   }
   machine.gained = true;
   ix.market.dirty.add(machine);
+}
+
+/** What a listing comes from; most changes of a worker's row are about money and how its work went. */
+function showsOther(before: WorkerRecord, after: WorkerRecord): boolean {
+  return before.offer !== after.offer || before.proofs !== after.proofs || before.proofFailures !== after.proofFailures;
 }
 
 function newMachine(worker: WorkerRecord, nowMs: number): Machine {
@@ -406,13 +411,13 @@ function addUsage(usage: Map<AccountId, Usage>, accountId: AccountId, allocation
 
 function machineOf(state: CoreState, workerId: WorkerId): Machine {
   const machine = state.ix.machines.get(workerId);
-  assert(machine !== undefined, `no worker ${workerId} for an attempt or standby`);
+  assert(machine !== undefined, () => `no worker ${workerId} for an attempt or standby`);
   return machine;
 }
 
 function jobOf(state: CoreState, jobId: JobId): JobRecord {
   const job = state.rows.jobs.get(jobId);
-  assert(job !== undefined, `no job ${jobId} for an attempt or standby`);
+  assert(job !== undefined, () => `no job ${jobId} for an attempt or standby`);
   return job;
 }
 

@@ -28,7 +28,7 @@ export function transfer(state: CoreState, input: TransferInput): TransferId | n
     sum += amount;
     moveBalance(state, account, input.currency, amount);
   }
-  assert(sum === 0n, `the postings of a ${input.kind} sum to ${sum}`);
+  assert(sum === 0n, () => `the postings of a ${input.kind} sum to ${sum}`);
   const record: TransferRecord = {
     id: input.id ?? newTransferId(state.meta),
     kind: input.kind,
@@ -54,8 +54,11 @@ export function balanceKey(account: LedgerAccount, currency: Currency): string {
 
 function moveBalance(state: CoreState, account: LedgerAccount, currency: Currency, by: bigint): void {
   const amount = balanceOf(state, account, currency) + by;
-  assert(fits64Bits(amount), `${account} would hold ${amount} ${currency}, beyond 64 bits`);
-  assert(amount >= 0n || account.startsWith("external:"), `${account} would be overdrawn by ${-amount} ${currency}`);
+  assert(fits64Bits(amount), () => `${account} would hold ${amount} ${currency}, beyond 64 bits`);
+  assert(
+    amount >= 0n || account.startsWith("external:"),
+    () => `${account} would be overdrawn by ${-amount} ${currency}`,
+  );
   const key = balanceKey(account, currency);
   const record = isSpent(account, amount) ? null : { account, currency, amount };
   put(state, "balances", key, record);

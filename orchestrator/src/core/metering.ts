@@ -43,7 +43,7 @@ export function credit(
   const nextAttempt = { ...attempt, creditedMs };
   const nextJob = { ...job, creditedMs: job.creditedMs + creditedMs - attempt.creditedMs };
   const runs = job.mirror === undefined ? 1 : job.mirror.rateMax.length;
-  assert(nextJob.creditedMs <= durationMaxMs(job) * runs, `job ${job.id} credited beyond its duration`);
+  assert(nextJob.creditedMs <= durationMaxMs(job) * runs, () => `job ${job.id} credited beyond its duration`);
   put(state, "attempts", attempt.id, nextAttempt);
   put(state, "jobs", job.id, nextJob);
   return { job: nextJob, attempt: nextAttempt };
@@ -73,7 +73,7 @@ export function settle(state: CoreState, job: JobRecord): JobRecord {
   const { gross, lines } = settlementOf(state, job);
   const escrow: LedgerAccount = `escrow:${job.id}`;
   const sum = lines.reduce((total, line) => total + line.amount, 0n);
-  assert(sum === hold, `job ${job.id}: hold ${hold} is not shares + fee + refund ${sum}`);
+  assert(sum === hold, () => `job ${job.id}: hold ${hold} is not shares + fee + refund ${sum}`);
   transfer(state, {
     id: settlementId(job.id),
     kind: "settlement",
@@ -106,10 +106,10 @@ function settlementOf(
   ];
   const sum = claims.reduce((all, claim) => all + claim.weight, 0n);
   const cap = capOf(job);
-  assert(cap <= hold, `job ${job.id} may cost ${cap}, more than its hold ${hold}`);
+  assert(cap <= hold, () => `job ${job.id} may cost ${cap}, more than its hold ${hold}`);
   // Two runs always keep within the hold; where a third is due too, because nobody could be shown to be wrong, or a budget stopped them late, they share what there is.
   const isShared = job.mirror !== undefined && (job.mirror.thirdAfter !== null || job.cap !== undefined) && sum > cap;
-  assert(isShared || sum <= cap, `job ${job.id}: charges of ${sum} exceed what it may cost, ${cap}`);
+  assert(isShared || sum <= cap, () => `job ${job.id}: charges of ${sum} exceed what it may cost, ${cap}`);
   const { gross, fee, shares } = divideHold(cap, claims);
   const line = (payee: AttemptRecord | StandbyRecord, role: "primary" | "standby"): SettlementLine => ({
     account: `provider:${payee.providerId}`,

@@ -86,7 +86,7 @@ function changeBucket(state: CoreState, of: Omit<Share, "amount">, by: bigint): 
   const id = bucketId(state, of);
   const before = state.rows.releases.get(id);
   const amount = (before?.amount ?? 0n) + by;
-  assert(amount >= 0n, `the pay of ${id} would be ${amount}`);
+  assert(amount >= 0n, () => `the pay of ${id} would be ${amount}`);
   const record: ReleaseRecord = { id, providerId, currency, endsAtMs, amount };
   put(state, "releases", id, amount === 0n ? null : record);
   if (amount === 0n) state.deadlines.clear(deadlineKey.release(id));

@@ -159,13 +159,13 @@ export function refusal(
 
 export function jobOf(state: CoreState, id: JobId): JobRecord {
   const job = state.rows.jobs.get(id);
-  assert(job !== undefined, `job ${id} is not in memory`);
+  assert(job !== undefined, () => `job ${id} is not in memory`);
   return job;
 }
 
 export function machineOf(state: CoreState, id: WorkerId): Machine {
   const machine = state.ix.machines.get(id);
-  assert(machine !== undefined, `worker ${id} is not in memory`);
+  assert(machine !== undefined, () => `worker ${id} is not in memory`);
   return machine;
 }
 
@@ -185,7 +185,7 @@ export function attemptsOf(state: CoreState, jobId: JobId): readonly AttemptReco
     const attempt = state.rows.attempts.get(id);
     if (attempt !== undefined) found.push(attempt);
   }
-  return found.toSorted((a, b) => a.epoch - b.epoch || a.replica - b.replica);
+  return found.sort((a, b) => a.epoch - b.epoch || a.replica - b.replica);
 }
 
 export function standbysOf(state: CoreState, jobId: JobId): readonly StandbyRecord[] {
@@ -194,7 +194,7 @@ export function standbysOf(state: CoreState, jobId: JobId): readonly StandbyReco
     const standby = state.rows.standbys.get(id);
     if (standby !== undefined) found.push(standby);
   }
-  return found.toSorted((a, b) =>
+  return found.sort((a, b) =>
     a.reservedAtMs === b.reservedAtMs ? (a.id < b.id ? -1 : 1) : a.reservedAtMs - b.reservedAtMs,
   );
 }

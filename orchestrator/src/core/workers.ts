@@ -262,7 +262,8 @@ function settledOffer(before: WorkerOffer | null, said: WorkerOffer): WorkerOffe
   const seen = new Set<string>();
   const gpus = said.gpus.filter(({ uuid }) => !seen.has(uuid) && seen.add(uuid));
   const offer = gpus.length === said.gpus.length ? said : { ...said, gpus };
-  return before !== null && offerText(before) === offerText(offer) ? before : offer;
+  if (before === null || before === offer) return offer;
+  return offerText(before) === offerText(offer) ? before : offer;
 }
 
 function offerText(offer: WorkerOffer): string {

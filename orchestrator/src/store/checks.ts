@@ -9,19 +9,22 @@ import type { AuditSum } from "./port.ts";
 export function checkTransfer(transfer: TransferRecord): void {
   let sum = 0n;
   for (const { amount } of transfer.postings) {
-    assert(amount !== 0n && fits64Bits(amount), `transfer ${transfer.id} has a posting of ${amount}`);
+    assert(amount !== 0n && fits64Bits(amount), () => `transfer ${transfer.id} has a posting of ${amount}`);
     sum += amount;
   }
-  assert(transfer.postings.length >= 2, `transfer ${transfer.id} has fewer than two postings`);
-  assert(sum === 0n, `the postings of transfer ${transfer.id} sum to ${sum}, not zero`);
+  assert(transfer.postings.length >= 2, () => `transfer ${transfer.id} has fewer than two postings`);
+  assert(sum === 0n, () => `the postings of transfer ${transfer.id} sum to ${sum}, not zero`);
 }
 
 /** Throws when an account other than an external one would be below zero, or any beyond 64 bits. */
 export function checkBalance(balance: BalanceRecord): void {
-  assert(fits64Bits(balance.amount), `the balance of ${balance.account} would be beyond 64 bits: ${balance.amount}`);
+  assert(
+    fits64Bits(balance.amount),
+    () => `the balance of ${balance.account} would be beyond 64 bits: ${balance.amount}`,
+  );
   assert(
     balance.amount >= 0n || balance.account.startsWith("external:"),
-    `the balance of ${balance.account} would be ${balance.amount} ${balance.currency}, below zero`,
+    () => `the balance of ${balance.account} would be ${balance.amount} ${balance.currency}, below zero`,
   );
 }
 

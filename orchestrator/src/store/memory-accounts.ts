@@ -36,9 +36,10 @@ export function createMemoryAccounts(
   const shares: (StoredShare & { readonly providerId: string })[] = [];
   return {
     checkTicks(added) {
+      if (added.length === 0) return;
       const keys = new Set<string>();
       for (const tick of added) {
-        assert(!tickKeys.has(keyOf(tick)) && !keys.has(keyOf(tick)), `tick ${keyOf(tick)} repeats`);
+        assert(!tickKeys.has(keyOf(tick)) && !keys.has(keyOf(tick)), () => `tick ${keyOf(tick)} repeats`);
         keys.add(keyOf(tick));
       }
     },

@@ -120,12 +120,15 @@ function check(data: Data, batch: readonly Changes[]): void {
   data.accounts.checkTicks(batch.flatMap((changes) => changes.ticks));
   for (const changes of batch) {
     for (const event of changes.events) {
-      assert(event.seq > seq, `event ${event.seq} comes after ${seq}`);
+      assert(event.seq > seq, () => `event ${event.seq} comes after ${seq}`);
       seq = event.seq;
     }
     for (const transfer of changes.transfers) {
       checkTransfer(transfer);
-      assert(!data.transferIndex.has(transfer.id) && !newTransfers.has(transfer.id), `transfer ${transfer.id} repeats`);
+      assert(
+        !data.transferIndex.has(transfer.id) && !newTransfers.has(transfer.id),
+        () => `transfer ${transfer.id} repeats`,
+      );
       newTransfers.add(transfer.id);
     }
     for (const put of changes.puts) {

@@ -69,7 +69,8 @@ export function unreachable(value: never): never {
   throw new QubixError("unreachable", `unexpected value ${JSON.stringify(value)}`, { category: "internal" });
 }
 
-/** Stops the program with its reason when an invariant is broken. Stays on in production. */
-export function assert(condition: boolean, message: string): asserts condition {
-  if (!condition) throw new QubixError("invariant_broken", message, { category: "internal" });
+/** Stops the program with its reason when an invariant is broken. Stays on in production: where it is asked often, `message` is put together only when it is needed. */
+export function assert(condition: boolean, message: string | (() => string)): asserts condition {
+  if (condition) return;
+  throw new QubixError("invariant_broken", typeof message === "string" ? message : message(), { category: "internal" });
 }

@@ -123,7 +123,7 @@ export function forget(draft: Draft, slot: Slot): void {
 
 export function liveOf(state: WorkerState, slot: Slot): Live {
   const live = state.live.get(slot.id);
-  assert(live !== undefined, `slot ${slot.id} has no live part`);
+  assert(live !== undefined, () => `slot ${slot.id} has no live part`);
   return live;
 }
 

@@ -44,7 +44,19 @@ export function legalRows(table: StateTable<string, string>): readonly string[] 
   );
 }
 
-/** The name under which a fired row is counted. */
+/** The name under which a fired row is counted. Rows are few and fire all the time: each name is put together once. */
 export function rowName(table: string, phase: string, event: string): string {
-  return `${table}: ${phase} + ${event}`;
+  const ofPhase = within(within(names, table), phase);
+  let name = ofPhase.get(event);
+  if (name === undefined) ofPhase.set(event, (name = `${table}: ${phase} + ${event}`));
+  return name;
+}
+
+/** By table, phase and event. */
+const names = new Map<string, Map<string, Map<string, string>>>();
+
+function within<T>(maps: Map<string, Map<string, T>>, key: string): Map<string, T> {
+  let map = maps.get(key);
+  if (map === undefined) maps.set(key, (map = new Map()));
+  return map;
 }
