@@ -19,11 +19,11 @@ import { statementDays, statementJobs } from "../../accounts/statements.ts";
 import type { WallPage } from "../../accounts/wall-pages.ts";
 import { type Actor, findWorker } from "../../core/index.ts";
 import type { WallCursor } from "../../store/accounts-port.ts";
+import { accountFor } from "../accounts.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { csvRow, csvUnits } from "../csv.ts";
 import { invalidField } from "../problems.ts";
 import { problems } from "../schemas.ts";
-import { accountFor } from "./accounts.ts";
 
 /** Rows of a CSV that are read at a time: others have their turn in between. */
 const CSV_PAGE = 500;
