@@ -29,6 +29,7 @@ const KILLS = Number(process.env["QUBIX_TEST_CHAIN_KILLS"] ?? 20);
 const JOBS_PER_LIFE = 2;
 const LIFE_MS_MAX = 1_000;
 const FINALITY = 4;
+const FEES = { maxFeePerGas: 10n ** 10n, maxPriorityFeePerGas: 10n ** 9n };
 const BLOCK_MS = 80;
 const UNITS_PER_MICRO = 10n ** 12n;
 const DEPLOY = "contracts-bridge/scripts/deploy-evm.ts";
@@ -156,10 +157,9 @@ it(`killed ${KILLS} times with blocks replaced among it: each job is deposited, 
 
 it("a key that signs elsewhere halts the chain and is told; it goes on when an admin says so, and the job is paid", async () => {
   const account = privateKeyToAccount(KEY);
-  const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+  const client = reader();
   const nonce = await client.getTransactionCount({ address: signer });
-  const fees = { maxFeePerGas: 10n ** 10n, maxPriorityFeePerGas: 10n ** 9n };
-  const transaction = { type: "eip1559", chainId: node.chainId, to: signer, nonce, gas: 21_000n, ...fees } as const;
+  const transaction = { type: "eip1559", chainId: node.chainId, to: signer, nonce, gas: 21_000n, ...FEES } as const;
   await node.rpc("eth_sendRawTransaction", await account.signTransaction(transaction));
   await expect.poll(() => client.getTransactionCount({ address: signer }), { timeout: 10_000 }).toBe(nonce + 1);
   const job = await lab.submit("after a foreign transaction");
@@ -219,6 +219,11 @@ it("what is missing outside is found, and told to admins once", async () => {
   expect(metrics).toContain("qubix_chain_evm_differences 1");
 }, 60_000);
 
+/** Asks the node anew each time. */
+function reader() {
+  return createPublicClient({ transport: http(node.url), cacheTime: 0 });
+}
+
 /** Shows that the account is the consumer's. */
 async function register(): Promise<void> {
   const [own] = (await lab.consumer.wallet.addresses()).items;
@@ -236,12 +241,11 @@ async function register(): Promise<void> {
 
 /** From the consumer's account to the operator; returns how much. */
 async function sendTokens(amount: bigint): Promise<bigint> {
-  const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+  const client = reader();
   const nonce = await client.getTransactionCount({ address: payer.address, blockTag: "pending" });
   const data = encodeFunctionData({ abi: erc20Abi, functionName: "transfer", args: [signer, amount] });
-  const fees = { maxFeePerGas: 10n ** 10n, maxPriorityFeePerGas: 10n ** 9n };
   const transaction = { type: "eip1559", chainId: node.chainId, to: chain.token, data, nonce, gas: 100_000n } as const;
-  await node.rpc("eth_sendRawTransaction", await payer.signTransaction({ ...transaction, ...fees }));
+  await node.rpc("eth_sendRawTransaction", await payer.signTransaction({ ...transaction, ...FEES }));
   return amount;
 }
 
@@ -258,12 +262,12 @@ interface EscrowEvent {
 }
 
 async function eventsOf(eventName: "Deposited" | "Settled" | "Refunded"): Promise<readonly EscrowEvent[]> {
-  const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+  const client = reader();
   const events = await client.getContractEvents({ abi: escrowAbi, address: chain.escrow, eventName, fromBlock: 0n });
   return events.map(({ args }) => args as unknown as EscrowEvent);
 }
 
 async function creditOf(owner: Hex): Promise<bigint> {
-  const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+  const client = reader();
   return client.readContract({ abi: escrowAbi, address: chain.escrow, functionName: "payable_", args: [owner] });
 }

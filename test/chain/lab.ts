@@ -7,7 +7,7 @@ import { freePort } from "../../contracts-bridge/src/evm/testing/node.ts";
 import { createKey } from "../../worker/src/link/keys.ts";
 import { type Client, createClient } from "../../client/src/sdk/index.ts";
 import { createNullWorker, type NullWorker } from "../../bench/harness/null-worker.ts";
-import { type Program, startProgram } from "../../scripts/lib/processes.ts";
+import { startProgram } from "../../scripts/lib/processes.ts";
 import { enrolText } from "@qubix/shared/protocol";
 
 /** Of a core: what a run of a millisecond costs is a thousand micro-units. */
@@ -24,7 +24,6 @@ export interface ChainLab {
   /** Started again after a kill. */
   restart(): Promise<void>;
   kill(): Promise<void>;
-  orchestrator(): Program;
   submit(name: string): Promise<string>;
   /** All rows of a query of the store; the orchestrator may run. */
   rows(sql: string): readonly Row[];
@@ -73,7 +72,6 @@ export async function startChainLab(options: {
     admin,
     consumer: consumer.client,
     provider: provider.client,
-    orchestrator: () => program,
     async restart() {
       program = await startProgram("orchestrator", { args, logFile });
     },

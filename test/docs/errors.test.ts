@@ -20,7 +20,6 @@ const NOT_FOR_CALLERS = [
   "listen_failed",
   "not_started",
   "not_ready",
-  "output_damaged",
   "config_invalid",
   "key_file_unsafe",
   "chain_currency_taken",

@@ -35,14 +35,13 @@ export interface QubicOptions {
   /** 55 small letters. Nobody else may sign with them. */
   readonly seed: string;
   readonly clock: { readonly wallMs: () => number };
-  readonly ticksAhead?: number;
   /** How long a tick takes in the mean, to tell a deadline in ticks. */
   readonly tickMs?: number;
 }
 
 /** Does no I/O before the first call. Throws where the seed is none. */
 export function createQubicDriver(options: QubicOptions): ChainDriver {
-  const { rpc, contractIndex, clock, ticksAhead = TICKS_AHEAD, tickMs = TICK_MS } = options;
+  const { rpc, contractIndex, clock, tickMs = TICK_MS } = options;
   const pair = keyPairOf(options.seed);
   const me = identityOf(pair.publicKey);
   const destination = contractAddress(contractIndex);
@@ -136,7 +135,7 @@ export function createQubicDriver(options: QubicOptions): ChainDriver {
     caps: () => ({ name: "qubic", enforced: "contract", payeesMax: PAYEES_MAX }),
     async prepare(intent) {
       const nowTick = await rpc.tick();
-      const tick = nowTick + ticksAhead;
+      const tick = nowTick + TICKS_AHEAD;
       const call = callOf(intent, (deadlineMs) => tickOf(deadlineMs, nowTick));
       const { bytes, digest } = signTransaction(pair, { ...call, destination, tick });
       return { raw: Buffer.from(bytes).toString("hex"), hash: identityOf(digest).toLowerCase(), place: tick, fee: 0n };

@@ -5,6 +5,7 @@ import type { LedgerAccount } from "../core/index.ts";
 import type { ShareSum, StoredShare, WallCursor } from "../store/accounts-port.ts";
 import type { Store } from "../store/port.ts";
 import { type Days, timeOf } from "./days.ts";
+import { type WallPage, wallPage } from "./wall-pages.ts";
 
 export type EarningsTotal = Earnings["totals"][number];
 export type EarningsJob = Extract<Earnings, { by: "job" }>["items"][number];
@@ -63,12 +64,9 @@ export function earningsJobs(
   accountId: AccountId,
   { fromWallMs, toWallMs }: Days,
   { after, limit }: { readonly after: WallCursor | null; readonly limit: number },
-): { readonly items: readonly EarningsJob[]; readonly next: WallCursor | null } {
+): WallPage<EarningsJob> {
   const rows = store.shares({ provider: accountId, fromWallMs, toWallMs, after, limit: limit + 1 });
-  const shown = rows.slice(0, limit);
-  const last = shown.at(-1);
-  const next = last === undefined || rows.length <= limit ? null : { wallMs: last.wallMs, seq: last.seq };
-  return { items: shown.map(shareOf), next };
+  return wallPage(rows, limit, shareOf);
 }
 
 function shareOf({ jobId, workerId, role, wallMs, currency, ms, amount }: StoredShare): EarningsJob {

@@ -5,6 +5,7 @@ import type { LedgerAccount } from "../core/index.ts";
 import type { PostingSum, SettledSum, StoredSettled, WallCursor } from "../store/accounts-port.ts";
 import type { Store } from "../store/port.ts";
 import { type Days, timeOf } from "./days.ts";
+import { type WallPage, wallPage } from "./wall-pages.ts";
 
 export type StatementDay = Extract<Statement, { by: "day" }>["items"][number];
 export type StatementJob = Extract<Statement, { by: "job" }>["items"][number];
@@ -55,20 +56,11 @@ export function statementJobs(
   store: Source,
   accountId: AccountId,
   days: Days,
-  page: { readonly after: WallCursor | null; readonly limit: number },
-): { readonly items: readonly StatementJob[]; readonly next: WallCursor | null } {
+  { after, limit }: { readonly after: WallCursor | null; readonly limit: number },
+): WallPage<StatementJob> {
   const { fromWallMs, toWallMs } = days;
-  const rows = store.settled({
-    payer: accountOf(accountId),
-    fromWallMs,
-    toWallMs,
-    after: page.after,
-    limit: page.limit + 1,
-  });
-  const shown = rows.slice(0, page.limit);
-  const last = shown.at(-1);
-  const next = last === undefined || rows.length <= page.limit ? null : { wallMs: last.wallMs, seq: last.seq };
-  return { items: shown.map(jobOf), next };
+  const rows = store.settled({ payer: accountOf(accountId), fromWallMs, toWallMs, after, limit: limit + 1 });
+  return wallPage(rows, limit, jobOf);
 }
 
 function accountOf(accountId: AccountId): LedgerAccount {

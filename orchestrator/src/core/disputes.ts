@@ -40,7 +40,7 @@ export function openDispute(state: CoreState, event: Event<"job.dispute">): void
   if (obstacle !== undefined) return refuse(state, obstacle.status, obstacle.code, obstacle.message);
   assert(ended !== null, `${jobId} is disputed and has not ended`);
   const { currency } = ended;
-  const fee = amountOf(ended, "fee");
+  const fee = feeIn(ended);
   const shares = sharesOf(ended);
   const gross = fee + shares.reduce((sum, { amount }) => sum + amount, 0n);
   const frozen: LedgerAccount = `disputed:${jobId}`;
@@ -141,8 +141,8 @@ function sharesOf({ settlement, id }: JobRecord): readonly DisputedShare[] {
   });
 }
 
-function amountOf({ settlement }: JobRecord, wanted: "fee"): bigint {
-  return settlement.lines.reduce((sum, { role, amount }) => (role === wanted ? sum + amount : sum), 0n);
+function feeIn({ settlement }: JobRecord): bigint {
+  return settlement.lines.reduce((sum, { role, amount }) => (role === "fee" ? sum + amount : sum), 0n);
 }
 
 function byProvider(shares: readonly DisputedShare[]): ReadonlyMap<AccountId, bigint> {

@@ -1,15 +1,9 @@
-import type { JobId, WorkerId } from "@qubix/shared/domain";
+import type { WorkerId } from "@qubix/shared/domain";
 import { describe, expect, test } from "vitest";
-import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { Network, offerOf } from "./testing/kit.ts";
+import { work } from "./testing/words.ts";
 
 const KNOWS = { features: ["earnings"] };
-
-function runOn(net: Network, worker: WorkerId, id: JobId, ranMs: number): void {
-  const attempt = refOf(net.attempt(id));
-  net.say(worker, { kind: "started", attempt, fromSeq: 0 });
-  net.pass(ranMs);
-  net.say(worker, { kind: "ended", attempt, ranMs, outcome: { kind: "succeeded", outputs: null } });
-}
 
 function earnedBy(net: Network, worker: WorkerId) {
   return net.kept.all("workers").find(({ id }) => id === worker)?.earned;
@@ -23,11 +17,11 @@ describe("what a worker earned", () => {
     const worker = net.worker(provider, "alpha", { ...offerOf(), ...KNOWS });
     // From nothing on: what comes later is known to be new.
     expect(net.last(worker, "earnings")?.totals).toEqual([]);
-    runOn(net, worker, net.submit(consumer), 60_000);
+    work(net, net.submit(consumer), 60_000);
     // A minute of one core at 1 USD an hour, less the fee.
     expect(earnedBy(net, worker)).toEqual([{ amount: 15_833n, currency: "USD" }]);
     expect(net.last(worker, "earnings")?.totals).toEqual([{ amount: 15_833n, currency: "USD" }]);
-    runOn(net, worker, net.submit(consumer), 60_000);
+    work(net, net.submit(consumer), 60_000);
     expect(net.last(worker, "earnings")?.totals).toEqual([{ amount: 31_666n, currency: "USD" }]);
     expect(net.balance(`pending:${provider.accountId}`)).toBe(31_666n);
     net.close(worker);
@@ -42,7 +36,7 @@ describe("what a worker earned", () => {
   test("is counted for a worker that does not know the message, and not told to it", () => {
     const net = new Network();
     const worker = net.worker(net.account("provider"), "old");
-    runOn(net, worker, net.submit(net.account("consumer", 100n)), 60_000);
+    work(net, net.submit(net.account("consumer", 100n)), 60_000);
     expect(earnedBy(net, worker)).toEqual([{ amount: 15_833n, currency: "USD" }]);
     expect(net.last(worker, "earnings")).toBeUndefined();
   });

@@ -5,7 +5,8 @@ import { disputableUntilMs, payAccount, returnPending, type Share, takePending }
 import { transfer } from "./ledger.ts";
 import type { LedgerAccount } from "./model.ts";
 import type { Actor } from "./events.ts";
-import { Network, refOf } from "./testing/kit.ts";
+import { Network } from "./testing/kit.ts";
+import { work } from "./testing/words.ts";
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
@@ -27,12 +28,9 @@ function scene(config: ConstructorParameters<typeof Network>[0] = {}): Scene {
 }
 
 /** A job that is paid a minute. */
-function workAMinute({ net, consumer, worker }: Scene): JobId {
+function workAMinute({ net, consumer }: Scene): JobId {
   const id = net.submit(consumer);
-  const attempt = refOf(net.attempt(id));
-  net.say(worker, { kind: "started", attempt, fromSeq: 0 });
-  net.pass(60_000);
-  net.say(worker, { kind: "ended", attempt, ranMs: 60_000, outcome: { kind: "succeeded", outputs: null } });
+  work(net, id, 60_000);
   return id;
 }
 

@@ -5,6 +5,7 @@ import { requestOf } from "./indexes.ts";
 import { admits, findOffer, refreshMarket } from "./market.ts";
 import { rateOf } from "./resources.ts";
 import { Network, offerOf, refOf } from "./testing/kit.ts";
+import { work } from "./testing/words.ts";
 import { jobView } from "./views.ts";
 
 const usd = (amount: number | bigint) => ({ amount: BigInt(amount), currency: "USD" });
@@ -29,15 +30,7 @@ describe("a job on an offer that prices resources apart", () => {
       { name: "disk", ratePerHour: 28n },
     ]);
     expect(attempt.ratePerHour).toBe(2_000_030n);
-    net.say(attempt.workerId, { kind: "started", attempt: refOf(attempt), fromSeq: 0 });
-    net.pass(60_001);
-    const ended = {
-      kind: "ended",
-      attempt: refOf(attempt),
-      ranMs: 60_001,
-      outcome: { kind: "succeeded", outputs: null },
-    } as const;
-    net.say(attempt.workerId, ended);
+    work(net, id, 60_001);
     const view = jobView(null, { job: net.job(id), attempts: net.attempts(id), standbys: [] }, String);
     const charged = view.attempts[0]?.parts ?? [];
     expect(charged.map(({ part, charge }) => [part, charge.amount])).toEqual([

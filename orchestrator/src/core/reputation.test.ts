@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { changed, decayed, REPUTATION_HALF_LIFE_MS, scoreOf, type TallyChange } from "./reputation-score.ts";
 import { recordVerdict, reputationOf } from "./reputation.ts";
 import { ADMIN, Network, offerOf, refOf } from "./testing/kit.ts";
+import { work } from "./testing/words.ts";
 
 const usd = (amount: bigint) => ({ amount, currency: "USD" });
 
@@ -18,13 +19,6 @@ function network() {
   };
   const tallies = (id: WorkerId = worker) => net.state.rows.workers.get(id)?.reputation;
   return { net, provider, worker, consumer, score, tallies };
-}
-
-function work(net: Network, worker: WorkerId, id: JobId, ranMs = 60_000): void {
-  const attempt = refOf(net.attempt(id));
-  net.say(worker, { kind: "started", attempt, fromSeq: 0 });
-  net.pass(ranMs);
-  net.say(worker, { kind: "ended", attempt, ranMs, outcome: { kind: "succeeded", outputs: null } });
 }
 
 /** As a step of its own would. */
@@ -82,12 +76,12 @@ describe("the score", () => {
 
 describe("reputation", () => {
   test("rises with each completed job of others, of the worker and of its provider, and outlives a restart", () => {
-    const { net, provider, worker, consumer, score, tallies } = network();
+    const { net, provider, consumer, score, tallies } = network();
     expect(score()).toBe(0.5);
-    work(net, worker, net.submit(consumer));
+    work(net, net.submit(consumer), 60_000);
     const first = score();
     expect(first).toBeGreaterThan(0.5);
-    work(net, worker, net.submit(consumer));
+    work(net, net.submit(consumer), 60_000);
     expect(score()).toBeGreaterThan(first);
     expect(tallies()?.completed).toBeCloseTo(2);
     expect(net.state.rows.accounts.get(provider.accountId)?.reputation?.completed).toBeCloseTo(2);
@@ -100,7 +94,7 @@ describe("reputation", () => {
     const net = new Network();
     net.deposit(ADMIN, 1_000_000_000n);
     const own = net.worker(ADMIN, "own");
-    work(net, own, net.submit(ADMIN));
+    work(net, net.submit(ADMIN), 60_000);
     expect(net.state.rows.workers.get(own)?.earned).not.toEqual([]);
     expect(net.state.rows.workers.get(own)?.reputation).toBeUndefined();
   });

@@ -177,13 +177,20 @@ describe("a worker's own account", () => {
 });
 
 describe("two lines of one number", () => {
-  test("are both kept, and are evidence, once", () => {
-    const { net, id, worker } = running();
+  /** Two lines were taken, of which the store has the first. */
+  function told() {
+    const made = running();
+    const { net, id } = made;
     net.pass(20_000);
     const first = tick(net, id, { n: 1, ranMs: 3_000, prev: null });
     tick(net, id, { n: 2, ranMs: 6_000, prev: first });
     const known = net.kept.ticks[0];
     if (known === undefined) throw new Error("nothing was kept");
+    return { ...made, known };
+  }
+
+  test("are both kept, and are evidence, once", () => {
+    const { net, id, worker, known } = told();
     for (const ranMs of [5_000, 6_000]) tick(net, id, { n: 1, ranMs, prev: null }, { signed: true, known });
     expect(net.kept.ticks.map(({ n, ranMs, contradicts = false }) => [n, ranMs, contradicts])).toEqual([
       [1, 3_000, false],
@@ -204,12 +211,7 @@ describe("two lines of one number", () => {
   });
 
   test("that are the same line are none, however late", () => {
-    const { net, id, worker } = running();
-    net.pass(20_000);
-    const first = tick(net, id, { n: 1, ranMs: 3_000, prev: null });
-    tick(net, id, { n: 2, ranMs: 6_000, prev: first });
-    const known = net.kept.ticks[0];
-    if (known === undefined) throw new Error("nothing was kept");
+    const { net, id, worker, known } = told();
     tick(net, id, { n: 1, ranMs: 3_000, prev: null }, { signed: true, known });
     expect(refusals(net, worker)).toEqual([]);
     expect(net.kept.all("cases")).toEqual([]);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { StandbyId } from "@qubix/shared/domain";
 import { nextDeadlineMs } from "./step.ts";
-import { ATTEMPT, type Bench, createBench, kinds, messages, RUN, SESSION, treeOf } from "./testing.ts";
+import { ATTEMPT, type Bench, createBench, kinds, messages, RUN, SESSION, shipped } from "./testing.ts";
 
 const ID = "job-1-r0e1";
 const LEFT = { exitCode: 143, oomKilled: false, diskExceeded: false, ranMs: 9_000 };
@@ -28,15 +28,8 @@ const entry = (bench: Bench, name: string, ranMs = 8_000) =>
 
 /** Lets what is being shipped arrive and be committed; what is told then. */
 function ship(bench: Bench, name: string) {
-  const shipped = bench.give({
-    kind: "shipped",
-    slotId: ID,
-    entry: name,
-    tree: treeOf(1),
-    ranMs: 8_000,
-    progress: null,
-  });
-  const [checkpoint] = messages(shipped);
+  const told = bench.give(shipped(ID, name, 8_000));
+  const [checkpoint] = messages(told);
   if (checkpoint === undefined) throw new Error("no checkpoint was told");
   return bench.give({ kind: "acknowledged", message: checkpoint });
 }

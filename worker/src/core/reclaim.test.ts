@@ -2,7 +2,18 @@ import { describe, expect, it } from "vitest";
 import type { StandbyId } from "@qubix/shared/domain";
 import type { WorkerFailure } from "./model.ts";
 import { nextDeadlineMs } from "./step.ts";
-import { ATTEMPT, type Bench, checkpointOf, createBench, kinds, messages, RUN, SESSION, treeOf } from "./testing.ts";
+import {
+  ATTEMPT,
+  type Bench,
+  checkpointOf,
+  createBench,
+  kinds,
+  messages,
+  RUN,
+  SESSION,
+  shipped,
+  treeOf,
+} from "./testing.ts";
 
 const ID = "job-1-r0e1";
 const OWNER: WorkerFailure = { kind: "worker_failed", code: "owner_reclaimed", message: "Its owner uses the GPU." };
@@ -37,15 +48,8 @@ describe("what a worker takes back", () => {
       "stop",
     ]);
     bench.give({ kind: "exited", slotId: ID, ...KILLED });
-    const shipped = bench.give({
-      kind: "shipped",
-      slotId: ID,
-      entry: "a",
-      tree: treeOf(1),
-      ranMs: 8_000,
-      progress: null,
-    });
-    const [checkpoint] = messages(shipped);
+    const told = bench.give(shipped(ID, "a", 8_000));
+    const [checkpoint] = messages(told);
     if (checkpoint === undefined) throw new Error("no checkpoint was told");
     const [ended] = messages(bench.give({ kind: "acknowledged", message: checkpoint })).slice(-1);
     expect(ended).toEqual({ kind: "ended", attempt: ATTEMPT, ranMs: 9_000, outcome: { ...OWNER, saved: true } });

@@ -15,6 +15,7 @@ import {
   OFFER,
   RUN,
   SESSION,
+  shipped,
   treeOf,
 } from "./testing.ts";
 
@@ -159,7 +160,7 @@ describe("an attempt", () => {
   it("goes on under a later epoch when it is adopted, and its waiting checkpoint with it", () => {
     const bench = running();
     bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 1_000, progress: 0.5 });
-    bench.give({ kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 1_000, progress: 0.5 });
+    bench.give(shipped(ID, "a", 1_000, 0.5));
     const adopt = { kind: "adopt", attempt: attemptOf(3), from: ATTEMPT.epoch } as const;
     const effects = bench.give({ kind: "message", message: adopt });
     expect(kinds(effects)).toEqual(["relabel", "send started", "send checkpoint"]);
@@ -175,8 +176,8 @@ describe("checkpoints", () => {
     bench.nowMs = 10_000;
     expect(bench.give({ kind: "entry", slotId: ID, entry: "b", ranMs: 2, progress: null })).toEqual([]);
     expect(bench.give({ kind: "entry", slotId: ID, entry: "c", ranMs: 3, progress: null })).toEqual([]);
-    const shipped = { kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 1, progress: null } as const;
-    const [checkpoint] = messages(bench.give(shipped));
+    const saved = shipped(ID, "a", 1);
+    const [checkpoint] = messages(bench.give(saved));
     expect(checkpoint).toMatchObject({ kind: "checkpoint", seq: 1, parentSeq: 0 });
     if (checkpoint === undefined) throw new Error("no checkpoint was told");
     expect(kinds(bench.give({ kind: "acknowledged", message: checkpoint }))).toEqual(["committed"]);
@@ -193,8 +194,8 @@ describe("checkpoints", () => {
     bench.give({ kind: "message", message: { kind: "stop", attempt: ATTEMPT, reason: "drain" } });
     const effects = bench.give({ kind: "exited", slotId: ID, ...EXIT_0 });
     expect(kinds(effects)).toEqual(["ship"]);
-    const shipped = { kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 1, progress: null } as const;
-    const [checkpoint] = messages(bench.give(shipped));
+    const saved = shipped(ID, "a", 1);
+    const [checkpoint] = messages(bench.give(saved));
     if (checkpoint === undefined) throw new Error("no checkpoint was told");
     expect(kinds(bench.give({ kind: "acknowledged", message: checkpoint }))).toEqual(["committed", "send ended"]);
   });
@@ -215,8 +216,8 @@ describe("checkpoints", () => {
   it("that are refused under an older epoch do not touch the adopted one's", () => {
     const bench = running();
     bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 1, progress: null });
-    const shipped = { kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 1, progress: null } as const;
-    const [old] = messages(bench.give(shipped));
+    const saved = shipped(ID, "a", 1);
+    const [old] = messages(bench.give(saved));
     if (old === undefined) throw new Error("no checkpoint was told");
     bench.give({ kind: "message", message: { kind: "adopt", attempt: attemptOf(3), from: ATTEMPT.epoch } });
     bench.give({ kind: "refused", message: old, code: "stale_epoch", reason: "" });
@@ -267,9 +268,7 @@ describe("checkpoints on a line that does not keep up", () => {
     const seldom = running();
     seldom.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 0, progress: null });
     seldom.nowMs = 70_000;
-    const [told] = messages(
-      seldom.give({ kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 0, progress: null }),
-    );
+    const [told] = messages(seldom.give(shipped(ID, "a", 0)));
     expect(told).toMatchObject({ kind: "checkpoint", shipMs: 70_000 });
     expect(told).not.toHaveProperty("intervalS");
   });
@@ -281,9 +280,7 @@ describe("checkpoints on a line that does not keep up", () => {
     bench.nowMs = 300_000;
     bench.give({ kind: "opened", sessionId: SESSION, contactLossS: 60 });
     bench.give({ kind: "entry", slotId: ID, entry: "b", ranMs: 300_000, progress: null });
-    const [told] = messages(
-      bench.give({ kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 0, progress: null }),
-    );
+    const [told] = messages(bench.give(shipped(ID, "a", 0)));
     expect(told).not.toHaveProperty("intervalS");
   });
 
@@ -448,8 +445,8 @@ describe("after a crash of the agent", () => {
   it("an entry that was committed is not shipped again, a newer one is", () => {
     const before = running();
     before.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 1, progress: null });
-    const shipped = { kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 1, progress: null } as const;
-    const [checkpoint] = messages(before.give(shipped));
+    const saved = shipped(ID, "a", 1);
+    const [checkpoint] = messages(before.give(saved));
     if (checkpoint === undefined) throw new Error("no checkpoint was told");
     before.give({ kind: "acknowledged", message: checkpoint });
     const open = { kind: "opened", sessionId: SESSION, contactLossS: 60 } as const;

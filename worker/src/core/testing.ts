@@ -48,6 +48,11 @@ export function checkpointOf(seq: number): CheckpointRef {
   return { seq, epoch: 1 as Epoch, tree: treeOf(seq) };
 }
 
+/** An entry of a slot's checkpoint folder has reached the store. */
+export function shipped(slotId: SlotId, entry: string, ranMs: number, progress: number | null = null) {
+  return { kind: "shipped", slotId, entry, tree: treeOf(1), ranMs, progress } as const;
+}
+
 export interface Bench {
   readonly state: WorkerState;
   readonly journal: Map<SlotId, Slot>;

@@ -1,6 +1,5 @@
 // Accounts, API keys and enrolment tokens. Secrets are made here, shown in the answer once, and kept only as hashes.
 import { createPublicKey, verify } from "node:crypto";
-import type { AccountId } from "@qubix/shared/domain";
 import {
   accountSchema,
   apiKeySchema,
@@ -17,7 +16,7 @@ import {
 import { QubixError } from "@qubix/shared/runtime";
 import type { z } from "zod";
 import { createApiKey, createEnrolmentToken, hashSecret } from "../../accounts/secrets.ts";
-import { findAccount, listAccounts, type AccountRecord } from "../../core/index.ts";
+import { listAccounts, type AccountRecord } from "../../core/index.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idCursor, idempotencyOf } from "../input.ts";
 import { pageOfRows } from "../pages.ts";
@@ -148,25 +147,6 @@ export function accountRoutes(app: Api, ctx: ApiContext): void {
       return { workerId: expectReply(redeemed, "worker").worker.id, orchestratorId: ctx.orchestratorId };
     },
   });
-}
-
-/** The account that a request is about: the caller's own, or for an admin any. Throws 403 or 404. */
-export function accountFor(ctx: ApiContext, actor: { accountId: AccountId; role: string }, wanted?: AccountId) {
-  const id = wanted ?? actor.accountId;
-  if (id !== actor.accountId && actor.role !== "admin") {
-    throw new QubixError("forbidden", "Only an administrator may look at another account's money.", {
-      category: "user",
-      status: 403,
-    });
-  }
-  const account = findAccount(ctx.writer.state(), id);
-  if (account === undefined) {
-    throw new QubixError("account_not_found", `There is no account ${id}. GET /v1/accounts lists them.`, {
-      category: "user",
-      status: 404,
-    });
-  }
-  return account;
 }
 
 function viewAccount(ctx: ApiContext, account: AccountRecord): z.output<typeof accountSchema> {

@@ -1,10 +1,10 @@
 // Budgets: what an account's jobs may cost in all, or in a calendar month.
 import { budgetListSchema, clearBudgetQuerySchema, setBudgetSchema } from "@qubix/shared/protocol";
 import { viewBudgets } from "../../accounts/budgets.ts";
+import { accountFor } from "../accounts.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { expectReply } from "../problems.ts";
 import { accountQuerySchema, problems } from "../schemas.ts";
-import { accountFor } from "./accounts.ts";
 
 export function budgetRoutes(app: Api, ctx: ApiContext): void {
   app.route({

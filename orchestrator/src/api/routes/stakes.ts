@@ -3,11 +3,11 @@ import type { z } from "zod";
 import { stakeRequestSchema, stakesSchema, unstakeRequestSchema } from "@qubix/shared/protocol";
 import { stakesOf } from "../../accounts/cases.ts";
 import type { Actor } from "../../core/index.ts";
+import { accountFor } from "../accounts.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idempotencyOf } from "../input.ts";
 import { expectReply } from "../problems.ts";
 import { accountQuerySchema, problems } from "../schemas.ts";
-import { accountFor } from "./accounts.ts";
 
 export function stakeRoutes(app: Api, ctx: ApiContext): void {
   app.route({

@@ -16,13 +16,14 @@ import {
 import { dayBefore, type Days, daysBetween } from "../../accounts/days.ts";
 import { earningsBy, earningsJobs, earningsTotals } from "../../accounts/earnings.ts";
 import { statementDays, statementJobs } from "../../accounts/statements.ts";
+import type { WallPage } from "../../accounts/wall-pages.ts";
 import { type Actor, findWorker } from "../../core/index.ts";
 import type { WallCursor } from "../../store/accounts-port.ts";
+import { accountFor } from "../accounts.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { csvRow, csvUnits } from "../csv.ts";
 import { invalidField } from "../problems.ts";
 import { problems } from "../schemas.ts";
-import { accountFor } from "./accounts.ts";
 
 /** Rows of a CSV that are read at a time: others have their turn in between. */
 const CSV_PAGE = 500;
@@ -161,9 +162,7 @@ async function* earningsCsv(
   }
 }
 
-async function* allRows<Row>(
-  read: (after: WallCursor | null) => { readonly items: readonly Row[]; readonly next: WallCursor | null },
-): AsyncGenerator<Row> {
+async function* allRows<Row>(read: (after: WallCursor | null) => WallPage<Row>): AsyncGenerator<Row> {
   for (let after: WallCursor | null = null; ; ) {
     const page = read(after);
     yield* page.items;

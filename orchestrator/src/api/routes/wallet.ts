@@ -4,11 +4,11 @@ import type { TransferId } from "@qubix/shared/domain";
 import { depositRequestSchema, pageOf, pageQuerySchema, walletEntrySchema, walletSchema } from "@qubix/shared/protocol";
 import { walletEntries, walletOf, type WalletCursor } from "../../accounts/wallet.ts";
 import { depositId } from "../../core/index.ts";
+import { accountFor } from "../accounts.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { idempotencyOf } from "../input.ts";
 import { expectReply, invalidField } from "../problems.ts";
 import { accountQuerySchema, problems } from "../schemas.ts";
-import { accountFor } from "./accounts.ts";
 
 const depositedSchema = z.object({ transferId: z.string(), wallet: walletSchema });
 const cursorSchema = z.strictObject({

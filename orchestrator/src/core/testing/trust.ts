@@ -5,7 +5,8 @@ import type { CaseKind, CaseOf, Offence } from "../case-records.ts";
 import { caseIdOf } from "../case-rows.ts";
 import type { Actor, CoreEvent, Reply } from "../events.ts";
 import { reputationOf } from "../reputation.ts";
-import { ADMIN, Network, refOf } from "./kit.ts";
+import { ADMIN, Network } from "./kit.ts";
+import { work } from "./words.ts";
 
 const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
@@ -28,11 +29,7 @@ export class TrustNetwork extends Network {
   /** One core for an hour at 1 USD: 0.95 for the worker, 0.05 for the network. */
   paidJob(ranMs = HOUR_MS, consumer = this.consumer): JobId {
     const id = this.submit(consumer, { durationMaxS: 7200 });
-    const attempt = refOf(this.attempt(id));
-    const { workerId } = this.attempt(id);
-    this.say(workerId, { kind: "started", attempt, fromSeq: 0 });
-    this.pass(ranMs);
-    this.say(workerId, { kind: "ended", attempt, ranMs, outcome: { kind: "succeeded", outputs: null } });
+    work(this, id, ranMs);
     return id;
   }
 

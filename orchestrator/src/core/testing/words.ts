@@ -53,6 +53,13 @@ export function succeed(net: Network, id: JobId, ranMs: number): StepResult {
   return end(net, id, ranMs, { kind: "succeeded", outputs: null });
 }
 
+/** It starts, runs for that long, and succeeds. */
+export function work(net: Network, id: JobId, ranMs: number): StepResult {
+  start(net, id);
+  net.pass(ranMs);
+  return succeed(net, id, ranMs);
+}
+
 /** Its standby has unpacked that checkpoint; where that is. */
 export function standbyReady(net: Network, id: JobId, checkpointSeq = 0): WorkerId {
   const standby = net.standby(id);

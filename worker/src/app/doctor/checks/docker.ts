@@ -13,7 +13,6 @@ export interface EngineInfo {
   readonly ServerVersion?: string;
   readonly Driver?: string;
   readonly CgroupVersion?: string;
-  readonly CgroupDriver?: string;
   readonly MemoryLimit?: boolean;
   readonly SwapLimit?: boolean;
   readonly PidsLimit?: boolean;
@@ -22,7 +21,6 @@ export interface EngineInfo {
   readonly LiveRestoreEnabled?: boolean;
   readonly SecurityOptions?: readonly string[];
   readonly OSType?: string;
-  readonly Warnings?: readonly string[] | null;
 }
 
 export interface EngineVersion {
