@@ -51,6 +51,8 @@ export interface ContainerFound {
   readonly ranMs: number;
   /** The newest whole entry of its checkpoint folder; null for none. */
   readonly newest: FolderEntry | null;
+  /** Bytes that it sent over its network; missing where it has none, or they cannot be told. */
+  readonly sentBytes?: number;
 }
 
 /** A checkpoint whose upload is complete and whose commit is not yet answered. */
@@ -86,6 +88,8 @@ export interface TickChain {
   /** The newest that was made: its number, its hash, its container time. */
   readonly head: TickHead;
   readonly ranMs: number;
+  /** Bytes that the container sent, by the newest that told; missing where none did. */
+  readonly egressBytes?: number;
   /** Made and not answered yet, oldest first. */
   readonly waiting: readonly Tick[];
 }
@@ -171,6 +175,8 @@ export type WorkerCoreEvent =
       readonly oomKilled: boolean;
       readonly diskExceeded: boolean;
       readonly ranMs: number;
+      /** See {@link ContainerFound.sentBytes}. */
+      readonly sentBytes?: number;
     }
   /** Preparing, starting, restoring or shipping did not work; `outcome` says whose fault it is. */
   | { readonly kind: "failed"; readonly slotId: SlotId; readonly outcome: EndOutcome }
@@ -194,6 +200,7 @@ export type WorkerCoreEvent =
       readonly tree: TreeRef;
       readonly ranMs: number;
       readonly progress: number | null;
+      readonly sentBytes?: number;
     }
   /** Shipping this entry did not work (line cut, entry vanished); another is tried when it comes, or this one again later. */
   | { readonly kind: "shipFailed"; readonly slotId: SlotId; readonly entry: EntryKey }
@@ -206,6 +213,7 @@ export type WorkerCoreEvent =
       readonly progress: number | null;
       readonly measures?: Measures;
       readonly activity?: string;
+      readonly sentBytes?: number;
       /** What a look at the running container found. */
       readonly look?: Look;
     };

@@ -1,7 +1,7 @@
 // Checkpoints on their way out: one entry at a time, the newest first, spaced by the job's interval; the last one before an end at once.
 import { assert } from "@qubix/shared/runtime";
 import type { FolderEntry, Slot, WorkerCoreEvent } from "./model.ts";
-import { type Draft, emit, liveOf, update, type WorkerState } from "./state.ts";
+import { type Draft, emit, liveOf, noteSent, update, type WorkerState } from "./state.ts";
 import { tell, tellPending, tellTicks } from "./reports.ts";
 import { outcomeOf } from "./asking.ts";
 import { noteSave } from "./signs.ts";
@@ -76,6 +76,7 @@ export function noteShipped(draft: Draft, slot: Slot, event: Shipped): void {
   live.shipping = null;
   if (live.newest?.entry === event.entry) live.newest = null;
   if (slot.phase !== "running" && slot.phase !== "collecting") return;
+  noteSent(draft.state, slot, event);
   const { entry, tree, ranMs, progress } = event;
   const shipMs = live.lastShipStartMs === null ? 0 : draft.nowMs - live.lastShipStartMs;
   space(draft, slot, shipMs);
