@@ -46,8 +46,9 @@ export function receivedBytes(name: string): number | undefined {
 
 /** The first of the counters behind an interface's name in /proc/net/dev. Pure. */
 export function receivedIn(counters: string): number | undefined {
-  const first = Number(counters.trim().split(/\s+/)[0]);
-  return Number.isSafeInteger(first) && first >= 0 ? first : undefined;
+  const digits = /^\s*(\d+)(\s|$)/.exec(counters)?.[1];
+  const bytes = Number(digits ?? Number.NaN);
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
 function countersOf(name: string): string | undefined {
