@@ -61,6 +61,8 @@ const MUST_HAPPEN = [
   "stalls",
   "massSilences",
   "holdsOutlasted",
+  "egressPaid",
+  "egressCuts",
   "ratings",
   "disputes",
   "slashes",
