@@ -81,8 +81,14 @@ export function reckonEgress(
   const most = Math.floor((job.spec.egressGiBMax ?? 0) * Number(BYTES_PER_GIB));
   check(paid <= most, () => `invariant 5: ${job.id} is charged for ${paid} bytes sent, it pays for ${most}`);
   const priceMax = job.spec.egressPriceMaxPerGiB?.amount ?? 0n;
-  for (const { id, workerId, egress, baseRanMs, creditedMs } of attempts) {
+  for (const { id, replica, adoptedEpoch, workerId, egress, baseRanMs, creditedMs } of attempts) {
     if (egress === undefined) continue;
+    const before = attempts.find((one) => one.replica === replica && one.epoch === adoptedEpoch)?.egress;
+    const base = before === undefined ? 0 : before.baseBytes + before.bytes;
+    check(
+      egress.baseBytes === base,
+      () => `invariant 5: ${id} counts from ${egress.baseBytes}, ${base} bytes were paid`,
+    );
     const { bytes, baseBytes, mbpsMax, pricePerGiB } = egress;
     check(
       pricePerGiB <= priceMax,
