@@ -66,7 +66,7 @@ export function sentAfter(index: number, ranMs: number): number {
 
 /** What the agent sees of a container's traffic goes with what it tells of it. */
 export function withSent(event: WorkerCoreEvent, index: number | undefined, lies: boolean): WorkerCoreEvent {
-  if (index === undefined || (event.kind !== "exited" && event.kind !== "shipped")) return event;
+  if (index === undefined || (event.kind !== "exited" && event.kind !== "entry")) return event;
   return { ...event, sentBytes: sentAfter(index, event.ranMs) * (lies ? LIE : 1) };
 }
 

@@ -13,7 +13,7 @@ const MIB = 2 ** 20;
 const PRICE = 1_024_000;
 const FEATURES = ["egress", "exclusive", "ticks", "usage"];
 /** 1,000 a MiB, over a line that carries 200 MB/s by its measurement and twice as much at the most. */
-const PRICED = offerOf({ pricePerEgressGiB: usd(PRICE), features: FEATURES, hardware: { uplinkMbps: 1_600 } as never });
+const PRICED = offerOf({ pricePerEgressGiB: usd(PRICE), features: FEATURES, hardware: { uplinkMbps: 1_600 } });
 const PAYS = {
   network: "egress",
   failover: "speculative",
@@ -184,7 +184,7 @@ describe("what is paid of egress is bounded", () => {
   });
 
   it("by what its worker's line could have carried in the time that is paid, which is told once", () => {
-    const slow = { ...PRICED, hardware: { uplinkMbps: 8 } as never };
+    const slow = { ...PRICED, hardware: { uplinkMbps: 8 } };
     const { net, id, meter } = running({}, slow);
     net.pass(20_000);
     meter.save(1, 10_000, GIB);

@@ -39,6 +39,8 @@ export interface FolderEntry {
   /** Container time at which it was seen. */
   readonly ranMs: number;
   readonly progress: number | null;
+  /** Bytes that the container had sent by then; missing where it has no network, or they cannot be told. */
+  readonly sentBytes?: number;
 }
 
 /** What the engine says of a slot's container when the agent starts. */
@@ -192,6 +194,7 @@ export type WorkerCoreEvent =
       readonly entry: EntryKey;
       readonly ranMs: number;
       readonly progress: number | null;
+      readonly sentBytes?: number;
     }
   | {
       readonly kind: "shipped";
@@ -200,7 +203,6 @@ export type WorkerCoreEvent =
       readonly tree: TreeRef;
       readonly ranMs: number;
       readonly progress: number | null;
-      readonly sentBytes?: number;
     }
   /** Shipping this entry did not work (line cut, entry vanished); another is tried when it comes, or this one again later. */
   | { readonly kind: "shipFailed"; readonly slotId: SlotId; readonly entry: EntryKey }

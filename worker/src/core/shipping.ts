@@ -1,7 +1,7 @@
 // Checkpoints on their way out: one entry at a time, the newest first, spaced by the job's interval; the last one before an end at once.
 import { assert } from "@qubix/shared/runtime";
 import type { FolderEntry, Slot, WorkerCoreEvent } from "./model.ts";
-import { type Draft, emit, liveOf, noteSent, update, type WorkerState } from "./state.ts";
+import { type Draft, emit, liveOf, update, type WorkerState } from "./state.ts";
 import { tell, tellPending, tellTicks } from "./reports.ts";
 import { outcomeOf } from "./asking.ts";
 import { noteSave } from "./signs.ts";
@@ -51,6 +51,7 @@ function ship(draft: Draft, slot: Slot): void {
   const newest = live.newest;
   assert(newest !== null, "nothing to ship");
   live.shipping = newest.entry;
+  live.shippingSentBytes = newest.sentBytes ?? null;
   live.lastShipStartMs = draft.nowMs;
   live.shipCut = false;
   const { entry, ranMs, progress } = newest;
@@ -62,7 +63,8 @@ export function noteEntry(draft: Draft, slot: Slot, newest: FolderEntry): boolea
   const live = liveOf(draft.state, slot);
   const isOld = newest.entry === slot.committedEntry || newest.entry === slot.pending?.entry;
   if (isOld || newest.entry === live.shipping) return false;
-  live.newest = { entry: newest.entry, ranMs: newest.ranMs, progress: newest.progress };
+  const { entry, ranMs, progress, sentBytes } = newest;
+  live.newest = { entry, ranMs, progress, ...(sentBytes === undefined ? {} : { sentBytes }) };
   if (newest.progress !== null) live.progress = newest.progress;
   live.signs = noteSave(live.signs, draft.nowMs);
   pursue(draft, slot);
@@ -76,7 +78,6 @@ export function noteShipped(draft: Draft, slot: Slot, event: Shipped): void {
   live.shipping = null;
   if (live.newest?.entry === event.entry) live.newest = null;
   if (slot.phase !== "running" && slot.phase !== "collecting") return;
-  noteSent(draft.state, slot, event);
   const { entry, tree, ranMs, progress } = event;
   const shipMs = live.lastShipStartMs === null ? 0 : draft.nowMs - live.lastShipStartMs;
   space(draft, slot, shipMs);
@@ -92,7 +93,7 @@ export function noteShipped(draft: Draft, slot: Slot, event: Shipped): void {
     shipMs,
     ...(live.stretch === 1 ? {} : { intervalS: checkpointIntervalS * live.stretch }),
   };
-  const ticked = addTick(draft, update(draft, slot, { pending }), "checkpoint", ranMs);
+  const ticked = addTick(draft, update(draft, slot, { pending }), "checkpoint", ranMs, live.shippingSentBytes);
   tellTicks(draft, ticked);
   tellPending(draft, ticked);
 }

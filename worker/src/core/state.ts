@@ -19,6 +19,8 @@ export interface Live {
   newest: FolderEntry | null;
   /** The entry that is being uploaded. */
   shipping: EntryKey | null;
+  /** What the container had sent when that entry was seen; null where nothing was told of it. */
+  shippingSentBytes: number | null;
   lastShipStartMs: number | null;
   /** The session closed while it was being shipped: how long that took says nothing of the line's speed. */
   shipCut: boolean;
@@ -79,6 +81,7 @@ export function newLive(): Live {
     sentBytes: null,
     newest: null,
     shipping: null,
+    shippingSentBytes: null,
     lastShipStartMs: null,
     shipCut: false,
     stretch: 1,

@@ -105,9 +105,11 @@ describe("metering ticks", () => {
     const bench = running({ ...RUN, ticks: true, network: "egress" } as never);
     bench.give({ kind: "measured", slotId: ID, ranMs: 1_000, progress: null, sentBytes: 700 });
     bench.nowMs += RUN.checkpointIntervalS * 1_000;
-    bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 5_000, progress: null });
+    bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 5_000, progress: null, sentBytes: 900 });
+    // What it sends while that is shipped belongs to the next.
+    bench.give({ kind: "measured", slotId: ID, ranMs: 35_000, progress: null, sentBytes: 990 });
     const shipped = { kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 5_000, progress: null } as const;
-    const [first] = ticksIn(bench.give({ ...shipped, sentBytes: 900 }));
+    const [first] = ticksIn(bench.give(shipped));
     expect(first).toMatchObject({ n: 1, usage: { egressBytes: 900 } });
     const after = createBench([...bench.journal.values()], bench.nowMs);
     const found = { state: "running", exitCode: null, oomKilled: false, diskExceeded: false, newest: null } as const;

@@ -8,15 +8,24 @@ import { type Draft, liveOf, sameAttempt, update } from "./state.ts";
 
 const EMPTY: TickChain = { head: { n: 0, hash: null }, ranMs: 0, waiting: [] };
 
-/** Adds a tick to the slot's chain, where the orchestrator asked for them; the caller sends it. */
-export function addTick(draft: Draft, slot: Slot, moment: TickMoment, ranMs: number): Slot {
+/**
+ * Adds a tick to the slot's chain, where the orchestrator asked for them; the caller sends it. `sentBytes`: what the container had sent when it had run for
+ * `ranMs`; null where that is not known.
+ */
+export function addTick(
+  draft: Draft,
+  slot: Slot,
+  moment: TickMoment,
+  ranMs: number,
+  sentBytes = liveOf(draft.state, slot).sentBytes,
+): Slot {
   const { attempt, run, ticks = EMPTY } = slot;
   if (run.ticks !== true || attempt === null) return slot;
   // What never ran has no account.
   if (ranMs === 0 && ticks.head.n === 0) return slot;
   // A later one tells of the same time.
   if (moment === "checkpoint" && ticks.waiting.length >= TICKS_WAITING_MAX) return slot;
-  const told = withSent(ticks, run.network === "egress" ? liveOf(draft.state, slot).sentBytes : null);
+  const told = withSent(ticks, run.network === "egress" ? sentBytes : null);
   const tick = tickAfter(told, ticks.head, { attempt, moment, ranMs });
   return update(draft, slot, { ticks: grown(told, tick, [...ticks.waiting, tick]) });
 }

@@ -257,8 +257,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     });
     const told = async (entry: string): Promise<void> => {
       const ranMs = notes.ranMs();
+      const had = sent();
       const progress = await readProgress(folders.progress);
-      emit({ kind: "entry", slotId: id, entry, ranMs, progress });
+      emit({ kind: "entry", slotId: id, entry, ranMs, progress, ...had });
     };
     const known = notes.now()?.unpacked?.entry ?? null;
     entries = createEntryWatch(folders.checkpoint, known, told, () => ports.threads.warm());
@@ -403,8 +404,8 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         oomKilled: view.oomKilled,
         diskExceeded: await ranOutOfDisk(view),
         ranMs,
-        newest: newest === undefined ? null : { entry: newest.id, ranMs, progress },
         // A slot without a network has no bridge.
+        newest: newest === undefined ? null : { entry: newest.id, ranMs, progress, ...sentBefore() },
         ...sentBefore(),
       };
     },
@@ -483,7 +484,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
             { event: "checkpoint_shipped", bytes: tree.bytes, bytesMoved: tree.bytesMoved, tookMs },
             "shipped",
           );
-          emit({ kind: "shipped", slotId: id, entry, tree, ranMs, progress, ...sent() });
+          emit({ kind: "shipped", slotId: id, entry, tree, ranMs, progress });
         });
       } catch (error) {
         if (life.signal.aborted) return;
