@@ -1,5 +1,6 @@
-// Metering ticks: at each durable moment of a container the worker states, signed and chained, how long it has run and what it has sent. A tick is journaled before it is sent,
-// goes before the message that it stands beside, and is said again until it is answered; the same number is never used for two of them.
+// Metering ticks: at each durable moment of a container the worker states, signed and chained, how long it has run and what it has sent. A tick is
+// journaled before it is sent, goes before the message that it stands beside, and is said again until it is answered; the same number is never used for
+// two of them.
 import { type Tick, type TickHead, type TickMoment, TICKS_WAITING_MAX } from "@qubix/shared/protocol";
 import { tickHash } from "@qubix/shared/receipts";
 import type { Slot, TickChain } from "./model.ts";
