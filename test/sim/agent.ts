@@ -12,6 +12,7 @@ import {
 } from "@qubix/worker/core";
 import { type AttemptId, attemptId, type JobId } from "@qubix/shared/domain";
 import type { WorkerOffer } from "@qubix/shared/protocol";
+import { egressFeatures, withSent } from "./egress.ts";
 import { createLink, type Link } from "./link.ts";
 import type { Machine } from "./machine.ts";
 import type { Monitor } from "./monitor.ts";
@@ -111,7 +112,8 @@ export function createWorkerNode(
     if (life !== of) return undefined;
     if (stoppedUntilMs > world.nowMs()) return void waiting.push({ of, event });
     if (world.strikes("agentCrashInStep", 0.5)) return crash();
-    const { puts, effects } = step(of.core, world.nowMs() + clockOffsetMs, event);
+    const told = "slotId" in event ? withSent(event, sender(event.slotId), lies) : event;
+    const { puts, effects } = step(of.core, world.nowMs() + clockOffsetMs, told);
     // Rather than do what it would forget it stops; what runs goes on.
     if (puts.length > 0 && diskFullUntilMs > world.nowMs()) return crash();
     for (const { id, slot } of puts) {
@@ -122,6 +124,12 @@ export function createWorkerNode(
     for (const effect of effects) carry(of, effect);
     armTimer(of);
     return undefined;
+  }
+
+  /** The job of a container with a network, by its index. */
+  function sender(slotId: SlotId): number | undefined {
+    const run = journal.get(slotId)?.run;
+    return run?.network === "egress" ? Number(run.command[0]) : undefined;
   }
 
   function carry(of: Life, effect: WorkerEffect): void {
@@ -294,8 +302,9 @@ export function createWorkerNode(
       const features = FEATURES.filter((name) => (name === "proofs" ? known.has(name) : !isOld && rng.chance(0.7)));
       const { features: _, ...rest } = offer;
       const isWatching = hasStalls(world.seed) && !isOld;
-      const all = isWatching ? [...features, "stalls"] : features;
-      offer = features.length === 0 && rng.chance(0.5) ? rest : { ...rest, features: [...all] };
+      const all = egressFeatures(world.seed, setup.at, isWatching ? [...features, "stalls"] : features);
+      const saysNone = features.length === 0 && rng.chance(0.5) && !all.includes("egress");
+      offer = saysNone ? rest : { ...rest, features: [...all] };
       crash();
     },
     revive() {

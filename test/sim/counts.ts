@@ -37,6 +37,9 @@ export interface Counts {
   massSilences: number;
   /** Those that ended while somebody was silent still. */
   holdsOutlasted: number;
+  /** Jobs that paid for what they sent, and attempts of which more was told than their worker's line carries. */
+  egressPaid: number;
+  egressCuts: number;
   ratings: number;
   disputes: number;
   slashes: number;
@@ -73,6 +76,8 @@ export function createCounts(): Counts {
     stalls: 0,
     massSilences: 0,
     holdsOutlasted: 0,
+    egressPaid: 0,
+    egressCuts: 0,
     ratings: 0,
     disputes: 0,
     slashes: 0,

@@ -482,6 +482,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
         else if (kind === "failover") counts.failovers += 1;
         else if (kind === "undo") counts.undos += 1;
         else if (kind === "disagreement") counts.disagreements += 1;
+        else if (kind === "egress_cut") counts.egressCuts += 1;
         else counts.staleRefused += 1;
       }
     },

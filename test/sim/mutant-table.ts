@@ -366,6 +366,36 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "bytes are paid twice to a container that was adopted",
+    patches: [
+      {
+        file: `${CORE}/egress-offers.ts`,
+        find: "const baseBytes = before === undefined ? 0 : before.baseBytes + before.bytes;",
+        replace: "const baseBytes = 0;",
+      },
+    ],
+  },
+  {
+    name: "bytes are paid beyond what the job pays for",
+    patches: [
+      {
+        file: `${CORE}/egress.ts`,
+        find: "Math.min(told, carried, bytesMax - beside)",
+        replace: "Math.min(told, carried, bytesMax)",
+      },
+    ],
+  },
+  {
+    name: "bytes are paid that no line has carried",
+    patches: [
+      {
+        file: `${CORE}/egress.ts`,
+        find: "Math.min(told, carried, bytesMax - beside)",
+        replace: "Math.min(told, bytesMax - beside)",
+      },
+    ],
+  },
+  {
     name: "a damaged checkpoint is never given up",
     patches: [
       {

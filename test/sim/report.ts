@@ -46,6 +46,8 @@ const MUST_HAPPEN = [
   "stalls",
   "massSilences",
   "holdsOutlasted",
+  "egressPaid",
+  "egressCuts",
   "ratings",
   "disputes",
   "slashes",

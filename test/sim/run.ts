@@ -8,6 +8,7 @@ import { createWorkerNode, type WorkerNode } from "./agent.ts";
 import { scheduleBudgets, withBudgets } from "./budgets.ts";
 import { type Client, createClient } from "./client.ts";
 import { type Counts, checksDone } from "./counts.ts";
+import { withEgress, withEgressOffer } from "./egress.ts";
 import type { FaultKind } from "./faults.ts";
 import { Runs } from "./exclusive.ts";
 import { createMachine } from "./machine.ts";
@@ -150,9 +151,9 @@ function build(
     ask({ kind: "deposit", actor, accountId, amount: DEPOSIT, currency: "USD", reference: "grant" });
   }
   const drawnJobs = drawWorkload(world.rng, world.scale, { rich, poor });
-  const intents = withChecks(
+  const intents = withEgress(
     world.seed,
-    withBudgets(world.seed, withStalls(world.seed, withMirrors(world.seed, drawnJobs))),
+    withChecks(world.seed, withBudgets(world.seed, withStalls(world.seed, withMirrors(world.seed, drawnJobs)))),
   );
   const programs: readonly Program[] = intents.map(({ program }) => program);
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
@@ -172,7 +173,11 @@ function build(
     const lies = world.faults.liar && at === 0;
     if (lies) liars.add(workerId);
     const machine = createMachine(world, monitor, trees, programs, workerId, runs);
-    const claimed = withWatch(world, { ...drawOffer(world, at), ...drawPricesApart(world.seed, at) });
+    const claimed = withEgressOffer(
+      world.seed,
+      at,
+      withWatch(world, { ...drawOffer(world, at), ...drawPricesApart(world.seed, at) }),
+    );
     const drawn = checkedOffer(world.seed, at, claimed);
     const claims = { at, workerId, others: world.scale.workers - 1 - tooOld, fakes: monitor.fakes };
     const offer = world.faults.proofs ? drawClaims(proofs, claims, drawn) : drawn;

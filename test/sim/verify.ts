@@ -7,6 +7,7 @@ import type { WorkerNode } from "./agent.ts";
 import { isBudgetEnd, isBudgetRefusal, reckonCaps } from "./budgets.ts";
 import type { Client } from "./client.ts";
 import { check, checksDone } from "./counts.ts";
+import { egressCost, egressHold, reckonEgress } from "./egress.ts";
 import type { ContainerTruth, Monitor } from "./monitor.ts";
 import { reckonParts } from "./prices.ts";
 import { resultOf, treeOf } from "./programs.ts";
@@ -76,6 +77,13 @@ export function reckon(of: Reckoning): void {
     reckonRows(stored.job, stored.attempts, stored.standbys);
     reckonBudgets(stored.job, stored.attempts);
     reckonParts(stored.attempts, stored.standbys);
+    reckonEgress(stored.job, stored.attempts, of.liars, (id) =>
+      Math.max(
+        ...(containers.get(jobId) ?? []).map((one) => (one.attempts.includes(id) ? Math.round(ranMsOf(one)) : 0)),
+      ),
+    );
+    const sent = stored.attempts.reduce((sum, { egress }) => sum + (egress?.bytes ?? 0), 0);
+    monitor.counts.egressPaid += sent > 0 ? 1 : 0;
     reckonMoney(of, stored.job, stored.attempts, stored.standbys);
     if (hasAudit(of.seed)) reckonReceipt(store, stored);
     for (const attempts of runsOf(stored.job, stored.attempts)) {
@@ -196,7 +204,8 @@ function reckonMoney(
   const { settlement, spec } = job;
   const isShare = job.check?.payer.startsWith("customer:") === true;
   // A run of a majority has a part of one hold, which is rounded up once.
-  const full = (spec.priceMaxPerHour.amount * BigInt(spec.durationMaxS) + (isShare ? 0n : 3_599n)) / 3_600n;
+  const time = (spec.priceMaxPerHour.amount * BigInt(spec.durationMaxS) + (isShare ? 0n : 3_599n)) / 3_600n;
+  const full = time + egressHold(job);
   // A budget may have left less.
   const hold = job.cap === undefined ? full : settlement.hold;
   check(hold <= full, () => `invariant 5: ${job.id} holds ${hold} and could cost ${full}`);
@@ -215,8 +224,9 @@ function reckonMoney(
   const charge = (ratePerHour: bigint, ms: number) => (ratePerHour * BigInt(ms)) / MS_PER_HOUR;
   const charges = [
     // A container that went on under another epoch costs what it would have cost under one.
-    ...attempts.map(({ ratePerHour, baseRanMs, creditedMs }) => {
-      return charge(ratePerHour, baseRanMs + creditedMs) - charge(ratePerHour, baseRanMs);
+    ...attempts.map((attempt) => {
+      const { ratePerHour, baseRanMs, creditedMs } = attempt;
+      return charge(ratePerHour, baseRanMs + creditedMs) - charge(ratePerHour, baseRanMs) + egressCost(attempt);
     }),
     ...standbys.map(({ ratePerHour, creditedMs }) => charge(ratePerHour, creditedMs)),
   ];

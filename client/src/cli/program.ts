@@ -466,6 +466,11 @@ function withSpecFlags(command: Command): Command {
     .option("--verify-tolerance <REL[,ABS]>", "by how much numbers in outputs may differ, e.g. 1e-5 or 1e-5,1e-8 [0]")
     .option("--network <kind>", "none, or egress: the internet, and nothing else [none]")
     .option(
+      "--egress-max <size>",
+      "how much of what it sends is paid for where that has a price of its own, e.g. 10GiB",
+    )
+    .option("--egress-price-max <price>", "highest price for each GiB that it sends, e.g. 0.05; goes with --egress-max")
+    .option(
       "--failover <kind>",
       "exclusive: nobody goes on while a silent machine may still be acting, 17 s later [with egress]; speculative: at once",
     )

@@ -50,7 +50,7 @@ type Action = typeof action extends fc.Arbitrary<infer T> ? T : never;
 
 describe("after any history", () => {
   test("every receipt verifies, and statements and earnings come to what was posted", () => {
-    const seen = { final: 0, live: 0, failovers: 0, undos: 0, ticks: 0, restarts: 0 };
+    const seen = { final: 0, live: 0, failovers: 0, undos: 0, ticks: 0, restarts: 0, egress: 0 };
     fc.assert(
       fc.property(fc.array(action, { minLength: 40, maxLength: 140 }), (actions) => {
         const dir = mkdtempSync(join(tmpdir(), "qubix-history-"));
@@ -71,6 +71,16 @@ describe("after any history", () => {
   }, 120_000);
 });
 
+const EGRESS_PRICE = { amount: 987_654n, currency: "USD" };
+/** Some of it is more than a line carries that nobody measured, and some jobs pay for less. */
+const EGRESS_BYTES_PER_MS = 30_001;
+const PAYS_EGRESS = {
+  network: "egress",
+  failover: "speculative",
+  egressGiBMax: 0.2,
+  egressPriceMaxPerGiB: { amount: "1000000", currency: "USD" },
+} as const;
+
 function createWorld(store: Store) {
   const net = new Network();
   const wallMs = () => BEGIN_MS + net.nowMs * WALL_PER_MS;
@@ -80,7 +90,11 @@ function createWorld(store: Store) {
   const workers = providers.flatMap((provider, at) =>
     [0, 1].map((n) => {
       // One of four keeps no account of its own.
-      const offer = offerOf(at + n === 0 ? {} : { features: ["ticks"] });
+      const offer = offerOf(
+        at + n === 0
+          ? { features: ["egress"] }
+          : { features: ["egress", "ticks", "usage"], pricePerEgressGiB: EGRESS_PRICE },
+      );
       return { id: net.worker(provider, `w${at}${n}`, offer), offer };
     }),
   );
@@ -96,7 +110,15 @@ function createWorld(store: Store) {
     const offer = workers.find(({ id }) => id === attempt.workerId)?.offer;
     if (offer?.features?.includes("ticks") !== true) return;
     const { n, hash, ranMs: before } = attempt.ticks ?? { n: 0, hash: null, ranMs: 0 };
-    const line = { attempt: refOf(attempt), n: n + 1, moment, ranMs: Math.max(before, ranMs), prev: hash };
+    const signedMs = Math.max(before, ranMs);
+    const line = {
+      attempt: refOf(attempt),
+      n: n + 1,
+      moment,
+      ranMs: signedMs,
+      prev: hash,
+      usage: { egressBytes: signedMs * EGRESS_BYTES_PER_MS },
+    };
     net.say(attempt.workerId, { kind: "tick", ...line, signature: SIGNATURE });
     expect(net.attempts(attempt.jobId).find(({ id }) => id === attempt.id)?.ticks?.hash).toBe(tickHash(line));
   }
@@ -159,7 +181,8 @@ function createWorld(store: Store) {
         const standby = which % 3 === 0 ? ("hot" as const) : ("cold" as const);
         const actor = consumers[which % 2] ?? consumers[0];
         const price = { amount: (2_000_000 + which * 977).toString(), currency: "USD" };
-        const spec = { standby, priceMaxPerHour: price, durationMaxS: 60 + (which % 200), retries: 1 };
+        const plain = { standby, priceMaxPerHour: price, durationMaxS: 60 + (which % 200), retries: 1 };
+        const spec = which % 2 === 0 ? plain : { ...plain, ...PAYS_EGRESS };
         const reply = net.do({ kind: "job.create", actor, spec: specOf(spec) });
         if (reply.kind === "job") jobs.push(reply.jobId);
         return;
@@ -204,7 +227,7 @@ function createWorld(store: Store) {
       else end(attempt, kind === "end");
     },
 
-    check(seen: Record<"final" | "live" | "failovers" | "undos" | "ticks" | "restarts", number>): void {
+    check(seen: Record<"final" | "live" | "failovers" | "undos" | "ticks" | "restarts" | "egress", number>): void {
       flush();
       seen.restarts += restarts.count;
       for (const id of jobs) {
@@ -222,6 +245,7 @@ function createWorld(store: Store) {
           seen.ticks += verdict.figures.ticks;
         }
         seen[stored.job.settlement.phase === "settled" ? "final" : "live"] += 1;
+        seen.egress += stored.attempts.filter(({ egress }) => (egress?.bytes ?? 0) > 0).length;
         seen.failovers += stored.job.failoversUsed;
         seen.undos += stored.attempts.filter(({ adoptedEpoch }) => adoptedEpoch !== 0).length;
       }

@@ -1,6 +1,12 @@
 // A job's whole account: what was agreed, what was worked and signed for, what it cost, and every transfer. Made from committed records alone.
-import { type AccountId, chargeBetween, FEE_BASIS_POINTS, inParts } from "@qubix/shared/domain";
-import type { Receipt, ReceiptAttempt, ReceiptStandby, ReceiptTick } from "@qubix/shared/protocol";
+import { type AccountId, chargeBetween, egressChargeBetween, FEE_BASIS_POINTS, inParts } from "@qubix/shared/domain";
+import {
+  egressLimitOf,
+  type Receipt,
+  type ReceiptAttempt,
+  type ReceiptStandby,
+  type ReceiptTick,
+} from "@qubix/shared/protocol";
 import { receiptDigest } from "@qubix/shared/receipts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "../core/index.ts";
 import type { Store, StoredJob, StoredTick, StoredTransfer } from "../store/port.ts";
@@ -62,6 +68,7 @@ export function receiptOf(ports: ReceiptPorts, stored: StoredJob, view: ReceiptV
             durationMaxS: job.spec.durationMaxS,
             hold: settlement.hold.toString(),
             ...limitOf(job),
+            ...egressAgreed(job),
             mirror: job.mirror !== undefined,
           },
     attempts: attempts.filter(sees).map((attempt) => attemptOf(ports, attempt, ticks.get(keyOf(attempt)) ?? [])),
@@ -87,8 +94,24 @@ function limitOf({ cap, check, settlement }: JobRecord): { readonly cap?: string
   return check?.payer.startsWith("customer:") === true ? { cap: settlement.hold.toString() } : {};
 }
 
-/** A standby has no time before; an attempt that took a running container over goes on from what that was paid for. */
+/** What of its egress is paid for at most. */
+function egressAgreed({ spec }: JobRecord): Pick<NonNullable<Receipt["agreed"]>, "egress"> {
+  const limit = egressLimitOf(spec);
+  if (limit === undefined) return {};
+  return { egress: { bytesMax: limit.bytesMax, priceMaxPerGiB: limit.priceMaxPerGiB.toString() } };
+}
+
 function chargeOf(payee: AttemptRecord | StandbyRecord): bigint {
+  return timeChargeOf(payee) + ("epoch" in payee ? egressChargeOf(payee) : 0n);
+}
+
+function egressChargeOf({ egress }: AttemptRecord): bigint {
+  if (egress === undefined) return 0n;
+  return egressChargeBetween(egress.pricePerGiB, egress.baseBytes, egress.baseBytes + egress.bytes);
+}
+
+/** A standby has no time before; an attempt that took a running container over goes on from what that was paid for. */
+function timeChargeOf(payee: AttemptRecord | StandbyRecord): bigint {
   const fromMs = "baseRanMs" in payee ? payee.baseRanMs : 0;
   return chargeBetween(payee.ratePerHour, fromMs, fromMs + payee.creditedMs);
 }
@@ -109,6 +132,7 @@ function attemptOf(ports: ReceiptPorts, attempt: AttemptRecord, ticks: readonly 
     creditedMs,
     charge: chargeOf(attempt).toString(),
     ...partsOf(attempt),
+    ...egressOf(attempt),
     ...(attempt.isRefused === true ? { refused: true } : {}),
     ticks: ticks.map(tickOf),
     ticksLeftOut: attempt.ticks?.unkept ?? 0,
@@ -119,7 +143,7 @@ function partsOf(payee: AttemptRecord | StandbyRecord): Pick<ReceiptAttempt, "pa
   if (payee.parts === undefined) return {};
   const rates = inParts(payee.ratePerHour, payee.parts);
   const rated = payee.parts.map(({ name }) => ({ name, ratePerHour: rates.get(name) ?? 0n }));
-  const charges = inParts(chargeOf(payee), rated);
+  const charges = inParts(timeChargeOf(payee), rated);
   const parts = rated.map(({ name, ratePerHour }) => ({
     part: name,
     ratePerHour: ratePerHour.toString(),
@@ -127,6 +151,13 @@ function partsOf(payee: AttemptRecord | StandbyRecord): Pick<ReceiptAttempt, "pa
   }));
   // A rate too small to have parts has none.
   return payee.ratePerHour === 0n ? {} : { parts };
+}
+
+function egressOf(attempt: AttemptRecord): Pick<ReceiptAttempt, "egress"> {
+  if (attempt.egress === undefined) return {};
+  const { pricePerGiB, baseBytes, bytes } = attempt.egress;
+  const charge = egressChargeOf(attempt).toString();
+  return { egress: { pricePerGiB: pricePerGiB.toString(), baseBytes, bytes, charge } };
 }
 
 function tickOf({ n, epoch, moment, ranMs, prev, usage, signature, contradicts }: StoredTick): ReceiptTick {

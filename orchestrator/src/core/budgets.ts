@@ -1,7 +1,7 @@
 // Budgets as their owners set them, and what a new job may cost under them. One that is lowered takes effect on what runs: the newest jobs give way first, and
 // none below what it has already earned its providers.
 import { capTable, formatUnits, holdFor } from "@qubix/shared/domain";
-import type { JobSpec } from "@qubix/shared/protocol";
+import { fullHoldOf, type JobSpec } from "@qubix/shared/protocol";
 import { armBudget } from "./budget-deadline.ts";
 import { accruedSoFar } from "./charges.ts";
 import type { Actor, CoreEvent, Refusal } from "./events.ts";
@@ -28,7 +28,7 @@ export interface Allowance {
 /** What a job of this account may cost now; or why there is not enough left. */
 export function allowanceOf(state: CoreState, actor: Pick<Actor, "accountId">, spec: JobSpec): Allowance {
   const { amount, currency } = spec.priceMaxPerHour;
-  const full = holdFor(amount, spec.durationMaxS);
+  const full = fullHoldOf(spec);
   const own: Tightest | undefined = spec.budgetMax && { left: spec.budgetMax.amount, source: "job" };
   const account = tightestOf(state, actor.accountId, currency);
   const tightest = own !== undefined && (account === undefined || own.left <= account.left) ? own : account;

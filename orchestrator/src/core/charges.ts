@@ -1,6 +1,7 @@
 // What a job has cost so far, and how much of a limit is left to each of those who work for it. Money decides in units, never in time: credited time is bounded
 // by the most milliseconds that the units left can pay, so that no sum of charges ever comes to more than the cap.
 import { chargeBetween, chargeFor, msWithin } from "@qubix/shared/domain";
+import { egressChargeOf } from "./egress-offers.ts";
 import { capOf } from "./job-cap.ts";
 import { runOf } from "./mirror-state.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
@@ -50,7 +51,7 @@ export function affordableMs(state: CoreState, job: JobRecord, attempt: AttemptR
   const standby = liveStandby(state, job);
   const stands = standby === undefined ? 0n : standingBy(state, standby);
   const claims = chargeTo(attempt, Math.max(0, claimedMs));
-  const left = capOf(job) - spent;
+  const left = capOf(job) - spent - egressChargeOf(attempt);
   return msOf(attempt, left - shareOf(left, stands, claims));
 }
 
@@ -76,8 +77,12 @@ function shareOf(left: bigint, claim: bigint, other: bigint): bigint {
   return (left * claim) / (claim + other);
 }
 
-/** What an attempt's credited time costs. Where it took a running container over, it is billed as that container's next window: a false alarm costs nothing. */
+/** What an attempt's credited time and egress cost. Where it took a running container over, it is billed as that container's next window: a false alarm costs nothing. */
 export function chargeOf(attempt: AttemptRecord): bigint {
+  return timeChargeOf(attempt) + egressChargeOf(attempt);
+}
+
+export function timeChargeOf(attempt: AttemptRecord): bigint {
   return chargeTo(attempt, attempt.creditedMs);
 }
 
@@ -96,7 +101,8 @@ function standbyChargeOf({ ratePerHour, creditedMs }: StandbyRecord): bigint {
 
 function accruedBy(state: CoreState, job: JobRecord, attempt: AttemptRecord): bigint {
   const { creditedMs } = attempt;
-  return chargeTo(attempt, Math.max(creditedMs, Math.min(ranMs(state, attempt), job.spec.durationMaxS * 1_000)));
+  const untilMs = Math.max(creditedMs, Math.min(ranMs(state, attempt), job.spec.durationMaxS * 1_000));
+  return chargeTo(attempt, untilMs) + egressChargeOf(attempt);
 }
 
 /** How long it has run under its own epoch, as far as we can tell. */

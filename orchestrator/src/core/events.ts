@@ -414,6 +414,7 @@ export type Incident = {
     | "stale_refused"
     | "disagreement"
     | "tick_refused"
-    | "contradiction";
+    | "contradiction"
+    | "egress_cut";
   readonly attempt: AttemptRef;
 };

@@ -1,7 +1,15 @@
 // Why offers match or do not: the same filters as the market's, one after the other over the whole fleet, each with the number of offers it removed and what would help.
 // For quotes and for jobs that found nothing; never on the way of a placement.
-import { type AccountId, chargeFor, formatUnits, holdFor, ratePartsFor } from "@qubix/shared/domain";
-import { featuresOf, type JobSpec, runPriceMax, type WorkerFeature } from "@qubix/shared/protocol";
+import { type AccountId, chargeFor, egressChargeFor, formatUnits, ratePartsFor } from "@qubix/shared/domain";
+import {
+  egressLimitOf,
+  featuresOf,
+  fullHoldOf,
+  type JobSpec,
+  runPriceMax,
+  type WorkerFeature,
+} from "@qubix/shared/protocol";
+import { egressHint, egressPriceOf, egressSuits, egressWishOf } from "./egress-offers.ts";
 import { featuresOfJob, localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
@@ -16,7 +24,9 @@ export interface Explanation {
   readonly ratePerHour: bigint | null;
   /** What that rate is the sum of; empty where nothing matches. */
   readonly parts: readonly { readonly part: string; readonly ratePerHour: bigint }[];
-  /** At that rate for the whole of `durationMaxS`. */
+  /** Micro-units a GiB there, and for all of the job's egress; missing where it has no price of its own. */
+  readonly egress?: { readonly pricePerGiB: bigint; readonly costMax: bigint };
+  /** At that rate for the whole of `durationMaxS`, egress in full. */
   readonly costMax: bigint | null;
   readonly total: number;
   readonly matching: number;
@@ -38,6 +48,7 @@ const FEATURE_WORDS: Readonly<Record<WorkerFeature, string>> = {
   secrets: "secrets",
   "image-upload": "images by upload",
   ticks: "signing metering ticks",
+  usage: "metering ticks that tell of traffic",
   "image-digest": "images by digest",
   // What a worker understands; no job asks for it.
   earnings: "word of their earnings",
@@ -161,6 +172,7 @@ const FILTERS: readonly Filter[] = [
     hint: ({ rateMax, currency }) =>
       `They cost more than ${formatUnits(rateMax)} ${currency} an hour, or take another currency. Raise priceMaxPerHour.`,
   },
+  { name: "egress price", keeps: egressSuits, hint: egressHint },
 ];
 
 /** What it claims would do, but for want of a proof. Claims that would not do either are left to the filters behind. */
@@ -196,15 +208,17 @@ function explainRequest(state: CoreState, spec: JobSpec, request: OfferRequest):
     null,
   );
   const ratePerHour = best === undefined ? null : best.rate + (standbyRate ?? 0n);
+  const egress = best === undefined ? undefined : egressAt(best.machine, spec);
   return {
-    hold: holdFor(spec.priceMaxPerHour.amount, spec.durationMaxS),
+    hold: fullHoldOf(spec),
     currency: request.currency,
     ratePerHour,
     parts: [
       ...(best === undefined ? [] : partsAt(best.machine, request)),
       ...(standbyRate === null ? [] : [{ part: "standby", ratePerHour: standbyRate }]),
     ],
-    costMax: ratePerHour === null ? null : chargeFor(ratePerHour, spec.durationMaxS * 1000),
+    ...(egress === undefined ? {} : { egress }),
+    costMax: ratePerHour === null ? null : chargeFor(ratePerHour, spec.durationMaxS * 1000) + (egress?.costMax ?? 0n),
     total: machines.length,
     matching: matching.length,
     standbys: standbys.length,
@@ -217,6 +231,13 @@ function explainRequest(state: CoreState, spec: JobSpec, request: OfferRequest):
       };
     }),
   };
+}
+
+function egressAt(machine: Machine, spec: JobSpec): Explanation["egress"] {
+  const limit = egressLimitOf(spec);
+  const price = egressPriceOf(machine);
+  if (limit === undefined || price === undefined) return undefined;
+  return { pricePerGiB: price.amount, costMax: egressChargeFor(price.amount, limit.bytesMax) };
 }
 
 function partsAt({ worker: { offer } }: Machine, { needs, currency }: OfferRequest): Explanation["parts"] {
@@ -289,6 +310,7 @@ function requestFor(spec: JobSpec): OfferRequest {
     image: localImageKey(spec.image),
     features: featuresOf(spec),
     placement: spec.placement,
+    egress: egressWishOf(spec),
   };
 }
 

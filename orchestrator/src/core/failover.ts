@@ -164,8 +164,8 @@ export function promote(
 ): Placed {
   const machine = machineOf(state, standby.workerId);
   const freed = consumeStandby(state, job, standby);
-  const { allocation, fullRatePerHour: ratePerHour, parts } = standby;
-  const place = { machine, allocation, ratePerHour, parts };
+  const { allocation, fullRatePerHour: ratePerHour, parts, egress } = standby;
+  const place = { machine, allocation, ratePerHour, parts, egress };
   const placed = placedAgain(state, newAttempt(state, freed, event, place), "hot");
   deferStandby(state, placed.job);
   const { epoch, workerId, fromSeq } = placed.attempt;

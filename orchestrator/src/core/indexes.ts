@@ -4,6 +4,7 @@ import { featuresOf, imageKey, parseImageRef, runPriceMax, transparentFeature } 
 import { assert } from "@qubix/shared/runtime";
 import { waitsForLease } from "./exclusive.ts";
 import type { Machine, Usage } from "./machine.ts";
+import { egressWishOf } from "./egress-offers.ts";
 import { createMarket, type OfferRequest } from "./market.ts";
 import type {
   Allocation,
@@ -304,6 +305,7 @@ export function requestOf(job: JobRecord): OfferRequest {
     image: localImageKey(spec.image),
     features: featuresOfJob(job),
     placement: spec.placement,
+    egress: egressWishOf(spec),
   };
 }
 
@@ -338,7 +340,8 @@ export function signatureKey(job: JobRecord): string {
     job.check !== undefined
       ? `check ${job.id}`
       : (job.standbyId ?? (job.mirror === undefined ? "" : `mirror ${job.epoch > 0 ? job.id : ""}`));
-  const numbers = `${gpus} ${gpuMemoryMiBMin} ${cpuMilli} ${memoryMiB} ${diskMiB} ${request.rateMax} ${job.currency}`;
+  const egress = request.egress?.limit?.priceMaxPerGiB ?? "";
+  const numbers = `${gpus} ${gpuMemoryMiBMin} ${cpuMilli} ${memoryMiB} ${diskMiB} ${request.rateMax} ${job.currency} ${egress}`;
   const key = `${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${request.features.join()}|${placement}|${apart}`;
   if (plain) signatures.set(job.spec, key);
   return key;

@@ -164,9 +164,14 @@ function fundsRefusal(state: CoreState, actor: Actor, spec: JobSpec): Refusal | 
   return refusal(
     402,
     "insufficient_funds",
-    `This job locks ${formatUnits(needed)} ${currency} (${allowance.tightest === undefined ? "priceMaxPerHour × durationMaxS" : "what its budget allows"}) and ${formatUnits(available)} are available. Deposit credit, or lower ${allowance.tightest === undefined ? "one of the two" : "budgetMax"}.`,
+    `This job locks ${formatUnits(needed)} ${currency} (${allowance.tightest === undefined ? holdWords(spec) : "what its budget allows"}) and ${formatUnits(available)} are available. Deposit credit, or lower ${allowance.tightest === undefined ? "one of these" : "budgetMax"}.`,
     { needed: needed.toString(), available: available.toString(), currency },
   );
+}
+
+function holdWords({ egressGiBMax }: JobSpec): string {
+  const time = "priceMaxPerHour × durationMaxS";
+  return egressGiBMax === undefined ? time : `${time} + egressPriceMaxPerGiB × egressGiBMax`;
 }
 
 function inputsOf(state: CoreState, actor: Actor, spec: JobSpec): JobRecord["inputs"] | Refusal {

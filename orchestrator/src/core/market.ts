@@ -4,6 +4,7 @@
 import type { Money, WorkerId } from "@qubix/shared/domain";
 import type { JobSpec } from "@qubix/shared/protocol";
 import type { Machine } from "./machine.ts";
+import { egressSuits, type EgressWish } from "./egress-offers.ts";
 import { gradeOf } from "./reputation-score.ts";
 import { type Needs, fits, gpuIsFree, gpuModelMatches, rateOf } from "./resources.ts";
 
@@ -71,6 +72,8 @@ export interface OfferRequest {
   /** What the worker must offer beyond what every worker can. */
   readonly features: readonly string[];
   readonly placement: JobSpec["placement"];
+  /** Null for a job without a network. */
+  readonly egress: EgressWish | null;
 }
 export interface OfferPreference {
   /** Never this one. */
@@ -234,7 +237,7 @@ export function affordable(machine: Machine, request: OfferRequest): boolean {
   const { offer } = machine.worker;
   if (offer === null) return false;
   const rate = rateOf(offer, request.needs, request.currency);
-  return rate !== null && rate <= request.rateMax;
+  return rate !== null && rate <= request.rateMax && egressSuits(machine, request);
 }
 
 function namedCandidates(

@@ -5,6 +5,7 @@ import { queueChainPay } from "./chain.ts";
 import { affordableMs, affordableStandbyMs, chargeOf } from "./charges.ts";
 import { walletOwner } from "./check-money.ts";
 import { addEarnings } from "./earnings.ts";
+import { creditEgress } from "./egress.ts";
 import { capOf } from "./job-cap.ts";
 import { transfer } from "./ledger.ts";
 import { settlementId } from "./ledger-accounts.ts";
@@ -27,6 +28,7 @@ export function durationMaxMs(job: JobRecord): number {
 /**
  * Credits an attempt up to a durable moment. `ranMs` is the worker's word on its container's time; it is believed no further than our own clock
  * since the assignment, no further than it has signed for in its ticks, and no further than `durationMaxS` over all attempts (of the same run, for a mirror job). Never falls.
+ * What its container sent by then goes with it.
  */
 export function credit(
   state: CoreState,
@@ -39,14 +41,14 @@ export function credit(
   const roomMs = durationMaxMs(job) - creditedBesideMs(state, job, attempt);
   const paidMs = Math.min(claimedMs, roomMs);
   const creditedMs = Math.max(attempt.creditedMs, Math.min(paidMs, affordableMs(state, job, attempt, paidMs)));
-  if (creditedMs === attempt.creditedMs) return { job, attempt };
+  if (creditedMs === attempt.creditedMs) return { job, attempt: creditEgress(state, job, attempt) };
   const nextAttempt = { ...attempt, creditedMs };
   const nextJob = { ...job, creditedMs: job.creditedMs + creditedMs - attempt.creditedMs };
   const runs = job.mirror === undefined ? 1 : job.mirror.rateMax.length;
   assert(nextJob.creditedMs <= durationMaxMs(job) * runs, () => `job ${job.id} credited beyond its duration`);
   put(state, "attempts", attempt.id, nextAttempt);
   put(state, "jobs", job.id, nextJob);
-  return { job: nextJob, attempt: nextAttempt };
+  return { job: nextJob, attempt: creditEgress(state, nextJob, nextAttempt) };
 }
 
 /** What a standby that ends now is paid for: from ready until `endMs`, and all standbys of a job together no longer than `durationMaxS`. */

@@ -338,6 +338,8 @@ export interface AttemptRecord {
   readonly ratePerHour: bigint;
   /** What that rate is the sum of, as it was when it was agreed; missing where it is of one part alone. */
   readonly parts?: readonly RatePart[];
+  /** What it sends has a price of its own; missing where it has none. */
+  readonly egress?: EgressAccount;
   /** The checkpoint it began from; 0 for none. */
   readonly fromSeq: number;
   /** The older attempt whose running container it took over (undo); 0 for none. */
@@ -367,6 +369,24 @@ export interface AttemptRecord {
   readonly endedAtMs: number | null;
 }
 
+/** What was agreed on egress when a place was taken. */
+export interface EgressTerms {
+  /** Micro-units, fee included. */
+  readonly pricePerGiB: bigint;
+  /** What the worker's line carries at the most, in megabits a second: more is not believed. */
+  readonly mbpsMax: number;
+}
+
+/** What a container sent, in bytes; see `egress.ts`. */
+export interface EgressAccount extends EgressTerms {
+  /** What older epochs of the same container were already paid for. */
+  readonly baseBytes: number;
+  /** Paid for under this one, up to the newest durable moment. */
+  readonly bytes: number;
+  /** More was told than its worker's line could have carried; said once. */
+  readonly cut?: true;
+}
+
 /** A chain of metering ticks; see `ticks.ts`. */
 export interface TickChain {
   /** Of the newest that was taken: its number and hash; 0 and null before the first. */
@@ -374,6 +394,8 @@ export interface TickChain {
   readonly hash: string | null;
   /** Container time that its worker has signed for. */
   readonly ranMs: number;
+  /** Bytes that its container sent, by what its worker has signed; missing where that was never told. */
+  readonly egressBytes?: number;
   /** How many were kept of this attempt, and how many were checked and not kept. */
   readonly kept: number;
   readonly unkept: number;
@@ -397,6 +419,8 @@ export interface StandbyRecord {
   readonly fullRatePerHour: bigint;
   /** What that is the sum of; what it is paid while it stands by is in the same proportions. Missing where it is of one part alone. */
   readonly parts?: readonly RatePart[];
+  /** Once it is promoted, as agreed when it was reserved; a standby itself sends nothing. */
+  readonly egress?: EgressTerms;
   /** The newest checkpoint it has unpacked and verified; 0 for none. */
   readonly checkpointSeq: number;
   /** The checkpoint it went for when it was last heard of; missing where it had the newest. */

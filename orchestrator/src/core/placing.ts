@@ -2,12 +2,21 @@
 import { attemptId, attemptTable, jobTable, type JobEvent, nextEpoch, type RatePart } from "@qubix/shared/domain";
 import { type CheckpointRef, type RunSpec, transparentClassOf } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
+import { egressAccountFrom, egressTermsAt } from "./egress-offers.ts";
 import { waitsForLease } from "./exclusive.ts";
 import type { Machine } from "./machine.ts";
 import { requestOf } from "./indexes.ts";
 import { checkpointsOf, epochOf, openRuns, replicaIn, replicaOf } from "./mirror-state.ts";
 import { placedMirror } from "./mirror.ts";
-import type { Allocation, AttemptRecord, CheckpointRecord, JobRecord, MirrorRun, StandbyRecord } from "./model.ts";
+import type {
+  Allocation,
+  AttemptRecord,
+  CheckpointRecord,
+  EgressTerms,
+  JobRecord,
+  MirrorRun,
+  StandbyRecord,
+} from "./model.ts";
 import { placedAgain } from "./recovery.ts";
 import { keptParts, type Needs, pickGpus } from "./resources.ts";
 import { deadlineKey, expectBusy, watch } from "./silence.ts";
@@ -20,6 +29,8 @@ export interface Place {
   readonly ratePerHour: bigint;
   /** See {@link AttemptRecord.parts}. */
   readonly parts?: readonly RatePart[] | undefined;
+  /** What is agreed on egress; of a container that runs on, what was. */
+  readonly egress?: EgressTerms | undefined;
   /** The lost attempt whose container runs on. */
   readonly adopts?: AttemptRecord;
   /** Which run of a mirror job it is for. */
@@ -58,6 +69,7 @@ export function newAttempt(state: CoreState, job: JobRecord, event: JobEvent | n
     allocation: place.allocation,
     ratePerHour: place.ratePerHour,
     ...(place.parts === undefined ? {} : { parts: place.parts }),
+    ...egressAccountFrom(place.egress, adopts),
     fromSeq: adopts === undefined ? (newestCheckpoint(job, replica)?.seq ?? 0) : adopts.fromSeq,
     adoptedEpoch: adopts?.epoch ?? 0,
     baseRanMs: adopts === undefined ? 0 : adopts.baseRanMs + adopts.creditedMs,
@@ -133,6 +145,7 @@ export function assignTo(state: CoreState, job: JobRecord, machineId: Machine["i
     allocation,
     ratePerHour,
     parts: keptParts(machine, needs, job.currency),
+    ...egressTermsAt(machine, job),
     ...(run === undefined ? {} : { run }),
   });
   const placed = placedAgain(state, made, "cold");

@@ -1,6 +1,7 @@
 // The parts of what is due: which resource each unit of a charge is for. A charge is reckoned once, on the whole rate; its parts are only how it is shown.
 import { chargeFor, inParts, type PricePart, type RatePart, splitByLargestRemainder } from "@qubix/shared/domain";
-import { chargeOf } from "./charges.ts";
+import { timeChargeOf } from "./charges.ts";
+import { egressChargeOf } from "./egress-offers.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord } from "./model.ts";
 
 export type Payee = AttemptRecord | StandbyRecord;
@@ -9,7 +10,7 @@ export interface ChargedPart extends RatePart {
   readonly charge: bigint;
 }
 
-/** Of an attempt, or of a standby while it stood by: rates and charges each sum to the whole. */
+/** Of an attempt's time, or of a standby while it stood by: rates and charges each sum to the whole. Egress is beside it. */
 export function chargedParts(job: JobRecord, payee: Payee): readonly ChargedPart[] {
   const { ratePerHour, parts } = payee;
   const agreed = parts ?? [{ name: onlyPart(job), ratePerHour }];
@@ -17,7 +18,7 @@ export function chargedParts(job: JobRecord, payee: Payee): readonly ChargedPart
   const rates = inParts(ratePerHour, agreed);
   const rated = agreed.map(({ name }) => ({ name, ratePerHour: rates.get(name) ?? 0n }));
   // By the rates that are shown, so that whoever reads them can split the charge again.
-  const charges = inParts("epoch" in payee ? chargeOf(payee) : chargeFor(ratePerHour, payee.creditedMs), rated);
+  const charges = inParts("epoch" in payee ? timeChargeOf(payee) : chargeFor(ratePerHour, payee.creditedMs), rated);
   return rated.map((part) => ({ ...part, charge: charges.get(part.name) ?? 0n }));
 }
 
@@ -31,10 +32,13 @@ export function grossParts(
   job: JobRecord,
   payees: readonly Payee[],
   gross: bigint,
-): readonly { readonly name: PricePart; readonly amount: bigint }[] {
-  const sums = new Map<PricePart, bigint>();
+): readonly { readonly name: PricePart | "egress"; readonly amount: bigint }[] {
+  const sums = new Map<PricePart | "egress", bigint>();
   for (const payee of payees) {
     for (const { name, charge } of chargedParts(job, payee)) sums.set(name, (sums.get(name) ?? 0n) + charge);
+    if ("epoch" in payee && payee.egress !== undefined) {
+      sums.set("egress", (sums.get("egress") ?? 0n) + egressChargeOf(payee));
+    }
   }
   const claims = [...sums].map(([id, weight]) => ({ id, weight }));
   if (claims.every(({ weight }) => weight === 0n)) return [];

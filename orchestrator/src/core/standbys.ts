@@ -2,6 +2,7 @@
 import { standbyId, standbyTable, type StandbyEvent } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { armBudget } from "./budget-deadline.ts";
+import { egressTermsAt } from "./egress-offers.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
 import { presentUntilMs, standbyCreditMs } from "./metering.ts";
@@ -28,6 +29,7 @@ export function reserveStandby(state: CoreState, job: JobRecord, machineId: Mach
     allocation: allocate(machine, needsOf(job.spec)),
     ...rates,
     ...partsKept(machine, job),
+    ...egressTermsAt(machine, job),
     checkpointSeq: 0,
     ...(newest === undefined ? {} : { fetchingSeq: newest.seq }),
     reservedAtMs: state.nowMs,

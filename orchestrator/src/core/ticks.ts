@@ -31,7 +31,8 @@ export function onTick(state: CoreState, machine: Machine, message: TickMessage,
     return refuseTick(state, current, message, "tick_out_of_chain");
   }
   if (record.prev !== chain.hash) return refuseTick(state, current, message, "tick_out_of_chain");
-  if (record.ranMs < chain.ranMs) return refuseTick(state, current, message, "tick_falls");
+  const isLess = record.ranMs < chain.ranMs || egressBytesOf(record, chain) < (chain.egressBytes ?? 0);
+  if (isLess) return refuseTick(state, current, message, "tick_falls");
   ack(state, machine, message);
   keep(state, attempt, chain, record, record.hash === facts.known?.hash);
 }
@@ -70,6 +71,11 @@ function textOf({ jobId, replica, epoch, ...rest }: TickRecord): string {
   return tickText({ attempt: { jobId, replica, epoch }, ...rest });
 }
 
+/** What it tells of traffic; a tick that tells nothing leaves it at what was told before. */
+function egressBytesOf({ usage }: TickRecord, chain: TickChain): number {
+  return usage?.["egressBytes"] ?? chain.egressBytes ?? 0;
+}
+
 /** `isStored`: another attempt that took the same container over has kept it already. */
 function keep(state: CoreState, attempt: AttemptRecord, chain: TickChain, record: TickRecord, isStored: boolean): void {
   const keptOfJob = attemptsOf(state, attempt.jobId).reduce((sum, { ticks }) => sum + (ticks?.kept ?? 0), 0);
@@ -77,7 +83,8 @@ function keep(state: CoreState, attempt: AttemptRecord, chain: TickChain, record
   const isKept = record.moment !== "checkpoint" || keptOfJob < TICKS_PER_JOB_MAX;
   const { n, hash, ranMs } = record;
   const count = isStored ? {} : isKept ? { kept: chain.kept + 1 } : { unkept: chain.unkept + 1 };
-  put(state, "attempts", attempt.id, { ...attempt, ticks: { ...chain, n, hash, ranMs, ...count } });
+  const sent = record.usage?.["egressBytes"] === undefined ? {} : { egressBytes: egressBytesOf(record, chain) };
+  put(state, "attempts", attempt.id, { ...attempt, ticks: { ...chain, n, hash, ranMs, ...sent, ...count } });
   if (isKept && !isStored) state.step.ticks.push(record);
 }
 
@@ -105,7 +112,7 @@ function refuseTick(
 const REASONS = {
   signature_invalid: "is not signed by its worker",
   tick_out_of_chain: "does not follow the newest that was taken",
-  tick_falls: "tells of less time than the one before it",
+  tick_falls: "tells of less time or traffic than the one before it",
 } as const;
 
 /** One worker, one number, two statements. */

@@ -3,6 +3,7 @@ import type { Currency } from "@qubix/shared/domain";
 import { type JobView, showSealed, toWireMoney } from "@qubix/shared/protocol";
 import { accruedSoFar } from "./charges.ts";
 import { capOf } from "./job-cap.ts";
+import { egressChargeOf } from "./egress-offers.ts";
 import { chargedParts, type ChargedPart, grossParts, type Payee } from "./price-parts.ts";
 import type { AttemptRecord, JobRecord, StandbyRecord, VerificationRecord } from "./model.ts";
 import { isActiveAttempt } from "./indexes.ts";
@@ -98,11 +99,12 @@ function progressOf(state: CoreState | null, job: JobRecord, current: AttemptRec
 
 /** As it was written, with every default filled in; of what is kept sealed the names. */
 function specView({ spec, currency }: JobRecord): Record<string, unknown> {
-  const { priceMaxPerHour, budgetMax } = spec;
+  const { priceMaxPerHour, budgetMax, egressPriceMaxPerGiB: egressMax } = spec;
   return {
     ...showSealed(spec),
     priceMaxPerHour: toWireMoney(priceMaxPerHour.amount, currency),
     ...(budgetMax === undefined ? {} : { budgetMax: toWireMoney(budgetMax.amount, currency) }),
+    ...(egressMax === undefined ? {} : { egressPriceMaxPerGiB: toWireMoney(egressMax.amount, currency) }),
   };
 }
 
@@ -117,6 +119,7 @@ function attemptView(job: JobRecord, attempt: AttemptRecord, currency: Currency)
     phase,
     ratePerHour: toWireMoney(attempt.ratePerHour, currency),
     parts: partsView(chargedParts(job, attempt), currency),
+    ...egressView(attempt, currency),
     creditedMs,
     fromCheckpointSeq: attempt.fromSeq,
     exitCode,
@@ -172,6 +175,15 @@ function partsView(
     ratePerHour: money(ratePerHour),
     charge: money(charge),
   }));
+}
+
+function egressView(attempt: AttemptRecord, currency: Currency): Pick<JobView["attempts"][number], "egress"> {
+  const { egress } = attempt;
+  if (egress === undefined) return {};
+  const money = (amount: bigint) => toWireMoney(amount, currency);
+  return {
+    egress: { pricePerGiB: money(egress.pricePerGiB), bytes: egress.bytes, charge: money(egressChargeOf(attempt)) },
+  };
 }
 
 function settlementView(job: JobRecord, payees: readonly Payee[]): JobView["settlement"] {

@@ -77,6 +77,7 @@ export function viewOffer(
     pricePerGpuJobCpuHour: priceView(offer.pricePerGpuJobCpuHour),
     pricePerMemoryGiBHour: priceView(offer.pricePerMemoryGiBHour),
     pricePerDiskGiBHour: priceView(offer.pricePerDiskGiBHour),
+    pricePerEgressGiB: priceView(offer.pricePerEgressGiB),
     standbyPercent: offer.standbyPercent,
     settledBy: backing((offer.pricePerGpuHour ?? offer.pricePerCpuHour).currency),
     standing: viewStanding(worker, state.nowMs),

@@ -1,7 +1,7 @@
 // What a job would cost at most, and at the cheapest offer that matches it now; with the reason why each other offer does not.
-import { toWireMoney, type JobSpec, type quoteSchema } from "@qubix/shared/protocol";
+import { fullHoldOf, toWireMoney, type JobSpec, type quoteSchema } from "@qubix/shared/protocol";
 import type { z } from "zod";
-import { type AccountId, holdFor } from "@qubix/shared/domain";
+import type { AccountId } from "@qubix/shared/domain";
 import { allowanceOf, explainPlacement, type CoreState } from "../core/index.ts";
 import type { Backing } from "../settlement/chains.ts";
 
@@ -19,6 +19,14 @@ export function quoteOf(
     ...budgetOf(state, spec, asker),
     ratePerHour: found.ratePerHour === null ? null : toWireMoney(found.ratePerHour, currency),
     parts: found.parts.map(({ part, ratePerHour }) => ({ part, ratePerHour: toWireMoney(ratePerHour, currency) })),
+    ...(found.egress === undefined
+      ? {}
+      : {
+          egress: {
+            pricePerGiB: toWireMoney(found.egress.pricePerGiB, currency),
+            costMax: toWireMoney(found.egress.costMax, currency),
+          },
+        }),
     costMax: found.costMax === null ? null : toWireMoney(found.costMax, currency),
     offers: { total: found.total, matching: found.matching, standbys: found.standbys },
     settledBy: backing(currency),
@@ -31,12 +39,12 @@ function budgetOf(
   spec: JobSpec,
   asker: { readonly accountId: AccountId },
 ): Pick<Quote, "hold" | "budget"> {
-  const { amount, currency } = spec.priceMaxPerHour;
+  const { currency } = spec.priceMaxPerHour;
   const { hold, tightest, refusal } = allowanceOf(state, asker, spec);
   const money = (units: bigint) => toWireMoney(units, currency);
   if (refusal !== undefined && tightest !== undefined) {
     const budget = { source: tightest.source, left: money(tightest.left), suffices: false };
-    return { hold: money(holdFor(amount, spec.durationMaxS)), budget };
+    return { hold: money(fullHoldOf(spec)), budget };
   }
   const budget =
     tightest === undefined ? null : { source: tightest.source, left: money(tightest.left), suffices: true };

@@ -1,3 +1,4 @@
+export * from "./egress.ts";
 export * from "./ids.ts";
 export * from "./money.ts";
 export * from "./prices.ts";

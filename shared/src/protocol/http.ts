@@ -60,6 +60,7 @@ const chargedPartSchema = z.object({
   ratePerHour: wireMoneySchema,
   charge: wireMoneySchema,
 });
+const chargedEgressSchema = z.object({ pricePerGiB: wireMoneySchema, bytes: count, charge: wireMoneySchema });
 export const attemptViewSchema = z.object({
   epoch: count,
   replica: count,
@@ -68,6 +69,8 @@ export const attemptViewSchema = z.object({
   phase: text,
   ratePerHour: wireMoneySchema,
   parts: z.array(chargedPartSchema).optional(),
+  /** What it sent and is paid for, where that has a price of its own; beside the parts of the rate. */
+  egress: chargedEgressSchema.optional(),
   creditedMs: count,
   fromCheckpointSeq: count,
   exitCode: nullableCount,
@@ -310,7 +313,9 @@ export const quoteSchema = z.object({
   ratePerHour: wireMoneySchema.nullable(),
   /** What that rate is the sum of; `standby` is what the standby, or the second replica, costs. Empty where nothing matches. */
   parts: z.array(z.object({ part: text, ratePerHour: wireMoneySchema })),
-  /** At that rate for the whole durationMaxS. */
+  /** What egress costs there, of which egressGiBMax is paid for at most; missing where it has no price of its own. */
+  egress: z.object({ pricePerGiB: wireMoneySchema, costMax: wireMoneySchema }).optional(),
+  /** At that rate for the whole durationMaxS, egress in full. */
   costMax: wireMoneySchema.nullable(),
   offers: z.object({ total: count, matching: count, standbys: count }),
   /** What stands behind the money of this job. */
@@ -352,6 +357,8 @@ export const offerViewSchema = z.object({
   /** Null where it is in the other prices. */
   pricePerMemoryGiBHour: wireMoneySchema.nullable(),
   pricePerDiskGiBHour: wireMoneySchema.nullable(),
+  /** Of what a job sends over its network. */
+  pricePerEgressGiB: wireMoneySchema.nullable(),
   standbyPercent: count,
   /** What stands behind its currency. */
   settledBy: backingSchema,

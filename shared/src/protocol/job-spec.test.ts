@@ -1,6 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { CONTROL_FRAME_BYTES_MAX } from "./limits.ts";
-import { featuresOf, isMirrorWithEffects, jobSpecSchema, unavailableFeatures } from "./job-spec.ts";
+import {
+  egressLimitOf,
+  featuresOf,
+  fullHoldOf,
+  isMirrorWithEffects,
+  jobSpecSchema,
+  unavailableFeatures,
+} from "./job-spec.ts";
 
 const least = { image: "qubix/tiny:local", priceMaxPerHour: { amount: "600000", currency: "USD" }, durationMaxS: 60 };
 
@@ -118,14 +125,26 @@ describe("job specification", () => {
       unavailableFeatures(jobSpecSchema.parse({ ...least, isolation: "sandboxed", failover: "exclusive" })),
     ).toEqual(["isolation: sandboxed with failover: exclusive"]);
   });
-  it("has a budget in the currency of its price, and no price for egress yet", () => {
+  it("has a budget in the currency of its price", () => {
     const budgetMax = { amount: "5", currency: least.priceMaxPerHour.currency };
     expect(jobSpecSchema.parse({ ...least, budgetMax }).budgetMax?.amount).toBe(5n);
     const other = jobSpecSchema.safeParse({ ...least, budgetMax: { ...budgetMax, currency: "XYZ" } });
     expect(other.error?.issues).toMatchObject([{ path: ["budgetMax"] }]);
-    expect(unavailableFeatures(jobSpecSchema.parse({ ...least, egressGiBMax: 1 }))).toEqual([
-      "egressGiBMax (no offer prices egress apart)",
-    ]);
+  });
+  it("pays for egress by an amount and a price, which go together, with a network, in the currency of its price", () => {
+    const { currency } = least.priceMaxPerHour;
+    const pays = { network: "egress", egressGiBMax: 1.5, egressPriceMaxPerGiB: { amount: "7", currency } };
+    const spec = jobSpecSchema.parse({ ...least, ...pays });
+    expect(egressLimitOf(spec)).toEqual({ bytesMax: 1_610_612_736, priceMaxPerGiB: 7n });
+    expect(unavailableFeatures(spec)).toEqual([]);
+    expect(fullHoldOf(spec) - fullHoldOf(jobSpecSchema.parse(least))).toBe(11n);
+    expect(egressLimitOf(jobSpecSchema.parse({ ...least, network: "egress" }))).toBeUndefined();
+    const problemsOf = (more: object) =>
+      jobSpecSchema.safeParse({ ...least, ...pays, ...more }).error?.issues.map(({ path }) => path.join("."));
+    expect(problemsOf({ egressPriceMaxPerGiB: undefined })).toEqual(["egressGiBMax"]);
+    expect(problemsOf({ egressGiBMax: undefined })).toEqual(["egressGiBMax"]);
+    expect(problemsOf({ network: "none" })).toEqual(["egressGiBMax"]);
+    expect(problemsOf({ egressPriceMaxPerGiB: { amount: "7", currency: "XYZ" } })).toEqual(["egressPriceMaxPerGiB"]);
   });
   it("asks for the guard where a job is exclusive, by its own word or because it reaches outside", () => {
     expect(featuresOf(jobSpecSchema.parse({ ...least, failover: "exclusive" }))).toEqual(["exclusive"]);

@@ -1,5 +1,6 @@
 // The job specification: what a consumer writes. Strict: an unknown field is an error that names it.
 import { z } from "zod";
+import { egressBytesOf, egressHoldFor, holdFor } from "../domain/index.ts";
 import { accountIdSchema, jobIdSchema, moneySchema, nameSchema, regionSchema, workerIdSchema } from "./common.ts";
 import { parseImageRef, uploadedImage } from "./image-ref.ts";
 
@@ -176,8 +177,9 @@ export const jobSpecSchema = z
     priceMaxPerHour: moneySchema,
     /** All that the job may cost, standbys and fee included: it is asked to save before, and is stopped there. */
     budgetMax: moneySchema.optional(),
-    /** All that it may send over its network, where that has a price of its own. */
+    /** The most that is paid for of what it sends over its network, and the highest price of it, where that has a price of its own; the two go together. */
     egressGiBMax: z.number().min(0.001).max(1_000_000).optional(),
+    egressPriceMaxPerGiB: moneySchema.optional(),
     durationMaxS: z
       .number()
       .int()
@@ -202,6 +204,19 @@ export const jobSpecSchema = z
     message: "budgetMax is in the currency of priceMaxPerHour",
     path: ["budgetMax"],
   })
+  .refine((spec) => (spec.egressGiBMax === undefined) === (spec.egressPriceMaxPerGiB === undefined), {
+    message: "egressGiBMax and egressPriceMaxPerGiB go together: how much is paid for, and at which price at most",
+    path: ["egressGiBMax"],
+  })
+  .refine((spec) => spec.egressGiBMax === undefined || spec.network === "egress", {
+    message: "a job without a network sends nothing: add network: egress, or leave egressGiBMax out",
+    path: ["egressGiBMax"],
+  })
+  .refine(
+    ({ egressPriceMaxPerGiB: most, priceMaxPerHour }) =>
+      most === undefined || most.currency === priceMaxPerHour.currency,
+    { message: "egressPriceMaxPerGiB is in the currency of priceMaxPerHour", path: ["egressPriceMaxPerGiB"] },
+  )
   .transform((spec) => ({
     ...spec,
     failover: spec.failover ?? (spec.network === "egress" ? ("exclusive" as const) : ("speculative" as const)),
@@ -237,8 +252,6 @@ export function unavailableFeatures(spec: JobSpec): readonly string[] {
   const named: [boolean, string][] = [
     // Both replicas would trust the one checkpoint.
     [spec.standby === "mirror" && spec.fromCheckpoint !== undefined, "standby: mirror with fromCheckpoint"],
-    // Metered by its worker's word alone, which pays that worker: not before it can be bounded.
-    [spec.egressGiBMax !== undefined, "egressGiBMax (no offer prices egress apart)"],
     [spec.inputs.some((input) => input.url !== undefined), "inputs by url"],
     // gVisor with a network needs the machine's own network stack, with a GPU the machine's own driver: neither is the wall that was asked for.
     [spec.isolation === "sandboxed" && spec.network === "egress", "isolation: sandboxed with network: egress"],
@@ -309,7 +322,28 @@ export function runPriceMax({
     : priceMaxPerHour.amount;
 }
 
-/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, `direct`, `moves` and `ticks`, which no job needs, are messages. */
+/** What of its egress a job pays for, in bytes and in micro-units a GiB at most; `undefined` where it takes no offer that prices egress apart. */
+export interface EgressLimit {
+  readonly bytesMax: number;
+  readonly priceMaxPerGiB: bigint;
+}
+
+export function egressLimitOf({
+  egressGiBMax,
+  egressPriceMaxPerGiB,
+}: Pick<JobSpec, "egressGiBMax" | "egressPriceMaxPerGiB">): EgressLimit | undefined {
+  if (egressGiBMax === undefined || egressPriceMaxPerGiB === undefined) return undefined;
+  return { bytesMax: egressBytesOf(egressGiBMax), priceMaxPerGiB: egressPriceMaxPerGiB.amount };
+}
+
+/** All that a job may cost without a budget, which is locked for it: time at its highest price, and egress in full. */
+export function fullHoldOf(spec: JobSpec): bigint {
+  const limit = egressLimitOf(spec);
+  const egress = limit === undefined ? 0n : egressHoldFor(limit.priceMaxPerGiB, limit.bytesMax);
+  return holdFor(spec.priceMaxPerHour.amount, spec.durationMaxS) + egress;
+}
+
+/** What a worker may offer beyond what every worker can, and what a job that needs it asks for; `earnings`, `direct`, `moves`, `ticks` and `usage` (its ticks tell of traffic), which no job needs, are messages. */
 export const WORKER_FEATURES = [
   "sandboxed",
   "egress",
@@ -324,6 +358,7 @@ export const WORKER_FEATURES = [
   "stalls",
   "exclusive",
   "ticks",
+  "usage",
 ] as const;
 export type WorkerFeature = (typeof WORKER_FEATURES)[number];
 

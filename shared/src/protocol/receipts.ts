@@ -27,6 +27,16 @@ const receiptPartSchema = z.looseObject({
   ratePerHour: amount,
   charge: amount,
 });
+/** What it sent, where that has a price of its own. */
+const receiptEgressSchema = z.looseObject({
+  pricePerGiB: amount,
+  /** What older epochs of the same container were paid for. */
+  baseBytes: count,
+  /** Paid for; no more than its worker has signed for. */
+  bytes: count,
+  /** floor(pricePerGiB × (baseBytes + bytes) / 2^30) − floor(pricePerGiB × baseBytes / 2^30). */
+  charge: amount,
+});
 export const receiptAttemptSchema = z.looseObject({
   id: text,
   replica: count,
@@ -43,9 +53,11 @@ export const receiptAttemptSchema = z.looseObject({
   /** Container time that older epochs of the same container were credited for. */
   baseRanMs: count,
   creditedMs: count,
-  /** floor(ratePerHour × (baseRanMs + creditedMs) / 3,600,000) − floor(ratePerHour × baseRanMs / 3,600,000). */
+  /** floor(ratePerHour × (baseRanMs + creditedMs) / 3,600,000) − floor(ratePerHour × baseRanMs / 3,600,000), and the charge of its egress. */
   charge: amount,
+  /** Of the charge without egress. */
   parts: z.array(receiptPartSchema).optional(),
+  egress: receiptEgressSchema.optional(),
   /** Its result was outvoted: it is not paid. */
   refused: z.boolean().optional(),
   /** Signed under its epoch, in order. */
@@ -92,6 +104,8 @@ export const receiptSchema = z.looseObject({
       priceMaxPerHour: amount,
       durationMaxS: count,
       hold: amount,
+      /** What of its egress it pays for at most; missing where it takes no offer that prices egress apart. The hold has all of it. */
+      egress: z.looseObject({ bytesMax: count, priceMaxPerGiB: amount }).optional(),
       /** The most that it might cost by a budget, or as one run of a majority, where that is less; the hold is no more than the price cap over all of its time, then. */
       cap: amount.optional(),
       /** Two replicas, and a third run where they differed: each is paid. */

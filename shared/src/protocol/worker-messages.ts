@@ -86,6 +86,8 @@ export const workerOfferSchema = z.strictObject({
   pricePerGpuJobCpuHour: moneySchema.optional(),
   pricePerMemoryGiBHour: moneySchema.optional(),
   pricePerDiskGiBHour: moneySchema.optional(),
+  /** Of what a job's container sends over its network; missing where it is in the other prices. Charged only of workers with the features `ticks` and `usage`. */
+  pricePerEgressGiB: moneySchema.optional(),
   /** A standby pays this share of the full rate. */
   standbyPercent: z.number().int().min(0).max(100).default(25),
   /** Images with the tag `local` that the owner allows. */

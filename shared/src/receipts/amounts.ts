@@ -1,7 +1,8 @@
 // Whether the amounts of a receipt follow from rates and time, and from each other.
+import { egressChargeBetween, egressHoldFor } from "../domain/egress.ts";
 import { chargeBetween, type Claim, holdFor, splitByLargestRemainder } from "../domain/money.ts";
 import { inParts } from "../domain/prices.ts";
-import type { Receipt } from "../protocol/receipts.ts";
+import type { Receipt, ReceiptAttempt } from "../protocol/receipts.ts";
 import type { Check } from "./problem.ts";
 
 const BASIS_POINTS_PER_WHOLE = 10_000n;
@@ -21,6 +22,7 @@ interface Payee {
 export function checkAmounts(receipt: Receipt, check: Check): void {
   const payees = payeesOf(receipt, check);
   checkTimes(receipt, check);
+  checkEgress(receipt, check);
   if (receipt.totals === null || receipt.agreed === null) return checkOwnShares(receipt, payees, check);
   const hold = BigInt(receipt.agreed.hold);
   const { gross, fee, refund } = receipt.totals;
@@ -84,18 +86,62 @@ function payeesOf(receipt: Receipt, check: Check): readonly Payee[] {
     role: Payee["role"],
     fromMs: number,
   ): void => {
-    const charge = chargeBetween(BigInt(of.ratePerHour), fromMs, fromMs + of.creditedMs);
+    const timeCharge = chargeBetween(BigInt(of.ratePerHour), fromMs, fromMs + of.creditedMs);
+    const egress = "epoch" in of ? egressOf(of as ReceiptAttempt, check) : undefined;
+    const charge = timeCharge + (egress?.charge ?? 0n);
     check(of.charge === charge.toString(), "charge_differs", of.id, () => {
       const after = fromMs === 0 ? "" : ` after ${fromMs} ms`;
-      return `is charged ${of.charge} for ${of.creditedMs} ms${after} at ${of.ratePerHour} an hour, which is ${charge}`;
+      const sent = egress === undefined ? "" : ` and ${egress.bytes} bytes sent at ${egress.pricePerGiB} a GiB`;
+      return `is charged ${of.charge} for ${of.creditedMs} ms${after} at ${of.ratePerHour} an hour${sent}, which is ${charge}`;
     });
-    checkParts(of, charge, check);
+    checkParts(of, timeCharge, check);
     const { id, providerId, workerId, creditedMs } = of;
     if (creditedMs > 0) payees.push({ id, role, providerId, workerId, creditedMs, charge });
   };
   for (const attempt of receipt.attempts) add(attempt, "primary", attempt.baseRanMs);
   for (const standby of receipt.standbys) add(standby, "standby", 0);
   return payees;
+}
+
+/** Recomputes what its egress cost. */
+function egressOf(
+  { id, creditedMs, egress }: ReceiptAttempt,
+  check: Check,
+): { readonly bytes: number; readonly pricePerGiB: string; readonly charge: bigint } | undefined {
+  if (egress === undefined) return undefined;
+  const { pricePerGiB, baseBytes, bytes } = egress;
+  const charge = egressChargeBetween(BigInt(pricePerGiB), baseBytes, baseBytes + bytes);
+  check(egress.charge === charge.toString(), "egress_differs", id, () => {
+    const after = baseBytes === 0 ? "" : ` after ${baseBytes} bytes`;
+    return `is charged ${egress.charge} for ${bytes} bytes sent${after} at ${pricePerGiB} a GiB, which is ${charge}`;
+  });
+  check(creditedMs > 0 || bytes === 0, "egress_differs", id, () => "is paid for bytes sent, and for no time");
+  return { bytes, pricePerGiB, charge };
+}
+
+/** No more bytes than were agreed, at no higher price; those of a container that went on are paid once. */
+function checkEgress({ agreed, attempts }: Receipt, check: Check): void {
+  for (const { id, replica, adoptedEpoch, egress } of attempts) {
+    const before = attempts.find((one) => one.replica === replica && one.epoch === adoptedEpoch);
+    if (egress === undefined || before === undefined) continue;
+    const base = (before.egress?.baseBytes ?? 0) + (before.egress?.bytes ?? 0);
+    const { baseBytes } = egress;
+    check(baseBytes === base, "egress_counted_twice", id, () => {
+      return `counts from ${baseBytes} bytes, and ${base} bytes were paid before`;
+    });
+  }
+  if (agreed === null) return;
+  const { bytesMax = 0, priceMaxPerGiB = "0" } = agreed.egress ?? {};
+  const paid = attempts.reduce((sum, { egress }) => sum + (egress?.bytes ?? 0), 0);
+  check(paid <= bytesMax, "egress_exceeds_agreed", "receipt", () => {
+    return `${paid} bytes sent are paid, at most ${bytesMax} were agreed`;
+  });
+  for (const { id, egress } of attempts) {
+    if (egress === undefined) continue;
+    check(BigInt(egress.pricePerGiB) <= BigInt(priceMaxPerGiB), "egress_exceeds_agreed", id, () => {
+      return `costs ${egress.pricePerGiB} for each GiB sent, at most ${priceMaxPerGiB} was agreed`;
+    });
+  }
 }
 
 function checkTimes(receipt: Receipt, check: Check): void {
@@ -144,7 +190,10 @@ function checkTimes(receipt: Receipt, check: Check): void {
       () => `costs ${ratePerHour} an hour, at most ${rateMax} was agreed`,
     );
   }
-  const hold = holdFor(rateMax, agreed.durationMaxS);
+  const egress = agreed.egress;
+  const hold =
+    holdFor(rateMax, agreed.durationMaxS) +
+    (egress === undefined ? 0n : egressHoldFor(BigInt(egress.priceMaxPerGiB), egress.bytesMax));
   const held = BigInt(agreed.hold);
   // A budget may have left less, and may have been lowered since.
   const isRight = agreed.cap === undefined ? held === hold : held <= hold && BigInt(agreed.cap) <= held;

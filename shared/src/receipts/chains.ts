@@ -32,7 +32,7 @@ export function checkChains(receipt: Receipt, verifySignature: VerifySignature, 
     check(isPlaced, "attempts_confused", attempt.id, () => "is not one of a row of attempts of one container");
   }
   for (const chain of chains) {
-    const place: Place = { hash: null, n: 0, ranMs: 0, gap: false };
+    const place: Place = { hash: null, n: 0, ranMs: 0, egressBytes: 0, gap: false };
     for (const attempt of chain) {
       for (const tick of attempt.ticks) {
         const at = `${attempt.id} tick ${tick.n}`;
@@ -48,6 +48,7 @@ export function checkChains(receipt: Receipt, verifySignature: VerifySignature, 
       }
       // What was not kept cannot be followed over.
       if (attempt.ticksLeftOut > 0) place.gap = true;
+      checkSent(attempt, place, check);
       const covered = coveredMs(attempt, place);
       figures.signedMs += covered;
       figures.unsignedMs += attempt.creditedMs - covered;
@@ -61,6 +62,7 @@ interface Place {
   hash: string | null;
   n: number;
   ranMs: number;
+  egressBytes: number;
   gap: boolean;
 }
 
@@ -81,10 +83,22 @@ function follow(check: Check, at: string, place: Place, tick: ReceiptTick, state
   );
   check(tick.n > place.n, "chain_broken", at, () => `comes after number ${place.n}`);
   check(tick.ranMs >= place.ranMs, "tick_falls", at, () => `tells of ${tick.ranMs} ms after ${place.ranMs} ms`);
+  const sent = tick.usage?.["egressBytes"] ?? place.egressBytes;
+  check(sent >= place.egressBytes, "tick_falls", at, () => `tells of ${sent} bytes sent after ${place.egressBytes}`);
+  place.egressBytes = sent;
   place.hash = tickHash(statement);
   place.n = tick.n;
   place.ranMs = tick.ranMs;
   place.gap = false;
+}
+
+/** No byte is paid that its worker has not signed for. Ticks that were left out were checked when they came. */
+function checkSent({ id, egress, ticksLeftOut }: ReceiptAttempt, { egressBytes, gap }: Place, check: Check): void {
+  if (egress === undefined || egress.bytes === 0 || gap || ticksLeftOut > 0) return;
+  const paid = egress.baseBytes + egress.bytes;
+  check(paid <= egressBytes, "egress_unsigned", id, () => {
+    return `is paid up to ${paid} bytes sent, and its worker has signed for ${egressBytes}`;
+  });
 }
 
 /** Of an attempt's paid time: what its chain covers. Ticks that were left out were checked when they came. */

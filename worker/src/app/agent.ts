@@ -415,6 +415,7 @@ async function firstParts(
       "moves",
       "stalls",
       "ticks",
+      "usage",
       ...(sealingKey === undefined ? [] : (["secrets"] as const)),
       ...(owner.live.direct ? (["direct"] as const) : []),
     ]),

@@ -69,6 +69,8 @@ export const startConfigSchema = z.object({
   /** Without them memory and disk are in the other prices. */
   pricePerMemoryGibHour: price.optional(),
   pricePerDiskGibHour: price.optional(),
+  /** Of a GiB that a job's container sends; without it that is in the other prices. */
+  pricePerEgressGib: price.optional(),
   currency: currencySchema.default("USD"),
   standbyPercent: z.coerce.number().int().min(0).max(100).default(25),
   region: regionSchema.default("unknown"),

@@ -60,6 +60,10 @@ export async function main(argv: readonly string[]): Promise<number> {
     )
     .option("--price-per-memory-gib-hour <price>", "price of one GiB of memory for one hour (in the other prices)")
     .option("--price-per-disk-gib-hour <price>", "price of one GiB of disk for one hour (in the other prices)")
+    .option(
+      "--price-per-egress-gib <price>",
+      "price of one GiB that a job sends over its network (in the other prices)",
+    )
     .option("--currency <code>", "currency of the prices (USD)")
     .option("--standby-percent <n>", "share of the price that a standby pays (25)")
     .option("--region <region>", "where this machine is, e.g. eu-west")
@@ -126,6 +130,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--price-per-gpu-job-cpu-hour <price>", "of one core for jobs with GPUs; none: in the price of the GPU")
     .option("--price-per-memory-gib-hour <price>", "of one GiB of memory for one hour; none: in the other prices")
     .option("--price-per-disk-gib-hour <price>", "of one GiB of disk for one hour; none: in the other prices")
+    .option("--price-per-egress-gib <price>", "of one GiB that a job sends over its network; none: in the other prices")
     .option("--currency <code>", "currency of the prices")
     .option("--standby-percent <n>", "share of the price that a standby pays")
     .option("--region <region>", "where this machine is")

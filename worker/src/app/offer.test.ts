@@ -39,6 +39,12 @@ describe("an offer", () => {
     expect(own).toMatchObject({ cpus: 2, memoryMiB: 100, diskMiB: 200, draining: true });
   });
 
+  it("names a price of what jobs send only where its owner does", () => {
+    expect(offerOf(parts({}))).not.toHaveProperty("pricePerEgressGiB");
+    const pricePerEgressGiB = { amount: 50_000n, currency: "USD" };
+    expect(offerOf(parts({ terms: { ...terms, pricePerEgressGiB } }))).toMatchObject({ pricePerEgressGiB });
+  });
+
   it("has GPUs only at a price", () => {
     const cards = parseGpus(TWO_CARDS);
     expect(offerOf(parts({ detection: cards })).gpus).toHaveLength(0);

@@ -20,6 +20,7 @@ export interface OwnerTerms {
   readonly pricePerGpuJobCpuHour?: Money | undefined;
   readonly pricePerMemoryGiBHour?: Money | undefined;
   readonly pricePerDiskGiBHour?: Money | undefined;
+  readonly pricePerEgressGiB?: Money | undefined;
   readonly standbyPercent: number;
   readonly localImages: readonly string[];
 }
@@ -118,7 +119,7 @@ function pricesApart(terms: OwnerTerms): Partial<Pick<WorkerOffer, ApartName>> {
   );
 }
 
-const APART = ["pricePerGpuJobCpuHour", "pricePerMemoryGiBHour", "pricePerDiskGiBHour"] as const;
+const APART = ["pricePerGpuJobCpuHour", "pricePerMemoryGiBHour", "pricePerDiskGiBHour", "pricePerEgressGiB"] as const;
 type ApartName = (typeof APART)[number];
 
 function offeredGpus(detection: GpuDetection, withheld: ReadonlySet<string>): Gpu[] {

@@ -7,7 +7,7 @@ import { leftAsAsked, moveReason, sendRequest } from "./asking.ts";
 import { isExclusive, mayStart, noteOver } from "./exclusive.ts";
 import { hasten, send, tell, tellStopped } from "./reports.ts";
 import { pursue } from "./shipping.ts";
-import { type Draft, emit, insert, liveOf, ranMsOf, update } from "./state.ts";
+import { type Draft, emit, insert, liveOf, noteSent, ranMsOf, update } from "./state.ts";
 import { addTick } from "./ticks.ts";
 
 type Prepared = Extract<WorkerCoreEvent, { kind: "prepared" }>;
@@ -141,6 +141,7 @@ export function giveUp(draft: Draft, slot: Slot): void {
 export function noteExited(draft: Draft, before: Slot, exit: Exited): void {
   if (before.phase !== "starting" && before.phase !== "running") return;
   const slot = noteOver(draft, before);
+  noteSent(draft.state, slot, exit);
   const ranMs = Math.max(slot.ranMs, exit.ranMs);
   const live = liveOf(draft.state, slot);
   live.runningSinceMs = null;

@@ -4,7 +4,7 @@ import type { ContainerFound, Slot, SlotId } from "./model.ts";
 import { sendRequest } from "./asking.ts";
 import { noteSaved } from "./moving.ts";
 import { pursue } from "./shipping.ts";
-import { type Draft, emit, liveOf, update } from "./state.ts";
+import { type Draft, emit, liveOf, noteSent, update } from "./state.ts";
 
 const ABSENT: ContainerFound = {
   state: "absent",
@@ -53,6 +53,7 @@ function resume(draft: Draft, slot: Slot, found: ContainerFound): void {
     end(draft, slot, { kind: "worker_failed", code: "lost_container", message });
     return;
   }
+  noteSent(draft.state, slot, found);
   if (found.newest !== null) noteSaved(draft, slot, found.newest);
   const now = draft.state.slots.get(slot.id) ?? slot;
   if (found.state === "exited") return noteExited(draft, now, found);
@@ -64,6 +65,7 @@ function resume(draft: Draft, slot: Slot, found: ContainerFound): void {
 
 /** Only the newest checkpoint was still on its way. */
 function finish(draft: Draft, slot: Slot, found: ContainerFound): void {
+  noteSent(draft.state, slot, found);
   if (found.newest !== null) noteSaved(draft, slot, found.newest);
   const now = draft.state.slots.get(slot.id);
   if (now?.phase === "collecting") pursue(draft, now);

@@ -39,6 +39,8 @@ export interface FolderEntry {
   /** Container time at which it was seen. */
   readonly ranMs: number;
   readonly progress: number | null;
+  /** Bytes that the container had sent by then; missing where it has no network, or they cannot be told. */
+  readonly sentBytes?: number;
 }
 
 /** What the engine says of a slot's container when the agent starts. */
@@ -51,6 +53,8 @@ export interface ContainerFound {
   readonly ranMs: number;
   /** The newest whole entry of its checkpoint folder; null for none. */
   readonly newest: FolderEntry | null;
+  /** Bytes that it sent over its network; missing where it has none, or they cannot be told. */
+  readonly sentBytes?: number;
 }
 
 /** A checkpoint whose upload is complete and whose commit is not yet answered. */
@@ -86,6 +90,8 @@ export interface TickChain {
   /** The newest that was made: its number, its hash, its container time. */
   readonly head: TickHead;
   readonly ranMs: number;
+  /** Bytes that the container sent, by the newest that told; missing where none did. */
+  readonly egressBytes?: number;
   /** Made and not answered yet, oldest first. */
   readonly waiting: readonly Tick[];
 }
@@ -171,6 +177,8 @@ export type WorkerCoreEvent =
       readonly oomKilled: boolean;
       readonly diskExceeded: boolean;
       readonly ranMs: number;
+      /** See {@link ContainerFound.sentBytes}. */
+      readonly sentBytes?: number;
     }
   /** Preparing, starting, restoring or shipping did not work; `outcome` says whose fault it is. */
   | { readonly kind: "failed"; readonly slotId: SlotId; readonly outcome: EndOutcome }
@@ -186,6 +194,7 @@ export type WorkerCoreEvent =
       readonly entry: EntryKey;
       readonly ranMs: number;
       readonly progress: number | null;
+      readonly sentBytes?: number;
     }
   | {
       readonly kind: "shipped";
@@ -206,6 +215,7 @@ export type WorkerCoreEvent =
       readonly progress: number | null;
       readonly measures?: Measures;
       readonly activity?: string;
+      readonly sentBytes?: number;
       /** What a look at the running container found. */
       readonly look?: Look;
     };

@@ -51,6 +51,7 @@ function ship(draft: Draft, slot: Slot): void {
   const newest = live.newest;
   assert(newest !== null, "nothing to ship");
   live.shipping = newest.entry;
+  live.shippingSentBytes = newest.sentBytes ?? null;
   live.lastShipStartMs = draft.nowMs;
   live.shipCut = false;
   const { entry, ranMs, progress } = newest;
@@ -62,7 +63,8 @@ export function noteEntry(draft: Draft, slot: Slot, newest: FolderEntry): boolea
   const live = liveOf(draft.state, slot);
   const isOld = newest.entry === slot.committedEntry || newest.entry === slot.pending?.entry;
   if (isOld || newest.entry === live.shipping) return false;
-  live.newest = { entry: newest.entry, ranMs: newest.ranMs, progress: newest.progress };
+  const { entry, ranMs, progress, sentBytes } = newest;
+  live.newest = { entry, ranMs, progress, ...(sentBytes === undefined ? {} : { sentBytes }) };
   if (newest.progress !== null) live.progress = newest.progress;
   live.signs = noteSave(live.signs, draft.nowMs);
   pursue(draft, slot);
@@ -91,7 +93,7 @@ export function noteShipped(draft: Draft, slot: Slot, event: Shipped): void {
     shipMs,
     ...(live.stretch === 1 ? {} : { intervalS: checkpointIntervalS * live.stretch }),
   };
-  const ticked = addTick(draft, update(draft, slot, { pending }), "checkpoint", ranMs);
+  const ticked = addTick(draft, update(draft, slot, { pending }), "checkpoint", ranMs, live.shippingSentBytes);
   tellTicks(draft, ticked);
   tellPending(draft, ticked);
 }

@@ -13,10 +13,14 @@ export interface Live {
   progress: number | null;
   measures: Measures | null;
   activity: string | null;
+  /** Bytes that the container sent over its network, so far; null where nothing was told of it. It never falls. */
+  sentBytes: number | null;
   /** The newest whole entry that is not committed. */
   newest: FolderEntry | null;
   /** The entry that is being uploaded. */
   shipping: EntryKey | null;
+  /** What the container had sent when that entry was seen; null where nothing was told of it. */
+  shippingSentBytes: number | null;
   lastShipStartMs: number | null;
   /** The session closed while it was being shipped: how long that took says nothing of the line's speed. */
   shipCut: boolean;
@@ -74,8 +78,10 @@ export function newLive(): Live {
     progress: null,
     measures: null,
     activity: null,
+    sentBytes: null,
     newest: null,
     shipping: null,
+    shippingSentBytes: null,
     lastShipStartMs: null,
     shipCut: false,
     stretch: 1,
@@ -142,6 +148,12 @@ export function slotOfAttempt(state: WorkerState, ref: AttemptRef): Slot | undef
     if (slot.attempt !== null && sameAttempt(slot.attempt, ref)) return slot;
   }
   return undefined;
+}
+
+/** The runner told how much the container has sent. */
+export function noteSent(state: WorkerState, slot: Slot, { sentBytes }: { readonly sentBytes?: number }): void {
+  const live = liveOf(state, slot);
+  if (sentBytes !== undefined) live.sentBytes = Math.max(live.sentBytes ?? 0, sentBytes);
 }
 
 /** The slot made for a standby, also after its promotion. */

@@ -11,7 +11,7 @@ import { beat, helloOf, send, tell } from "./reports.ts";
 import { noteLook } from "./signs.ts";
 import { noteTickAnswered } from "./ticks.ts";
 import { noteCheckpointRefused, noteCommitted, noteShipFailed, noteShipped, pursue, shipAtMs } from "./shipping.ts";
-import { type Draft, emit, forget, liveOf, slotOfAttempt, type WorkerState } from "./state.ts";
+import { type Draft, emit, forget, liveOf, noteSent, slotOfAttempt, type WorkerState } from "./state.ts";
 
 /** What the protocol allows for `phase` in a heartbeat. */
 const ACTIVITY_LENGTH_MAX = 40;
@@ -111,6 +111,7 @@ function applyToSlot(draft: Draft, slot: Slot, event: SlotEvent): void {
       const live = liveOf(draft.state, slot);
       if (live.runningSinceMs !== null) live.runningSinceMs = draft.nowMs - event.ranMs;
       if (event.progress !== null) live.progress = event.progress;
+      noteSent(draft.state, slot, event);
       live.measures = event.measures ?? null;
       live.activity = event.activity?.slice(0, ACTIVITY_LENGTH_MAX) ?? null;
       if (event.look !== undefined) live.signs = noteLook(live.signs, draft.nowMs, event.look);

@@ -101,6 +101,37 @@ describe("metering ticks", () => {
     expect(bench.give({ kind: "refused", message: again, code: "tick_falls", reason: "", head })).toEqual([]);
   });
 
+  it("tell what the container has sent, where it has a network: never less than before, also by an agent that was started anew", () => {
+    const bench = running({ ...RUN, ticks: true, network: "egress" } as never);
+    bench.give({ kind: "measured", slotId: ID, ranMs: 1_000, progress: null, sentBytes: 700 });
+    bench.nowMs += RUN.checkpointIntervalS * 1_000;
+    bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 5_000, progress: null, sentBytes: 900 });
+    // What it sends while that is shipped belongs to the next.
+    bench.give({ kind: "measured", slotId: ID, ranMs: 35_000, progress: null, sentBytes: 990 });
+    const shipped = { kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 5_000, progress: null } as const;
+    const [first] = ticksIn(bench.give(shipped));
+    expect(first).toMatchObject({ n: 1, usage: { egressBytes: 900 } });
+    const after = createBench([...bench.journal.values()], bench.nowMs);
+    const found = { state: "running", exitCode: null, oomKilled: false, diskExceeded: false, newest: null } as const;
+    after.give({ kind: "boot", containers: new Map([[ID, { ...found, ranMs: 6_000, sentBytes: 1_000 }]]) });
+    after.give({ kind: "opened", sessionId: SESSION, contactLossS: 600 });
+    // The counter began anew: what was signed stands.
+    const exited = after.give({ kind: "exited", slotId: ID, ...EXIT, sentBytes: 40 });
+    expect(ticksIn(exited).at(-1)).toMatchObject({
+      n: 2,
+      prev: first && tickHash(first),
+      usage: { egressBytes: 1_000 },
+    });
+  });
+
+  it("tell nothing of traffic for a container without a network, or where nothing is known of it", () => {
+    const bench = running();
+    bench.give({ kind: "measured", slotId: ID, ranMs: 1_000, progress: null, sentBytes: 700 });
+    expect(ticksIn(save(bench, "a", 5_000))[0]).not.toHaveProperty("usage");
+    const unknown = running({ ...RUN, ticks: true, network: "egress" } as never);
+    expect(ticksIn(save(unknown, "a", 5_000))[0]).not.toHaveProperty("usage");
+  });
+
   it("never tell of less time than before", () => {
     const bench = running();
     bench.nowMs += 60_000;

@@ -1,23 +1,39 @@
-// Metering ticks: at each durable moment of a container the worker states, signed and chained, how long it has run. A tick is journaled before it is sent,
-// goes before the message that it stands beside, and is said again until it is answered; the same number is never used for two of them.
+// Metering ticks: at each durable moment of a container the worker states, signed and chained, how long it has run and what it has sent. A tick is
+// journaled before it is sent, goes before the message that it stands beside, and is said again until it is answered; the same number is never used for
+// two of them.
 import { type Tick, type TickHead, type TickMoment, TICKS_WAITING_MAX } from "@qubix/shared/protocol";
 import { tickHash } from "@qubix/shared/receipts";
 import type { Slot, TickChain } from "./model.ts";
 import { tellTicks } from "./reports.ts";
-import { type Draft, sameAttempt, update } from "./state.ts";
+import { type Draft, liveOf, sameAttempt, update } from "./state.ts";
 
 const EMPTY: TickChain = { head: { n: 0, hash: null }, ranMs: 0, waiting: [] };
 
-/** Adds a tick to the slot's chain, where the orchestrator asked for them; the caller sends it. */
-export function addTick(draft: Draft, slot: Slot, moment: TickMoment, ranMs: number): Slot {
+/**
+ * Adds a tick to the slot's chain, where the orchestrator asked for them; the caller sends it. `sentBytes`: what the container had sent when it had run for
+ * `ranMs`; null where that is not known.
+ */
+export function addTick(
+  draft: Draft,
+  slot: Slot,
+  moment: TickMoment,
+  ranMs: number,
+  sentBytes = liveOf(draft.state, slot).sentBytes,
+): Slot {
   const { attempt, run, ticks = EMPTY } = slot;
   if (run.ticks !== true || attempt === null) return slot;
   // What never ran has no account.
   if (ranMs === 0 && ticks.head.n === 0) return slot;
   // A later one tells of the same time.
   if (moment === "checkpoint" && ticks.waiting.length >= TICKS_WAITING_MAX) return slot;
-  const tick = tickAfter(ticks, ticks.head, { attempt, moment, ranMs });
-  return update(draft, slot, { ticks: grown(ticks, tick, [...ticks.waiting, tick]) });
+  const told = withSent(ticks, run.network === "egress" ? sentBytes : null);
+  const tick = tickAfter(told, ticks.head, { attempt, moment, ranMs });
+  return update(draft, slot, { ticks: grown(told, tick, [...ticks.waiting, tick]) });
+}
+
+/** What the container sent never falls either, whatever this life of the agent has heard of it. */
+function withSent(ticks: TickChain, sentBytes: number | null): TickChain {
+  return sentBytes === null ? ticks : { ...ticks, egressBytes: Math.max(ticks.egressBytes ?? 0, sentBytes) };
 }
 
 /** The orchestrator has answered a tick. One that does not follow what it has is made anew from there, so that the account goes on. */
@@ -47,7 +63,8 @@ function tickAfter(
   { attempt, moment, ranMs }: Pick<Tick, "attempt" | "moment" | "ranMs">,
 ): Tick {
   const n = Math.max(ticks.head.n, head.n) + 1;
-  return { attempt, n, moment, ranMs: Math.max(ticks.ranMs, ranMs), prev: head.hash };
+  const usage = ticks.egressBytes === undefined ? {} : { usage: { egressBytes: ticks.egressBytes } };
+  return { attempt, n, moment, ranMs: Math.max(ticks.ranMs, ranMs), prev: head.hash, ...usage };
 }
 
 function grown(ticks: TickChain, tick: Tick, waiting: readonly Tick[]): TickChain {

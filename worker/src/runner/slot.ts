@@ -64,6 +64,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   let measures: Measures | undefined;
   let gpuUuids: readonly string[] = [];
   let running = false;
+  let hasNetwork = false;
   /** What the container's init said when it could not run the job's command, e.g. `exec /no/such/program failed: No such file or directory`. */
   let execFailure: string | null = null;
   /** What the container printed since this agent follows it. */
@@ -242,6 +243,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     if (life.signal.aborted || running) return;
     running = true;
     ({ gpuUuids } = run);
+    hasNetwork = run.network === "egress";
     const logs = makePump(attempt);
     if (run.network === "egress") ports.networks.watch(id, { told: tellJob, lost: endUnsafe });
     follower = followLogs(openLogs, logs, life.signal, (message) => {
@@ -255,8 +257,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     });
     const told = async (entry: string): Promise<void> => {
       const ranMs = notes.ranMs();
+      const had = sent();
       const progress = await readProgress(folders.progress);
-      emit({ kind: "entry", slotId: id, entry, ranMs, progress });
+      emit({ kind: "entry", slotId: id, entry, ranMs, progress, ...had });
     };
     const known = notes.now()?.unpacked?.entry ?? null;
     entries = createEntryWatch(folders.checkpoint, known, told, () => ports.threads.warm());
@@ -311,11 +314,23 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     if (!isCutOff) void insist("kill a container whose network is not safe", () => containers.kill(id));
   }
 
+  /** The same of a container that an earlier life of the agent started. */
+  function sentBefore(): { readonly sentBytes?: number } {
+    const sentBytes = ports.networks.sentBytes(id);
+    return sentBytes === undefined ? {} : { sentBytes };
+  }
+
+  /** What its container has sent so far, where it has a network. */
+  function sent(): { readonly sentBytes?: number } {
+    const sentBytes = hasNetwork ? ports.networks.sentBytes(id) : undefined;
+    return sentBytes === undefined ? {} : { sentBytes };
+  }
+
   function emitExited(view: EndedView | undefined, diskExceeded: boolean): void {
     const failure = failureOf(view, execFailure);
     if (failure !== null) return fail(failure);
     const { exitCode = null, oomKilled = false } = view ?? {};
-    emit({ kind: "exited", slotId: id, exitCode, oomKilled, diskExceeded, ranMs: notes.ranMs() });
+    emit({ kind: "exited", slotId: id, exitCode, oomKilled, diskExceeded, ranMs: notes.ranMs(), ...sent() });
   }
 
   /** Does what must be done, however often the Engine has to be asked. */
@@ -389,7 +404,9 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         oomKilled: view.oomKilled,
         diskExceeded: await ranOutOfDisk(view),
         ranMs,
-        newest: newest === undefined ? null : { entry: newest.id, ranMs, progress },
+        // A slot without a network has no bridge.
+        newest: newest === undefined ? null : { entry: newest.id, ranMs, progress, ...sentBefore() },
+        ...sentBefore(),
       };
     },
     prepare: (jobId, run, checkpoint) =>
@@ -527,6 +544,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
         slotId: id,
         ranMs: notes.ranMs(),
         progress: file?.progress ?? null,
+        ...sent(),
         ...(measures === undefined ? {} : { measures }),
         look: {
           progressMark: file?.mark ?? null,

@@ -29,6 +29,7 @@ function quoteText(answer: Quote, session: Session): string {
       ["Budget", answer.budget && budgetText(answer.budget)],
       ["Cheapest rate", answer.ratePerHour && formatRate(answer.ratePerHour)],
       ["Which is", partsText(answer)],
+      ["Egress", answer.egress === undefined ? null : egressText(answer.egress)],
       ["Cost at most", answer.costMax && formatMoney(answer.costMax)],
       ["Behind it", formatBacking(answer.settledBy)],
       ["Offers", `${matching} of ${total} match; ${plural(standbys, "other machine")} could stand by`],
@@ -42,6 +43,10 @@ function quoteText(answer: Quote, session: Session): string {
 function partsText({ parts }: Quote): string | null {
   if (parts.length < 2) return null;
   return parts.map(({ part, ratePerHour }) => `${part} ${formatRate(ratePerHour)}`).join(" + ");
+}
+
+function egressText({ pricePerGiB, costMax }: NonNullable<Quote["egress"]>): string {
+  return `${formatMoney(pricePerGiB)} for each GiB it sends, ${formatMoney(costMax)} at most`;
 }
 
 function budgetText({ left, suffices }: NonNullable<Quote["budget"]>): string {
@@ -130,6 +135,7 @@ function offersText(items: readonly Offer[], session: Session): string {
       },
       { title: "PER CPU", value: (offer) => formatRate(offer.pricePerCpuHour), align: "right" },
       ...apartColumns(items),
+      ...egressColumn(items),
       { title: "VERIFIED", value: verifiedText },
       { title: "STANDBY", value: (offer) => `${offer.standbyPercent}%`, align: "right" },
       {
@@ -162,6 +168,13 @@ function apartColumns(items: readonly Offer[]): readonly Column<Offer>[] {
       },
       align: "right",
     }));
+}
+
+/** Not by the hour. */
+function egressColumn(items: readonly Offer[]): readonly Column<Offer>[] {
+  if (!items.some((offer) => offer.pricePerEgressGiB)) return [];
+  const value = ({ pricePerEgressGiB: price }: Offer) => (price ? formatMoney(price) : "-");
+  return [{ title: "PER GIB SENT", value, align: "right" }];
 }
 
 function stakeText({ stake }: Offer): string {

@@ -3,8 +3,8 @@ import { formatUnits } from "@qubix/shared/domain";
 import type { Receipt, ReceiptAttempt } from "@qubix/shared/protocol";
 import type { ReceiptVerdict } from "@qubix/shared/receipts";
 import type { Colors } from "../session.ts";
-import { formatFields, formatTable } from "./table.ts";
-import { formatDuration, plural, printable } from "./units.ts";
+import { type Column, formatFields, formatTable } from "./table.ts";
+import { formatBytes, formatDuration, plural, printable } from "./units.ts";
 
 const BASIS_POINTS_PER_PERCENT = 100;
 const SIGNATURE_SHOWN = 16;
@@ -30,11 +30,16 @@ function headText(receipt: Receipt, colors: Colors): string {
         "agreed",
         agreed === null
           ? null
-          : `at most ${units(agreed.priceMaxPerHour)}/h for ${formatDuration(agreed.durationMaxS * 1000)}; held ${units(agreed.hold)}`,
+          : `at most ${units(agreed.priceMaxPerHour)}/h for ${formatDuration(agreed.durationMaxS * 1000)}; ${agreedEgress(agreed, units)}held ${units(agreed.hold)}`,
       ],
     ],
     colors,
   );
+}
+
+function agreedEgress({ egress }: NonNullable<Receipt["agreed"]>, units: (amount: string) => string): string {
+  if (egress === undefined) return "";
+  return `at most ${units(egress.priceMaxPerGiB)} a GiB for ${formatBytes(egress.bytesMax)} sent; `;
 }
 
 interface PayeeRow {
@@ -67,12 +72,35 @@ function payeesText({ attempts, standbys, lines, currency }: Receipt, colors: Co
       { title: "RATE/H", value: ({ of }) => units(of.ratePerHour), align: "right" },
       { title: "PAID TIME", value: ({ of }) => `${of.creditedMs} ms`, align: "right" },
       { title: "SIGNED", value: ({ signed }) => signed, align: "right" },
+      ...egressColumns(rows, units),
       { title: "CHARGE", value: ({ of }) => units(of.charge), align: "right" },
       { title: "SHARE", value: ({ share }) => share, align: "right" },
     ],
     rows,
     colors,
   );
+}
+
+/** Only where somebody's egress has a price of its own. */
+function egressColumns(rows: readonly PayeeRow[], units: (amount: string) => string): readonly Column<PayeeRow>[] {
+  const egressOf = ({ of }: PayeeRow) => ("epoch" in of ? (of as ReceiptAttempt).egress : undefined);
+  if (rows.every((row) => egressOf(row) === undefined)) return [];
+  const column = (
+    title: string,
+    show: (egress: NonNullable<ReceiptAttempt["egress"]>) => string,
+  ): Column<PayeeRow> => ({
+    title,
+    value: (row) => {
+      const egress = egressOf(row);
+      return egress === undefined ? "-" : show(egress);
+    },
+    align: "right",
+  });
+  return [
+    column("PER GIB SENT", ({ pricePerGiB }) => units(pricePerGiB)),
+    column("PAID BYTES", ({ bytes }) => String(bytes)),
+    column("EGRESS", ({ charge }) => units(charge)),
+  ];
 }
 
 function attemptName({ replica, epoch, adoptedEpoch, refused }: ReceiptAttempt): string {

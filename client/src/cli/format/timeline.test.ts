@@ -61,6 +61,16 @@ test.each([
     "primary wrk-a is silent, but so is much of the network: nothing is moved for at most 29 s",
   ],
   [
+    "egress_cut",
+    { epoch: 1, workerId: "wrk-a", toldBytes: 3 * 2 ** 30, paidBytes: 2 ** 20 },
+    "wrk-a told of 3 GiB sent, more than its line carries: 1 MiB are paid",
+  ],
+  [
+    "egress_limit_reached",
+    { epoch: 1, bytes: 2 ** 29 },
+    "it has sent all that egressGiBMax pays for, 512 MiB: what it sends beyond is not charged",
+  ],
+  [
     "tick_refused",
     { epoch: 1, n: 3, code: "signature_invalid", headN: 2 },
     "a line of the worker's own account was refused, and credits nothing: signature invalid",

@@ -177,6 +177,10 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
     return `not stored, ${still}${data.because("message", "code")}`;
   },
   tick_refused: (data) => `a line of the worker's own account was refused, and credits nothing${data.because("code")}`,
+  egress_cut: (data) =>
+    `${data.worker()} told of ${formatBytes(data.number("toldBytes") ?? 0)} sent, more than its line carries: ${formatBytes(data.number("paidBytes") ?? 0)} are paid`,
+  egress_limit_reached: (data) =>
+    `it has sent all that egressGiBMax pays for, ${formatBytes(data.number("bytes") ?? 0)}: what it sends beyond is not charged`,
   checkpoint_interval: intervalText,
   suspect: (data) => {
     const silence = data.text("why") === "silent" ? data.duration("silentMs", ", no sign of life for ") : "";
@@ -384,6 +388,8 @@ const NOTABLE: readonly string[] = [
   "replica_lost",
   "storage_refused",
   "tick_refused",
+  "egress_cut",
+  "egress_limit_reached",
   "move_requested",
   "moving",
   "move_dropped",

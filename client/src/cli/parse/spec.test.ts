@@ -70,6 +70,20 @@ test("flags alone make a specification that the network accepts", async () => {
   });
 });
 
+test("what is paid of egress: a size and a price of each GiB", async () => {
+  const flags = { image: "docker.io/library/python:3.12", network: "egress", priceMax: "0.60/h", duration: "1h" };
+  const { spec } = await readSpec(undefined, { ...flags, egressMax: "512MiB", egressPriceMax: "0.05" }, null);
+  expect(jobSpecSchema.parse(spec)).toMatchObject({
+    egressGiBMax: 0.5,
+    egressPriceMaxPerGiB: { amount: 50_000n, currency: "USD" },
+  });
+  const file = await fileOf("egress.yaml", "egressGiBMax: 2\negressPriceMaxPerGiB: 0.05 EUR\n");
+  expect((await readSpec(file, flags, null)).spec).toMatchObject({
+    egressGiBMax: 2,
+    egressPriceMaxPerGiB: { amount: "50000", currency: "EUR" },
+  });
+});
+
 test.each(["", "a", "-1", "1,2,3", "1,"])("--verify-tolerance %o is refused with what it should be", async (text) => {
   const flags = { image: "docker.io/library/python:3.12", verify: "spot-check", verifyTolerance: text };
   await expect(readSpec(undefined, flags, null)).rejects.toThrow(/relative, and absolute/);

@@ -16,6 +16,7 @@ import {
 } from "./values.ts";
 
 /** A specification is small; what is larger is not one. */
+const MIB_PER_GIB = 1024;
 const SPEC_FILE_BYTES_MAX = 1024 * 1024;
 
 /** Flags of `run` and `quote` that make up a specification, as commander gives them. */
@@ -40,6 +41,8 @@ export interface SpecFlags extends SecretFlags {
   readonly verifyTolerance?: string;
   readonly failover?: string;
   readonly network?: string;
+  readonly egressMax?: string;
+  readonly egressPriceMax?: string;
   readonly checkpointInterval?: string;
   readonly checkpointKeep?: string;
   readonly fromCheckpoint?: string;
@@ -192,6 +195,17 @@ export function buildSpec(file: Fields, flags: SpecFlags, command: readonly stri
     given(flags.budget, (text) => parseMoney(text, "--budget")),
   );
   if (typeof spec["budgetMax"] === "string") spec["budgetMax"] = parseMoney(spec["budgetMax"], "budgetMax");
+  set(
+    "egressGiBMax",
+    given(flags.egressMax, (text) => parseMemoryMiB(text, "--egress-max") / MIB_PER_GIB),
+  );
+  set(
+    "egressPriceMaxPerGiB",
+    given(flags.egressPriceMax, (text) => parseMoney(text, "--egress-price-max")),
+  );
+  if (typeof spec["egressPriceMaxPerGiB"] === "string") {
+    spec["egressPriceMaxPerGiB"] = parseMoney(spec["egressPriceMaxPerGiB"], "egressPriceMaxPerGiB");
+  }
   return splitInputs(spec, flags);
 }
 

@@ -4,6 +4,8 @@ import type { Money, RatePart } from "@qubix/shared/domain";
 import type { JobSpec, WorkerOffer } from "@qubix/shared/protocol";
 import type {
   AttemptRecord,
+  EgressAccount,
+  EgressTerms,
   JobCap,
   JobRecord,
   KeyedTable,
@@ -46,11 +48,12 @@ export function decodeRecord(data: string): unknown {
 // ── Jobs: the specification apart ──
 
 export function encodeSpec(spec: JobSpec): string {
-  const { priceMaxPerHour, budgetMax } = spec;
+  const { priceMaxPerHour, budgetMax, egressPriceMaxPerGiB } = spec;
   return JSON.stringify({
     ...spec,
     priceMaxPerHour: encodeMoney(priceMaxPerHour),
     budgetMax: budgetMax && encodeMoney(budgetMax),
+    egressPriceMaxPerGiB: egressPriceMaxPerGiB && encodeMoney(egressPriceMaxPerGiB),
   });
 }
 
@@ -59,12 +62,13 @@ const NOT_VERIFIED: JobSpec["verification"] = { mode: "none", replicas: 3 };
 export function decodeSpec(data: string): JobSpec {
   // Rows of versions that verified nothing have no mode.
   const spec = JSON.parse(data) as Omit<JobSpec, "verification"> & Partial<Pick<JobSpec, "verification">>;
-  const { priceMaxPerHour, budgetMax, verification = NOT_VERIFIED } = spec;
+  const { priceMaxPerHour, budgetMax, egressPriceMaxPerGiB, verification = NOT_VERIFIED } = spec;
   return {
     ...spec,
     verification,
     priceMaxPerHour: decodeMoney(priceMaxPerHour),
     ...(budgetMax === undefined ? {} : { budgetMax: decodeMoney(budgetMax) }),
+    ...(egressPriceMaxPerGiB === undefined ? {} : { egressPriceMaxPerGiB: decodeMoney(egressPriceMaxPerGiB) }),
   };
 }
 
@@ -136,14 +140,20 @@ function decodeSettlement(raw: RawSettlement): Settlement {
 // ── Attempts, standbys ──
 
 export function encodeAttempt(record: AttemptRecord): string {
-  return JSON.stringify({ ...record, ratePerHour: record.ratePerHour.toString(), parts: encodeParts(record.parts) });
+  return JSON.stringify({
+    ...record,
+    ratePerHour: record.ratePerHour.toString(),
+    parts: encodeParts(record.parts),
+    egress: encodeEgress(record.egress),
+  });
 }
 
 export function decodeAttempt(data: string): AttemptRecord {
-  const { parts, ...raw } = JSON.parse(data) as Raw<Omit<AttemptRecord, "parts">> & {
+  const { parts, egress, ...raw } = JSON.parse(data) as Raw<Omit<AttemptRecord, "parts" | "egress">> & {
     readonly parts?: readonly Raw<RatePart>[];
+    readonly egress?: Raw<EgressAccount>;
   };
-  return { ...raw, ratePerHour: BigInt(raw.ratePerHour), ...decodeParts(parts) };
+  return { ...raw, ratePerHour: BigInt(raw.ratePerHour), ...decodeParts(parts), ...decodeEgress(egress) };
 }
 
 export function encodeStandby(record: StandbyRecord): string {
@@ -152,15 +162,25 @@ export function encodeStandby(record: StandbyRecord): string {
     ratePerHour: record.ratePerHour.toString(),
     fullRatePerHour: record.fullRatePerHour.toString(),
     parts: encodeParts(record.parts),
+    egress: encodeEgress(record.egress),
   });
 }
 
 export function decodeStandby(data: string): StandbyRecord {
-  const { parts, ...raw } = JSON.parse(data) as Raw<Omit<StandbyRecord, "parts">> & {
+  const { parts, egress, ...raw } = JSON.parse(data) as Raw<Omit<StandbyRecord, "parts" | "egress">> & {
     readonly parts?: readonly Raw<RatePart>[];
+    readonly egress?: Raw<EgressTerms>;
   };
   const [ratePerHour, fullRatePerHour] = [BigInt(raw.ratePerHour), BigInt(raw.fullRatePerHour)];
-  return { ...raw, ratePerHour, fullRatePerHour, ...decodeParts(parts) };
+  return { ...raw, ratePerHour, fullRatePerHour, ...decodeParts(parts), ...decodeEgress(egress) };
+}
+
+function encodeEgress(egress: EgressTerms | undefined): Raw<EgressTerms> | undefined {
+  return egress && { ...egress, pricePerGiB: egress.pricePerGiB.toString() };
+}
+
+function decodeEgress<T extends EgressTerms>(egress: Raw<T> | undefined): { readonly egress?: T } {
+  return egress === undefined ? {} : { egress: { ...egress, pricePerGiB: BigInt(egress.pricePerGiB) } as unknown as T };
 }
 
 function encodeParts(parts: readonly RatePart[] | undefined): readonly Raw<RatePart>[] | undefined {
@@ -220,7 +240,13 @@ function decodeOffer(raw: WorkerOffer): WorkerOffer {
   };
 }
 
-const PRICES = ["pricePerGpuHour", "pricePerGpuJobCpuHour", "pricePerMemoryGiBHour", "pricePerDiskGiBHour"] as const;
+const PRICES = [
+  "pricePerGpuHour",
+  "pricePerGpuJobCpuHour",
+  "pricePerMemoryGiBHour",
+  "pricePerDiskGiBHour",
+  "pricePerEgressGiB",
+] as const;
 
 /** Those that an offer may leave out. */
 function eachPrice<T>(

@@ -1,5 +1,6 @@
 // A receipt for tests, with real signatures: a job that failed over once, came back under a later epoch, had a standby, and was settled.
 import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { egressChargeBetween, egressHoldFor } from "../../domain/egress.ts";
 import { chargeBetween, chargeFor, feeOf, holdFor, splitByLargestRemainder } from "../../domain/money.ts";
 import type { Receipt, ReceiptAttempt, ReceiptTick } from "../../protocol/receipts.ts";
 import { type TickStatement, tickText } from "../../protocol/ticks.ts";
@@ -25,13 +26,20 @@ export function createSigner(): Signer {
 /** Signs each line, in one chain. */
 export function signChain(
   { key }: Signer,
-  lines: readonly { readonly epoch: number; readonly n: number; readonly ranMs: number; readonly moment?: string }[],
+  lines: readonly {
+    readonly epoch: number;
+    readonly n: number;
+    readonly ranMs: number;
+    readonly moment?: string;
+    readonly usage?: ReceiptTick["usage"];
+  }[],
 ): readonly ReceiptTick[] {
   let prev: string | null = null;
-  return lines.map(({ epoch, n, ranMs, moment = "checkpoint" }) => {
-    const statement: TickStatement = { attempt: { jobId: JOB, replica: 0, epoch }, n, moment, ranMs, prev };
+  return lines.map(({ epoch, n, ranMs, moment = "checkpoint", usage: told }) => {
+    const usage = told === undefined ? {} : { usage: told };
+    const statement: TickStatement = { attempt: { jobId: JOB, replica: 0, epoch }, n, moment, ranMs, prev, ...usage };
     const signature = sign(null, Buffer.from(tickText(statement)), key).toString("base64url");
-    const tick = { n, epoch, moment: moment as ReceiptTick["moment"], ranMs, prev, signature };
+    const tick = { n, epoch, moment: moment as ReceiptTick["moment"], ranMs, prev, ...usage, signature };
     prev = tickHash(statement);
     return tick;
   });
@@ -41,22 +49,56 @@ export function sealed(receipt: Omit<Receipt, "digest"> & { readonly digest?: st
   return { ...receipt, digest: receiptDigest(receipt) } as Receipt;
 }
 
+/** The same, whose container of epochs 1 and 3 is paid for what it sent. */
+export function egressReceipt(): Receipt {
+  return sampleReceipt(EGRESS);
+}
+
+const EGRESS = {
+  pricePerGiB: 51_234n,
+  priceMaxPerGiB: 60_000n,
+  bytesMax: 2 ** 31,
+  first: 700_000_001,
+  second: 1_000_000_007,
+};
+
 /** Epoch 1 on the first worker, lost; epoch 2 on the second, taken back; epoch 3 goes on with the container of epoch 1. */
-export function sampleReceipt(): Receipt {
+export function sampleReceipt(egress?: typeof EGRESS): Receipt {
+  const used = (bytes: number) => (egress === undefined ? {} : { usage: { egressBytes: bytes } });
+  const total = EGRESS.first + EGRESS.second;
+  const sent = (baseBytes: number, bytes: number) =>
+    egress === undefined
+      ? {}
+      : {
+          egress: {
+            pricePerGiB: egress.pricePerGiB.toString(),
+            baseBytes,
+            bytes,
+            charge: egressChargeBetween(egress.pricePerGiB, baseBytes, baseBytes + bytes).toString(),
+          },
+        };
   const first = createSigner();
   const second = createSigner();
   const [one, two, three] = [
     signChain(first, [
-      { epoch: 1, n: 1, ranMs: 30_017 },
-      { epoch: 3, n: 2, ranMs: 61_403 },
+      { epoch: 1, n: 1, ranMs: 30_017, ...used(EGRESS.first) },
+      { epoch: 3, n: 2, ranMs: 61_403, ...used(total - 5) },
       // A number that was used and lost.
-      { epoch: 3, n: 4, ranMs: 77_777, moment: "exit" },
+      { epoch: 3, n: 4, ranMs: 77_777, moment: "exit", ...used(total) },
     ]),
     signChain(second, [{ epoch: 2, n: 1, ranMs: 4_001 }]),
     signChain(second, []),
   ];
   const attempts: ReceiptAttempt[] = [
-    attempt({ epoch: 1, signer: first, workerId: "wrk-1", ticks: one.slice(0, 1), creditedMs: 30_017, phase: "lost" }),
+    attempt({
+      epoch: 1,
+      signer: first,
+      workerId: "wrk-1",
+      ticks: one.slice(0, 1),
+      creditedMs: 30_017,
+      phase: "lost",
+      ...sent(0, EGRESS.first),
+    }),
     attempt({ epoch: 2, signer: second, workerId: "wrk-2", ticks: two, creditedMs: 0, phase: "fenced" }),
     attempt({
       epoch: 3,
@@ -66,6 +108,7 @@ export function sampleReceipt(): Receipt {
       creditedMs: 47_760,
       adoptedEpoch: 1,
       baseRanMs: 30_017,
+      ...sent(EGRESS.first, EGRESS.second),
     }),
     attempt({ epoch: 4, signer: second, workerId: "wrk-2", ticks: three, creditedMs: 0, phase: "lost" }),
   ];
@@ -78,7 +121,7 @@ export function sampleReceipt(): Receipt {
     creditedMs: 51_111,
     charge: chargeFor(STANDBY_RATE, 51_111).toString(),
   };
-  return settle(attempts, [standby]);
+  return settle(attempts, [standby], egress);
 }
 
 function attempt(of: {
@@ -90,7 +133,9 @@ function attempt(of: {
   readonly phase?: string;
   readonly adoptedEpoch?: number;
   readonly baseRanMs?: number;
+  readonly egress?: NonNullable<ReceiptAttempt["egress"]>;
 }): ReceiptAttempt {
+  const { egress } = of;
   const { epoch, signer, workerId, ticks, creditedMs, phase = "ended", adoptedEpoch = 0, baseRanMs = 0 } = of;
   return {
     id: `${JOB}/0/${epoch}`,
@@ -104,16 +149,23 @@ function attempt(of: {
     adoptedEpoch,
     baseRanMs,
     creditedMs,
-    charge: chargeBetween(RATE, baseRanMs, baseRanMs + creditedMs).toString(),
+    charge: (chargeBetween(RATE, baseRanMs, baseRanMs + creditedMs) + BigInt(egress?.charge ?? 0)).toString(),
+    ...(egress === undefined ? {} : { egress }),
     ticks: [...ticks],
     ticksLeftOut: 0,
   };
 }
 
-function settle(attempts: readonly ReceiptAttempt[], standbys: Receipt["standbys"]): Receipt {
+function settle(
+  attempts: readonly ReceiptAttempt[],
+  standbys: Receipt["standbys"],
+  egress: typeof EGRESS | undefined,
+): Receipt {
   const payees = [...attempts, ...standbys].filter(({ creditedMs }) => creditedMs > 0);
   const gross = payees.reduce((sum, { charge }) => sum + BigInt(charge), 0n);
-  const hold = holdFor(PRICE_MAX, DURATION_S);
+  const hold =
+    holdFor(PRICE_MAX, DURATION_S) +
+    (egress === undefined ? 0n : egressHoldFor(egress.priceMaxPerGiB, egress.bytesMax));
   const fee = feeOf(gross);
   const shares = splitByLargestRemainder(
     gross - fee,
@@ -154,6 +206,9 @@ function settle(attempts: readonly ReceiptAttempt[], standbys: Receipt["standbys
       priceMaxPerHour: PRICE_MAX.toString(),
       durationMaxS: DURATION_S,
       hold: hold.toString(),
+      ...(egress === undefined
+        ? {}
+        : { egress: { bytesMax: egress.bytesMax, priceMaxPerGiB: egress.priceMaxPerGiB.toString() } }),
       mirror: false,
     },
     attempts: [...attempts],

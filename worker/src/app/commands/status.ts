@@ -89,6 +89,7 @@ function pricesText(status: AgentStatus): string {
     [status.pricePerCpuHour, "a core and hour"],
     [status.pricePerMemoryGiBHour, "a GiB of memory and hour"],
     [status.pricePerDiskGiBHour, "a GiB of disk and hour"],
+    [status.pricePerEgressGiB, "a GiB that a job sends"],
   ];
   const texts = prices.flatMap(([price, of]) => (price === null ? [] : [`${moneyText(price)} ${of}`]));
   return `${texts.join(", ")}, standby ${status.standbyPercent}%`;

@@ -8,7 +8,7 @@ import { createOfferKeeper } from "../offer.ts";
 import { createEarnings } from "./earnings.ts";
 import { createQuietWatch } from "./quiet-watch.ts";
 import { createSlotRates } from "./rates.ts";
-import { createSettings, termsOf } from "./settings.ts";
+import { createSettings, flagOf, termsOf } from "./settings.ts";
 
 /** What the journal does with values, without its file. */
 function memory() {
@@ -52,6 +52,14 @@ describe("settings", () => {
     const again = createSettings(journal, config, never);
     expect(again.live).toMatchObject({ pricePerGpuHour: "0.60", cpus: 2, quietHours: ["22:00-07:00"] });
     expect(again.overridden()).toEqual(["pricePerGpuHour", "standbyPercent", "cpus", "quietHours"]);
+  });
+
+  it("price what jobs send, in the offer, until that is taken away", () => {
+    const settings = createSettings(memory(), configOf({ pricePerEgressGib: "0.05" }), never);
+    expect(termsOf(settings.live, 77).pricePerEgressGiB).toEqual({ amount: 50_000n, currency: "USD" });
+    expect(flagOf("pricePerEgressGib")).toBe("price-per-egress-gib");
+    settings.set({ pricePerEgressGib: "none" }, []);
+    expect(termsOf(settings.live, 77).pricePerEgressGiB).toBeUndefined();
   });
 
   it("give way to another value at start, and to a reset", () => {

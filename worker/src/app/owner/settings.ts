@@ -12,6 +12,7 @@ export const SETTABLE = [
   "pricePerGpuJobCpuHour",
   "pricePerMemoryGibHour",
   "pricePerDiskGibHour",
+  "pricePerEgressGib",
   "currency",
   "standbyPercent",
   "region",
@@ -37,6 +38,7 @@ const CLEARABLE: ReadonlySet<SettingName> = new Set([
   "pricePerGpuJobCpuHour",
   "pricePerMemoryGibHour",
   "pricePerDiskGibHour",
+  "pricePerEgressGib",
   "cpus",
   "memoryMib",
   "diskMib",
@@ -120,6 +122,7 @@ export function termsOf(settings: Settings, diskMiB: number | undefined): OwnerT
     pricePerGpuJobCpuHour: optional(settings.pricePerGpuJobCpuHour),
     pricePerMemoryGiBHour: optional(settings.pricePerMemoryGibHour),
     pricePerDiskGiBHour: optional(settings.pricePerDiskGibHour),
+    pricePerEgressGiB: optional(settings.pricePerEgressGib),
     standbyPercent: settings.standbyPercent,
     localImages: settings.localImage,
   };

@@ -57,6 +57,7 @@ export interface AgentStatus {
   readonly pricePerGpuJobCpuHour: WireMoney | null;
   readonly pricePerMemoryGiBHour: WireMoney | null;
   readonly pricePerDiskGiBHour: WireMoney | null;
+  readonly pricePerEgressGiB: WireMoney | null;
   readonly standbyPercent: number;
   readonly features: readonly string[];
   /** The owner's cap on bulk outwards, in megabits (10⁶) a second; null for none. */
@@ -115,6 +116,7 @@ export function statusOf(ports: StatusPorts): AgentStatus {
     pricePerGpuJobCpuHour: priceView(offer.pricePerGpuJobCpuHour),
     pricePerMemoryGiBHour: priceView(offer.pricePerMemoryGiBHour),
     pricePerDiskGiBHour: priceView(offer.pricePerDiskGiBHour),
+    pricePerEgressGiB: priceView(offer.pricePerEgressGiB),
     standbyPercent: offer.standbyPercent,
     features: offer.features ?? [],
     uplinkMbpsMax: ports.uplinkMbpsMax,

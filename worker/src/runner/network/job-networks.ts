@@ -7,7 +7,7 @@ import type { SlotId } from "../../core/index.ts";
 import { CHANGE_TIMEOUT_MS, type Engine, EngineError, isNotFound, LOOK_TIMEOUT_MS } from "../engine.ts";
 import { LABEL_SLOT, LABEL_WORKER } from "../host-config.ts";
 import { type Firewall, openFirewall } from "./firewall.ts";
-import { disableIpv6, linkExists, readRoutes, setLink } from "./links.ts";
+import { disableIpv6, linkExists, readRoutes, receivedBytes, setLink } from "./links.ts";
 import { bridgeName, networkName } from "./names.ts";
 import { freeSubnet } from "./ranges.ts";
 import type { JobNetwork } from "./rules.ts";
@@ -29,6 +29,8 @@ export interface JobNetworks {
   /** From now on the rules are looked after; `secure` comes first. */
   watch(slotId: SlotId, watcher: NetworkWatcher): void;
   unwatch(slotId: SlotId): void;
+  /** Bytes that the slot's container has sent since its network was made; undefined where that cannot be told. */
+  sentBytes(slotId: SlotId): number | undefined;
   /** Removes the network of a slot; nothing happens where there is none. Its container goes first. */
   remove(slotId: SlotId): Promise<void>;
   /** Removes the networks that no slot knows, and all rules where none is left. */
@@ -251,6 +253,15 @@ export function createJobNetworks(ports: JobNetworksPorts, workerId: string, isA
       if (watchers.size > 0) return;
       endLooking();
       failures = 0;
+    },
+    sentBytes(slotId) {
+      try {
+        return receivedBytes(bridgeName(workerId, slotId));
+      } catch (error) {
+        // Where the kernel does not tell, nothing is charged.
+        logger.warn({ event: "egress_not_counted", err: error }, "what a job sends cannot be counted");
+        return undefined;
+      }
     },
     remove: (slotId) =>
       alone(async () => {

@@ -32,9 +32,30 @@ export async function readRoutes(): Promise<Routes> {
 
 /** The files under /proc/net and /proc/sys/net are those of the namespace of the process that reads; /sys is that of its mounts. */
 export function linkExists(name: string): boolean {
-  return readFileSync("/proc/net/dev", "utf8")
-    .split("\n")
-    .some((line) => line.trimStart().startsWith(`${name}:`));
+  return countersOf(name) !== undefined;
+}
+
+/**
+ * Bytes that came into the machine over a link since it was made, link headers left out; of a job's bridge that is what its container sent.
+ * Undefined where there is no such link. Counted by the kernel: it never falls, whatever becomes of the agent or the firewall.
+ */
+export function receivedBytes(name: string): number | undefined {
+  // Only on Linux do jobs have networks.
+  const counters = existsSync("/proc/net/dev") ? countersOf(name) : undefined;
+  return counters === undefined ? undefined : receivedIn(counters);
+}
+
+/** The first of the counters behind an interface's name in /proc/net/dev. Pure. */
+export function receivedIn(counters: string): number | undefined {
+  const digits = /^\s*(\d+)(\s|$)/.exec(counters)?.[1];
+  const bytes = Number(digits ?? Number.NaN);
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+function countersOf(name: string): string | undefined {
+  const lines = readFileSync("/proc/net/dev", "utf8").split("\n");
+  const line = lines.find((each) => each.trimStart().startsWith(`${name}:`));
+  return line?.slice(line.indexOf(":") + 1);
 }
 
 /** Cuts a link at once, or opens it again; addresses and what is connected stay. */

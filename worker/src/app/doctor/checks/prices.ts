@@ -12,6 +12,7 @@ export async function checkPrices({ config }: DoctorContext): Promise<readonly C
     [config.pricePerCpuHour, "a core"],
     [config.pricePerMemoryGibHour, "a GiB of memory"],
     [config.pricePerDiskGibHour, "a GiB of disk"],
+    [config.pricePerEgressGib, "a GiB that a job sends"],
   ];
   const texts = asked.flatMap(([price, of]) => (price === undefined ? [] : [`${price} ${currency} ${of}`]));
   const found = `an hour: ${texts.join(", ")}; the rest is in these`;
