@@ -122,6 +122,7 @@ async function startWith(
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
     send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, message),
+    publicKeyOf: (workerId) => writer.state().rows.workers.get(workerId)?.publicKey,
     verifier: createVerifier(),
     random,
     logger,

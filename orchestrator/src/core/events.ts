@@ -1,4 +1,5 @@
 // What goes into a step and what comes out of it.
+import type { WrongClaim } from "@qubix/shared/proof";
 import type {
   AccountId,
   ApiKeyId,
@@ -320,7 +321,13 @@ export type SourceFound =
 
 export type ProofVerdict =
   | { readonly ok: true; readonly figures: Readonly<Record<string, number>> }
-  | { readonly ok: false; readonly code: string; readonly message: string };
+  | {
+      readonly ok: false;
+      readonly code: string;
+      readonly message: string;
+      /** Where a signed claim is shown to be wrong; never for what is late, missing or given up. */
+      readonly wrongClaim?: WrongClaim;
+    };
 
 /** Carried out only after the changes are durable. All can be derived again from the state after a crash. */
 export type Effect =

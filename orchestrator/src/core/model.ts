@@ -1,5 +1,6 @@
 // The records of the core: plain, immutable data. Tables are the state; a step replaces records, it never mutates them.
 // Times are milliseconds on the orchestrator's clock, which runs on through restarts and never reads the wall clock.
+import type { WrongClaim } from "@qubix/shared/proof";
 import type {
   AccountId,
   ApiKeyId,
@@ -138,6 +139,8 @@ export interface ProofFailure {
   /** In a row. */
   readonly count: number;
   readonly retryAtMs: number;
+  /** The newest of these whose signed claim was shown to be wrong. One alone accuses nobody; it goes with the next proof that holds. */
+  readonly wrongClaim?: WrongClaim;
 }
 
 /** What an attempt or a standby takes of its worker. */
