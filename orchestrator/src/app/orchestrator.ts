@@ -27,6 +27,7 @@ import type { Relay, RelayGate } from "../relay/relay.ts";
 import { type ChainPorts, createChain } from "../settlement/chain.ts";
 import { type Chains, createChains } from "../settlement/chains.ts";
 import { openSqliteStore, type Store } from "../store/index.ts";
+import { readCanaries } from "../verification/canaries.ts";
 import { type Comparer, createComparer } from "../verification/comparer.ts";
 import {
   createDelivery,
@@ -237,6 +238,8 @@ function createCore(
     appealWindowS,
     decisionS,
     checkShare,
+    canaries,
+    canaryShare,
     checkReferees,
   }: OrchestratorConfig,
   orchestratorId: string,
@@ -249,6 +252,8 @@ function createCore(
     workerProofs,
     directRelays,
     checkShare,
+    canaries: canaries === undefined ? [] : readCanaries(canaries),
+    canaryShare,
     checkReferees: checkReferees.map((id) => id as AccountId),
     disputeWindowMs: disputeWindowS * 1000,
     chains,

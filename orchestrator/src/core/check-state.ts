@@ -24,6 +24,7 @@ export function historyOf(worker: WorkerRecord | undefined): CheckHistory {
 
 /** A run by which the network checks a job is nobody's to stop or to move. */
 export function checkRunText({ id, check }: JobRecord): string {
+  if (check?.canary !== undefined) return `Job ${id} is a canary of the network's. It ends by itself.`;
   return `Job ${id} is a run by which the network checks job ${check?.of}. It ends by itself, and cannot be cancelled or moved.`;
 }
 

@@ -122,6 +122,8 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
         challenges: 0,
         proofsPassed: 0,
         proofsFailed: 0,
+        canariesGiven: 0,
+        canariesMissing: 0,
         verificationsBegun: 0,
         verificationsPassed: 0,
         verificationsFailed: 0,

@@ -105,6 +105,9 @@ export interface Counters {
   challenges: number;
   proofsPassed: number;
   proofsFailed: number;
+  /** Canaries that were given; and jobs after which one was due, and none was left that its worker had not had. */
+  canariesGiven: number;
+  canariesMissing: number;
   /** Jobs that were chosen to be checked, and what came of them. */
   verificationsBegun: number;
   verificationsPassed: number;

@@ -219,6 +219,8 @@ export const jobViewSchema = z.object({
   verification: verificationViewSchema.optional(),
   /** Of a run by which the network checks another job: that job. */
   checkOf: text.optional(),
+  /** Of an operator's job whose result is known: its name. */
+  canary: text.optional(),
   /** An exclusive job that waits, queued, because its last container may still be running there: nobody else starts before `until`. Null for any other. */
   leaseWait: z.object({ workerId: text, epoch: count, until: text }).nullable(),
   attempts: z.array(attemptViewSchema),
