@@ -26,6 +26,7 @@ import type {
   Payout,
   PayoutAddress,
   Quote,
+  CanaryList,
   RecoveryStats,
   Role,
   Statement,
@@ -154,6 +155,10 @@ export interface Client extends Trust {
     /** What checkpoints, outputs and uploads of the key's account take up, and may. */
     get(options?: CallOptions): Promise<StorageUse>;
   };
+  readonly canaries: {
+    /** The network's jobs with known results, and what came of them; admins only. */
+    list(options?: CallOptions): Promise<CanaryList>;
+  };
   readonly stats: {
     /** How long recoveries took and what they lost, of the key's own jobs; for an admin of all. `windowS`: how far back, in seconds [a week]. */
     recovery(options?: CallOptions & { readonly windowS?: number | undefined }): Promise<RecoveryStats>;
@@ -235,6 +240,9 @@ export function createClient(config: ClientConfig): Client {
     budgets: budgetsOf(requester),
     storage: {
       get: (options) => requester.json({ method: "GET", path: "/v1/storage", idempotent: true, ...options }),
+    },
+    canaries: {
+      list: (options = {}) => requester.json({ method: "GET", path: "/v1/canaries", idempotent: true, ...options }),
     },
     stats: {
       recovery: ({ windowS, ...options } = {}) =>

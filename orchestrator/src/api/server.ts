@@ -39,6 +39,7 @@ import { outputRoutes } from "./routes/outputs.ts";
 import { payoutRoutes } from "./routes/payouts.ts";
 import { receiptRoutes } from "./routes/receipts.ts";
 import { statementRoutes } from "./routes/statements.ts";
+import { canaryRoutes } from "./routes/canaries.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
 import { trustRoutes } from "./routes/trust.ts";
@@ -124,6 +125,7 @@ export async function createApiServer(
   statementRoutes(app, ctx);
   budgetRoutes(app, ctx);
   statsRoutes(app, ctx);
+  canaryRoutes(app, ctx);
   trustRoutes(app, ctx);
   const live = installLiveEvents(app, ctx);
   app.server.on("upgrade", (request, socket, head) => {

@@ -221,6 +221,23 @@ export function isBroken({ right, wrong }: Pick<CanaryTally, "right" | "wrong">)
   return wrong >= BROKEN_FROM && wrong >= right;
 }
 
+/** For people. */
+export interface CanaryStanding extends Omit<CanaryTally, "spent"> {
+  readonly name: string;
+  readonly gpuModel: string | null;
+  readonly state: "unproven" | "ready" | "spent" | "broken";
+}
+
+export function canaryStandings(state: CoreState): CanaryStanding[] {
+  return state.config.canaries.map(({ name, spec }) => {
+    const { given, right, wrong, spent } = tallyOf(state, name);
+    const { count, model } = spec.resources.gpus;
+    const usable = right >= PROVEN_FROM ? "ready" : "unproven";
+    const standing = spent ? "spent" : isBroken({ right, wrong }) ? "broken" : usable;
+    return { name, gpuModel: count > 0 ? (model ?? null) : null, given, right, wrong, state: standing };
+  });
+}
+
 /** Of those that are not in use any more nothing is kept. */
 function setTally(state: CoreState, name: string, change: Partial<CanaryTally>): void {
   const { debt, tallies } = keptCanaries(state);

@@ -456,6 +456,25 @@ export const recoveryStatsSchema = z.object({
 });
 export type RecoveryStats = z.output<typeof recoveryStatsSchema>;
 
+// ── Canaries ──
+export const canaryListSchema = z.object({
+  /** Of all jobs that succeed, in the long run. */
+  share: z.number(),
+  items: z.array(
+    z.object({
+      name: text,
+      gpuModel: nullableText,
+      given: count,
+      /** Providers that came to its result, and to another. */
+      right: count,
+      wrong: count,
+      /** unproven: too few came to its result for it to be held against anybody. spent: somebody was accused by it. broken: it is wrong itself. */
+      state: z.enum(["unproven", "ready", "spent", "broken"]),
+    }),
+  ),
+});
+export type CanaryList = z.output<typeof canaryListSchema>;
+
 // ── Storage ──
 /** Of ciphertext: all checkpoints, outputs and uploads of the account, each piece once. */
 export const storageSchema = z.object({ bytes: count, bytesMax: count });
