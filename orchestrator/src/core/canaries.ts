@@ -8,7 +8,7 @@ import type { CanaryEvidence, CanaryTally } from "./canary-records.ts";
 import { chainOf } from "./chain-of.ts";
 import { CHECKS_ACCOUNT, freezePay, holdForCheck, keepPay } from "./check-money.ts";
 import { checkChance, debtAfter } from "./check-policy.ts";
-import { historyOf, isUndisturbed, makersOf, modelsOf, workersOf } from "./check-state.ts";
+import { historyOf, isTrusted, isUndisturbed, makersOf, modelsOf, workersOf } from "./check-state.ts";
 import type { Canary } from "./config.ts";
 import { newJobRecord } from "./job-record.ts";
 import type { Machine } from "./machine.ts";
@@ -26,6 +26,8 @@ import { attemptsOf, countUp, effect, emit, emitJob, patchJob, put } from "./tab
 export const PROVEN_FROM = 2;
 /** So many that came to something else, and at least as many as came to it: then it is the canary that is wrong. */
 export const BROKEN_FROM = 3;
+/** Proven ones that are kept in stock: each accusation uses one up. */
+const READY_WANTED = 10;
 const RANDOM_RANGE = 2 ** 32;
 const NO_TALLY: CanaryTally = { given: 0, right: 0, wrong: 0, spent: false };
 
@@ -43,9 +45,25 @@ export function considerCanary(state: CoreState, job: JobRecord): void {
   state.meta.canaries = { tallies, debt: debtAfter(canaryShare, debt, chance) };
   if (nextRandom(state.meta) / RANDOM_RANGE >= chance) return;
   const open = canaries.filter((canary) => isOpenFor(state, canary, machine));
-  const drawn = open[nextRandom(state.meta) % Math.max(1, open.length)];
+  const pool = poolOf(state, open, machine.worker);
+  const drawn = pool[nextRandom(state.meta) % Math.max(1, pool.length)];
   if (drawn === undefined) return countUp(state, "canariesMissing");
   give(state, drawn, machine.worker);
+}
+
+/** Who is not known gets one that is proven, as soon as there is one; who is shows that others are right, until there are enough. */
+function poolOf(state: CoreState, open: readonly Canary[], worker: WorkerRecord): readonly Canary[] {
+  const ready = open.filter(({ name }) => tallyOf(state, name).right >= PROVEN_FROM);
+  const unproven = open.filter((canary) => !ready.includes(canary));
+  const proves = isTrusted(state.config, worker) && unproven.length > 0 && readyInAll(state) < READY_WANTED;
+  if (ready.length > 0 && !proves) return ready;
+  // One after the other, or none would ever be proven where there are many.
+  const most = Math.max(0, ...unproven.map(({ name }) => tallyOf(state, name).right));
+  return unproven.filter(({ name }) => tallyOf(state, name).right === most);
+}
+
+function readyInAll(state: CoreState): number {
+  return canaryStandings(state).filter((standing) => standing.state === "ready").length;
 }
 
 function isOpenFor(state: CoreState, { name, spec }: Canary, machine: Machine): boolean {
