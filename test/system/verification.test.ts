@@ -43,6 +43,7 @@ let network: Network;
 let consumer: Awaited<ReturnType<Network["addConsumer"]>>;
 let image: MadeImage;
 let uploaded = "";
+const orchestratorArgs: string[] = [];
 /** The cheapest, so that jobs come to it first, and lies; the others are honest, and bruno's word counts. */
 let liar: RunningWorker;
 let bruno: RunningWorker;
@@ -55,7 +56,7 @@ beforeAll(async () => {
   registry = await startRegistry();
   engine = await startLyingEngine(join(dir, "engine.sock"), { truth: TRUTH, instead: LIE });
   // Whose word counts is known when the accounts are there.
-  const orchestratorArgs: string[] = [...NO_PROOFS, "--registry-allow", registry.host, "--check-share", "1"];
+  orchestratorArgs.push(...NO_PROOFS, "--registry-allow", registry.host, "--check-share", "1");
   network = await startNetwork({ folder: dir, orchestratorArgs });
   const add = (name: string, pricePerCpuHour: string, more: readonly string[] = []) => {
     const own = ["--allow-private-registry", registry.host, "--price-per-cpu-hour", pricePerCpuHour];
@@ -276,5 +277,53 @@ describe("a majority", () => {
     );
     for (const worker of [bruno, carla, dora]) expect(await slashesOf(worker)).toEqual([]);
     expect(spent?.account).toBe(`customer:${consumer.id}`);
+  });
+});
+
+describe("a canary", () => {
+  it("that two honest workers confirmed accuses the liar, who took it for a job", async () => {
+    const digest = await registry.put(image, "team/canary", "1");
+    const content = `${TRUTH}\n`;
+    const sha256 = createHash("sha256").update(content).digest("hex");
+    const spec = { ...job({}), image: `${registry.host}/team/canary@${digest}` };
+    const expected = { outputs: [{ path: "result", bytes: Buffer.byteLength(content), sha256 }] };
+    const file = join(dir, "canaries.json");
+    await writeFile(file, JSON.stringify([{ name: "answer", spec, expected }]));
+    orchestratorArgs.push("--canaries", file, "--canary-share", "1");
+    await network.restartOrchestrator();
+    await allOnline();
+    const standing = async () => (await network.admin.canaries.list()).items[0];
+    /** After a job of its own a worker gets one: the share is 1. */
+    const workAt = async (worker: RunningWorker) => {
+      const { id } = await consumer.client.jobs.create(job({ placement: { workers: [worker.id] } }));
+      expect((await consumer.client.jobs.wait(id)).phase).toBe("succeeded");
+    };
+    for (const [n, worker] of [bruno, carla].entries()) {
+      await workAt(worker);
+      await expect.poll(async () => (await standing())?.right).toBe(n + 1);
+    }
+    expect(await standing()).toMatchObject({ name: "answer", given: 2, right: 2, wrong: 0, state: "ready" });
+    const before = { slashes: (await slashesOf(liar)).length, lies: engine.lies() };
+    await workAt(liar);
+    const paid = await earned(liar);
+    await expect.poll(async () => (await standing())?.state).toBe("spent");
+    expect(engine.lies()).toBe(before.lies + 2);
+    const [slash, ...others] = await slashesOf(liar);
+    expect(others).toHaveLength(before.slashes);
+    expect(slash).toMatchObject({
+      offence: "wrong_result",
+      evidence: {
+        canary: "answer",
+        expected: { exitCode: 0, sum: sumOf(content) },
+        result: { sum: sumOf(`${LIE}\n`) },
+        run: { image: spec.image, command: spec.command },
+      },
+    });
+    // What it lied about is not paid, its other job is: nobody had that checked.
+    expect(await earned(liar)).toBe(paid);
+    for (const worker of [bruno, carla, dora]) expect(await slashesOf(worker)).toEqual([]);
+    // It was a job of nobody's that he could see.
+    const seen = (await (await providerClient(liar)).jobs.list()).items.map(({ id }) => id);
+    expect(seen).not.toContain(slash?.jobId);
   });
 });
