@@ -6,6 +6,7 @@ import { transfer } from "./ledger.ts";
 import { holdId } from "./ledger-accounts.ts";
 import { payAccount, returnPending, type Share, takePending } from "./pending-pay.ts";
 import type { FrozenPay, JobRecord, LedgerAccount, Posting, VerificationRecord } from "./model.ts";
+import { notePayDecided } from "./pay-decided.ts";
 import type { CoreState } from "./state.ts";
 import { emit } from "./tables.ts";
 
@@ -119,6 +120,7 @@ function resolve(
   to: readonly Posting[],
   why: string,
 ): void {
+  notePayDecided(state, id);
   const { account, amount } = intoDispute(id, frozen);
   const postings = [
     { account, amount: -amount },

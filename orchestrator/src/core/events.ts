@@ -226,6 +226,8 @@ export type CoreEvent =
       readonly previous: CaseOf<"dispute"> | null;
       /** Its pay, or a part of it, went back to the consumer already, for another reason. */
       readonly returned?: boolean;
+      /** The newest event there was when all this was read: what was decided of the job's pay since then is not in it. */
+      readonly asOf?: number;
       readonly idempotency?: Idempotency;
     }
   /** `consumerBps`: basis points of the gross that go back to the consumer. */

@@ -96,6 +96,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       explained: { atMs: 0, looked: 0, texts: new Map() },
       proving: new Set(),
       proofsWaiting: { first: new Set(), again: new Set() },
+      payDecided: new Map(),
       proofFailures: new Map(),
       named: new Map(),
       lagMs: 0,
