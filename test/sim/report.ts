@@ -48,6 +48,8 @@ const MUST_HAPPEN = [
   "disagreements",
   "verified",
   "verifications",
+  "canaries",
+  "canariesWrong",
   "retries",
   "orchestratorRestarts",
   "agentRestarts",

@@ -10,6 +10,7 @@ import { check, checksDone } from "./counts.ts";
 import type { ContainerTruth, Monitor } from "./monitor.ts";
 import { reckonParts } from "./prices.ts";
 import { resultOf, treeOf } from "./programs.ts";
+import { reckonCanaries } from "./canaries.ts";
 import { reckonChecks } from "./checks.ts";
 import { reckonMirror, runsOf } from "./mirrors.ts";
 import { lostToDisputes, reckonTrust, refundedJobs } from "./trust.ts";
@@ -93,6 +94,7 @@ export function reckon(of: Reckoning): void {
     reckonMoney(of, stored.job, stored.attempts, stored.standbys);
   }
   reckonChecks(of);
+  reckonCanaries(of);
   reckonEarnings(store, monitor);
   reckonCaps(store, monitor.jobs.values());
   reckonPending(store, monitor);
@@ -253,6 +255,13 @@ function reckonEarnings(store: Store, monitor: Monitor): void {
   const workers = store.load().rows.workers;
   const posted = new Map<string, bigint>();
   const settled = [...monitor.jobs.values()];
+  const wrongCanaries = new Set<string>(
+    monitor.transfers.flatMap(({ kind, jobId, postings }) =>
+      kind === "resolution" && jobId !== null && postings.some(({ account }) => account === "external:checks")
+        ? [jobId]
+        : [],
+    ),
+  );
   const refunded = refundedJobs(monitor);
   const lost = lostToDisputes(monitor);
   for (const { kind, currency, postings } of monitor.transfers) {
@@ -266,7 +275,7 @@ function reckonEarnings(store: Store, monitor: Monitor): void {
     for (const { amount, currency } of worker.earned) earned.set(currency, (earned.get(currency) ?? 0n) + amount);
     // Of a wrong result only who stood by is paid.
     const lines = settled.flatMap(({ id, settlement }) => {
-      const isWrong = store.verification(id)?.phase === "failed";
+      const isWrong = store.verification(id)?.phase === "failed" || wrongCanaries.has(id);
       return isWrong ? settlement.lines.filter(({ role }) => role === "standby") : settlement.lines;
     });
     const shares = total(lines.filter(({ workerId }) => workerId === worker.id));

@@ -27,6 +27,10 @@ function workOf(name: string) {
   };
 }
 
+function text(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) => (typeof part === "bigint" ? part.toString() : part));
+}
+
 function canary(name: string, more: Record<string, unknown> = {}, exitCode = 0): Canary {
   const spec = jobSpecSchema.parse({
     ...workOf(name),
@@ -46,7 +50,7 @@ function network({
   const net = new Network({ ...settings, canaries, canaryShare: 0.4, ...config });
   const consumer = net.account("consumer", 1_000n);
   const owners = Array.from({ length: providers }, () => net.account("provider"));
-  const offer = offerOf({ pricePerCpuHour: USD(1_000_000n), features: ["image-digest"] });
+  const offer = offerOf({ pricePerCpuHour: USD(1_000_000n), features: ["image-digest", "earnings"] });
   const workers = owners.map((owner, n) => net.worker(owner, `worker${n}`, offer));
   const worker = (n: number): WorkerId => {
     const found = workers[n];
@@ -119,9 +123,8 @@ describe("a canary", () => {
       ...workOf("one"),
       placement: { workers: [worker(0)] },
     });
-    const sentFor = (id: JobId) => net.sentTo(worker(0)).filter((message) => JSON.stringify(message).includes(id));
-    const plain = (id: JobId, value: unknown) =>
-      JSON.parse(JSON.stringify(value).replaceAll(id, "JOB")) as OrchestratorMessage[];
+    const sentFor = (id: JobId) => net.sentTo(worker(0)).filter((message) => text(message).includes(id));
+    const plain = (id: JobId, value: unknown) => JSON.parse(text(value).replaceAll(id, "JOB")) as OrchestratorMessage[];
     const toldOf = (id: JobId) =>
       net.kept.events
         .filter(({ jobId, providerId }) => jobId === id && providerId === owner?.accountId)
@@ -180,6 +183,12 @@ describe("a canary", () => {
     ]);
     expect(history(2)).toEqual({ inARow: 0, wrong: 1 });
     // It is not paid, and the operator has his money back.
+    const left = [{ amount: 950_000n, currency: "USD" }];
+    expect(net.state.rows.workers.get(worker(2))?.earned).toEqual(left);
+    // Nor was it told of pay that it did not get.
+    const told = net.sentTo(worker(2)).flatMap((message) => (message.kind === "earnings" ? message.totals : []));
+    expect(told.every(({ amount }) => amount <= 950_000n)).toBe(true);
+    expect(net.last(worker(2), "earnings")?.totals).toEqual(left);
     expect(net.balance(`pending:${owners[2]?.accountId}`)).toBe(earned);
     expect([net.balance("external:checks"), net.balance(`disputed:${id}`)]).toEqual([before, 0n]);
     expect(tallyOf(net.state, "one").spent).toBe(true);

@@ -198,9 +198,10 @@ function noteRight(state: CoreState, { id }: JobRecord, { workerId }: RunWorker)
 
 /** From here on its provider has the evidence, and with it the canary: it is used up. */
 function blame(state: CoreState, job: JobRecord, attempts: readonly AttemptRecord[], { workerId }: RunWorker): void {
+  keepPay(state, job, freezePay(state, job));
+  // Only now: what it earned was taken off its row.
   const worker = state.rows.workers.get(workerId);
   if (worker === undefined) return;
-  keepPay(state, job, freezePay(state, job));
   const { wrong } = historyOf(worker);
   put(state, "workers", workerId, { ...worker, checks: { inARow: 0, wrong: wrong + 1 } });
   const evidence = evidenceOf(job, attempts);
