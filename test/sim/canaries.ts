@@ -47,7 +47,7 @@ export function canaryConfig(seed: number): Partial<CoreConfig> {
     const sum = at === MISTAKEN ? "another" : treeOf(program, "outputs", resultOf(program)).manifestCid;
     return { name: `canary-${at}`, spec, expected: { exitCode: 0, sum } };
   });
-  return canaries.length === 0 ? {} : { canaries, canaryShare: 0.3 };
+  return canaries.length === 0 ? {} : { canaries, canaryShare: 1 };
 }
 
 /** Nobody is accused but who forged, nobody by a canary that is wrong itself, and none comes to a provider twice. */
