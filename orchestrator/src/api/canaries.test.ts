@@ -36,4 +36,19 @@ test("a canary is in the admin's list and jobs, and in nobody else's", async () 
     expect((await call(`GET /v1/jobs/${given.jobId}`)).body).toMatchObject({ status: 404 });
     expect(JSON.stringify((await call("GET /v1/jobs")).body)).not.toContain(given.jobId);
   }
+  // Its provider has a receipt of it like that of any job.
+  await worker.start(given);
+  await worker.end(given, null);
+  const receipts = await Promise.all(
+    [String(id), given.jobId].map(async (job) => (await provider.call(`GET /v1/jobs/${job}/receipt`)).body),
+  );
+  expect(receipts[1]).toMatchObject({ jobId: given.jobId, view: "provider", phase: "succeeded", agreed: null });
+  expect(shapeOf(receipts[1])).toEqual(shapeOf(receipts[0]));
 });
+
+/** Names and types, without what they say. */
+function shapeOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(shapeOf);
+  if (typeof value !== "object" || value === null) return value === null ? null : typeof value;
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, shapeOf(part)]));
+}
