@@ -14,6 +14,7 @@ import {
   ROUND_STEPS,
   startLane,
   stepLane,
+  sumsOf,
 } from "@qubix/shared/proof";
 import { proofParameters } from "../../orchestrator/src/proofs/parameters.ts";
 import { type ProofCase, verifyProof } from "../../orchestrator/src/proofs/verify.ts";
@@ -144,7 +145,14 @@ function judge(given: {
   const nonce = Buffer.from(work.nonce).toString("base64url");
   const proof: ProofCase = {
     params: { target, nonce, memoryMiB: 0, chaseSteps, matrixSize, matrixSteps },
-    commit: { commitment: commitmentOf(answer), memoryMiB, fillMs, chaseMs, multiplyMs },
+    commit: {
+      commitment: commitmentOf(answer),
+      memoryMiB,
+      fillMs,
+      chaseMs,
+      multiplyMs,
+      claim: sumsOf({ ...work, memoryMiB }, answer),
+    },
     answer,
     claimed: claimed.kind === "cpu" ? { ...claimed, memoryMiB } : claimed,
     elapsedMs,

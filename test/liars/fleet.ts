@@ -1,7 +1,9 @@
 // A fleet of which some lie, on the real core and the real store in memory: workers answer what they are assigned, on a virtual clock, and liars hand over something
 // else than the job computes. Nothing is told to the core of who lies: it finds out by its checks, or does not.
+import { createHash } from "node:crypto";
 import {
   type Actor,
+  type Canary,
   type CoreEvent,
   createState,
   DEFAULT_CORE_CONFIG,
@@ -31,6 +33,9 @@ export interface FleetOptions {
   readonly liars: number;
   /** Jobs of consumers, all with `verification: spot-check`. */
   readonly jobs: number;
+  /** Jobs with known results that the operator has, and after which share of the jobs one is given. */
+  readonly canaries?: number;
+  readonly canaryShare?: number;
   readonly checkShare: number;
   /** Of a liar's jobs: with which probability each is a lie. */
   readonly lieShare: number;
@@ -57,6 +62,7 @@ export interface FleetResult {
   readonly paid: bigint;
   /** What the operator paid for checks. */
   readonly checksPaid: bigint;
+  readonly canariesGiven: number;
 }
 
 const ADMIN: Actor = { accountId: "acc-admin" as AccountId, role: "admin" };
@@ -99,6 +105,8 @@ export function runFleet(options: FleetOptions): FleetResult {
     silenceBusy: PATIENT,
     silenceIdle: PATIENT,
     checkShare: options.checkShare,
+    canaries: Array.from({ length: options.canaries ?? 0 }, (_, n) => canary(`canary${n}`)),
+    canaryShare: options.canaryShare ?? 0,
   };
   const state = createState({
     snapshot: store.load(),
@@ -169,8 +177,10 @@ export function runFleet(options: FleetOptions): FleetResult {
 
   // ── Workers ──
 
-  function say(workerId: WorkerId, message: WorkerMessage): void {
-    act({ kind: "worker.message", workerId, sessionId: sessions.get(workerId) as SessionId, message });
+  function say(workerId: WorkerId, message: WorkerMessage, sum?: string): void {
+    const sessionId = sessions.get(workerId) as SessionId;
+    const content = sum === undefined ? {} : { content: { shape: "", sum, isExact: true } };
+    act({ kind: "worker.message", workerId, sessionId, message, ...content });
   }
 
   function begin(
@@ -223,7 +233,7 @@ export function runFleet(options: FleetOptions): FleetResult {
     const content = contentAt(run);
     if (content.includes("lie") && state.rows.jobs.get(attempt.jobId)?.check === undefined) lies.add(attempt.jobId);
     const outcome = { kind: "succeeded", outputs: keep(content, SEGMENTS) } as const;
-    say(workerId, { kind: "ended", msg: (messages += 1), attempt, ranMs, outcome });
+    say(workerId, { kind: "ended", msg: (messages += 1), attempt, ranMs, outcome }, sumOf(content));
   }
 
   function contentAt({ content, lieAt, segment, workerId, attempt }: Run): string {
@@ -299,7 +309,7 @@ export function runFleet(options: FleetOptions): FleetResult {
   for (const n of shuffled(rng, options.workers)) enrol(n);
   const atOnce = Math.floor(options.workers * BUSY_SHARE);
 
-  const isOver = () => ended >= options.jobs && state.rows.verifications.size === 0;
+  const isOver = () => ended >= options.jobs && state.rows.verifications.size === 0 && state.rows.jobs.size === 0;
   while (!isOver()) {
     while (submitted < options.jobs && submitted - ended < atOnce) submit(consumer);
     const next = takeNext(dues);
@@ -314,6 +324,7 @@ export function runFleet(options: FleetOptions): FleetResult {
   }
   const jobs = store.jobs({ limit: Number.MAX_SAFE_INTEGER });
   const own = jobs.filter(({ check }) => check === undefined);
+  const checks = jobs.filter(({ check }) => check !== undefined && check.canary === undefined);
   const decided = own.flatMap(({ id }) => store.verification(id) ?? []);
   const failed = new Set(decided.flatMap(({ id, phase }) => (phase === "failed" ? [id] : [])));
   const count = (phase: string) => decided.filter((one) => one.phase === phase).length;
@@ -322,12 +333,13 @@ export function runFleet(options: FleetOptions): FleetResult {
     honestAccused: honestAccused.size,
     jobs: own.length,
     jobsChecked: decided.length,
-    runs: jobs.length - own.length,
+    runs: checks.length,
     passed: count("passed"),
     failed: failed.size,
     inconclusive: count("inconclusive"),
     liesPaid: own.filter(({ id }) => lies.has(id) && !failed.has(id)).length,
     paid: own.reduce((sum, { id, settlement }) => sum + (failed.has(id) ? 0n : (settlement.gross ?? 0n)), 0n),
+    canariesGiven: state.volatile.counters.canariesGiven,
     checksPaid: -(store.balances(["external:checks"], "USD")[0]?.amount ?? 0n),
   };
 }
@@ -345,6 +357,22 @@ function shuffled(rng: Rng, count: number): readonly number[] {
     [order[at], order[other]] = [order[other] ?? 0, order[at] ?? 0];
   }
   return order;
+}
+
+/** As the gateway has it from the files of the outputs. */
+function sumOf(content: string): string {
+  return createHash("sha256").update(content).digest("hex");
+}
+
+/** A job like any other; what comes of it is known. */
+function canary(name: string): Canary {
+  const spec = jobSpecSchema.parse({
+    image: `docker.io/library/tiny@${IMAGE_DIGEST}`,
+    command: [name, "alike", "plain", String(RUN_MS_MIN)],
+    priceMaxPerHour: { amount: "2400000", currency: "USD" },
+    durationMaxS: 3_600,
+  });
+  return { name, spec, expected: { exitCode: 0, sum: sumOf(`${name} right`) } };
 }
 
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";

@@ -24,6 +24,8 @@ function run(options: Partial<FleetOptions>) {
     checkedShare: sum((one) => one.jobsChecked) / sum((one) => one.jobs),
     inconclusive: sum((one) => one.inconclusive),
     checked: sum((one) => one.jobsChecked),
+    given: sum((one) => one.canariesGiven),
+    jobs: sum((one) => one.jobs),
   };
 }
 
@@ -46,6 +48,13 @@ describe("a fleet with 10% liars", () => {
     const { honestAccused, inconclusive } = run({ unlikeShare: 0.3 });
     expect(honestAccused).toBe(0);
     expect(inconclusive).toBeGreaterThan(0);
+  });
+
+  test("is found by canaries alone, at the price of one run each, and nobody honest is accused", () => {
+    const canaries = { checkShare: 0, canaries: 60, canaryShare: 0.05 };
+    const { caught30, honestAccused, checked, given, jobs } = run(canaries);
+    expect([caught30 >= 0.9, honestAccused, checked]).toEqual([true, 0, 0]);
+    expect(given / jobs).toBeLessThan(0.1);
   });
 
   test("finds nothing without checks", () => {

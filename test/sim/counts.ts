@@ -19,6 +19,9 @@ export interface Counts {
   budgetEnds: number;
   /** Of jobs that were checked afterwards. */
   verifications: number;
+  /** Canaries that were given, and accusations by them. */
+  canaries: number;
+  canariesWrong: number;
   retries: number;
   orchestratorRestarts: number;
   agentRestarts: number;
@@ -63,6 +66,8 @@ export function createCounts(): Counts {
     verified: 0,
     budgetEnds: 0,
     verifications: 0,
+    canaries: 0,
+    canariesWrong: 0,
     retries: 0,
     orchestratorRestarts: 0,
     agentRestarts: 0,

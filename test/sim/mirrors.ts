@@ -75,6 +75,9 @@ export function reckonMirror(job: JobRecord, attempts: readonly AttemptRecord[])
 
 /** What the gateway reads of a tree: here its name says all. */
 export function contentIn(message: WorkerMessage): { readonly content?: TreeContent } {
+  if (message.kind === "ended" && message.outcome.kind === "succeeded" && message.outcome.outputs !== null) {
+    return { content: { shape: "whole", sum: message.outcome.outputs.manifestCid, isExact: true } };
+  }
   if (message.kind !== "checkpoint") return {};
   return { content: { shape: "whole", sum: message.tree.manifestCid, isExact: true } };
 }

@@ -86,4 +86,24 @@ export const TRUST_MUTANTS: readonly Mutant[] = [
     name: "a dispute that nobody decides stays open",
     patches: [{ file: `${CORE}/timers.ts`, find: "      return onCaseDue(state, id);", replace: "      return;" }],
   },
+  {
+    name: "a canary that nobody has proven accuses",
+    patches: [
+      {
+        file: `${CORE}/canaries.ts`,
+        find: "const isProven = right >= PROVEN_FROM && !isBroken({ right, wrong });",
+        replace: "const isProven = right + wrong >= 0;",
+      },
+    ],
+  },
+  {
+    name: "a canary comes to a provider again",
+    patches: [
+      {
+        file: `${CORE}/canaries.ts`,
+        find: "|| hasSeen(state, name, machine.worker)) return false;",
+        replace: ") return false;",
+      },
+    ],
+  },
 ];

@@ -15,6 +15,7 @@ import { SIM_BUDGET_RUN_S } from "./budgets.ts";
 import type { Store } from "@qubix/orchestrator/store";
 import type { AccountId, ApiKeyId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { WorkerMessage } from "@qubix/shared/protocol";
+import { canaryConfig } from "./canaries.ts";
 import { checkConfig, comparisonOf } from "./checks.ts";
 import { createDisk, type Disk } from "./disk.ts";
 import { type Answer, createGateway, type Gateway } from "./gateway.ts";
@@ -93,6 +94,7 @@ export function createOrchestrator(
     ...world.faults.bounds,
     ...proofs,
     ...checkConfig(world.seed, referees),
+    ...canaryConfig(world.seed),
   };
   const disk = createDisk(world, store, monitor);
   let life: Life | null = null;

@@ -33,6 +33,8 @@ const MUST_HAPPEN = [
   "disagreements",
   "verified",
   "verifications",
+  "canaries",
+  "canariesWrong",
   "retries",
   "orchestratorRestarts",
   "agentRestarts",

@@ -3,6 +3,7 @@ import type { CoreEvent, Reply } from "@qubix/orchestrator/core";
 import { createMemoryStore } from "@qubix/orchestrator/store";
 import type { AccountId, EnrolmentId, JobId, WorkerId } from "@qubix/shared/domain";
 import type { Role, WorkerOffer } from "@qubix/shared/protocol";
+import { canaryPrograms } from "./canaries.ts";
 import { checkedOffer, CHECKS_MS, checksAreOver, forgesChecked, hasChecks, REFEREE_AT, withChecks } from "./checks.ts";
 import { createWorkerNode, type WorkerNode } from "./agent.ts";
 import { scheduleBudgets, withBudgets } from "./budgets.ts";
@@ -155,7 +156,8 @@ function build(
     world.seed,
     withChecks(world.seed, withBudgets(world.seed, withStalls(world.seed, withMirrors(world.seed, drawnJobs)))),
   );
-  const programs: readonly Program[] = intents.map(({ program }) => program);
+  const programs: Program[] = intents.map(({ program }) => program);
+  for (const program of canaryPrograms(world.seed)) programs[program.index] = program;
   const providers = Array.from({ length: PROVIDERS }, (_, at) => account(`provider ${at}`, "provider"));
   for (const accountId of providers) {
     ask({ kind: "deposit", actor, accountId, amount: STAKE, currency: "USD", reference: "to stake" });

@@ -11,6 +11,7 @@ import { egressCost, egressHold, reckonEgress } from "./egress.ts";
 import type { ContainerTruth, Monitor } from "./monitor.ts";
 import { reckonParts } from "./prices.ts";
 import { resultOf, treeOf } from "./programs.ts";
+import { reckonCanaries } from "./canaries.ts";
 import { reckonChecks } from "./checks.ts";
 import { reckonMirror, runsOf } from "./mirrors.ts";
 import { lostToDisputes, reckonTrust, refundedJobs } from "./trust.ts";
@@ -101,6 +102,7 @@ export function reckon(of: Reckoning): void {
     reckonMoney(of, stored.job, stored.attempts, stored.standbys);
   }
   reckonChecks(of);
+  reckonCanaries(of);
   reckonEarnings(store, monitor);
   reckonCaps(store, monitor.jobs.values());
   reckonPending(store, monitor);
@@ -263,6 +265,13 @@ function reckonEarnings(store: Store, monitor: Monitor): void {
   const workers = store.load().rows.workers;
   const posted = new Map<string, bigint>();
   const settled = [...monitor.jobs.values()];
+  const wrongCanaries = new Set<string>(
+    monitor.transfers.flatMap(({ kind, jobId, postings }) =>
+      kind === "resolution" && jobId !== null && postings.some(({ account }) => account === "external:checks")
+        ? [jobId]
+        : [],
+    ),
+  );
   const refunded = refundedJobs(monitor);
   const lost = lostToDisputes(monitor);
   for (const { kind, currency, postings } of monitor.transfers) {
@@ -276,7 +285,7 @@ function reckonEarnings(store: Store, monitor: Monitor): void {
     for (const { amount, currency } of worker.earned) earned.set(currency, (earned.get(currency) ?? 0n) + amount);
     // Of a wrong result only who stood by is paid.
     const lines = settled.flatMap(({ id, settlement }) => {
-      const isWrong = store.verification(id)?.phase === "failed";
+      const isWrong = store.verification(id)?.phase === "failed" || wrongCanaries.has(id);
       return isWrong ? settlement.lines.filter(({ role }) => role === "standby") : settlement.lines;
     });
     const shares = total(lines.filter(({ workerId }) => workerId === worker.id));

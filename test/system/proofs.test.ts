@@ -2,13 +2,14 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { failedProofFault } from "@qubix/shared/proof";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Network, type RunningWorker, startNetwork } from "../../scripts/lib/network.ts";
 import { runProgram, sleep } from "../../scripts/lib/processes.ts";
 import { createFakeSmi, FIXTURES } from "../../worker/src/gpu/testing.ts";
 import { CREDIT, shellJob } from "./fixture.ts";
 
-const UNTIL_TIMEOUT_MS = 90_000;
+const UNTIL_TIMEOUT_MS = 120_000;
 const POLL_MS = 100;
 const ARGS = ["--cpus", "1", "--memory-mib", "512", "--disk-mib", "1024", "--price-per-cpu-hour", "0.10"];
 const GPU_ARGS = [...ARGS, "--price-per-gpu-hour", "0.50"];
@@ -90,6 +91,42 @@ describe("a network that wants proofs", () => {
     expect(quote.filters.find(({ filter }) => filter === "verified")?.removed).toBeGreaterThan(0);
     await worker.stop();
   });
+
+  // The second challenge comes a minute after the first.
+  it(
+    "accuses whose program makes answers up, with evidence that the command line works out again, and not who has no program",
+    async () => {
+      writeFileSync(join(folder, "cheat.mjs"), CHEAT);
+      chmodSync(join(folder, "cheat.mjs"), 0o755);
+      const smi = await createFakeSmi(mkdtempSync(join(folder, "smi-")));
+      await smi.set({ report: readFileSync(join(FIXTURES, "rtx-4090-desktop-v12.xml"), "utf8") });
+      const env = { PATH: `${smi.directory}:${process.env["PATH"]}` };
+      const add = (name: string, args: readonly string[]) =>
+        network.addWorker({ name, args: [...GPU_ARGS, ...args], env });
+      const cheat = await add("cheat", ["--gpu-proof-program", join(folder, "cheat.mjs")]);
+      const failuresOf = async (worker: RunningWorker) =>
+        (await view(worker)).proofs.find(({ gpuUuid }) => gpuUuid !== null)?.failure?.count ?? 0;
+      const slashes = async () => (await network.admin.slashes.list()).items;
+      await until(async () => ((await failuresOf(cheat)) > 0 ? true : undefined));
+      // Once may be a bit that flipped.
+      expect(await slashes()).toEqual([]);
+      const without = await add("without", []);
+      await until(async () => ((await failuresOf(without)) > 1 && (await slashes()).length > 0 ? true : undefined));
+      const [slash, ...others] = await slashes();
+      expect(others).toEqual([]);
+      expect(slash).toMatchObject({ offence: "failed_proof", workerId: cheat.id, jobId: null, phase: "proposed" });
+      expect(failedProofFault(slash?.publicKey ?? "", slash?.evidence)).toBeNull();
+      const shown = await runProgram("client", ["slashes", slash?.id ?? ""], {
+        QUBIX_URL: network.url,
+        QUBIX_API_KEY: network.adminKey,
+      });
+      expect(shown).toMatchObject({ code: 0, stdout: expect.stringContaining("a part that is wrong") });
+      expect((await view(cheat)).reputation.wrong).toBeGreaterThan(0.9);
+      await cheat.stop();
+      await without.stop();
+    },
+    4 * UNTIL_TIMEOUT_MS,
+  );
 });
 
 async function until<T>(look: () => Promise<T | undefined>): Promise<T> {

@@ -203,6 +203,12 @@ function addStatsCommands(program: Command, run: Runner): void {
     .description("how long your jobs took to go on after a fault, and what work that lost")
     .option("--window <duration>", "how far back to look [7d]")
     .action((options: object) => run(async () => (await import("./commands/stats.ts")).recovery, [], options, false));
+  program
+    .command("canaries")
+    .description("for admins: the network's jobs with known results, and what workers came to")
+    .action((options: object) =>
+      run(async () => (await import("./commands/canaries.ts")).canaries, [], options, false),
+    );
 }
 
 function addWalletCommands(program: Command, run: Runner): Command {

@@ -27,6 +27,7 @@ import type {
   Payout,
   PayoutAddress,
   Quote,
+  CanaryList,
   RecoveryStats,
   Role,
   Statement,
@@ -155,6 +156,10 @@ export interface Client extends Trust {
     /** What checkpoints, outputs and uploads of the key's account take up, and may. */
     get(options?: CallOptions): Promise<StorageUse>;
   };
+  readonly canaries: {
+    /** The network's jobs with known results, and what came of them; admins only. */
+    list(options?: CallOptions): Promise<CanaryList>;
+  };
   readonly stats: {
     /** How long recoveries took and what they lost, of the key's own jobs; for an admin of all. `windowS`: how far back, in seconds [a week]. */
     recovery(options?: CallOptions & { readonly windowS?: number | undefined }): Promise<RecoveryStats>;
@@ -230,6 +235,7 @@ export function createClient(config: ClientConfig): Client {
     earnings: ranged<Earnings, EarningsOptions>(requester, "/v1/earnings"),
     budgets: budgetsOf(requester),
     storage: { get: (options) => calls.get("/v1/storage", {}, options) },
+    canaries: { list: (options) => calls.get("/v1/canaries", {}, options) },
     stats: { recovery: ({ windowS, ...options } = {}) => calls.get("/v1/stats/recovery", { windowS }, options) },
     ...createTrust(calls),
     uploads: uploadsOf(requester),

@@ -39,6 +39,7 @@ export type {
   LogLine,
   Page,
   Receipt,
+  CanaryList,
   RecoveryStats,
   Role,
   Statement,

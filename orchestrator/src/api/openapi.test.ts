@@ -49,6 +49,7 @@ const ROUTES = [
   "GET /v1/payouts",
   "POST /v1/payouts/{id}/complete",
   "POST /v1/payouts/{id}/reject",
+  "GET /v1/canaries",
   "GET /v1/chains",
   "POST /v1/chains/{driver}/reconcile",
   "POST /v1/chains/{driver}/resume",

@@ -39,6 +39,7 @@ import { outputRoutes } from "./routes/outputs.ts";
 import { payoutRoutes } from "./routes/payouts.ts";
 import { receiptRoutes } from "./routes/receipts.ts";
 import { statementRoutes } from "./routes/statements.ts";
+import { canaryRoutes } from "./routes/canaries.ts";
 import { statsRoutes } from "./routes/stats.ts";
 import { timelineRoutes } from "./routes/timeline.ts";
 import { disputeRoutes } from "./routes/disputes.ts";
@@ -127,6 +128,7 @@ export async function createApiServer(
   statementRoutes(app, ctx);
   budgetRoutes(app, ctx);
   statsRoutes(app, ctx);
+  canaryRoutes(app, ctx);
   ratingRoutes(app, ctx);
   disputeRoutes(app, ctx);
   stakeRoutes(app, ctx);

@@ -89,6 +89,9 @@ export const orchestratorConfigSchema = z.object({
   workerProofs: z.enum(WORKER_PROOFS).default("required"),
   /** Share of the jobs with `verification: spot-check` that are run again at our expense, in the long run. */
   checkShare: z.coerce.number().min(0).max(1).default(0.05),
+  /** Our own jobs with known results, which are given to workers after this share of all jobs that succeed. */
+  canaries: z.string().min(1).optional(),
+  canaryShare: z.coerce.number().min(0).max(1).default(0.01),
   /** Accounts of providers (our own machines, say) whose word decides where two runs of a job differ. */
   checkReferees: listSchema.prefault([]),
   /** How long a provider's pay can be disputed before it is payable; 0: payable at once. */

@@ -69,6 +69,14 @@ function buildProgram(): Command {
       "share of the jobs with verification: spot-check that are run again at the network's expense, in the long run (QUBIX_CHECK_SHARE; default 0.05)",
     )
     .option(
+      "--canaries <file>",
+      "your own jobs with known results (JSON), given to workers like any other job; see docs/decisions/2026-11-28-canaries.md (QUBIX_CANARIES; default none)",
+    )
+    .option(
+      "--canary-share <share>",
+      "a canary after this share of all jobs that succeed, in the long run; more often where little is known of the worker (QUBIX_CANARY_SHARE; default 0.01)",
+    )
+    .option(
       "--check-referees <a,b>",
       "accounts of providers whose word decides where two runs differ, e.g. your own machines (QUBIX_CHECK_REFEREES; default none: those whose results others confirmed)",
     )

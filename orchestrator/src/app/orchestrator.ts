@@ -27,6 +27,7 @@ import type { Relay, RelayGate } from "../relay/relay.ts";
 import { type ChainPorts, createChain } from "../settlement/chain.ts";
 import { type Chains, createChains } from "../settlement/chains.ts";
 import { openSqliteStore, type Store } from "../store/index.ts";
+import { readCanaries } from "../verification/canaries.ts";
 import { type Comparer, createComparer } from "../verification/comparer.ts";
 import {
   createDelivery,
@@ -122,6 +123,7 @@ async function startWith(
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
     send: (workerId, sessionId, message) => gateway.send(workerId, sessionId, message),
+    publicKeyOf: (workerId) => writer.state().rows.workers.get(workerId)?.publicKey,
     verifier: createVerifier(),
     random,
     logger,
@@ -236,6 +238,8 @@ function createCore(
     appealWindowS,
     decisionS,
     checkShare,
+    canaries,
+    canaryShare,
     checkReferees,
   }: OrchestratorConfig,
   orchestratorId: string,
@@ -248,6 +252,8 @@ function createCore(
     workerProofs,
     directRelays,
     checkShare,
+    canaries: canaries === undefined ? [] : readCanaries(canaries),
+    canaryShare,
     checkReferees: checkReferees.map((id) => id as AccountId),
     disputeWindowMs: disputeWindowS * 1000,
     chains,

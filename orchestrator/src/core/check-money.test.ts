@@ -30,6 +30,38 @@ describe("a dispute of a job that is checked", () => {
     expect(dispute(id)).toMatchObject({ kind: "case" });
   });
 
+  test("that was read before the check was decided takes nobody else's pay, and says what to do", () => {
+    const { net, consumer, id, check, finish, submit, earned } = disputed(WRONG);
+    const asOf = net.state.meta.eventSeq;
+    const ask = (more: object) =>
+      net.do({
+        kind: "job.dispute",
+        actor: consumer,
+        jobId: id,
+        reason: "it is wrong",
+        ended: net.job(id),
+        previous: null,
+        returned: false,
+        ...more,
+      });
+    finish(check(id).id);
+    finish(check(id, 2).id);
+    // The same provider has other pay in the same hour.
+    const other = submit({
+      verification: { mode: "none" },
+      placement: { workers: [net.attempts(id)[0]?.workerId ?? ""] },
+    });
+    finish(other, RIGHT, 1_000);
+    const had = earned(0);
+    expect(had).toBeGreaterThan(0n);
+    expect(ask({ asOf })).toMatchObject({ refusal: { status: 409, code: "pay_just_decided" } });
+    expect(earned(0)).toBe(had);
+    expect(net.balance(`disputed:${id}`)).toBe(0n);
+    // Read again.
+    const now = net.state.meta.eventSeq;
+    expect(ask({ asOf: now, returned: true })).toMatchObject({ refusal: { code: "nothing_to_dispute" } });
+  });
+
   test("is over where the check gave everything back; and a check is nobody's to dispute or rate", () => {
     const { net, consumer, id, dispute, check, finish } = disputed(WRONG);
     finish(check(id).id);

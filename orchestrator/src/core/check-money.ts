@@ -6,6 +6,7 @@ import { transfer } from "./ledger.ts";
 import { holdId } from "./ledger-accounts.ts";
 import { payAccount, returnPending, type Share, takePending } from "./pending-pay.ts";
 import type { FrozenPay, JobRecord, LedgerAccount, Posting, VerificationRecord } from "./model.ts";
+import { notePayDecided } from "./pay-decided.ts";
 import type { CoreState } from "./state.ts";
 import { emit } from "./tables.ts";
 
@@ -105,12 +106,21 @@ export function returnPay(state: CoreState, verification: VerificationRecord): v
   emit(state, { channel: "wallet", kind: "returned", accountId, jobId: id, data });
 }
 
+/** A canary's result is wrong: the operator keeps what it was to be paid. */
+export function keepPay(state: CoreState, job: JobRecord, frozen: readonly FrozenPay[]): void {
+  const { id, currency } = job;
+  resolve(state, { id, currency, frozen }, [{ account: CHECKS_ACCOUNT, amount: sumOf(frozen) }], "has a wrong result");
+  const shares = frozen.flatMap(({ workerId, amount }) => (workerId === undefined ? [] : [{ workerId, amount }]));
+  takeBackEarnings(state, currency, shares);
+}
+
 function resolve(
   state: CoreState,
-  { id, currency, frozen }: VerificationRecord,
+  { id, currency, frozen }: Pick<VerificationRecord, "id" | "currency" | "frozen">,
   to: readonly Posting[],
   why: string,
 ): void {
+  notePayDecided(state, id);
   const { account, amount } = intoDispute(id, frozen);
   const postings = [
     { account, amount: -amount },

@@ -3,7 +3,7 @@
 import { chargeFor, type JobId, type VerificationEvent, verificationTable, type WorkerId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { releasePay, returnPay } from "./check-money.ts";
-import { historyOf, isTrusted, isUndisturbed, isWhole, samenessOf, workersOf } from "./check-state.ts";
+import { historyOf, isTrusted, isUndisturbed, isWhole, makersOf, samenessOf, workersOf } from "./check-state.ts";
 import { callRun, tellOf, wholeOf } from "./checks.ts";
 import { MS_PER_S } from "./metering.ts";
 import type { CheckedRun, Comparison, JobRecord, RunWorker, VerificationRecord } from "./model.ts";
@@ -26,8 +26,7 @@ export function onCheckEnded(state: CoreState, job: JobRecord): void {
   const runs = verification.runs.map((run, at): CheckedRun => {
     if (at !== check.run) return run;
     // What it was to begin from was found damaged, and given up.
-    const isWhole =
-      verification.plan.base === null && attempts.some(({ committed, fromSeq }) => committed && fromSeq === 0);
+    const isWhole = verification.plan.base === null && makersOf(attempts).some(({ fromSeq }) => fromSeq === 0);
     return {
       ...run,
       fromSeq: isWhole ? 0 : run.fromSeq,
@@ -172,7 +171,8 @@ function closePassed(state: CoreState, verification: VerificationRecord, agreein
     for (const run of outvoted)
       if (isWhole(verification, run) && run.isUndisturbed) blameWorkers(state, verification, run);
   }
-  const differing = outvoted.length === 0 ? "" : ` ${PART_DIFFERED}`;
+  const isPart = outvoted.some((run) => !isWhole(verification, run));
+  const differing = outvoted.length === 0 ? "" : isPart ? ` ${PART_DIFFERED}` : ` ${WHOLE_DIFFERED}`;
   close(state, verification, "agreed", `Another provider came to the same result.${differing}`);
 }
 
@@ -217,6 +217,7 @@ const NO_JUDGE =
 const RUNS_LOST = "The runs that were to check it came to no result.";
 const NO_BASE =
   "A part of it came to something else, and the checkpoint it began from is not kept: nobody can tell who is wrong.";
+const WHOLE_DIFFERED = "A run that came to another one was outvoted.";
 const PART_DIFFERED = "A run of only a part of it did not: the program may give something else when it is resumed.";
 
 function close(state: CoreState, verification: VerificationRecord, event: VerificationEvent, message: string): void {

@@ -24,6 +24,7 @@ export function historyOf(worker: WorkerRecord | undefined): CheckHistory {
 
 /** A run by which the network checks a job is nobody's to stop or to move. */
 export function checkRunText({ id, check }: JobRecord): string {
+  if (check?.canary !== undefined) return `Job ${id} is a canary of the network's. It ends by itself.`;
   return `Job ${id} is a run by which the network checks job ${check?.of}. It ends by itself, and cannot be cancelled or moved.`;
 }
 
@@ -45,19 +46,33 @@ export function modelsOf({ worker }: Machine, gpuUuids: readonly string[]): Read
 
 // ── Runs ──
 
-/** Whose work of these attempts was accepted, each worker once. */
+/**
+ * The attempts that the result came from: the one that gave it, and those from whose checkpoints it went on. One that failed, or whose checkpoints were all given
+ * up, has no part in it. Of a job without a result all that was accepted.
+ */
+export function makersOf(attempts: readonly AttemptRecord[]): readonly AttemptRecord[] {
+  const last = attempts.findLast(({ outcome }) => outcome?.kind === "succeeded");
+  if (last === undefined) return attempts.filter(({ committed }) => committed);
+  const makers = [last];
+  let { fromSeq } = last;
+  for (const attempt of attempts.toReversed()) {
+    if (attempt.epoch >= last.epoch || !attempt.committed || attempt.fromSeq >= fromSeq) continue;
+    makers.unshift(attempt);
+    ({ fromSeq } = attempt);
+  }
+  return makers;
+}
+
+/** Who made the result of these attempts, each worker once. */
 export function workersOf(attempts: readonly AttemptRecord[]): readonly RunWorker[] {
   const found = new Map<string, RunWorker>();
-  for (const { committed, workerId, providerId } of attempts) {
-    if (committed) found.set(workerId, { workerId, providerId });
-  }
+  for (const { workerId, providerId } of makersOf(attempts)) found.set(workerId, { workerId, providerId });
   return [...found.values()];
 }
 
 /** It was one container from its beginning to its end: what came of it depends on nothing that was saved and restored. */
 export function isUndisturbed(attempts: readonly AttemptRecord[]): boolean {
-  const own = attempts.filter(({ committed }) => committed);
-  return workersOf(own).length === 1 && own.slice(1).every(({ adoptedEpoch }) => adoptedEpoch !== 0);
+  return makersOf(attempts).length === 1;
 }
 
 export type Sameness = "same" | "other" | "unread" | "unknown";

@@ -12,7 +12,7 @@ import {
   THIRD,
   WRONG,
 } from "./testing/checked.ts";
-import { type Network, offerOf, refOf, specOf, treeOf, USD } from "./testing/kit.ts";
+import { ADMIN, type Network, offerOf, refOf, specOf, treeOf, USD } from "./testing/kit.ts";
 
 describe("a spot check", () => {
   test("runs the job again at another provider, and is paid by the operator", () => {
@@ -129,6 +129,7 @@ describe("a spot check", () => {
     finish(check(id).id, WRONG);
     finish(check(id, 2).id);
     expect(verification(id)?.phase).toBe("passed");
+    expect(verification(id)?.message).toContain("was outvoted");
     expect(accused()).toEqual([{ workerId: worker(1), kind: "wrong_result" }]);
   });
 
@@ -209,6 +210,54 @@ describe("a spot check", () => {
     expect(checks(id)).toHaveLength(3);
     expect(verification(id)).toMatchObject({ phase: "inconclusive" });
     expect(accused()).toEqual([]);
+  });
+
+  test("of a liar who fails once before he lies accuses him all the same", () => {
+    const { net, submit, finish, fail, check, verification, accused, worker } = network();
+    const others = (draining: boolean) => {
+      for (const n of [1, 2, 3]) net.do({ kind: "worker.drain", actor: ADMIN, workerId: worker(n), draining });
+    };
+    others(true);
+    const id = submit();
+    fail(id);
+    expect(finish(id, WRONG)).toBe(worker(0));
+    others(false);
+    expect(verification(id)?.runs[0]).toMatchObject({ isUndisturbed: true });
+    finish(check(id).id);
+    finish(check(id, 2).id);
+    expect(verification(id)?.phase).toBe("failed");
+    expect(accused()).toEqual([{ workerId: worker(0), kind: "wrong_result" }]);
+  });
+
+  test("holds a result against, and for, those alone who made it: not who could not start it", () => {
+    const { net, submit, start, finish, check, verification, accused, worker, confirm, history } = network({
+      count: 5,
+      confirmed: 3,
+    });
+    const spoil = (id: JobId) => {
+      const attempt = start(id);
+      const outcome = { kind: "worker_failed", code: "start_failed", message: "", retryable: true } as never;
+      net.say(attempt.workerId, { kind: "ended", attempt: refOf(attempt), ranMs: 0, outcome });
+      return attempt.workerId;
+    };
+    confirm(0, 2);
+    const wrong = submit();
+    expect(spoil(wrong)).toBe(worker(0));
+    expect(finish(wrong, WRONG)).toBe(worker(1));
+    expect(verification(wrong)?.runs[0]?.workers.map(({ workerId }) => workerId)).toEqual([worker(1)]);
+    finish(check(wrong).id);
+    finish(check(wrong, 2).id);
+    expect(accused()).toEqual([{ workerId: worker(1), kind: "wrong_result" }]);
+    expect(history(worker(0))?.inARow).toBeGreaterThanOrEqual(2);
+
+    const before = history(worker(0));
+    const right = submit();
+    expect(spoil(right)).toBe(worker(0));
+    finish(right);
+    finish(check(right).id);
+    expect(verification(right)?.phase).toBe("passed");
+    // Nobody comes to confirmed results by failing at other people's jobs.
+    expect(history(worker(0))).toEqual(before);
   });
 
   test("comes to no worker of the same provider, nor of the consumer", () => {

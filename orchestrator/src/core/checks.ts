@@ -6,7 +6,7 @@ import { assert } from "@qubix/shared/runtime";
 import { fitLiveJobs } from "./budgets.ts";
 import { checkChance, debtAfter, wantsMajority, wholeChance } from "./check-policy.ts";
 import { CHECKS_ACCOUNT, freezePay, holdForCheck } from "./check-money.ts";
-import { historyOf, isUndisturbed, modelsOf, workersOf } from "./check-state.ts";
+import { historyOf, isUndisturbed, makersOf, modelsOf, workersOf } from "./check-state.ts";
 import { newJobRecord } from "./job-record.ts";
 import { MS_PER_S } from "./metering.ts";
 import type {
@@ -74,10 +74,9 @@ function obstacleOf(state: CoreState, job: JobRecord, attempts: readonly Attempt
 
 function gpuModelsOf(state: CoreState, attempts: readonly AttemptRecord[]): ReadonlySet<string> {
   const models = new Set<string>();
-  for (const { workerId, allocation, committed } of attempts) {
+  for (const { workerId, allocation } of makersOf(attempts)) {
     const machine = state.ix.machines.get(workerId);
-    if (committed && machine !== undefined)
-      for (const model of modelsOf(machine, allocation.gpuUuids)) models.add(model);
+    if (machine !== undefined) for (const model of modelsOf(machine, allocation.gpuUuids)) models.add(model);
   }
   return models;
 }

@@ -1,9 +1,11 @@
 // Every time and bound of the core, with its reason. The shell may override any of them; tests and the simulator use the defaults.
 import type { AccountId } from "@qubix/shared/domain";
+import type { CanaryResult } from "./canary-records.ts";
 import {
   EXCLUSIVE_LEASE_MS,
   EXCLUSIVE_MARGIN_MS,
   IDEMPOTENCY_TTL_MS,
+  type JobSpec,
   LOG_BYTES_PER_JOB_MAX,
   REGISTRIES_ALLOWED_DEFAULT,
 } from "@qubix/shared/protocol";
@@ -35,6 +37,13 @@ export interface ChainSetting {
   readonly payeesMax: number;
   /** The network's fee has an account of its own on the chain; else it stays with the operator's other money. */
   readonly feeApart: boolean;
+}
+
+/** A job whose result is known. */
+export interface Canary {
+  readonly name: string;
+  readonly spec: JobSpec;
+  readonly expected: CanaryResult;
 }
 
 export interface CoreConfig {
@@ -139,6 +148,9 @@ export interface CoreConfig {
   readonly proofExcusesMax: number;
   /** Share of the jobs with `verification: spot-check` that are run again in the long run; new workers' more often, those with a history less. 0 for none. */
   readonly checkShare: number;
+  /** Jobs of the operator's own whose results are known; given to workers after this share of all jobs, in the long run. */
+  readonly canaries: readonly Canary[];
+  readonly canaryShare: number;
   /** A check waits this long for a place: the job's pay is frozen as long. */
   readonly checkQueueS: number;
   /** Accounts of providers whose word counts without a history, the operator's own machines say: where two runs differ, only who is trusted decides. */
@@ -221,6 +233,8 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   proofTimeParts: 200,
   proofExcusesMax: 5,
   checkShare: 0.05,
+  canaries: [],
+  canaryShare: 0.01,
   checkQueueS: 3_600,
   checkReferees: [],
   adaptiveWorthMin: 1_000_000n,

@@ -19,6 +19,7 @@ import { balanceOf, transfer } from "./ledger.ts";
 import type { JobRecord, LedgerAccount, Posting } from "./model.ts";
 import { disputableUntilMs, takePending } from "./pending-pay.ts";
 import { recordDisputed } from "./reputation.ts";
+import { notePayDecided, wasDecidedSince } from "./pay-decided.ts";
 import type { CoreState } from "./state.ts";
 import { emit, fire, refuse } from "./tables.ts";
 
@@ -90,7 +91,7 @@ interface Obstacle {
 
 function obstacleOf(
   state: CoreState,
-  { actor, jobId, ended, previous, returned }: Event<"job.dispute">,
+  { actor, jobId, ended, previous, returned, asOf }: Event<"job.dispute">,
 ): Obstacle | undefined {
   if (ended === null || ended.endedAtMs === null) {
     const message = `Job ${jobId} has not ended: nothing is paid yet. Cancel it, or dispute it when it has ended.`;
@@ -101,6 +102,10 @@ function obstacleOf(
     return { status: 403, code: "forbidden", message };
   }
   if (ended.check !== undefined) return { status: 409, code: "check_run", message: checkRunText(ended) };
+  if (asOf !== undefined && wasDecidedSince(state, jobId, asOf)) {
+    const message = `It was just decided of the pay of job ${jobId}. Look at the job, and dispute it if it still has to be.`;
+    return { status: 409, code: "pay_just_decided", message };
+  }
   const open = state.rows.cases.get(caseIdOf("dispute", jobId));
   if (previous !== null || open !== undefined) {
     const message = `Job ${jobId} is or was disputed already, and a job is disputed once. See the dispute for what came of it.`;
@@ -185,6 +190,7 @@ function decide(state: CoreState, dispute: DisputeCase, event: DisputeEvent, con
   }
   const memo = `${dispute.id}: ${phase}`;
   transfer(state, { id: endingId(dispute.id), kind: "resolution", step: "post", jobId, currency, postings, memo });
+  notePayDecided(state, jobId);
   const { refund } = split;
   putCase(state, { ...dispute, phase, endedAtMs: state.nowMs, decision: { consumerBps, refund, note } });
   if (consumerBps > 0) {

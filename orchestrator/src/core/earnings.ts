@@ -27,6 +27,10 @@ export function addEarnings(state: CoreState, currency: Currency, lines: readonl
 export function tellEarnings(state: CoreState, machine: Machine): void {
   const { earned } = machine.worker;
   if (!machine.features.has("earnings")) return;
+  // What is taken back in the step that settled it was never durable: only the newest word of a step is said.
+  state.step.effects = state.step.effects.filter(
+    (effect) => effect.kind !== "send" || effect.workerId !== machine.id || effect.message.kind !== "earnings",
+  );
   send(state, machine.id, {
     kind: "earnings",
     totals: earned.slice(0, CURRENCIES_TOLD_MAX).map((money) => ({ ...money })),

@@ -1,4 +1,5 @@
 // What goes into a step and what comes out of it.
+import type { WrongClaim } from "@qubix/shared/proof";
 import type {
   AccountId,
   ApiKeyId,
@@ -225,6 +226,8 @@ export type CoreEvent =
       readonly previous: CaseOf<"dispute"> | null;
       /** Its pay, or a part of it, went back to the consumer already, for another reason. */
       readonly returned?: boolean;
+      /** The newest event there was when all this was read: what was decided of the job's pay since then is not in it. */
+      readonly asOf?: number;
       readonly idempotency?: Idempotency;
     }
   /** `consumerBps`: basis points of the gross that go back to the consumer. */
@@ -320,7 +323,13 @@ export type SourceFound =
 
 export type ProofVerdict =
   | { readonly ok: true; readonly figures: Readonly<Record<string, number>> }
-  | { readonly ok: false; readonly code: string; readonly message: string };
+  | {
+      readonly ok: false;
+      readonly code: string;
+      readonly message: string;
+      /** Where a signed claim is shown to be wrong; never for what is late, missing or given up. */
+      readonly wrongClaim?: WrongClaim;
+    };
 
 /** Carried out only after the changes are durable. All can be derived again from the state after a crash. */
 export type Effect =

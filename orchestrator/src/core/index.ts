@@ -1,5 +1,6 @@
 export { ADMIN_ACCOUNT } from "./accounts.ts";
 export { allowanceOf, budgetStandings } from "./budgets.ts";
+export { canaryStandings } from "./canaries.ts";
 export { walletOwner } from "./check-money.ts";
 export * from "./config.ts";
 export type * from "./case-records.ts";

@@ -1,6 +1,7 @@
 // The end of a job: its standby is released, its money settled, in the same step; then it leaves memory.
 import { jobTable } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
+import { considerCanary, onCanaryEnded } from "./canaries.ts";
 import { onCheckEnded } from "./check-results.ts";
 import { considerChecks } from "./checks.ts";
 import { settle } from "./metering.ts";
@@ -40,7 +41,10 @@ export function endJob(state: CoreState, job: JobRecord, end: JobEnd): void {
   state.deadlines.clear(deadlineKey.move(job.id));
   state.deadlines.clear(deadlineKey.budget(job.id));
   state.step.ended.push(job.id);
-  if (settled.check === undefined) considerChecks(state, settled);
+  if (settled.check === undefined) {
+    considerChecks(state, settled);
+    considerCanary(state, settled);
+  } else if (settled.check.canary !== undefined) onCanaryEnded(state, settled);
   else onCheckEnded(state, settled);
 }
 

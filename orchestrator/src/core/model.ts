@@ -1,5 +1,7 @@
 // The records of the core: plain, immutable data. Tables are the state; a step replaces records, it never mutates them.
 // Times are milliseconds on the orchestrator's clock, which runs on through restarts and never reads the wall clock.
+import type { CanariesKept, CanaryResult } from "./canary-records.ts";
+import type { WrongClaim } from "@qubix/shared/proof";
 import type {
   AccountId,
   ApiKeyId,
@@ -119,6 +121,8 @@ export interface WorkerRecord {
   readonly proofFailures: readonly ProofFailure[];
   /** What came of checks of its work; missing where none was checked. */
   readonly checks?: CheckHistory;
+  /** Names of the canaries that it was given; missing for none. */
+  readonly canaries?: readonly string[];
 }
 
 /** Whose work is checked how often follows from it; reputation is another matter. */
@@ -157,6 +161,8 @@ export interface ProofFailure {
   /** In a row. */
   readonly count: number;
   readonly retryAtMs: number;
+  /** The newest of these whose signed claim was shown to be wrong. One alone accuses nobody; it goes with the next proof that holds. */
+  readonly wrongClaim?: WrongClaim;
 }
 
 /** What an attempt or a standby takes of its worker. */
@@ -252,6 +258,8 @@ export interface CheckOf {
   readonly decides: boolean;
   /** Of {@link VerificationRecord}. */
   readonly apart: readonly AccountId[];
+  /** It is no run of another job, but one whose result is known: `of` is its own id. */
+  readonly canary?: { readonly name: string; readonly expected: CanaryResult };
 }
 
 export interface RunWorker {
@@ -517,6 +525,8 @@ export interface MetaRecord {
   readonly clockMs: number;
   /** Spot checks made beyond their share of the jobs, in checks; missing for none. */
   readonly checkDebt?: number;
+  /** Missing where none was given yet. */
+  readonly canaries?: CanariesKept;
 }
 
 /** The tables whose rows can be replaced, with their records. The key is the record's id. */

@@ -1,5 +1,6 @@
 // Proofs of hardware: who is challenged when, what a verdict does to the market, and that nobody evades it.
 import type { WorkerId } from "@qubix/shared/domain";
+import type { WrongClaim } from "@qubix/shared/proof";
 import type { WorkerOffer } from "@qubix/shared/protocol";
 import { describe, expect, it } from "vitest";
 import type { CoreConfig } from "./config.ts";
@@ -144,6 +145,101 @@ describe("a worker without proofs", () => {
     net.pass(80_000);
     verdict(net, worker, PASSED);
     expect(stateOf(net, worker)).toBe("failed");
+  });
+});
+
+describe("an accusation of a failed proof", () => {
+  const signed = (nonce: string) => ({ nonce, signature: "s" }) as unknown as WrongClaim;
+  const shown = (nonce: string): ProofVerdict => ({ ...WRONG, wrongClaim: signed(nonce) });
+  const accused = (net: Network) => eventsOf(net, "accused").map(({ workerId, data }) => ({ workerId, data }));
+  /** Until it is asked again. */
+  const later = (net: Network) => {
+    const before = challenges(net).length;
+    while (challenges(net).length === before) net.pass(MINUTE);
+  };
+
+  function started(config: Partial<CoreConfig> = {}) {
+    const { net, provider } = network({ ...PATIENT, ...config });
+    const worker = net.worker(provider, "w", ABLE);
+    return { net, provider, worker };
+  }
+
+  it("needs two signed answers that are wrong, one after the other", () => {
+    const { net, worker } = started();
+    verdict(net, worker, shown("a"));
+    expect(accused(net)).toEqual([]);
+    later(net);
+    verdict(net, worker, shown("b"));
+    expect(accused(net)).toMatchObject([
+      { workerId: worker, data: { kind: "failed_proof", evidence: { proofs: [signed("a"), signed("b")] } } },
+    ]);
+    expect(eventsOf(net, "slash_proposed")).toHaveLength(1);
+    // The next one takes two others.
+    later(net);
+    verdict(net, worker, shown("c"));
+    expect(accused(net)).toHaveLength(1);
+  });
+
+  it("survives a restart between the two, and other failures", () => {
+    const { net, worker } = started();
+    verdict(net, worker, shown("a"));
+    later(net);
+    verdict(net, worker, BUSY);
+    net.restart();
+    net.connect(worker, ABLE);
+    later(net);
+    verdict(net, worker, shown("b"));
+    expect(accused(net)).toHaveLength(1);
+  });
+
+  it("is not made of one, before and after a proof that holds: a bit may flip", () => {
+    const { net, worker } = started();
+    verdict(net, worker, shown("a"));
+    later(net);
+    verdict(net, worker);
+    later(net);
+    verdict(net, worker, shown("b"));
+    expect(accused(net)).toEqual([]);
+  });
+
+  it("is not made of two pieces of hardware, each once", () => {
+    const { net, provider } = network({ ...PATIENT, workerProofs: "gpus" });
+    const worker = net.worker(provider, "w", WITH_GPU);
+    verdict(net, worker, shown("a"));
+    // The card was replaced.
+    net.connect(worker, offerOf({ features: ["proofs"], gpus: [{ ...T4, uuid: "GPU-2" }], pricePerGpuHour: PRICE }));
+    verdict(net, worker, shown("b"));
+    expect(accused(net)).toEqual([]);
+  });
+
+  it("is never made of what is late, missing, declined, unsigned or cut off, however often", () => {
+    const { net, worker } = started({ proofRetryMsMax: MINUTE });
+    for (const code of ["too_slow", "memory_short", "no_commitment", "no_answer", "busy", "commitment_unsigned"]) {
+      for (let times = 0; times < 3; times += 1) {
+        verdict(net, worker, { ok: false, code, message: "." });
+        later(net);
+      }
+    }
+    // Nobody answers, and the connection goes in mid-proof.
+    net.pass(DAY);
+    for (let times = 0; times < 3; times += 1) {
+      net.close(worker);
+      net.connect(worker, ABLE);
+    }
+    expect(counts(net.state).proofs.failed["no_commitment"]).toBeGreaterThan(3);
+    expect(accused(net)).toEqual([]);
+    expect(net.state.rows.workers.get(worker)?.reputation?.wrong ?? 0).toBe(0);
+  });
+
+  it("is not made of an answer to a challenge that ended with its connection", () => {
+    const { net, worker } = started();
+    verdict(net, worker, shown("a"));
+    later(net);
+    const challengeId = challenges(net, worker).at(-1)?.challengeId ?? "";
+    net.close(worker);
+    net.connect(worker, ABLE);
+    net.do({ kind: "worker.proof", workerId: worker, challengeId, verdict: shown("b") });
+    expect(accused(net)).toEqual([]);
   });
 });
 

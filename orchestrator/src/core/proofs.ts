@@ -2,6 +2,7 @@
 // The GPUs of a machine are asked at once, or one card could answer for several; its cores alone. So many machines are asked at a time over the fleet.
 // Challenges are volatile: after a restart, or when the connection goes, they are asked anew.
 // Hardware under a challenge takes no new work until its answer is fixed, because that would falsify the time.
+import type { WrongClaim } from "@qubix/shared/proof";
 import { type Claim, canProve, claimsOf, dueMs, failureOf, proofOf } from "./proof-claims.ts";
 import type { CoreEvent, ProofVerdict } from "./events.ts";
 import type { Machine, Proving } from "./machine.ts";
@@ -9,6 +10,7 @@ import { isOpen, machineLoad } from "./market.ts";
 import { FIGURES_MAX, type ProofFailure, type ProofRecord, type ProofTargetKey, type WorkerRecord } from "./model.ts";
 import { newChallengeId, randomWaitMs } from "./random.ts";
 import { deadlineKey } from "./silence.ts";
+import { accuse } from "./slashes.ts";
 import type { CoreState } from "./state.ts";
 import { countUp, effect, emit, put } from "./tables.ts";
 
@@ -272,7 +274,7 @@ function fail(
   state: CoreState,
   worker: WorkerRecord,
   { target }: Proving,
-  { code: told, message }: Extract<ProofVerdict, { ok: false }>,
+  { code: told, message, wrongClaim }: Extract<ProofVerdict, { ok: false }>,
 ): void {
   const { proofRetryMs, proofRetryMsMax, proofExcusesMax } = state.config;
   const before = worker.proofFailures.find((failure) => failure.target === target);
@@ -286,6 +288,7 @@ function fail(
     atMs: state.nowMs,
     count,
     retryAtMs: state.nowMs + retryMs,
+    ...keptClaim(before?.wrongClaim, wrongClaim),
   };
   const excused = EXCUSES.has(code) && count <= proofExcusesMax;
   const wasProven = worker.proofs.some((proof) => proof.target === target);
@@ -298,6 +301,16 @@ function fail(
   countFailure(state, code);
   const data = { target, code, message: failure.message, retryInMs: retryMs, attempt: count };
   report(state, worker, "proof_failed", { ...data, unlisted: wasProven && !excused });
+  const first = before?.wrongClaim;
+  if (first === undefined || wrongClaim === undefined) return;
+  accuse(state, { kind: "failed_proof", workerId: worker.id, jobId: null, evidence: { proofs: [first, wrongClaim] } });
+}
+
+/** The first waits for a second: together they accuse, and two others have to come for the next accusation. */
+function keptClaim(first: WrongClaim | undefined, second: WrongClaim | undefined): Pick<ProofFailure, "wrongClaim"> {
+  if (first !== undefined && second !== undefined) return {};
+  const wrongClaim = second ?? first;
+  return wrongClaim === undefined ? {} : { wrongClaim };
 }
 
 /** All that is offered, and the newest of the rest. */

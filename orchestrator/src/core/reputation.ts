@@ -11,6 +11,8 @@ export interface Verdict {
   readonly jobId: JobId;
   readonly kind: "verified" | "wrong";
   readonly evidence: Readonly<Record<string, unknown>>;
+  /** Its provider is not told of which job. */
+  readonly isQuiet?: boolean;
 }
 
 /** A check of a worker's result came to an end. The evidence is told in the worker's timeline; whether it costs stake is decided elsewhere. */
@@ -19,7 +21,7 @@ export function recordVerdict(state: CoreState, verdict: Verdict): void {
   const worker = state.rows.workers.get(workerId);
   if (worker === undefined) return;
   tally(state, workerId, { [kind]: 1 });
-  const { providerId } = worker;
+  const providerId = verdict.isQuiet === true ? null : worker.providerId;
   emit(state, { channel: "workers", kind: `work_${kind}`, providerId, workerId, data: { jobId, ...evidence } });
 }
 

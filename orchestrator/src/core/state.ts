@@ -105,6 +105,9 @@ export interface Counters {
   challenges: number;
   proofsPassed: number;
   proofsFailed: number;
+  /** Canaries that were given; and jobs after which one was due, and none was left that its worker had not had. */
+  canariesGiven: number;
+  canariesMissing: number;
   /** Jobs that were chosen to be checked, and what came of them. */
   verificationsBegun: number;
   verificationsPassed: number;
@@ -178,6 +181,8 @@ export interface Volatile {
   readonly proofFailures: Map<string, number>;
   /** The calendar month (UTC) as the shell told it last, `2026-11`; empty before it has. */
   month: string;
+  /** Jobs of whose frozen pay it was decided, with the newest event before that; the newest few. */
+  readonly payDecided: Map<JobId, number>;
   /** The newest transfers that callers named, by id; bounded by {@link NAMED_RECENT_MAX}. */
   readonly named: Map<TransferId, TransferRecord>;
   /** How long we did not listen, in all, since this process started. */

@@ -47,7 +47,7 @@ const NO_SETTLED: readonly SettledRecord[] = [];
  */
 export function step(state: CoreState, nowMs: number, event: CoreEvent): StepResult {
   state.nowMs = Math.max(state.nowMs, nowMs);
-  const { random, jobCount, workerCount, accountCount, transferCount, eventSeq, checkDebt } = state.meta;
+  const { random, jobCount, workerCount, accountCount, transferCount, eventSeq, checkDebt, canaries } = state.meta;
   if ("known" in event && event.known !== undefined) state.step.known = event.known;
   try {
     handle(state, event);
@@ -59,6 +59,8 @@ export function step(state: CoreState, nowMs: number, event: CoreEvent): StepRes
     Object.assign(state.meta, { random, jobCount, workerCount, accountCount, transferCount, eventSeq });
     if (checkDebt === undefined) delete state.meta.checkDebt;
     else state.meta.checkDebt = checkDebt;
+    if (canaries === undefined) delete state.meta.canaries;
+    else state.meta.canaries = canaries;
     throw error;
   }
 }

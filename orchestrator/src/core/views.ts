@@ -5,7 +5,7 @@ import { accruedSoFar } from "./charges.ts";
 import { capOf } from "./job-cap.ts";
 import { egressChargeOf } from "./egress-offers.ts";
 import { chargedParts, type ChargedPart, grossParts, type Payee } from "./price-parts.ts";
-import type { AttemptRecord, JobRecord, StandbyRecord, VerificationRecord } from "./model.ts";
+import type { AttemptRecord, CheckOf, JobRecord, StandbyRecord, VerificationRecord } from "./model.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { bothWork, leadingAttempt } from "./mirror.ts";
 import { verificationView } from "./check-views.ts";
@@ -76,7 +76,7 @@ export function jobView(
     standby: standby === undefined ? null : standbyView(job, standby, state?.nowMs ?? standby.reservedAtMs),
     ...(mirror === undefined ? {} : { mirror }),
     ...(verification === undefined ? {} : { verification }),
-    ...(job.check === undefined ? {} : { checkOf: job.check.of }),
+    ...(job.check === undefined ? {} : checkView(job.check)),
     leaseWait: leaseWaitView(state, job, wallOf),
     attempts: attempts.map((attempt) => attemptView(job, attempt, currency)),
     outputs: job.outputs === null ? null : { files: job.outputs.files, bytes: job.outputs.bytes },
@@ -87,6 +87,10 @@ export function jobView(
     startedAt: job.startedAtMs === null ? null : wallOf(job.startedAtMs),
     endedAt: job.endedAtMs === null ? null : wallOf(job.endedAtMs),
   };
+}
+
+function checkView({ of, canary }: CheckOf): Pick<JobView, "checkOf" | "canary"> {
+  return canary === undefined ? { checkOf: of } : { canary: canary.name };
 }
 
 /** Of the running attempt, else of the newest checkpoint; `null` for a job that does not tell. */

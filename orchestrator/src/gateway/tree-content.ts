@@ -24,6 +24,14 @@ export function contentOf(manifest: TreeManifest): TreeContent | undefined {
   return { shape: hashOf(files.map(({ shape }) => shape)), sum: hashOf(files.map(({ sums }) => sums)), isExact };
 }
 
+/** The `sum` of outputs that are these files. */
+export function sumOfFiles(
+  files: readonly { readonly path: string; readonly bytes: number; readonly sha256: string }[],
+): string {
+  const sorted = files.toSorted((a, b) => (a.path < b.path ? -1 : 1));
+  return hashOf(sorted.map(({ path, bytes, sha256 }) => JSON.stringify([path, bytes, [sha256]])));
+}
+
 function hashOf(lines: readonly string[]): string {
   return createHash("sha256").update(lines.join("\n")).digest("hex");
 }

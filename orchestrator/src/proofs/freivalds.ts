@@ -13,15 +13,19 @@ export interface ProductClaim {
 
 /** Two vectors: 2 in 4 thousand million wrong products pass both, at most. They must be unknown to whoever made the product. */
 export function productHolds(claim: ProductClaim, random: (bytes: number) => Uint8Array): boolean {
+  return wrongRow(claim, random) === null;
+}
+
+/** The first row of the product that is not right; null where all of them are. */
+export function wrongRow(claim: ProductClaim, random: (bytes: number) => Uint8Array): number | null {
   const { size, steps, start, key, product } = claim;
   const first = randomVector(size, random);
   const second = randomVector(size, random);
   let [left, right] = project(start, size, first, second);
   for (let step = 0; step < steps; step += 1) [left, right] = advance(key(step), size, left, right);
   const [wantedLeft, wantedRight] = project(product, size, first, second);
-  return (
-    left.every((value, row) => value === wantedLeft[row]) && right.every((value, row) => value === wantedRight[row])
-  );
+  const row = left.findIndex((value, at) => value !== wantedLeft[at] || right[at] !== wantedRight[at]);
+  return row < 0 ? null : row;
 }
 
 /** Entries below the modulus, from four bytes each: the bias is one in 65,536. */

@@ -1,13 +1,13 @@
 // Carries challenges out: makes the nonce, sends the order, takes the time until the commitment, gathers the answer and has it judged. What a verdict
 // does is the core's. All of it is volatile: what is lost here is asked again, or counts as unanswered by the core's own deadline.
-import { answerBytes } from "@qubix/shared/proof";
+import { answerBytes, proofClaimText, type WrongClaim } from "@qubix/shared/proof";
 import type { SessionId, WorkerId } from "@qubix/shared/domain";
 import type { OrchestratorMessage, ProofTarget, WorkerMessage, WorkerOffer } from "@qubix/shared/protocol";
-import { QubixError, type Logger, type RandomSource } from "@qubix/shared/runtime";
+import { QubixError, type Logger, type RandomSource, verifySignature } from "@qubix/shared/runtime";
 import type { CoreEvent, Effect, ProofVerdict, Reply } from "../core/index.ts";
 import { type Claim, proofParameters } from "./parameters.ts";
 import type { Verifier } from "./verifier.ts";
-import type { SentChallenge } from "./verify.ts";
+import type { ProofVerdict as Verdict, SentChallenge } from "./verify.ts";
 
 type Challenge = Extract<Effect, { kind: "challenge" }>;
 type ProofMessage = Extract<WorkerMessage, { kind: "proof.commit" | "proof.failed" }>;
@@ -32,6 +32,8 @@ export interface ProofService extends ProofGate {
 export interface ProofPorts {
   submit(event: CoreEvent): Promise<Reply>;
   send(workerId: WorkerId, sessionId: SessionId, message: OrchestratorMessage): void;
+  /** Of a worker, raw Ed25519, base64url. */
+  publicKeyOf(workerId: WorkerId): string | undefined;
   readonly verifier: Verifier;
   readonly random: RandomSource;
   readonly logger: Logger;
@@ -45,13 +47,16 @@ const COMMIT_GRACE_MS = 5_000;
 /** From the commitment to the whole answer; a little less than the core waits, so that the word comes from who knows. */
 const ANSWER_MS_MAX = 170_000;
 
+type Commit = Extract<ProofMessage, { kind: "proof.commit" }>;
+type SignedCommit = Commit & { readonly claim: NonNullable<Commit["claim"]>; readonly signature: string };
+
 interface Open {
   readonly challenge: Challenge;
   readonly order: SentChallenge & { readonly timeoutMs: number };
   readonly claimed: Claim;
   readonly sentAtMs: number;
   readonly bytes: number;
-  commit: { readonly message: Extract<ProofMessage, { kind: "proof.commit" }>; readonly elapsedMs: number } | null;
+  commit: { readonly message: SignedCommit; readonly elapsedMs: number } | null;
   answer: Buffer | null;
   timer: NodeJS.Timeout;
   /** Who waits for the verdict. */
@@ -96,9 +101,13 @@ export function createProofService(ports: ProofPorts): ProofService {
     return own?.challenge.workerId === workerId ? own : undefined;
   };
 
-  const onCommit = (own: Open, message: Extract<ProofMessage, { kind: "proof.commit" }>): void => {
+  const onCommit = (own: Open, message: Commit): void => {
     // Said again: the first word counts.
     if (own.commit !== null) return;
+    if (!isSigned(message, ports.publicKeyOf(own.challenge.workerId))) {
+      const why = "Its agent did not sign what it answered. Update it.";
+      return conclude(own, { ok: false, code: "commitment_unsigned", message: why });
+    }
     own.commit = { message, elapsedMs: nowMs() - own.sentAtMs };
     clearTimeout(own.timer);
     own.timer = setTimeout(() => {
@@ -114,7 +123,7 @@ export function createProofService(ports: ProofPorts): ProofService {
     clearTimeout(own.timer);
     const { message, elapsedMs } = commit;
     verifier.verify({ params: order, commit: message, answer, claimed, elapsedMs }).then(
-      (verdict) => conclude(own, verdict.ok ? { ok: true, figures: { ...verdict.figures } } : verdict),
+      (verdict) => conclude(own, toCore(own, message, verdict)),
       (error: unknown) => {
         logger.warn({ event: "proof_not_judged", workerId: own.challenge.workerId, err: error }, "asked again later");
         conclude(own, null);
@@ -178,6 +187,33 @@ export function createProofService(ports: ProofPorts): ProofService {
       await verifier.stop();
     },
   };
+}
+
+function isSigned(message: Commit, publicKey: string | undefined): message is SignedCommit {
+  const { claim, signature } = message;
+  if (claim === undefined || signature === undefined || publicKey === undefined) return false;
+  return verifySignature(publicKey, proofClaimText({ ...message, ...claim }), signature);
+}
+
+/** What is wrong of a signed claim goes along, whole, so that anybody can work it out again. */
+function toCore({ order, challenge }: Open, message: SignedCommit, verdict: Verdict): ProofVerdict {
+  if (verdict.ok) return { ok: true, figures: { ...verdict.figures } };
+  const { code, message: why, wrong } = verdict;
+  if (wrong === undefined) return { ok: false, code, message: why };
+  const { target, nonce, chaseSteps, matrixSize, matrixSteps } = order;
+  const { commitment, memoryMiB, claim, signature } = message;
+  const work = { target, nonce, memoryMiB, chaseSteps, matrixSize, matrixSteps };
+  const wrongClaim: WrongClaim = {
+    challengeId: challenge.challengeId,
+    ...work,
+    commitment,
+    states: [...claim.states],
+    root: claim.root,
+    signature,
+    ...wrong,
+    path: [...wrong.path],
+  };
+  return { ok: false, code, message: why, wrongClaim };
 }
 
 /** The core has given the older one up: by its deadline, or with its session. */

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import {
@@ -14,6 +14,10 @@ import {
   matrixKey,
   memoryKey,
   nextState,
+  openingOf,
+  proofClaimText,
+  wrongClaimFault,
+  type WrongClaim,
   type ProofWork,
   productBytes,
   prove,
@@ -22,6 +26,7 @@ import {
   startLane,
   startMatrix,
   stepLane,
+  sumsOf,
 } from "@qubix/shared/proof";
 import { productHolds } from "./freivalds.ts";
 import { createVerifier } from "./verifier.ts";
@@ -44,7 +49,7 @@ function caseOf(work: ProofWork, answer: Uint8Array, change: Partial<ProofCase> 
   const times = { fillMs: 300, chaseMs: 200, multiplyMs: 10 };
   return {
     params: { target, nonce, memoryMiB: work.memoryMiB, chaseSteps, matrixSize, matrixSteps },
-    commit: { commitment: commitmentOf(answer), memoryMiB: work.memoryMiB, ...times },
+    commit: { commitment: commitmentOf(answer), memoryMiB: work.memoryMiB, ...times, claim: sumsOf(work, answer) },
     answer,
     claimed: CLAIM,
     elapsedMs: 600,
@@ -59,6 +64,13 @@ function verdictOf(proof: ProofCase): string {
 
 const work: ProofWork = { ...WORK, nonce: randomBytes(32) };
 const honest = prove(work);
+
+/** The last entry of the product is another one. */
+function flipped(answer: Uint8Array): Buffer {
+  const wrong = Buffer.from(answer);
+  wrong[wrong.length - 2] = (wrong.at(-2) ?? 0) ^ 1;
+  return wrong;
+}
 
 describe("an answer", () => {
   it("of an honest prover is good, with what was measured", () => {
@@ -121,6 +133,31 @@ describe("an answer", () => {
         ),
       ),
     ).toBe("memory_wrong");
+  });
+
+  it.each([
+    ["walks", "lane", () => withWalks(() => randomBytes(LANES * LANE_BYTES))],
+    ["a product", "entry", () => flipped(honest)],
+  ])("with %s that are wrong shows it to whoever has the worker's key, where it is signed", (_what, kind, make) => {
+    const answer = make();
+    const verdict = verifyProof(caseOf(work, answer), random);
+    if (verdict.ok || verdict.wrong === undefined) throw new Error("nothing is shown");
+    expect(verdict.wrong.finding.kind).toBe(kind);
+    const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+    const key = publicKey.export({ format: "jwk" }).x ?? "";
+    const of = (signed: Uint8Array, part = verdict.wrong) => {
+      const { states, root } = sumsOf(work, signed);
+      const text = { challengeId: "prf-1", commitment: commitmentOf(signed), memoryMiB: work.memoryMiB, states, root };
+      const signature = sign(null, Buffer.from(proofClaimText(text)), privateKey).toString("base64url");
+      const nonce = Buffer.from(work.nonce).toString("base64url");
+      return { ...work, ...text, states: [...states], nonce, signature, ...part } as WrongClaim;
+    };
+    expect(wrongClaimFault(key, of(answer))).toBeNull();
+    // What an honest worker signed shows nothing, wherever one looks: neither there nor with the part of another's answer.
+    expect(wrongClaimFault(key, of(honest))).toMatch(/not in the answer/);
+    const { finding } = verdict.wrong;
+    const own = { finding, ...openingOf(work, honest, finding) };
+    expect(wrongClaimFault(key, of(honest, own))).toMatch(/where it says|the right one/);
   });
 
   it("with walks through only every second block is refused", () => {

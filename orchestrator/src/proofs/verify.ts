@@ -1,34 +1,32 @@
 // The verdict on an answer: pure, given the chance it needs. The verifier's thread calls it; nothing else should, because it takes up to half a second.
 import {
+  type AnswerSums,
   answerBytes,
-  BLOCK_WORDS,
-  blocksOf,
-  chaseKey,
   commitmentOf,
-  fillBlock,
   firstState,
-  type Lane,
   LANE_BYTES,
+  laneEnd,
   lanesOf,
   MATRIX_SIZE_MULTIPLE,
   MEMORY_MIB_MAX,
   MODULUS,
   matrixKey,
-  memoryKey,
   NONCE_BYTES,
   nextState,
+  openingOf,
+  type ProofFinding,
   type ProofState,
   type ProofWork,
+  productRow,
   ROUND_STEPS,
-  ROW_WORDS,
   roundSteps,
   startKey,
-  startLane,
   startMatrix,
-  stepLane,
+  sumsOf,
+  type WrongClaim,
 } from "@qubix/shared/proof";
 import type { ProofTarget } from "@qubix/shared/protocol";
-import { productHolds } from "./freivalds.ts";
+import { wrongRow } from "./freivalds.ts";
 import { type Claim, memoryMiBMin, timeLimitMs } from "./parameters.ts";
 
 /** The order as it was sent; `nonce` base64url. */
@@ -48,6 +46,8 @@ export interface Commit {
   readonly fillMs: number;
   readonly chaseMs: number;
   readonly multiplyMs: number;
+  /** What the worker signed of the answer. */
+  readonly claim: AnswerSums;
 }
 
 export interface ProofCase {
@@ -87,7 +87,15 @@ export type ProofVerdictCode =
 
 export type ProofVerdict =
   | { readonly ok: true; readonly figures: ProofFigures }
-  | { readonly ok: false; readonly code: ProofVerdictCode; readonly message: string };
+  | {
+      readonly ok: false;
+      readonly code: ProofVerdictCode;
+      readonly message: string;
+      /** The part of what was signed that is not so. */
+      readonly wrong?: WrongPart;
+    };
+
+export type WrongPart = { readonly finding: ProofFinding } & Pick<WrongClaim, "leaf" | "path">;
 
 /** Lanes that are recomputed, of all rounds' together: of a prover that leaves out a third of them, one in 26 comes through; of half, one in 256. */
 const LANES_SAMPLED = 8;
@@ -126,6 +134,10 @@ function checkForm(proof: ProofCase): Refusal | undefined {
   }
   if (commitmentOf(answer) !== commit.commitment) {
     return refuse("commitment_broken", "The answer is not the one that was committed to.");
+  }
+  const { states, root } = sumsOf(work, answer);
+  if (root !== commit.claim.root || states.join() !== commit.claim.states.join()) {
+    return refuse("commitment_broken", "The answer is not the one that was signed.");
   }
   const { fillMs, chaseMs, multiplyMs } = commit;
   if (fillMs + chaseMs + multiplyMs > proof.elapsedMs + DIVISION_SLACK_MS) {
@@ -166,15 +178,27 @@ function checkWork(proof: ProofCase, random: (bytes: number) => Uint8Array): Ref
     key: (step: number) => matrixKey(state, step),
     product,
   };
-  if (!productHolds(claim, random)) return refuse("product_wrong", "The product is not that of the matrices.");
+  const row = wrongRow(claim, random);
+  if (row !== null) {
+    const right = productRow(work, state, row);
+    const column = right.findIndex((entry, at) => entry !== product[row * size + at]);
+    const refusal = refuse("product_wrong", "The product is not that of the matrices.");
+    return column < 0 ? refusal : showing(refusal, work, proof.answer, { kind: "entry", row, column });
+  }
   for (let sample = 0; sample < LANES_SAMPLED; sample += 1) {
     const round = below(rounds.length, random);
     const lane = below(lanesOf(work.target), random);
     if (!laneHolds(work, states[round] as ProofState, rounds[round] as Round, lane)) {
-      return refuse("memory_wrong", "A walk through the memory does not end where the answer says.");
+      const refusal = refuse("memory_wrong", "A walk through the memory does not end where the answer says.");
+      return showing(refusal, work, proof.answer, { kind: "lane", round, lane });
     }
   }
   return undefined;
+}
+
+/** With the part of the answer that shows it to anybody. */
+function showing(refusal: Refusal, work: ProofWork, answer: Uint8Array, finding: ProofFinding): Refusal {
+  return { ...refusal, wrong: { finding, ...openingOf(work, answer, finding) } };
 }
 
 interface Round {
@@ -198,17 +222,8 @@ function readAnswer(work: ProofWork, answer: Uint8Array) {
   return { states, rounds, product };
 }
 
-/** Walks one lane again; of each block that it looks into, only the part up to the word is made. */
 function laneHolds(work: ProofWork, state: ProofState, { steps, ends }: Round, index: number): boolean {
-  const key = memoryKey(state);
-  const blocks = blocksOf(work.memoryMiB);
-  const block = new Int32Array(BLOCK_WORDS);
-  const read = (blockIndex: number, word: number): number => {
-    fillBlock(key, blockIndex, block, 0, Math.floor(word / ROW_WORDS) + 1);
-    return block[word] as number;
-  };
-  const lane: Lane = startLane(chaseKey(state), index);
-  for (let step = 0; step < steps; step += 1) stepLane(lane, blocks, read);
+  const lane = laneEnd(work, state, steps, index);
   const view = new DataView(ends.buffer, ends.byteOffset + index * LANE_BYTES, LANE_BYTES);
   return view.getUint32(0, true) === lane.a && view.getUint32(4, true) === lane.b;
 }

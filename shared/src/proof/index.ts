@@ -1,4 +1,5 @@
 export * from "./chase.ts";
+export * from "./claims.ts";
 export * from "./matrices.ts";
 export * from "./memory.ts";
 export * from "./parameters.ts";

@@ -204,6 +204,8 @@ export const jobViewSchema = z.object({
   verification: verificationViewSchema.optional(),
   /** Of a run by which the network checks another job: that job. */
   checkOf: text.optional(),
+  /** Of an operator's job whose result is known: its name. */
+  canary: text.optional(),
   /** An exclusive job that waits, queued, because its last container may still be running there: nobody else starts before `until`. Null for any other. */
   leaseWait: z.object({ workerId: text, epoch: count, until: text }).nullable(),
   attempts: z.array(attemptViewSchema),
@@ -442,6 +444,25 @@ export const recoveryStatsSchema = z.object({
   ),
 });
 export type RecoveryStats = z.output<typeof recoveryStatsSchema>;
+
+// ── Canaries ──
+export const canaryListSchema = z.object({
+  /** Of all jobs that succeed, in the long run. */
+  share: z.number(),
+  items: z.array(
+    z.object({
+      name: text,
+      gpuModel: nullableText,
+      given: count,
+      /** Providers that came to its result, and to another. */
+      right: count,
+      wrong: count,
+      /** unproven: too few came to its result for it to be held against anybody. spent: somebody was accused by it. broken: it is wrong itself. */
+      state: z.enum(["unproven", "ready", "spent", "broken"]),
+    }),
+  ),
+});
+export type CanaryList = z.output<typeof canaryListSchema>;
 
 // ── Storage ──
 /** Of ciphertext: all checkpoints, outputs and uploads of the account, each piece once. */

@@ -260,6 +260,9 @@ export const authSchema = z.strictObject({
   agentVersion: z.string().max(50),
 });
 
+/** Rounds of a proof, and one more. */
+const PROOF_STATES_MAX = 65;
+
 export const workerMessageSchema = z.discriminatedUnion("kind", [
   z.strictObject({
     ...envelope,
@@ -361,6 +364,15 @@ export const workerMessageSchema = z.discriminatedUnion("kind", [
     fillMs: ms,
     chaseMs: ms,
     multiplyMs: ms,
+    /** What it signs of the answer: see `shared/src/proof/claims.ts`. Older agents do not, and prove nothing. */
+    claim: z
+      .strictObject({
+        states: z.array(sha256Schema).min(2).max(PROOF_STATES_MAX),
+        root: sha256Schema,
+      })
+      .optional(),
+    /** Ed25519 over `proofClaimText`. */
+    signature: base64urlSchema.optional(),
   }),
   /** It cannot answer: no program for this hardware, no memory, busy. */
   z.strictObject({

@@ -1,6 +1,7 @@
 // The control socket: one session at a time, opened again whenever it breaks. Numbers our messages, and matches answers to what they answer.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RawData, WebSocket } from "ws";
+import { proofClaimText } from "@qubix/shared/proof";
 import { checkpointText, type OrchestratorMessage, stoppedText, type TickHead, tickText } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "../core/index.ts";
@@ -287,6 +288,9 @@ function encode(body: WorkerMessageBody, msg: number, identity: LinkIdentity): s
 function textToSign(body: WorkerMessageBody): string | null {
   if (body.kind === "checkpoint") return checkpointText(body);
   if (body.kind === "tick") return tickText(body);
+  if (body.kind === "proof.commit") {
+    return body.claim === undefined ? null : proofClaimText({ ...body, ...body.claim });
+  }
   return body.kind === "stopped" ? stoppedText(body.attempt) : null;
 }
 

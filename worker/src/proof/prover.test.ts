@@ -2,9 +2,9 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { commitmentOf, prove } from "@qubix/shared/proof";
+import { commitmentOf, proofClaimText, prove, sumsOf } from "@qubix/shared/proof";
 import type { OrchestratorMessageInput, WorkerMessage } from "@qubix/shared/protocol";
-import { createLogger } from "@qubix/shared/runtime";
+import { createLogger, verifySignature } from "@qubix/shared/runtime";
 import type { Slot } from "../core/index.ts";
 import { type BulkLink, createBulkLink } from "../link/bulk.ts";
 import { type ControlLink, createControlLink } from "../link/control.ts";
@@ -17,6 +17,7 @@ const SIZES = { memoryMiB: 1, chaseSteps: 2, matrixSize: 16, matrixSteps: 1 };
 const WAIT = { timeout: 28_000, interval: 20 };
 
 let dir = "";
+let publicKey = "";
 let orchestrator: TestOrchestrator;
 let control: ControlLink;
 let bulk: BulkLink;
@@ -27,6 +28,7 @@ beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), "qubix-prover-"));
   slots = [];
   const key = createKey(join(dir, "key.pem"));
+  ({ publicKey } = key);
   orchestrator = await startTestOrchestrator(key.publicKey);
   const logger = createLogger("test", "silent");
   const identity = identityFor(orchestrator, key);
@@ -80,11 +82,14 @@ function slowProgram(text: string): void {
 it("commits to the right answer, then sends it, and leaves nothing behind", async () => {
   challenge("prf-1");
   const answer = prove({ target: { kind: "cpu" }, nonce: NONCE, ...SIZES });
-  expect(await word("prf-1")).toMatchObject({
-    kind: "proof.commit",
-    commitment: commitmentOf(answer),
-    memoryMiB: SIZES.memoryMiB,
-  });
+  const commitment = commitmentOf(answer);
+  const said = await word("prf-1");
+  expect(said).toMatchObject({ kind: "proof.commit", commitment, memoryMiB: SIZES.memoryMiB });
+  // With a signature over what the answer is.
+  if (said?.kind !== "proof.commit") throw new Error("nothing was committed to");
+  const sums = sumsOf({ target: { kind: "cpu" }, nonce: NONCE, ...SIZES }, answer);
+  const text = proofClaimText({ challengeId: "prf-1", commitment, memoryMiB: SIZES.memoryMiB, ...sums });
+  expect(verifySignature(publicKey, text, said.signature ?? "")).toBe(true);
   await vi.waitUntil(() => orchestrator.proofs.has("prf-1"), WAIT);
   expect(orchestrator.proofs.get("prf-1")?.equals(answer)).toBe(true);
   expect(readdirSync(join(dir, "proofs"))).toEqual([]);

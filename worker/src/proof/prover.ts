@@ -1,7 +1,7 @@
 // Answers the orchestrator's challenges: runs the program that fits, commits to the answer at once, then sends it over the bulk socket.
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { commitmentOf, MATRIX_SIZE_MULTIPLE, NONCE_BYTES, type ProofWork } from "@qubix/shared/proof";
+import { commitmentOf, MATRIX_SIZE_MULTIPLE, NONCE_BYTES, type ProofWork, sumsOf } from "@qubix/shared/proof";
 import type { OrchestratorMessage, ProofTarget } from "@qubix/shared/protocol";
 import { type Logger, QubixError } from "@qubix/shared/runtime";
 import type { Slot } from "../core/index.ts";
@@ -93,6 +93,7 @@ export function createProver(ports: ProverPorts, config: ProverConfig): Prover {
         fillMs: Math.round(result.fillMs),
         chaseMs: Math.round(result.chaseMs),
         multiplyMs: Math.round(result.multiplyMs),
+        claim: signedSums({ ...workOf(order), memoryMiB }, result.answer),
       });
       await ports.bulk.proof(
         challengeId,
@@ -153,6 +154,12 @@ export function createProver(ports: ProverPorts, config: ProverConfig): Prover {
       giveUp(given(SESSION_ENDED, "the agent stops"), () => true);
     },
   };
+}
+
+/** The link adds the signature. */
+function signedSums(work: ProofWork, answer: Uint8Array) {
+  const { states, root } = sumsOf(work, answer);
+  return { states: [...states], root };
 }
 
 function workOf(order: ProveOrder): ProofWork {

@@ -1,5 +1,6 @@
 // `qubix rate`, `dispute`, `disputes`, `stake`, `slashes`.
 import { readFile } from "node:fs/promises";
+import { failedProofFault } from "@qubix/shared/proof";
 import { contradictionFault } from "@qubix/shared/runtime";
 import type { Dispute, Slash, Stakes } from "../../sdk/types.ts";
 import { EXIT_FAILED, EXIT_OK, usageError } from "../exit-codes.ts";
@@ -175,17 +176,33 @@ export const slashes: Handler<ListOptions & { readonly open?: boolean }> = async
 /** With what this program finds when it checks the evidence itself: exit 1 where it does not hold. */
 async function showSlash(session: Session, id: string): Promise<number> {
   const slash = await session.client.slashes.get(id);
-  const fault = slash.offence === "contradiction" ? contradictionFault(slash.publicKey, slash.evidence) : null;
-  if (session.json)
-    session.printJson({ ...slash, verified: slash.offence === "contradiction" ? fault === null : null });
+  const check = CHECKS[slash.offence];
+  const fault = check?.faultOf(slash.publicKey, slash.evidence) ?? null;
+  if (session.json) session.printJson({ ...slash, verified: check === null ? null : fault === null });
   else session.print(slashText(slash, fault, session));
   return fault === null ? EXIT_OK : EXIT_FAILED;
 }
 
+interface EvidenceCheck {
+  readonly faultOf: (publicKey: string, evidence: unknown) => string | null;
+  readonly holds: string;
+}
+
+/** Evidence that is checked without asking anybody; a wrong result has to be run again. */
+const CHECKS: Readonly<Record<Slash["offence"], EvidenceCheck | null>> = {
+  contradiction: { faultOf: contradictionFault, holds: "two signed statements that contradict each other" },
+  failed_proof: {
+    faultOf: failedProofFault,
+    holds: "signed answers to two challenges, each with a part that is wrong",
+  },
+  wrong_result: null,
+};
+
 function slashText(slash: Slash, fault: string | null, session: Session): string {
   const { appeal, decision } = slash;
   const { colors } = session;
-  const checked = fault === null ? colors.green("two signed statements that contradict each other") : colors.red(fault);
+  const check = CHECKS[slash.offence];
+  const checked = fault === null ? colors.green(check?.holds ?? "") : colors.red(fault);
   return formatFields(
     [
       ["Slash", slash.id],
@@ -199,7 +216,7 @@ function slashText(slash: Slash, fault: string | null, session: Session): string
       ["Taken", formatMoney(slash.amount)],
       ["Public key", slash.publicKey],
       ["Evidence", JSON.stringify(slash.evidence)],
-      ["Checked here", slash.offence === "contradiction" ? checked : null],
+      ["Checked here", check === null ? null : checked],
       ["Proposed", slash.proposedAt],
       ["Until", slash.until],
       ["Appeal", appeal && `${appeal.at}: ${appeal.text}`],

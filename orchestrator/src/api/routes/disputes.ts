@@ -28,12 +28,14 @@ export function disputeRoutes(app: Api, ctx: ApiContext): void {
     },
     handler: async (request, reply) => {
       const actor = actorOf(request);
+      // Before anything is read.
+      const asOf = ctx.writer.state().meta.eventSeq;
       const { jobId, ended } = endedJob(ctx, actor, request.params.id);
       const previous = disputes.stored(caseIdOf("dispute", jobId)) ?? null;
       const { reason } = request.body;
       const returned = previous === null && wentBack(ctx, jobId);
       const idempotency = idempotencyOf(ctx, request, `POST /v1/jobs/${jobId}/dispute`);
-      const about = { actor, jobId, reason, ended, previous, returned, ...idempotency };
+      const about = { actor, jobId, reason, ended, previous, returned, asOf, ...idempotency };
       const opened = await disputes.submit(actor, { kind: "job.dispute", ...about });
       reply.code(201);
       return opened;

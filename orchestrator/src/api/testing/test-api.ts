@@ -13,6 +13,7 @@ import { createWriter } from "../../app/writer.ts";
 import type { Writer } from "../../app/writer-port.ts";
 import { createChunkStore, createTreeOwners, type ChunkStore } from "../../checkpoints/index.ts";
 import {
+  type Canary,
   type ChainSetting,
   type CoreEvent,
   createState,
@@ -60,6 +61,7 @@ export interface TestApiOptions {
   readonly store?: StoreKind;
   readonly bytesPerAccountMax?: number;
   readonly disputeWindowMs?: number;
+  readonly canaries?: readonly Canary[];
   /** A chain's driver that is only asked what needs no node. */
   readonly chain?: Pick<ChainPorts, "driver" | "terms">;
 }
@@ -69,6 +71,7 @@ export async function startTestApi({
   bytesPerAccountMax = Number.MAX_SAFE_INTEGER,
   chain,
   disputeWindowMs = DEFAULT_CORE_CONFIG.disputeWindowMs,
+  canaries = [],
 }: TestApiOptions = {}): Promise<TestApi> {
   const dir = await mkdtemp(join(tmpdir(), "qubix-api-"));
   const logger = createLogger("test", "error");
@@ -76,7 +79,7 @@ export async function startTestApi({
   const clock = createOrchestratorClock(store);
   const random = { bytes: (count: number) => randomBytes(count) };
   const settings = chain === undefined ? {} : { [chain.terms.currency]: settingOf(chain) };
-  const config = { ...DEFAULT_CORE_CONFIG, chains: settings, disputeWindowMs };
+  const config = { ...DEFAULT_CORE_CONFIG, chains: settings, disputeWindowMs, canaries, canaryShare: 1 };
   const writer = createWriter({
     store,
     clock,

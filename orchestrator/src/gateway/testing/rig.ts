@@ -93,6 +93,7 @@ export async function startRig(
   const proofs = createProofService({
     submit: (event) => writer.submit(event),
     send: (...message) => gateway.send(...message),
+    publicKeyOf: (workerId) => writer.state().rows.workers.get(workerId)?.publicKey,
     verifier: createVerifier(),
     random: { bytes: (count) => randomBytes(count) },
     logger,
