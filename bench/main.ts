@@ -24,7 +24,7 @@ const USAGE = `usage: npm run -s bench -- NAME [--json] [options]
   heartbeats   connected workers: CPU, memory, event-loop lag                    --workers 10000 --seconds 30
   checkpoint   bytes, speed, memory of saves beside restic, borg, casync, rsync  --mib 512 --width 2048 [--no-peers]
   container    create + start behind all walls, and the cap of a job's disk     --runs 20
-  failover     a machine dies, or its cable: first new step, Docker Swarm beside  --runs 3 [--no-peers]
+  failover     a machine dies, or its cable: first new step, Docker Swarm beside  --runs 3 [--no-peers] [--no-exclusive]
   gpu-watch    "GPU is lost" to the offer without it; what watching costs        --runs 5
   direct       a standby fetching straight from its primary, bare libp2p beside  --mib 256 --runs 5
   proof        a proof of hardware: its work, and a verdict on it                --runs 5
@@ -52,6 +52,7 @@ async function main(): Promise<number> {
       mib: { type: "string" },
       width: { type: "string" },
       "no-peers": { type: "boolean", default: false },
+      "no-exclusive": { type: "boolean", default: false },
       "cpu-prof": { type: "string" },
     },
   });
@@ -90,7 +91,12 @@ async function main(): Promise<number> {
       }),
     container: () => runContainer(report, cleanup, { runs: count(values.runs, 20) }),
     failover: () =>
-      runFailover(report, cleanup, { runs: count(values.runs, 3), peers: !values["no-peers"], profileDir }),
+      runFailover(report, cleanup, {
+        runs: count(values.runs, 3),
+        peers: !values["no-peers"],
+        exclusive: !values["no-exclusive"],
+        profileDir,
+      }),
     "gpu-watch": () => runGpuWatch(report, cleanup, { runs: count(values.runs, 5) }),
     direct: () => runDirect(report, cleanup, { mib: count(values.mib, 256), runs: count(values.runs, 5) }),
     ledger: () => runLedger(report, cleanup, { runs: count(values.runs, 5) }),

@@ -14,6 +14,8 @@ export interface FailoverOptions {
   readonly runs: number;
   /** Docker Swarm beside it. */
   readonly peers: boolean;
+  /** The cases of exclusive jobs, each of which waits for a lease. */
+  readonly exclusive: boolean;
   readonly profileDir?: string | undefined;
 }
 
@@ -99,7 +101,7 @@ async function runQubix(
     agent: await runCase(CASES.agent),
   };
   const exclusive: (readonly [Case, readonly Run[]])[] = [];
-  for (const what of EXCLUSIVE_CASES) {
+  for (const what of options.exclusive ? EXCLUSIVE_CASES : []) {
     const own = await runCase(what);
     if (own.length === 0) break;
     exclusive.push([what, own]);
