@@ -13,6 +13,7 @@ import type {
 import { hasStatements, utcDay } from "../checks.ts";
 import type { Store, StoredTick } from "../port.ts";
 import { decodePlain, encodePlain } from "./codec.ts";
+import { inserter } from "./inserter.ts";
 
 const SAME_TICK = ["job_id", "replica", "epoch", "n", "hash"]
   .map((column) => `${column} = NEW.${column}`)
@@ -96,21 +97,16 @@ export interface AccountWriter {
   /** All of one commit. */
   days(transfers: readonly TransferRecord[], wallMs: number): void;
   tick(tick: TickRecord, wallMs: number): void;
-  settled(settled: SettledRecord, wallMs: number): void;
+  /** All of one commit. */
+  settled(records: readonly SettledRecord[], wallMs: number): void;
 }
 
 export function createAccountWriter(db: BetterSqlite3.Database): AccountWriter {
   const tick = db.prepare(
     "INSERT INTO ticks (job_id, replica, epoch, n, hash, data, wall_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
   );
-  const job = db.prepare(
-    `INSERT INTO settled_jobs (job_id, payer, currency, hold, gross, fee, refund, at_ms, wall_ms)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-  );
-  const share = db.prepare(
-    `INSERT INTO job_shares (job_id, provider_id, worker_id, role, currency, amount, ms, wall_ms)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-  );
+  const jobs = inserter(db, "settled_jobs (job_id, payer, currency, hold, gross, fee, refund, at_ms, wall_ms)", 9);
+  const shares = inserter(db, "job_shares (job_id, provider_id, worker_id, role, currency, amount, ms, wall_ms)", 8);
   const day = db.prepare(
     `INSERT INTO account_days (account, day, kind, currency, amount) VALUES (?, ?, ?, ?, ?)
      ON CONFLICT (account, day, kind, currency) DO UPDATE SET amount = amount + excluded.amount`,
@@ -124,11 +120,19 @@ export function createAccountWriter(db: BetterSqlite3.Database): AccountWriter {
       const { jobId, replica, epoch, n, hash } = record;
       tick.run(jobId, replica, epoch, n, hash, encodePlain(record), wallMs);
     },
-    settled({ jobId, payer, currency, hold, gross, fee, refund, shares, atMs }, wallMs) {
-      job.run(jobId, payer, currency, hold, gross, fee, refund, atMs, wallMs);
-      for (const { providerId, workerId, role, amount, ms } of shares) {
-        share.run(jobId, providerId, workerId, role, currency, amount, ms, wallMs);
-      }
+    settled(records, wallMs) {
+      jobs.run(
+        records.map(({ jobId, payer, currency, hold, gross, fee, refund, atMs }) => {
+          return [jobId, payer, currency, hold, gross, fee, refund, atMs, wallMs];
+        }),
+      );
+      shares.run(
+        records.flatMap(({ jobId, currency, shares: parts }) => {
+          return parts.map(({ providerId, workerId, role, amount, ms }) => {
+            return [jobId, providerId, workerId, role, currency, amount, ms, wallMs];
+          });
+        }),
+      );
     },
   };
 }

@@ -21,6 +21,7 @@ import {
 import { isSpent } from "../../core/ledger-accounts.ts";
 import { checkBalance, checkTransfer, hasEnded, logTextBytes } from "../checks.ts";
 import { createAccountWriter } from "./accounts.ts";
+import { inserter, type Value } from "./inserter.ts";
 import {
   encodeAttempt,
   encodeJob,
@@ -32,12 +33,8 @@ import {
   KEYED_CODECS,
 } from "./codec.ts";
 
-type Value = string | number | bigint | null;
 /** The last record of every key of a batch, per table. */
 type Latest = { readonly [T in TableName]: Map<string, Tables[T] | null> };
-
-/** Rows of one INSERT: beyond this the gain per row is small. */
-const ROWS_PER_INSERT = 8;
 
 export interface SqliteWriter {
   commit(batch: readonly Changes[], wallMs: number): void;
@@ -72,8 +69,11 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
     for (const changes of batch) {
       for (const log of changes.logs) writeLog(statements, log);
       for (const tick of changes.ticks) accounts.tick(tick, wallMs);
-      for (const settled of changes.settled) accounts.settled(settled, wallMs);
     }
+    accounts.settled(
+      batch.flatMap((changes) => changes.settled),
+      wallMs,
+    );
     const meta = batch.at(-1)?.meta;
     if (meta) statements.meta.run(encodePlain(meta));
     return lastSeq;
@@ -278,23 +278,5 @@ function prepare(db: BetterSqlite3.Database) {
       `INSERT INTO log_cursors (attempt_id, stream, next, bytes) VALUES (?, ?, ?, ?)
        ON CONFLICT (attempt_id, stream) DO UPDATE SET next = excluded.next, bytes = bytes + excluded.bytes`,
     ),
-  };
-}
-
-/** Inserts rows several at a time while there are enough of them, then one by one. */
-function inserter(db: BetterSqlite3.Database, target: string, columns: number) {
-  const row = `(${Array.from({ length: columns }, () => "?").join(", ")})`;
-  const one = db.prepare(`INSERT INTO ${target} VALUES ${row}`);
-  const many = db.prepare(
-    `INSERT INTO ${target} VALUES ${Array.from({ length: ROWS_PER_INSERT }, () => row).join(", ")}`,
-  );
-  return {
-    run(rows: readonly (readonly Value[])[]): void {
-      let at = 0;
-      for (; at + ROWS_PER_INSERT <= rows.length; at += ROWS_PER_INSERT) {
-        many.run(...rows.slice(at, at + ROWS_PER_INSERT).flat());
-      }
-      for (; at < rows.length; at++) one.run(...(rows[at] as readonly Value[]));
-    },
   };
 }
