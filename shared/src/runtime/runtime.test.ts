@@ -3,7 +3,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { z } from "zod";
-import { assertNodeVersion, environmentName, loadConfig, QubixError, redactConfig, toProblem } from "./index.ts";
+import {
+  assert,
+  assertNodeVersion,
+  environmentName,
+  loadConfig,
+  QubixError,
+  redactConfig,
+  toProblem,
+} from "./index.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "qubix-config-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -63,5 +71,21 @@ describe("errors", () => {
   it("refuse other Node lines with what to do", () => {
     expect(() => assertNodeVersion("20.20.2")).toThrow(/node_modules\/\.bin/);
     expect(() => assertNodeVersion("24.0.0")).not.toThrow();
+  });
+});
+
+describe("assertions", () => {
+  it("put their message together only when they fail", () => {
+    const texts: string[] = [];
+    const say = (text: string) => () => {
+      texts.push(text);
+      return text;
+    };
+    assert(true, say("held"));
+    expect(() => assert(false, say("broken"))).toThrow(
+      expect.objectContaining({ code: "invariant_broken", message: "broken" }),
+    );
+    expect(() => assert(false, "broken too")).toThrow("broken too");
+    expect(texts).toEqual(["broken"]);
   });
 });
