@@ -35,6 +35,7 @@ export const SILENCE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "a worker counts a lease from the answer",
+    isSlow: true,
     patches: [
       {
         file: `${WORKER}/exclusive.ts`,
@@ -75,7 +76,6 @@ export const SILENCE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "a worker says of a container that its engine could not start that it is over",
-    isSlow: true,
     patches: [
       {
         file: `${WORKER}/attempts.ts`,
@@ -107,7 +107,6 @@ export const SILENCE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: "what was held is held again",
-    isSlow: true,
     patches: [
       {
         file: `${CORE}/mass-silence.ts`,
