@@ -64,7 +64,7 @@ describe.skipIf(reason !== undefined)("machines for tests", () => {
       // A connection needs both ways: the test is asked for one, and none is made.
       expect(heard).toBe(before);
       await machine.heal();
-      expect([direction, await ask(machine)]).toEqual([direction, "hello\n"]);
+      await expect.poll(() => ask(machine), { timeout: COMMAND_TIMEOUT_MS, message: direction }).toBe("hello\n");
     }
   });
 

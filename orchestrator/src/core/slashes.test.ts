@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { caseIdOf } from "./case-rows.ts";
 import { checkRateFor, EVIDENCE_LENGTH_MAX, slashFor } from "./slashes.ts";
-import { UNSTAKES_OPEN_MAX } from "./stakes.ts";
+import { gatherStake, UNSTAKES_OPEN_MAX } from "./stakes.ts";
 import { ADMIN, refOf } from "./testing/kit.ts";
 import { caseId, codeOf, DAY_MS, TrustNetwork } from "./testing/trust.ts";
 
@@ -109,6 +109,15 @@ describe("a slash", () => {
     const none = caseId(without.accuse(without.paidJob()));
     without.wait(without.config.appealWindowMs);
     expect(without.caseOf("slash", none)).toMatchObject({ amount: 0n, phase: "applied" });
+  });
+
+  test("that comes twice in a step takes what was asked back once", () => {
+    const net = new TrustNetwork();
+    net.stake(20n);
+    net.unstake(9n);
+    const { accountId } = net.provider;
+    const gather = () => gatherStake(net.state, accountId, "USD", 100n * UNIT);
+    expect([gather(), gather()]).toEqual([20n * UNIT, 20n * UNIT]);
   });
 
   test("leaves what was asked back where the stake is enough", () => {
