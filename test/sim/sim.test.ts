@@ -46,6 +46,10 @@ describe("the simulator", () => {
 
 /** Seeds that once broke, and what was wrong. */
 const ONCE_BROKEN = [
+  [
+    17_957,
+    "a check went on at a worker that was back, though another run of the same had come to its provider meanwhile",
+  ],
   [25_060, "stake that was asked back ended twice, since two slashes of one step recalled it"],
   [
     12_240,

@@ -23,6 +23,11 @@ export function refusedByCheck(state: CoreState, job: JobRecord): (machine: Mach
   };
 }
 
+/** Another run of the same went to this provider while the worker was away: its own may not go on beside it. */
+export function isPartOfOtherRun(state: CoreState, job: JobRecord, providerId: AccountId): boolean {
+  return job.check !== undefined && providersOfOthers(state, job, job.check).has(providerId);
+}
+
 function providersOfOthers(state: CoreState, job: JobRecord, { of, apart }: CheckOf): ReadonlySet<AccountId> {
   const providers = new Set<AccountId>(apart);
   for (const { jobId, workers } of state.rows.verifications.get(of)?.runs ?? []) {

@@ -4,6 +4,7 @@ import { attemptTable, jobTable, standbyId as standbyIdOf } from "@qubix/shared/
 import { assert } from "@qubix/shared/runtime";
 import { armBudget } from "./budget-deadline.ts";
 import { chargedSoFar } from "./charges.ts";
+import { isPartOfOtherRun } from "./check-places.ts";
 import { isExclusive } from "./exclusive.ts";
 import { isActiveAttempt, waitsForPlace } from "./indexes.ts";
 import { exhaustedText } from "./job-cap.ts";
@@ -262,6 +263,7 @@ export function canUndo(state: CoreState, job: JobRecord, lost: AttemptRecord): 
     ({ replica, epoch }) => replica === lost.replica && epoch > lost.epoch,
   );
   if (!mayReturn(state, job, lost) || successors.some((attempt) => attempt.committed)) return false;
+  if (isPartOfOtherRun(state, job, lost.providerId)) return false;
   // A successor of an exclusive attempt runs, or is about to: it cannot be taken back in no time.
   if (isExclusive(job) && successors.length > 0) return false;
   const machine = state.ix.machines.get(lost.workerId);
