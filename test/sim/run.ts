@@ -91,6 +91,8 @@ export function runSeed(seed: number, print?: (line: string) => void): SeedResul
     if (hasChecks(seed)) endChecks(world, monitor, store);
     waitForDecisions({ world, monitor });
     tidy(world, monitor, workers);
+    // Meanwhile somebody may have brought up more.
+    waitForDecisions({ world, monitor });
     reckon({ seed, store, monitor, client, checksBefore, ...cluster });
   } catch (error) {
     broken = describe(error);
