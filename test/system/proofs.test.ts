@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { failedProofFault } from "@qubix/shared/proof";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Network, type RunningWorker, startNetwork } from "../../scripts/lib/network.ts";
-import { runProgram, sleep } from "../../scripts/lib/processes.ts";
+import { runProgram } from "../../scripts/lib/processes.ts";
+import { untilSeen } from "../lib/until.ts";
 import { createFakeSmi, FIXTURES } from "../../worker/src/gpu/testing.ts";
 import { CREDIT, shellJob } from "./fixture.ts";
 
 const UNTIL_TIMEOUT_MS = 120_000;
-const POLL_MS = 100;
 const ARGS = ["--cpus", "1", "--memory-mib", "512", "--disk-mib", "1024", "--price-per-cpu-hour", "0.10"];
 const GPU_ARGS = [...ARGS, "--price-per-gpu-hour", "0.50"];
 /** A program that claims to have proven the GPU at once, with an answer of the right length. */
@@ -129,15 +129,7 @@ describe("a network that wants proofs", () => {
   );
 });
 
-async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
-  const deadline = performance.now() + UNTIL_TIMEOUT_MS;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined) return found;
-    if (performance.now() > deadline) throw new Error("waited too long");
-    await sleep(POLL_MS);
-  }
-}
+const until = <T>(look: () => Promise<T | undefined>): Promise<T> => untilSeen(look, UNTIL_TIMEOUT_MS);
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];

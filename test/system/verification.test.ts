@@ -11,7 +11,7 @@ import { uploadPath } from "@qubix/client/node";
 import { type Client, createClient, type JobSpec, type JobView, type Slash } from "@qubix/client/sdk";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Network, type RunningWorker, startNetwork } from "../../scripts/lib/network.ts";
-import { sleep } from "../../scripts/lib/processes.ts";
+import { untilSeen } from "../lib/until.ts";
 import {
   hasRegistry,
   idOf,
@@ -28,7 +28,6 @@ import { type LyingEngine, startLyingEngine } from "./lying-engine.ts";
 
 const run = promisify(execFile);
 const UNTIL_TIMEOUT_MS = 60_000;
-const POLL_MS = 100;
 /** Enough to cost something. */
 const RUN_S = 1;
 const TRUTH = "the-right-answer";
@@ -87,15 +86,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
-  const deadline = performance.now() + UNTIL_TIMEOUT_MS;
-  for (;;) {
-    const found = await look();
-    if (found !== undefined) return found;
-    if (performance.now() > deadline) throw new Error("waited too long");
-    await sleep(POLL_MS);
-  }
-}
+const until = <T>(look: () => Promise<T | undefined>): Promise<T> => untilSeen(look, UNTIL_TIMEOUT_MS);
 
 async function allOnline(): Promise<void> {
   await until(async () => {
