@@ -43,6 +43,8 @@ export interface Counts {
   /** Jobs that paid for what they sent, and attempts of which more was told than their worker's line carries. */
   egressPaid: number;
   egressCuts: number;
+  /** Machines that were kept for jobs that had waited long. */
+  placesKept: number;
   ratings: number;
   disputes: number;
   slashes: number;
@@ -83,6 +85,7 @@ export function createCounts(): Counts {
     holdsOutlasted: 0,
     egressPaid: 0,
     egressCuts: 0,
+    placesKept: 0,
     ratings: 0,
     disputes: 0,
     slashes: 0,

@@ -95,6 +95,9 @@ export interface FaultOptions extends FaultCounts, FaultRates {
 const PROOFS_EVERY = 3;
 /** Patience that fits into the faulty time. */
 const MOVE_TIMES = { moveAnswerMs: 800, moveAnswerMsMax: 800, moveLookMs: 400 };
+/** Every so many seeds, whoever waits has a machine kept soon. */
+const IMPATIENT_EVERY = 2;
+const IMPATIENT = { longWaitMs: 3_000, longWaitLookMs: 1_000 };
 /** Times to appeal and to decide that end within a seed, some while it goes on. */
 const TRUST_TIMES = { appealWindowMs: 9_000, decisionMs: 14_000, checkRateMinBps: 500 };
 /** So many silent workers are many, in fleets as small as these; and a hold that is over before all are back. */
@@ -182,6 +185,7 @@ export function drawFaults(seed: number, rng: Rng, scale: Scale): FaultOptions {
       ...(rng.chance(0.5) ? { dispatchTriesMax: 2, deadlinesPerStepMax: 2, preferenceScanMax: 1 } : {}),
       ...MOVE_TIMES,
       ...TRUST_TIMES,
+      ...(seed % IMPATIENT_EVERY === 0 ? IMPATIENT : {}),
       // Pay becomes payable at once, while the seed goes on, or after it.
       payPeriodMs: PAY_PERIOD_MS,
       disputeWindowMs: DISPUTE_WINDOWS_MS[seed % DISPUTE_WINDOWS_MS.length] ?? 0,

@@ -31,6 +31,7 @@ import { unreachable } from "@qubix/shared/runtime";
 import type { WorkerMessageBody } from "@qubix/worker/core";
 import { check, type Counts, createCounts } from "./counts.ts";
 import { createHoldWatch } from "./hold-watch.ts";
+import { createKeptWatch } from "./kept-watch.ts";
 import { checkBudgets, checkCheckpoints, checkDamage } from "./job-checks.ts";
 import { networkOf } from "./network.ts";
 import { fakeKey, type Fakes } from "./proofs.ts";
@@ -135,6 +136,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
   const arrivals = new Map<WorkerId, number[]>();
   const standbyWatch = createStandbyWatch(world, counts);
   const holdWatch = createHoldWatch(world, counts, networkOf);
+  const keptWatch = createKeptWatch(counts);
   let sessions = 0;
 
   function put(change: Put, nowMs: number, touched: Touched): void {
@@ -473,6 +475,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
       if (event.kind === "boot") {
         standbyWatch.disturbed(0);
         holdWatch.restarted();
+        keptWatch.restarted();
         for (const id of offered.keys()) heard.set(id, Math.max(heard.get(id) ?? 0, committedAtMs));
       }
       if ("sessionId" in event && event.kind !== "worker.closed") heard.set(event.workerId, world.nowMs());
@@ -505,6 +508,7 @@ export function createMonitor(world: World, store: Store, trees: Trees): Monitor
           if (kind === "checkpoint_removed") counts.checkpointsRemoved += 1;
           if (jobId !== null && kind === "moved") checkMove(jobId, data);
           if (jobId !== null && kind === "stalled") checkStall(jobId, data);
+          if (jobId !== null) keptWatch.event(jobId, kind, data);
           if (jobId !== null) standbyWatch.event(jobs.get(jobId), kind, data);
           else holdWatch.event(kind, workerId, data);
         }

@@ -18,6 +18,16 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: "a machine that is kept for who waits long takes another",
+    patches: [
+      {
+        file: "orchestrator/src/core/market.ts",
+        find: "if (machine.keptFor !== null && !request.takesKept) return false;",
+        replace: "",
+      },
+    ],
+  },
+  {
     name: "effects are sent before the commit",
     patches: [
       {

@@ -50,6 +50,7 @@ const MUST_HAPPEN = [
   "holdsOutlasted",
   "egressPaid",
   "egressCuts",
+  "placesKept",
   "ratings",
   "disputes",
   "slashes",

@@ -46,10 +46,10 @@ const PROVIDERS = 3;
 /** Every third worker is of a version that knows neither the message `earnings` nor planned moves. */
 const OLDER_EVERY = 3;
 /**
- * After the faults every job must have ended within this time: the longest queueS and durationMaxS together (240 s, or 230 s of an exclusive job), and two
- * minutes for what lies between: the return of who is away, a hold of 30 s, a wait of 17 s for a lease, and another attempt that meets the same.
+ * After the faults every job must have ended within this time: the longest queueS and durationMaxS together (330 s, of an exclusive job beside programs that
+ * stand still), and two minutes for what lies between: the return of who is away, a hold of 30 s, a wait of 17 s for a lease, and another attempt that meets the same.
  */
-const CONVERGE_MS = 360_000;
+const CONVERGE_MS = 450_000;
 /** Then workers have this long to be told of what they may forget. */
 const TIDY_MS = 60_000;
 /** The share of trees that are gone as soon as nothing names them. */

@@ -46,6 +46,8 @@ describe("the simulator", () => {
 
 /** Seeds that once broke, and what was wrong. */
 const ONCE_BROKEN = [
+  [1_057_060, "programs that stood still where no agent looks kept their cores for longer than a job waited for two"],
+  [1_032_684, "the simulator reckoned while a dispute was open that came late"],
   [
     17_957,
     "a check went on at a worker that was back, though another run of the same had come to its provider meanwhile",

@@ -17,6 +17,8 @@ const DUE_SHARE = 0.3;
 const STALL_AFTER_S_MIN = 5;
 const STALL_AFTER_S_MAX = 9;
 const DUE_MS = 8_000;
+/** Where no agent looks, what stands still keeps its place until its `durationMaxS`: who waits for that must not give up before. */
+const QUEUE_S_MIN = 210;
 
 /** How often an agent looks, and at how many of those looks it asks for what was used. */
 export const LOOK_MS = 1_000;
@@ -42,7 +44,8 @@ export function withStalls(seed: number, intents: readonly Intent[]): readonly I
       forever += isForever ? 1 : 0;
     }
     if (rng.chance(DUE_SHARE)) program.dueMs = DUE_MS;
-    return { ...intent, spec: { ...intent.spec, stallAfterS: rng.int(STALL_AFTER_S_MIN, STALL_AFTER_S_MAX) } };
+    const queueS = kind === "unfit" ? intent.spec.queueS : Math.max(intent.spec.queueS, QUEUE_S_MIN);
+    return { ...intent, spec: { ...intent.spec, queueS, stallAfterS: rng.int(STALL_AFTER_S_MIN, STALL_AFTER_S_MAX) } };
   });
 }
 

@@ -12,12 +12,11 @@ import { historyOf, isTrusted, isUndisturbed, makersOf, modelsOf, workersOf } fr
 import type { Canary } from "./config.ts";
 import { newJobRecord } from "./job-record.ts";
 import type { Machine } from "./machine.ts";
-import { MS_PER_S } from "./metering.ts";
 import type { AttemptRecord, JobRecord, RunWorker, WorkerRecord } from "./model.ts";
+import { armQueue } from "./queue-deadline.ts";
 import { newJobId, nextRandom } from "./random.ts";
 import { recordVerdict } from "./reputation.ts";
 import { needsOf, rateOf } from "./resources.ts";
-import { deadlineKey } from "./silence.ts";
 import { accuse } from "./slashes.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, countUp, effect, emit, emitJob, patchJob, put } from "./tables.ts";
@@ -134,7 +133,7 @@ function give(state: CoreState, { name, spec: known, expected }: Canary, worker:
   const canaries = [...(worker.canaries ?? []).filter((seen) => inUse.has(seen)), name];
   put(state, "workers", worker.id, { ...worker, canaries });
   put(state, "jobs", id, job);
-  state.deadlines.set(deadlineKey.queue(id), state.nowMs + queueS * MS_PER_S);
+  armQueue(state, job);
   holdForCheck(state, job, CHECKS_ACCOUNT);
   emitJob(state, job, "queued", { canary: name });
   countUp(state, "canariesGiven");

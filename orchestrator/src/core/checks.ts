@@ -19,8 +19,8 @@ import type {
   RunWorker,
   VerificationRecord,
 } from "./model.ts";
+import { armQueue } from "./queue-deadline.ts";
 import { newJobId, nextRandom } from "./random.ts";
-import { deadlineKey } from "./silence.ts";
 import { firstCheckpoint } from "./sources.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, countUp, emit, emitJob, put } from "./tables.ts";
@@ -218,7 +218,7 @@ export function callRun(
   };
   put(state, "verifications", id, called);
   put(state, "jobs", check.id, check);
-  state.deadlines.set(deadlineKey.queue(check.id), state.nowMs + plan.spec.queueS * MS_PER_S);
+  armQueue(state, check);
   holdForCheck(state, check, plan.payer);
   emitJob(state, check, "queued", { checks: id });
   tellOf(state, called, "verification_run", { run, checkJobId: check.id, fromSeq });

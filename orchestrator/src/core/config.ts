@@ -116,6 +116,16 @@ export interface CoreConfig {
   /** A spent or expired enrolment stays known for this time, so that its token gets a telling answer. */
   readonly enrolmentKeptMs: number;
   readonly logBytesPerJobMax: number;
+  /** A job that has waited so long for room, or for this share of its `queueS` if that is sooner, has a machine kept for it… */
+  readonly longWaitMs: number;
+  readonly longWaitShare: number;
+  /** …which is looked at this often, for so many consumers at most that no machine is large enough for, through so many machines that would suit. */
+  readonly longWaitLookMs: number;
+  readonly longWaitTriesMax: number;
+  readonly longWaitScanMax: number;
+  /** So much of the fleet, and no more machines than that, stand partly empty for jobs that wait; one always may. */
+  readonly keptPlacesShare: number;
+  readonly keptPlacesMax: number;
   /** Deadlines handled in one step, so that a step stays short. */
   readonly deadlinesPerStepMax: number;
   /** A deadline whose handling threw is tried again after this time, so that the others go on. */
@@ -215,6 +225,13 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   idempotencyTtlMs: IDEMPOTENCY_TTL_MS,
   enrolmentKeptMs: 24 * 3_600_000,
   logBytesPerJobMax: LOG_BYTES_PER_JOB_MAX,
+  longWaitMs: 120_000,
+  longWaitShare: 0.25,
+  longWaitLookMs: 5_000,
+  longWaitTriesMax: 4,
+  longWaitScanMax: 1_024,
+  keptPlacesShare: 0.1,
+  keptPlacesMax: 16,
   deadlinesPerStepMax: 256,
   faultRetryMs: 5_000,
   dispatchTriesMax: 256,

@@ -9,6 +9,7 @@ import type { AttemptRecord, JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { seekProof } from "./proofs.ts";
 import { block, noteServed, offerCandidate, type Signature, turns } from "./queue.ts";
+import { watchLongWaits } from "./queue-deadline.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
 import { isUnsteady } from "./standing.ts";
 import { reserveStandby } from "./standbys.ts";
@@ -33,6 +34,10 @@ export function dispatch(state: CoreState): void {
   }
   // What is to be proven now is out of the market before anything is placed.
   for (const machine of refreshMarket(ix.market)) volatile.gained.add(machine);
+  if (placeKept(state)) {
+    volatile.dispatchPending = true;
+    return;
+  }
   const judged = judgeGained(state);
   // As long as some of the waiting are not judged, none is served: those who are judged first must not always be first.
   if (judged === "half") {
@@ -78,7 +83,7 @@ function placeStandby(state: CoreState, budget: { left: number }): boolean {
     state.step.handling = standbyPlacing(jobId);
     const job = jobOf(state, jobId);
     if (job.mirror !== undefined && standbyMayBeSought(state, job)) {
-      const request = requestOf(job);
+      const request = standbyRequest(job);
       const found = findPlace(state, job, { request, candidates: among }, budget);
       if (found !== undefined) {
         standbyNoted.delete(jobId);
@@ -194,13 +199,18 @@ export function findMoveTarget(
     const rates = machine === undefined ? undefined : ratesFor(job, machine, request);
     if (machine !== undefined && rates !== undefined) return { kind: "reserve", machine, rates };
   }
-  return find(requestOf(job), () => false) === undefined ? undefined : { kind: "plain" };
+  return find(plainRequest(job), () => false) === undefined ? undefined : { kind: "plain" };
 }
 
 function standbyRequest(job: JobRecord): OfferRequest {
-  if (job.mirror !== undefined) return requestOf(job);
+  if (job.mirror !== undefined) return plainRequest(job);
   // Promoted it may cost what the cap allows beside the dearest standby; that is checked per offer.
-  return { ...requestOf(job), rateMax: runPriceMax(job.spec) };
+  return { ...plainRequest(job), rateMax: runPriceMax(job.spec) };
+}
+
+/** Of a job that has a place: who waits for one goes before. */
+function plainRequest(job: JobRecord): OfferRequest {
+  return { ...requestOf(job), takesKept: false };
 }
 
 function ratesFor(job: JobRecord, machine: Machine, request: OfferRequest): StandbyRates | undefined {
@@ -221,6 +231,22 @@ function offerStandbyCandidate(state: CoreState, machine: Machine): void {
   for (const [jobId, among] of openStandbys) {
     if (among !== null && admits(machine, standbyRequest(jobOf(state, jobId)))) among.add(machine);
   }
+}
+
+/** True when a job was placed on the machine that was kept for it. */
+function placeKept(state: CoreState): boolean {
+  for (const [jobId, machine] of state.volatile.keptPlaces) {
+    const job = jobOf(state, jobId);
+    const request = { ...requestOf(job), takesKept: true };
+    state.step.handling = jobPlacing(jobId);
+    const found = findPlace(state, job, { request, candidates: new Set([machine]) }, { left: 0 });
+    if (found === undefined) continue;
+    assignTo(state, job, machine.id, found.ratePerHour);
+    const account = state.ix.queue.accounts.get(job.accountId);
+    if (account !== undefined) noteServed(state.ix.queue, account);
+    return true;
+  }
+  return false;
 }
 
 /** True when a job was placed. */
@@ -313,7 +339,7 @@ function setStandbyAside(state: CoreState, jobId: JobId, atMs: number): void {
 function setJobAside(state: CoreState, jobId: JobId, atMs: number): void {
   const job = state.rows.jobs.get(jobId);
   if (job?.phase !== "queued") return;
-  takeFromQueue(state.ix.queue, job);
+  takeFromQueue(state, job);
   state.volatile.setAside.add(jobId);
   state.deadlines.set(deadlineKey.requeue(jobId), atMs);
   state.volatile.dispatchPending = true;
@@ -324,5 +350,6 @@ export function putBack(state: CoreState, id: JobId): void {
   const job = state.rows.jobs.get(id);
   if (!state.volatile.setAside.delete(id) || job === undefined || !waitsForPlace(job)) return;
   addToQueue(state.ix.queue, job);
+  watchLongWaits(state);
   state.volatile.dispatchPending = true;
 }

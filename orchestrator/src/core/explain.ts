@@ -14,7 +14,7 @@ import { featuresOfJob, localImageKey, signatureKey } from "./indexes.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
 import { admits, type OfferRequest, isOpen, takesWork } from "./market.ts";
-import { gpuFits, needsOf, pickGpus, rateOf, standbyRatesAt } from "./resources.ts";
+import { fitsWhenIdle, gpuFits, needsOf, pickGpus, rateOf, standbyRatesAt } from "./resources.ts";
 import type { CoreState } from "./state.ts";
 
 export interface Explanation {
@@ -121,6 +121,11 @@ const FILTERS: readonly Filter[] = [
     name: "disk",
     keeps: (machine, { needs }) => (machine.worker.offer?.diskMiB ?? 0) - machine.usedDiskMiB >= needs.diskMiB,
     hint: ({ needs }) => `They have less than ${needs.diskMiB} MiB of disk free. ${free} (resources.diskMiB).`,
+  },
+  {
+    name: "kept",
+    keeps: ({ keptFor }, { takesKept }) => keptFor === null || takesKept,
+    hint: () => "They are kept for jobs that have waited long for room there. Wait until those run.",
   },
   {
     name: "image",
@@ -311,19 +316,14 @@ function requestFor(spec: JobSpec): OfferRequest {
     features: featuresOf(spec),
     placement: spec.placement,
     egress: egressWishOf(spec),
+    takesKept: false,
   };
 }
 
 /** For what is taken now: whether an idle worker would do, or none is large enough at all. */
 function withOutlook(name: string, hint: string, machines: readonly Machine[], { needs }: OfferRequest): string {
   if (!SIZE_FILTERS.has(name)) return hint;
-  const able = machines.filter(({ cpuMilli, coresListed, listedGpus, worker: { offer } }) => {
-    if (offer === null || !coresListed) return false;
-    const listed = offer.gpus.filter(({ uuid }) => listedGpus === null || listedGpus.has(uuid));
-    const gpus = listed.filter((gpu) => gpuFits(gpu, needs)).length;
-    const { memoryMiB, diskMiB } = offer;
-    return gpus >= needs.gpus && cpuMilli >= needs.cpuMilli && memoryMiB >= needs.memoryMiB && diskMiB >= needs.diskMiB;
-  }).length;
+  const able = machines.filter((machine) => machine.coresListed && fitsWhenIdle(machine, needs)).length;
   const outlook =
     able === 0
       ? "No enrolled worker is large enough, even when idle."

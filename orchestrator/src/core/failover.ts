@@ -12,12 +12,12 @@ import { endJob, type JobEnd } from "./job-end.ts";
 import { leaseWaitOf, waitForLease } from "./lease-wait.ts";
 import { leaseEnd, type LeaseEnd } from "./leases.ts";
 import type { Machine } from "./machine.ts";
-import { MS_PER_S } from "./metering.ts";
 import { hasActiveReplica, openRuns, replicaIn, replicaOf, runOf } from "./mirror-state.ts";
 import { activeAttempts, mayReturn, noteReplicaOver, reportReplicaLost } from "./mirror.ts";
 import type { AttemptRecord, JobRecord, MoveReason, RecoveryRecord, StandbyRecord } from "./model.ts";
 import { dropMove, noteMoveStopped, placeAsAsked } from "./moves.ts";
 import { newAttempt, newestCheckpoint, type Placed, reportMatched, sendPromote } from "./placing.ts";
+import { armQueue } from "./queue-deadline.ts";
 import { interrupted, placedAgain, undone } from "./recovery.ts";
 import { allocationFree } from "./resources.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
@@ -217,12 +217,6 @@ export function requeue(
     from ?? undefined,
   );
   markLog(state, waiting, `-- attempt ${waiting.epoch} is over (${why}), to go on from ${checkpointName(fromSeq)} --`);
-}
-
-/** Sets the deadline by which a waiting job must have found an offer. */
-export function armQueue(state: CoreState, job: JobRecord, notBeforeMs = 0): void {
-  const atMs = Math.max(notBeforeMs, job.queuedAtMs + job.spec.queueS * MS_PER_S);
-  state.deadlines.set(deadlineKey.queue(job.id), atMs);
 }
 
 /** Ends a job that was being stopped by us. */

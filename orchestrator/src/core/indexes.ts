@@ -3,6 +3,7 @@ import type { AccountId, AttemptId, JobId, StandbyId, WorkerId } from "@qubix/sh
 import { featuresOf, imageKey, parseImageRef, runPriceMax, transparentFeature } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import { waitsForLease } from "./exclusive.ts";
+import { freePlace } from "./kept-places.ts";
 import type { Machine, Usage } from "./machine.ts";
 import { egressWishOf } from "./egress-offers.ts";
 import { createMarket, type OfferRequest } from "./market.ts";
@@ -180,6 +181,7 @@ function newMachine(worker: WorkerRecord, nowMs: number): Machine {
     owes: new Set(),
     proofCuts: 0,
     proofNotBeforeMs: 0,
+    keptFor: null,
   };
 }
 
@@ -236,7 +238,7 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
   const waitedBefore = queues && before !== undefined && waitsForPlace(before);
   const waitsAfter = queues && after !== undefined && waitsForPlace(after);
   if (waitedBefore !== waitsAfter || (waitsAfter && before !== undefined && queueKeysDiffer(before, after))) {
-    if (waitedBefore) takeFromQueue(ix.queue, before);
+    if (waitedBefore) takeFromQueue(state, before);
     if (waitsAfter) addToQueue(ix.queue, after);
   }
   const wanted = before !== undefined && wantsStandby(before);
@@ -270,8 +272,9 @@ export function addToQueue(queue: JobQueue, job: JobRecord): void {
   enqueue(queue, job.accountId, signatureKey(job), () => requestOf(job), waitingOf(job.id, job.epoch > 0));
 }
 
-export function takeFromQueue(queue: JobQueue, job: JobRecord): void {
-  dequeue(queue, job.accountId, signatureKey(job), waitingOf(job.id, job.epoch > 0));
+export function takeFromQueue(state: CoreState, job: JobRecord): void {
+  dequeue(state.ix.queue, job.accountId, signatureKey(job), waitingOf(job.id, job.epoch > 0));
+  freePlace(state, job.id);
 }
 
 /** A hot job that runs, or is about to, and has nobody behind it; a mirror job of which one replica is missing. */
@@ -306,6 +309,7 @@ export function requestOf(job: JobRecord): OfferRequest {
     features: featuresOfJob(job),
     placement: spec.placement,
     egress: egressWishOf(spec),
+    takesKept: job.epoch > 0,
   };
 }
 
@@ -323,12 +327,12 @@ export function localImageKey(image: string): string | null {
 const signatures = new WeakMap<JobRecord["spec"], string>();
 
 /**
- * Equal for jobs that ask the market for the same thing. A job with a standby keeps off its machine, and one with a mirror off the providers of its other
+ * Equal for jobs that ask the market for the same thing. One that had a place may come to machines that others may not. A job with a standby keeps off its machine, and one with a mirror off the providers of its other
  * runs, a check off all who had part in another run of the same: each asks for something of its own.
  */
 export function signatureKey(job: JobRecord): string {
   const isPlain = job.memoryClass === undefined && job.mirror === undefined && job.check === undefined;
-  const plain = isPlain && job.standbyId === null && job.standbyRateMax === 0n;
+  const plain = isPlain && job.standbyId === null && job.standbyRateMax === 0n && job.epoch === 0;
   const known = plain ? signatures.get(job.spec) : undefined;
   if (known !== undefined) return known;
   const request = requestOf(job);
@@ -342,7 +346,8 @@ export function signatureKey(job: JobRecord): string {
       : (job.standbyId ?? (job.mirror === undefined ? "" : `mirror ${job.epoch > 0 ? job.id : ""}`));
   const egress = request.egress?.limit?.priceMaxPerGiB ?? "";
   const numbers = `${gpus} ${gpuMemoryMiBMin} ${cpuMilli} ${memoryMiB} ${diskMiB} ${request.rateMax} ${job.currency} ${egress}`;
-  const key = `${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${request.features.join()}|${placement}|${apart}`;
+  const again = request.takesKept ? "again " : "";
+  const key = `${again}${numbers}|${gpuModel ?? ""}|${request.image ?? ""}|${request.features.join()}|${placement}|${apart}`;
   if (plain) signatures.set(job.spec, key);
   return key;
 }

@@ -2,12 +2,13 @@
 import { attemptId, type JobId } from "@qubix/shared/domain";
 import type { WorkerMessage } from "@qubix/shared/protocol";
 import { ack } from "./attempts.ts";
-import { armQueue, canPromote, promote } from "./failover.ts";
+import { canPromote, promote } from "./failover.ts";
 import { leaseOverAtMs } from "./lease-wait.ts";
 import type { Machine } from "./machine.ts";
 import type { JobRecord } from "./model.ts";
 import { placeAsAsked } from "./moves.ts";
 import { newestCheckpoint, reportMatched } from "./placing.ts";
+import { armQueue } from "./queue-deadline.ts";
 import { deadlineKey } from "./silence.ts";
 import { loseStandby } from "./standbys.ts";
 import type { CoreState } from "./state.ts";

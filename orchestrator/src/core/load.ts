@@ -88,6 +88,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       blockedStandbys: new Map(),
       gained: new Set(),
       judging: null,
+      keptPlaces: new Map(),
       setAside: new Set(),
       standbyNoted: new Set(),
       storageNoted: new Map(),

@@ -1,5 +1,5 @@
 // A worker as the core sees it: its row, what is taken of it, and when it was heard. And amounts of what workers have.
-import type { AttemptId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
+import type { AttemptId, JobId, SessionId, StandbyId, WorkerId } from "@qubix/shared/domain";
 import type { Beats } from "./accrual.ts";
 import type { ProofTargetKey, WorkerRecord } from "./model.ts";
 
@@ -61,6 +61,8 @@ export interface Machine {
   /** Challenges in a row that ended with the connection, and until when the next waits for that. */
   proofCuts: number;
   proofNotBeforeMs: number;
+  /** The job that waits for room here: no other new one comes. */
+  keptFor: JobId | null;
 }
 
 export interface Proving {

@@ -74,6 +74,8 @@ export interface OfferRequest {
   readonly placement: JobSpec["placement"];
   /** Null for a job without a network. */
   readonly egress: EgressWish | null;
+  /** It lost a place, and may come to a machine that is kept for one that waits. */
+  readonly takesKept: boolean;
 }
 export interface OfferPreference {
   /** Never this one. */
@@ -152,6 +154,7 @@ export function findOffer(
 
 /** Whether the machine can take it now, at an accepted price. */
 export function admits(machine: Machine, request: OfferRequest): boolean {
+  if (machine.keptFor !== null && !request.takesKept) return false;
   return (
     takesWork(machine) && wouldSuit(machine, request) && fits(machine, request.needs) && affordable(machine, request)
   );

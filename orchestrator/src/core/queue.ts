@@ -27,6 +27,8 @@ export interface Signature {
   readonly lines: Set<SignatureLine>;
   /** No machine outside of these fits; `null` where that is not known yet. */
   candidates: Set<Machine> | null;
+  /** Nobody was large enough for it when that was looked at; it is not again before this. */
+  unableUntilMs: number;
 }
 
 /** One consumer's jobs. */
@@ -85,7 +87,10 @@ export function enqueue(
 ): void {
   let signature = queue.signatures.get(key);
   if (signature === undefined) {
-    queue.signatures.set(key, (signature = { key, request: request(), lines: new Set(), candidates: null }));
+    queue.signatures.set(
+      key,
+      (signature = { key, request: request(), lines: new Set(), candidates: null, unableUntilMs: 0 }),
+    );
   }
   let account = queue.accounts.get(accountId);
   if (account === undefined) {
@@ -144,10 +149,7 @@ export function* turns(
   totals: Usage,
   budget: { left: number },
 ): Iterable<Turn> {
-  const accounts = [...queue.open].map((account) => ({
-    account,
-    share: dominantShare(usage.get(account.accountId), totals),
-  }));
+  const accounts = [...queue.open].map((account) => claimOf(account, usage, totals));
   const neediest = new Heap(isNeedier, accounts);
   for (let next = neediest.first; next !== undefined && budget.left > 0; next = neediest.first) {
     const line = queue.open.has(next.account) ? firstLine(queue, next.account, budget) : undefined;
@@ -155,6 +157,33 @@ export function* turns(
     if (line !== undefined && waiting !== undefined) yield { line, waiting };
     else neediest.removeFirst();
   }
+}
+
+/** Consumers of whom a job waits, whose turn it is first; blocked or not. */
+export function* neediestFirst(
+  queue: JobQueue,
+  usage: ReadonlyMap<AccountId, Usage>,
+  totals: Usage,
+): Iterable<AccountLine> {
+  const waiting = [...queue.accounts.values()].filter(({ lines }) => lines.size > 0);
+  const neediest = new Heap(
+    isNeedier,
+    waiting.map((account) => claimOf(account, usage, totals)),
+  );
+  for (let next = neediest.first; next !== undefined; next = neediest.first) {
+    yield next.account;
+    neediest.removeFirst();
+  }
+}
+
+/** Of the consumer's lines that wait for capacity, the one with the oldest job; without those for which nobody is large enough. */
+export function oldestBlocked(account: AccountLine, nowMs: number): SignatureLine | undefined {
+  let oldest: SignatureLine | undefined;
+  for (const line of account.lines.values()) {
+    if (!isBlocked(line.signature) || line.signature.unableUntilMs > nowMs) continue;
+    if (oldest === undefined || orderOf(line) < orderOf(oldest)) oldest = line;
+  }
+  return oldest;
 }
 
 export interface Turn {
@@ -166,6 +195,10 @@ interface Claimant {
   readonly account: AccountLine;
   /** Of what there is, it has so much. */
   readonly share: number;
+}
+
+function claimOf(account: AccountLine, usage: ReadonlyMap<AccountId, Usage>, totals: Usage): Claimant {
+  return { account, share: dominantShare(usage.get(account.accountId), totals) };
 }
 
 function isNeedier(a: Claimant, b: Claimant): boolean {

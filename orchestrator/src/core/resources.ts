@@ -111,6 +111,15 @@ export function fits(machine: Machine, needs: Needs): boolean {
   return needs.gpus === 0 || pickGpus(machine, needs) !== undefined;
 }
 
+/** Whether it would fit if nothing else were there. */
+export function fitsWhenIdle({ cpuMilli, listedGpus, worker: { offer } }: Machine, needs: Needs): boolean {
+  if (offer === null) return false;
+  if (cpuMilli < needs.cpuMilli || offer.memoryMiB < needs.memoryMiB || offer.diskMiB < needs.diskMiB) return false;
+  if (needs.gpus === 0) return true;
+  const listed = offer.gpus.filter(({ uuid }) => listedGpus === null || listedGpus.has(uuid));
+  return listed.filter((gpu) => gpuFits(gpu, needs)).length >= needs.gpus;
+}
+
 /** Whether exactly this allocation, its very GPUs, is free on the worker. */
 export function allocationFree(machine: Machine, allocation: Allocation): boolean {
   const offer = machine.worker.offer;

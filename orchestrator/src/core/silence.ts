@@ -17,6 +17,8 @@ export const deadlineKey = {
   stop: (id: JobId) => `s:${id}`,
   lease: (id: JobId) => `l:${id}`,
   standbyRetry: (id: JobId) => `b:${id}`,
+  /** It is looked at who has waited long. */
+  longWaits: "v:",
   requeue: (id: JobId) => `r:${id}`,
   move: (id: JobId) => `m:${id}`,
   budget: (id: JobId) => `u:${id}`,

@@ -165,6 +165,8 @@ export interface Volatile {
   /** Machines that gained capacity since blocked signatures were judged for them; and the one that is at it, with the signatures that are left. */
   readonly gained: Set<Machine>;
   judging: { readonly machine: Machine; readonly rest: Iterator<Signature> } | null;
+  /** Machines that are kept for jobs that have waited long, by job. */
+  readonly keptPlaces: Map<JobId, Machine>;
   /** Jobs that could not be placed because of a fault: until their deadline they are in no queue, whatever phase they come to. */
   readonly setAside: Set<JobId>;
   /** `standby_unavailable` was said. */

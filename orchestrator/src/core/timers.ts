@@ -11,16 +11,18 @@ import { putBack } from "./dispatch.ts";
 import type { AttemptRecord } from "./model.ts";
 import type { Deadline } from "./deadline-heap.ts";
 import { explainOnce } from "./explain.ts";
-import { armQueue, carryOn, endByIntent, fenceAttempt, fenceRest } from "./failover.ts";
+import { carryOn, endByIntent, fenceAttempt, fenceRest } from "./failover.ts";
 import { isActiveAttempt } from "./indexes.ts";
 import { endJob } from "./job-end.ts";
 import { epochOf } from "./mirror-state.ts";
 import { activeAttempts } from "./mirror.ts";
 import { armMove, onMoveDue } from "./moves.ts";
 import { onLeaseDue } from "./lease-over.ts";
+import { onLongWaitsDue } from "./long-waits.ts";
 import { armLeaseWait } from "./lease-wait.ts";
 import { armRelease, onReleaseDue } from "./pending-pay.ts";
 import { onChallengeDue, seekProof } from "./proofs.ts";
+import { armQueue } from "./queue-deadline.ts";
 import { fleetHeldUntilMs, heldUntilMs, onHoldDue } from "./mass-silence.ts";
 import { waitsForWorker } from "./not-heard.ts";
 import { armDuration, deadlineKey } from "./silence.ts";
@@ -62,6 +64,8 @@ function handle(state: CoreState, due: Deadline): void {
       return onMoveDue(state, id as JobId);
     case "u":
       return onBudgetDue(state, id as JobId);
+    case "v":
+      return onLongWaitsDue(state);
     case "r":
       return putBack(state, id as JobId);
     case "i":

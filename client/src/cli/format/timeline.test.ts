@@ -205,6 +205,11 @@ test.each([
     event(1, 0, "work_refused", { workerId: "w", result: "exit_code 3", agreed: SUM }),
     "the work of w is not paid: its result exit_code 3 was outvoted by 0123456789ab…",
   ],
+  [
+    event(1, 0, "place_kept", { workerId: "wrk-a", waitedMs: 120_000 }),
+    "waited long: 2 min; wrk-a takes no other new job until this one fits there",
+  ],
+  [event(1, 0, "place_freed", { workerId: "wrk-a" }), "wrk-a, which was kept for it, takes it no more"],
   [event(1, 0, "settled", {}), "settled"],
 ])("%#", (entry, text) => expect(describeEvent(entry, "USD")).toBe(text));
 

@@ -249,6 +249,9 @@ const DESCRIPTIONS: Readonly<Record<string, (data: EventData) => string>> = {
   verified: (data) => `verified${data.because("message")}`,
   verification_failed: (data) => `wrong result${data.because("message")}`,
   verification_inconclusive: (data) => `the check decided nothing${data.because("message")}`,
+  place_kept: (data) =>
+    `waited long${data.duration("waitedMs", ": ")}; ${data.worker()} takes no other new job until this one fits there`,
+  place_freed: (data) => `${data.worker()}, which was kept for it, takes it no more`,
   standby_unavailable: () => "no other machine is free for a standby now; the job runs without one",
   budget_warning: (data) => `80% of its budget of ${moneyText(data, "cap")} are used: ${moneyText(data, "used")}`,
   budget_lowered: (data) => `its budget was lowered: it may cost ${moneyText(data, "cap")} in all`,

@@ -1,4 +1,5 @@
 // What must hold between any two steps. For tests: it goes through everything.
+import type { JobId } from "@qubix/shared/domain";
 import { assert } from "@qubix/shared/runtime";
 import { accruingPerHour, chargedSoFar } from "../charges.ts";
 import { waitsForLease } from "../exclusive.ts";
@@ -8,6 +9,7 @@ import { machineLoad } from "../market.ts";
 import { deadlineKey } from "../silence.ts";
 import { epochOf, openRuns, runOf } from "../mirror-state.ts";
 import type { AttemptRecord, JobRecord } from "../model.ts";
+import type { AccountLine } from "../queue.ts";
 import type { CoreState } from "../state.ts";
 
 /** Throws when the state contradicts itself. */
@@ -17,6 +19,7 @@ export function checkInvariants(state: CoreState): void {
   checkCapacity(state);
   checkJobs(state);
   checkQueue(state);
+  checkKept(state);
   checkWanted(state);
   checkProofs(state);
 }
@@ -143,6 +146,26 @@ function checkQueue({ ix: { queue } }: CoreState): void {
       assert(found, `a line of ${accountId} is open and would never be served`);
     }
   }
+}
+
+/** A machine is kept for one job, which waits; and it is looked at who waits as long as anybody does. */
+function checkKept({ ix, volatile, deadlines }: CoreState): void {
+  for (const machine of ix.machines.values()) {
+    const { keptFor, id } = machine;
+    assert(keptFor === null || volatile.keptPlaces.get(keptFor) === machine, `${id} is kept for nobody`);
+  }
+  for (const [jobId, machine] of volatile.keptPlaces) {
+    assert(machine.keptFor === jobId, `the machine of ${jobId} is not kept for it`);
+    assert(
+      [...ix.queue.accounts.values()].some((account) => waitsIn(account, jobId)),
+      `${jobId} keeps a machine and waits for none`,
+    );
+  }
+  assert(ix.queue.size === 0 || deadlines.atMs(deadlineKey.longWaits) !== undefined, "nobody looks at who waits");
+}
+
+function waitsIn({ lines }: AccountLine, jobId: JobId): boolean {
+  return [...lines.values()].some(({ waiting, head }) => waiting.some((one, at) => at >= head && one.jobId === jobId));
 }
 
 /** Invariant 7: whatever a job waits for, a deadline bounds it. */
