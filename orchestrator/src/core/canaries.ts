@@ -158,12 +158,13 @@ export function onCanaryEnded(state: CoreState, job: JobRecord): void {
     setTally(state, name, { right: right + 1 });
     noteRight(state, job, maker);
   }
-  const isProven = right >= PROVEN_FROM && !isBroken({ right, wrong });
+  // With this one: it may be the very result that shows the canary to be wrong.
+  const isHeld = verdict === "wrong" && right >= PROVEN_FROM && !isBroken({ right, wrong: wrong + 1 });
   if (maker !== undefined && verdict === "wrong") {
-    setTally(state, name, { wrong: wrong + 1, spent: isProven });
-    if (isProven) blame(state, job, attempts, maker);
+    setTally(state, name, { wrong: wrong + 1, spent: isHeld });
+    if (isHeld) blame(state, job, attempts, maker);
   }
-  const data = { canary: name, verdict, held: verdict === "wrong" && isProven };
+  const data = { canary: name, verdict, held: isHeld };
   emit(state, { channel: "jobs", kind: "canary_ended", jobId: job.id, workerId: maker?.workerId ?? null, data });
   const trees = [...job.checkpoints.map(({ tree }) => tree), ...(job.outputs === null ? [] : [job.outputs])];
   if (job.checkpoints.length > 0) patchJob(state, job, { checkpoints: [] });
