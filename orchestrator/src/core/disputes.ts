@@ -8,6 +8,7 @@ import {
   formatUnits,
   splitByLargestRemainder,
 } from "@qubix/shared/domain";
+import { BASIS_POINTS_MAX } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import type { DisputeCase, DisputedShare } from "./case-records.ts";
@@ -23,7 +24,6 @@ import { notePayDecided, wasDecidedSince } from "./pay-decided.ts";
 import type { CoreState } from "./state.ts";
 import { emit, fire, refuse } from "./tables.ts";
 
-export const BPS_ALL = 10_000;
 /** Open ones of one account: each is a decision that somebody has to make. */
 export const DISPUTES_OPEN_MAX = 100;
 
@@ -199,7 +199,7 @@ function decide(state: CoreState, dispute: DisputeCase, event: DisputeEvent, con
       amount: share.amount - (split.shares[n]?.amount ?? 0n),
     }));
     takeBackEarnings(state, currency, lost);
-    recordDisputed(state, new Set(dispute.shares.map(({ workerId }) => workerId)), consumerBps / BPS_ALL);
+    recordDisputed(state, new Set(dispute.shares.map(({ workerId }) => workerId)), consumerBps / BASIS_POINTS_MAX);
   }
   const data = { disputeId: dispute.id, currency, consumerBps, refund: refund.toString(), note };
   report(state, dispute, phase === "resolved" ? "dispute_resolved" : "dispute_lapsed", data);
@@ -210,8 +210,11 @@ export function splitDispute(
   { gross, shares }: Pick<DisputeCase, "gross" | "shares">,
   consumerBps: number,
 ): { readonly refund: bigint; readonly fee: bigint; readonly shares: readonly DisputedShare[] } {
-  assert(Number.isInteger(consumerBps) && consumerBps >= 0 && consumerBps <= BPS_ALL, `${consumerBps} basis points`);
-  const refund = (gross * BigInt(consumerBps)) / BigInt(BPS_ALL);
+  assert(
+    Number.isInteger(consumerBps) && consumerBps >= 0 && consumerBps <= BASIS_POINTS_MAX,
+    `${consumerBps} basis points`,
+  );
+  const refund = (gross * BigInt(consumerBps)) / BigInt(BASIS_POINTS_MAX);
   const fee = feeOf(gross - refund);
   const claims = shares.map(({ id, amount }) => ({ id, weight: amount }));
   const parts = splitByLargestRemainder(gross - refund - fee, claims);

@@ -1,5 +1,6 @@
 // `qubix rate`, `dispute`, `disputes`, `stake`, `slashes`.
 import { readFile } from "node:fs/promises";
+import { BASIS_POINTS_PER_PERCENT } from "@qubix/shared/domain";
 import { failedProofFault } from "@qubix/shared/proof";
 import { contradictionFault } from "@qubix/shared/runtime";
 import type { Dispute, Slash, Stakes } from "../../sdk/types.ts";
@@ -12,7 +13,6 @@ import type { Handler, Session } from "../session.ts";
 
 const STARS_MAX = 5;
 const PERCENT_MAX = 100;
-const BPS_PER_PERCENT = 100;
 
 // ── Ratings ──
 
@@ -79,7 +79,7 @@ export const resolveDispute: Handler<{ readonly consumerPercent: string; readonl
   { consumerPercent, note = "" },
 ) => {
   const percent = parseDecimal(consumerPercent, "--consumer-percent");
-  const consumerBps = Math.round(percent * BPS_PER_PERCENT);
+  const consumerBps = Math.round(percent * BASIS_POINTS_PER_PERCENT);
   if (percent > PERCENT_MAX) throw usageError(`--consumer-percent: from 0 to ${PERCENT_MAX}, not ${percent}.`);
   return show(session, await session.client.disputes.resolve(id, { consumerBps, note }), disputeText);
 };
