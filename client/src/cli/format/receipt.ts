@@ -20,11 +20,11 @@ function headText(receipt: Receipt, colors: Colors): string {
   const units = moneyIn(currency);
   return formatFields(
     [
-      ["job", printable(jobId)],
+      ["job", jobId],
       ["state", `${phase}${isFinal ? ", settled" : "; the account so far"}`],
       ["view", view === "provider" ? "your own part, as a provider" : null],
-      ["begun", receipt.startedAt === null ? null : printable(receipt.startedAt)],
-      ["ended", receipt.endedAt === null ? null : printable(receipt.endedAt)],
+      ["begun", receipt.startedAt],
+      ["ended", receipt.endedAt],
       [
         "agreed",
         agreed === null
