@@ -21,6 +21,14 @@ function spendable(net: TrustNetwork): bigint {
   return net.balance(`customer:${net.consumer.accountId}`);
 }
 
+test("pay that was payable at once, before there was a window, is not taken back", () => {
+  const net = new TrustNetwork({ disputeWindowMs: 0 });
+  const job = net.paidJob();
+  Object.assign(net.config, { disputeWindowMs: DAY_MS });
+  net.restart();
+  expect(codeOf(net.dispute(job))).toBe("dispute_window_over");
+});
+
 describe("a dispute", () => {
   test("freezes all that was paid for the job, fee included, and says so to both", () => {
     const net = new TrustNetwork();

@@ -18,7 +18,7 @@ import { takeBackEarnings } from "./earnings.ts";
 import type { CoreEvent } from "./events.ts";
 import { balanceOf, transfer } from "./ledger.ts";
 import type { JobRecord, LedgerAccount, Posting } from "./model.ts";
-import { disputableUntilMs, takePending } from "./pending-pay.ts";
+import { disputableUntilMs, isPending, takePending } from "./pending-pay.ts";
 import { recordDisputed } from "./reputation.ts";
 import { notePayDecided, wasDecidedSince } from "./pay-decided.ts";
 import type { CoreState } from "./state.ts";
@@ -131,6 +131,10 @@ function obstacleOf(
     const message = `The pay of job ${jobId} is frozen already, because its result is being checked. Dispute it when that is decided, if it still has to be.`;
     return { status: 409, code: "pay_frozen", message };
   }
+  if (isReleased(state, ended, ended.endedAtMs)) {
+    const message = `The pay of job ${jobId} is paid out: when it was settled it was payable sooner than pay is now. Rate it, or ask the operator.`;
+    return { status: 409, code: "dispute_window_over", message };
+  }
   const own = openCases(state, "dispute").filter(({ accountId }) => accountId === ended.accountId);
   if (own.length < DISPUTES_OPEN_MAX) return undefined;
   const message = `You have ${own.length} open disputes, as many as an account may have. Wait until some are decided.`;
@@ -144,6 +148,14 @@ function sharesOf({ settlement, id }: JobRecord): readonly DisputedShare[] {
     const providerId = account.slice(account.indexOf(":") + 1) as AccountId;
     return [{ workerId, providerId, id: String(n).padStart(4, "0"), amount }];
   });
+}
+
+/** The operator has made the window longer since: what was payable by the one before is taken back from nobody. */
+function isReleased(state: CoreState, ended: JobRecord, settledAtMs: number): boolean {
+  const { currency } = ended;
+  return [...byProvider(sharesOf(ended))].some(
+    ([providerId, amount]) => !isPending(state, { providerId, currency, amount, settledAtMs }),
+  );
 }
 
 function feeIn({ settlement }: JobRecord): bigint {
