@@ -9,7 +9,7 @@ import {
   type unstakeSchema,
 } from "@qubix/shared/protocol";
 import type { z } from "zod";
-import type { CaseOf, CoreState } from "../core/index.ts";
+import type { Actor, CaseOf, CoreState } from "../core/index.ts";
 import type { Store } from "../store/port.ts";
 
 type WallOf = (clockMs: number) => string;
@@ -23,8 +23,11 @@ export function viewRating({ jobId, stars, comment, ratedAtMs }: CaseOf<"rating"
   return { jobId, stars, comment, ratedAt: wallOf(ratedAtMs) };
 }
 
-export function viewDispute(dispute: CaseOf<"dispute">, wallOf: WallOf): DisputeView {
-  const { id, phase, jobId, accountId, reason, currency, gross, shares, decision, endedAtMs } = dispute;
+/** A provider sees his own shares alone, as in receipts: what others earned is their business. */
+export function viewDispute(dispute: CaseOf<"dispute">, wallOf: WallOf, asker: Actor): DisputeView {
+  const { id, phase, jobId, accountId, reason, currency, gross, decision, endedAtMs } = dispute;
+  const seesAll = asker.role === "admin" || asker.accountId === accountId;
+  const shares = dispute.shares.filter(({ providerId }) => seesAll || providerId === asker.accountId);
   return {
     id,
     phase,

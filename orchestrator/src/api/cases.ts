@@ -21,7 +21,7 @@ export interface Cases<Kind extends CaseKind, View> {
 export function casesOf<Kind extends CaseKind, View>(
   { writer, wallOf }: ApiContext,
   kind: Kind,
-  view: (found: CaseOf<Kind>, wallOf: ApiContext["wallOf"]) => View,
+  view: (found: CaseOf<Kind>, wallOf: ApiContext["wallOf"], asker: Actor) => View,
 ): Cases<Kind, View> {
   const cases: Cases<Kind, View> = {
     stored: (id) => {
@@ -33,7 +33,7 @@ export function casesOf<Kind extends CaseKind, View>(
       if (found === undefined || !maySee(actor, found)) throw notFound(kind, id);
       return found;
     },
-    show: (actor, id) => view(cases.find(actor, id), wallOf),
+    show: (actor, id) => view(cases.find(actor, id), wallOf, actor),
     submit: async (actor, event) => cases.show(actor, expectReply(await writer.submit(event), "case").caseId),
     list: (actor, { cursor, limit, open }) => {
       const found = writer.store.cases({
@@ -43,7 +43,7 @@ export function casesOf<Kind extends CaseKind, View>(
         open,
         limit: limit + 1,
       }) as readonly CaseOf<Kind>[];
-      return pageOfRows<CaseRecord, View>(found, limit, (each) => [view(each as CaseOf<Kind>, wallOf)]);
+      return pageOfRows<CaseRecord, View>(found, limit, (each) => [view(each as CaseOf<Kind>, wallOf, actor)]);
     },
   };
   return cases;

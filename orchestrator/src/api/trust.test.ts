@@ -1,5 +1,6 @@
 // Ratings, disputes, stakes and slashes over HTTP: who may do what, who sees what, and what is refused.
 import { generateKeyPairSync, sign } from "node:crypto";
+import { commitmentOf, openingOf, proofClaimText, prove, type ProofWork, sumsOf } from "@qubix/shared/proof";
 import { enrolText } from "@qubix/shared/protocol";
 import { describe, expect, test } from "vitest";
 import { jobSpec, startTestApi, type TestAccount, type TestApi } from "./testing/test-api.ts";
@@ -216,6 +217,58 @@ describe("a slash", () => {
     expect((await provider.call("GET /v1/stakes")).body["balances"]).toMatchObject([
       { staked: "5000000", slashing: "0" },
     ]);
+  });
+
+  test("of a failed proof is worked out again before anybody is accused", async () => {
+    await using api = await startTestApi();
+    const { provider, jobId } = await endedJob(api);
+    const { workerId, says } = await signer(api, provider);
+    const work = (nonce: number): ProofWork => ({
+      target: { kind: "cpu" },
+      nonce: Buffer.alloc(32, nonce),
+      memoryMiB: 1,
+      chaseSteps: 64,
+      matrixSize: 32,
+      matrixSteps: 1,
+    });
+    /** A claim that the worker signed, and that the last entry of its product is another one. */
+    const claimOf = (nonce: number, isWrong: boolean) => {
+      const order = work(nonce);
+      const answer = Buffer.from(prove(order));
+      if (isWrong) answer.writeUInt16LE(answer.readUInt16LE(answer.length - 2) ^ 1, answer.length - 2);
+      const { target, memoryMiB, chaseSteps, matrixSize, matrixSteps } = order;
+      const { states, root } = sumsOf(order, answer);
+      const claim = { challengeId: `prf-${nonce}`, commitment: commitmentOf(answer), memoryMiB, states, root };
+      const finding = { kind: "entry", row: matrixSize - 1, column: matrixSize - 1 } as const;
+      const sizes = {
+        target,
+        nonce: Buffer.from(order.nonce).toString("base64url"),
+        chaseSteps,
+        matrixSize,
+        matrixSteps,
+      };
+      const { signature } = says(proofClaimText(claim));
+      return { ...claim, ...sizes, signature, finding, ...openingOf(order, answer, finding) };
+    };
+    const propose = (...proofs: readonly unknown[]) =>
+      api.admin("POST /v1/slashes", { offence: "failed_proof", workerId, jobId, evidence: { proofs } });
+    const [first, second] = [claimOf(1, true), claimOf(2, true)];
+    for (const [proofs, why] of [
+      [[first], /at least 2/],
+      [[first, claimOf(2, false)], /claim 2: the entry of the product is the right one/],
+      [[first, { ...second, root: first.root }], /claim 2: it is not signed/],
+    ] as const) {
+      const refused = await propose(...proofs);
+      const errors = [{ path: "evidence", message: expect.stringMatching(why) as string }];
+      expect(refused.body).toMatchObject({ status: 422, code: "invalid_request", errors });
+    }
+    expect((await api.admin("GET /v1/slashes")).body.items).toEqual([]);
+    const made = await propose(first, second);
+    expect(made.body).toMatchObject({
+      offence: "failed_proof",
+      phase: "proposed",
+      evidence: { proofs: [first, second] },
+    });
   });
 
   test("needs a worker, a job and evidence that there are", async () => {

@@ -2,10 +2,11 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { chargeFor, type WorkerId } from "@qubix/shared/domain";
 import type { JobSpecInput } from "@qubix/shared/protocol";
-import { budgetStandings } from "./budgets.ts";
+import { BUDGETS_MAX, budgetStandings } from "./budgets.ts";
 import type { Actor } from "./events.ts";
 import type { JobRecord } from "./model.ts";
 import { ADMIN, Network, offerOf, refOf, specOf } from "./testing/kit.ts";
+import { codeOf } from "./testing/trust.ts";
 import { end, saveNext, start } from "./testing/words.ts";
 
 const MINUTE_MS = 60_000;
@@ -36,6 +37,19 @@ function setBudget(
 ) {
   return net.do({ kind: "budget.set", actor, accountId, period, amount, currency: "USD" });
 }
+
+it("an account has no more budgets than fit in memory, whatever currencies are named; an admin's are apart", () => {
+  const { net, consumer } = setUp();
+  const set = (n: number, actor: Actor = consumer) => {
+    const { accountId } = consumer;
+    const currency = `CU${String.fromCharCode(65 + Math.floor(n / 26), 65 + (n % 26))}`;
+    return codeOf(net.do({ kind: "budget.set", actor, accountId, period: "month", amount: 1n, currency }));
+  };
+  expect(Array.from({ length: BUDGETS_MAX }, (_, n) => set(n)).every((code) => code === "budgets")).toBe(true);
+  expect([set(BUDGETS_MAX), set(0), set(BUDGETS_MAX, ADMIN)]).toEqual(["budgets_too_many", "budgets", "budgets"]);
+  net.do({ kind: "budget.clear", actor: consumer, accountId: consumer.accountId, period: "month", currency: "CUAA" });
+  expect(set(BUDGETS_MAX)).toBe("budgets");
+});
 
 describe("a job with a cap", () => {
   it("locks no more than that, is told at 80%, asked to save before the end, and stopped there", () => {

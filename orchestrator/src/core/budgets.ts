@@ -14,6 +14,9 @@ import { emit, emitJob, patchJob, put, refusal, refuse } from "./tables.ts";
 
 type Event<Kind extends CoreEvent["kind"]> = Extract<CoreEvent, { kind: Kind }>;
 
+/** Of one account by one owner: two periods of more currencies than anybody holds. All are in memory. */
+export const BUDGETS_MAX = 40;
+
 // ── A new job ──
 
 export interface Allowance {
@@ -74,6 +77,13 @@ export function setBudget(state: CoreState, event: Event<"budget.set">): void {
   const owner = ownerOf(actor, accountId);
   const id = `${accountId} ${currency} ${period} ${owner}`;
   const before = state.rows.budgets.get(id);
+  if (
+    before === undefined &&
+    budgetsOf(state, accountId).filter((each) => each.owner === owner).length >= BUDGETS_MAX
+  ) {
+    const message = `The account has ${BUDGETS_MAX} budgets, as many as may be. Clear those of currencies that it does not use (qubix budget clear).`;
+    return refuse(state, 409, "budgets_too_many", message);
+  }
   if (before?.amount !== amount) {
     const spentBefore = before?.spentBefore ?? spendingOf(state, accountId, currency).total;
     put(state, "budgets", id, { id, accountId, currency, period, owner, amount, spentBefore, setAtMs: state.nowMs });

@@ -3,7 +3,7 @@ import type { JobId, WorkerId } from "@qubix/shared/domain";
 import { jobSpecSchema, type OrchestratorMessage } from "@qubix/shared/protocol";
 import { describe, expect, test } from "vitest";
 import { ADMIN_ACCOUNT } from "./accounts.ts";
-import { tallyOf } from "./canaries.ts";
+import { canaryStandings, tallyOf } from "./canaries.ts";
 import type { Canary, CoreConfig } from "./config.ts";
 import type { CheckHistory, JobRecord } from "./model.ts";
 import { replace } from "./tables.ts";
@@ -208,6 +208,18 @@ describe("a canary", () => {
     expect(net.balance("external:checks")).toBe(-3_000_000n);
     work(3);
     expect(given()).toHaveLength(3);
+  });
+
+  test("accuses nobody by the very result that shows it to be wrong itself", () => {
+    const { net, work, live, finish, accused, history } = network({ providers: 5 });
+    for (const [n, sum] of [WRONG_SUM, WRONG_SUM, RIGHT_SUM, RIGHT_SUM, WRONG_SUM].entries()) {
+      work(n);
+      finish(live(), sum);
+    }
+    expect(accused()).toEqual([]);
+    expect(history(4)).toBeUndefined();
+    expect(tallyOf(net.state, "one")).toEqual({ given: 5, right: 2, wrong: 3, spent: false });
+    expect(canaryStandings(net.state)).toMatchObject([{ state: "broken" }]);
   });
 
   test("that comes to no result, or to one that has no sum, says nothing", () => {

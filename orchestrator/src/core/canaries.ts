@@ -43,7 +43,8 @@ export function considerCanary(state: CoreState, job: JobRecord): void {
   const chance = checkChance(canaryShare, debt, historyOf(machine.worker));
   state.meta.canaries = { tallies, debt: debtAfter(canaryShare, debt, chance) };
   if (nextRandom(state.meta) / RANDOM_RANGE >= chance) return;
-  const open = canaries.filter((canary) => isOpenFor(state, canary, machine));
+  const seen = seenBy(state, machine.worker);
+  const open = canaries.filter((canary) => !seen.has(canary.name) && isOpenFor(state, canary, machine));
   const pool = poolOf(state, open, machine.worker);
   const drawn = pool[nextRandom(state.meta) % Math.max(1, pool.length)];
   if (drawn === undefined) return countUp(state, "canariesMissing");
@@ -67,7 +68,7 @@ function readyInAll(state: CoreState): number {
 
 function isOpenFor(state: CoreState, { name, spec }: Canary, machine: Machine): boolean {
   const { spent, right, wrong } = tallyOf(state, name);
-  if (spent || isBroken({ right, wrong }) || hasSeen(state, name, machine.worker)) return false;
+  if (spent || isBroken({ right, wrong })) return false;
   const { offer } = machine.worker;
   const { amount, currency } = spec.priceMaxPerHour;
   if (offer === null || chainOf(state, currency) !== undefined || belongingsOf(state, spec) === null) return false;
@@ -84,12 +85,13 @@ function isOpenFor(state: CoreState, { name, spec }: Canary, machine: Machine): 
   return rate !== null && rate <= amount;
 }
 
-/** A provider's workers tell one another. */
-function hasSeen(state: CoreState, name: string, { providerId }: WorkerRecord): boolean {
+/** By name. A provider's workers tell one another. */
+function seenBy(state: CoreState, { providerId }: WorkerRecord): ReadonlySet<string> {
+  const seen = new Set<string>();
   for (const worker of state.rows.workers.values()) {
-    if (worker.providerId === providerId && worker.canaries?.includes(name) === true) return true;
+    if (worker.providerId === providerId) for (const name of worker.canaries ?? []) seen.add(name);
   }
-  return false;
+  return seen;
 }
 
 type Belongings = Pick<JobRecord, "inputs" | "imageTree">;
@@ -157,12 +159,13 @@ export function onCanaryEnded(state: CoreState, job: JobRecord): void {
     setTally(state, name, { right: right + 1 });
     noteRight(state, job, maker);
   }
-  const isProven = right >= PROVEN_FROM && !isBroken({ right, wrong });
+  // With this one: it may be the very result that shows the canary to be wrong.
+  const isHeld = verdict === "wrong" && right >= PROVEN_FROM && !isBroken({ right, wrong: wrong + 1 });
   if (maker !== undefined && verdict === "wrong") {
-    setTally(state, name, { wrong: wrong + 1, spent: isProven });
-    if (isProven) blame(state, job, attempts, maker);
+    setTally(state, name, { wrong: wrong + 1, spent: isHeld });
+    if (isHeld) blame(state, job, attempts, maker);
   }
-  const data = { canary: name, verdict, held: verdict === "wrong" && isProven };
+  const data = { canary: name, verdict, held: isHeld };
   emit(state, { channel: "jobs", kind: "canary_ended", jobId: job.id, workerId: maker?.workerId ?? null, data });
   const trees = [...job.checkpoints.map(({ tree }) => tree), ...(job.outputs === null ? [] : [job.outputs])];
   if (job.checkpoints.length > 0) patchJob(state, job, { checkpoints: [] });

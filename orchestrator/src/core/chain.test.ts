@@ -150,6 +150,22 @@ it("what a provider asks for by hand meanwhile is never what is on its way to th
   expect(net.kept.all("releases")).toEqual([]);
 });
 
+it("what was released under a window that was made shorter, and withdrawn by hand, is not paid again", () => {
+  address();
+  const one = run();
+  net.pass(1_000);
+  Object.assign(net.config, { disputeWindowMs: 0 });
+  net.restart();
+  net.pass(PERIOD_MS);
+  const request = { amount: 475_000n, currency: "TST", destination: "" };
+  expect(net.do({ kind: "payout.request", actor: provider, by: "hand", ...request }).kind).toBe("payout");
+  expect(net.balance(own("provider"))).toBe(0n);
+  net.pass(OVER_MS);
+  expect(payOf(one)).toMatchObject({ phase: "paying", payees: [] });
+  final(one, "pay");
+  expect(payOf(one)).toBeUndefined();
+});
+
 describe("what a chain refuses", () => {
   it("stays reserved, is told to admins, and is tried again under another number when they say so", () => {
     address();

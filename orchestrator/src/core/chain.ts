@@ -16,7 +16,7 @@ import type {
   SettlementLine,
   TransferRecord,
 } from "./model.ts";
-import { disputableUntilMs, payAccount, takePending } from "./pending-pay.ts";
+import { disputableUntilMs, isPending, payAccount, takePending } from "./pending-pay.ts";
 import { deadlineKey } from "./silence.ts";
 import type { CoreState } from "./state.ts";
 import { effect, emit, fire, patchJob, put, refuse } from "./tables.ts";
@@ -113,6 +113,7 @@ function startPay(state: CoreState, pay: ChainPayRecord): void {
     a.amount === b.amount ? (a.accountId < b.accountId ? -1 : 1) : a.amount > b.amount ? -1 : 1,
   );
   const payees = largestFirst
+    .filter((share) => isHere(state, pay, share))
     .flatMap((share) => {
       const address = state.rows.payoutAddresses.get(`${driver} ${share.accountId}`)?.address;
       return address === undefined ? [] : [{ ...share, address }];
@@ -249,6 +250,13 @@ function postReserved(state: CoreState, pay: ChainPayRecord, to: LedgerAccount):
 
 function reservedOf({ payees, fee }: ChainPayRecord): bigint {
   return payees.reduce((sum, { amount }) => sum + amount, fee);
+}
+
+/** The operator may have made the window shorter since: then it was released sooner, and its provider may have withdrawn it by hand. */
+function isHere(state: CoreState, { currency, settledAtMs }: ChainPayRecord, share: Share): boolean {
+  const { accountId: providerId, amount, payable } = share;
+  const waits = isPending(state, { providerId, currency, amount: amount - payable, settledAtMs });
+  return balanceOf(state, `provider:${providerId}`, currency) >= (waits ? payable : amount);
 }
 
 /** Out of its bucket, and of what is payable already. */

@@ -314,6 +314,59 @@ describe("a spot check", () => {
   });
 });
 
+describe("runs of a majority whose workers go and come back", () => {
+  const hello = (net: Network, id: JobId, epoch: number) => {
+    const attempt = net.attempts(id).find((one) => one.epoch === epoch);
+    if (attempt === undefined) throw new Error(`no attempt ${epoch} of ${id}`);
+    const entry = {
+      attempt: refOf(attempt),
+      phase: "running" as const,
+      ranMs: 1_000,
+      checkpointSeq: 0,
+      progress: null,
+    };
+    return { attempts: [entry], standbys: [] };
+  };
+
+  /** Two runs have lost their workers. The first goes on at a third provider's, the other one at a new machine of the first one's owner, or of somebody else; then the first one's worker is back. */
+  function away(isSameOwner: boolean) {
+    const made = network({ count: 3 });
+    const { net, submit, finish, start, check, worker, provider } = made;
+    const id = submit(MAJORITY);
+    finish(id);
+    const [first, second] = [check(id, 1).id, check(id, 2).id];
+    expect([first, second].map((run) => start(run).workerId)).toEqual([worker(1), worker(2)]);
+    net.close(worker(1));
+    net.pass(10_000);
+    expect(net.job(first).phase).toBe("queued");
+    net.close(worker(2));
+    net.pass(10_000);
+    const owner = isSameOwner ? provider(1) : net.account("provider");
+    // Room for one run.
+    const offer = offerOf({ cpus: 1, features: ["image-digest"] });
+    const third = net.worker(net.account("provider"), "third", offer);
+    expect(net.attempt(first).workerId).toBe(third);
+    const other = net.worker(owner, "other", offer);
+    expect(net.attempt(second).workerId).toBe(other);
+    net.connect(worker(1), offerOf({ features: ["image-digest"] }), hello(net, first, 1));
+    return { ...made, first, second, third, other };
+  }
+
+  test("go on at a worker that is back", () => {
+    const { net, first, third, worker } = away(false);
+    expect(net.attempt(first)).toMatchObject({ workerId: worker(1), phase: "running", adoptedEpoch: 1 });
+    expect(net.last(third, "fence")).toBeDefined();
+  });
+
+  test("but not where another run went to its provider meanwhile: his word would count twice", () => {
+    const { net, first, second, third, other, worker } = away(true);
+    expect(net.attempt(second)).toMatchObject({ workerId: other, phase: "assigned" });
+    expect(net.attempt(first).workerId).toBe(third);
+    expect(net.timeline(first)).not.toContain("undone");
+    expect(net.last(worker(1), "fence")).toMatchObject({ attempt: { jobId: first, epoch: 1 } });
+  });
+});
+
 describe("a part of a job that is run again", () => {
   /** Three checkpoints in an hour, and a draw that begins after one of them. */
   function sliced(seed: (id: JobRecord) => boolean = ({ checkpoints }) => checkpoints.length > 0) {

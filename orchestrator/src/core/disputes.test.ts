@@ -1,7 +1,8 @@
+import { BASIS_POINTS_MAX } from "@qubix/shared/protocol";
 import { feeOf } from "@qubix/shared/domain";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BPS_ALL, DISPUTES_OPEN_MAX, splitDispute } from "./disputes.ts";
+import { DISPUTES_OPEN_MAX, splitDispute } from "./disputes.ts";
 import { transfer } from "./ledger.ts";
 import { takePending } from "./pending-pay.ts";
 import { ADMIN } from "./testing/kit.ts";
@@ -20,6 +21,14 @@ function spendable(net: TrustNetwork): bigint {
   return net.balance(`customer:${net.consumer.accountId}`);
 }
 
+test("pay that was payable at once, before there was a window, is not taken back", () => {
+  const net = new TrustNetwork({ disputeWindowMs: 0 });
+  const job = net.paidJob();
+  Object.assign(net.config, { disputeWindowMs: DAY_MS });
+  net.restart();
+  expect(codeOf(net.dispute(job))).toBe("dispute_window_over");
+});
+
 describe("a dispute", () => {
   test("freezes all that was paid for the job, fee included, and says so to both", () => {
     const net = new TrustNetwork();
@@ -37,7 +46,7 @@ describe("a dispute", () => {
 
   test.each([
     [0, 0n],
-    [BPS_ALL, GROSS],
+    [BASIS_POINTS_MAX, GROSS],
     [2_500, 250_000n],
   ])(
     "is resolved with %i basis points for the consumer: the rest goes to the provider at once, less the fee",
@@ -127,7 +136,7 @@ describe("a dispute", () => {
       fc.property(
         amounts,
         fc.bigInt({ min: 0n, max: 10n ** 14n }),
-        fc.integer({ min: 0, max: BPS_ALL }),
+        fc.integer({ min: 0, max: BASIS_POINTS_MAX }),
         (each, fee, bps) => {
           const shares = each.map((amount, n) => ({
             amount,

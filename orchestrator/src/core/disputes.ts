@@ -8,6 +8,7 @@ import {
   formatUnits,
   splitByLargestRemainder,
 } from "@qubix/shared/domain";
+import { BASIS_POINTS_MAX } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import { REFUSED, remember, seenBefore } from "./accounts.ts";
 import type { DisputeCase, DisputedShare } from "./case-records.ts";
@@ -17,13 +18,12 @@ import { takeBackEarnings } from "./earnings.ts";
 import type { CoreEvent } from "./events.ts";
 import { balanceOf, transfer } from "./ledger.ts";
 import type { JobRecord, LedgerAccount, Posting } from "./model.ts";
-import { disputableUntilMs, takePending } from "./pending-pay.ts";
+import { disputableUntilMs, isPending, takePending } from "./pending-pay.ts";
 import { recordDisputed } from "./reputation.ts";
 import { notePayDecided, wasDecidedSince } from "./pay-decided.ts";
 import type { CoreState } from "./state.ts";
 import { emit, fire, refuse } from "./tables.ts";
 
-export const BPS_ALL = 10_000;
 /** Open ones of one account: each is a decision that somebody has to make. */
 export const DISPUTES_OPEN_MAX = 100;
 
@@ -131,6 +131,10 @@ function obstacleOf(
     const message = `The pay of job ${jobId} is frozen already, because its result is being checked. Dispute it when that is decided, if it still has to be.`;
     return { status: 409, code: "pay_frozen", message };
   }
+  if (isReleased(state, ended, ended.endedAtMs)) {
+    const message = `The pay of job ${jobId} is paid out: when it was settled it was payable sooner than pay is now. Rate it, or ask the operator.`;
+    return { status: 409, code: "dispute_window_over", message };
+  }
   const own = openCases(state, "dispute").filter(({ accountId }) => accountId === ended.accountId);
   if (own.length < DISPUTES_OPEN_MAX) return undefined;
   const message = `You have ${own.length} open disputes, as many as an account may have. Wait until some are decided.`;
@@ -144,6 +148,14 @@ function sharesOf({ settlement, id }: JobRecord): readonly DisputedShare[] {
     const providerId = account.slice(account.indexOf(":") + 1) as AccountId;
     return [{ workerId, providerId, id: String(n).padStart(4, "0"), amount }];
   });
+}
+
+/** The operator has made the window longer since: what was payable by the one before is taken back from nobody. */
+function isReleased(state: CoreState, ended: JobRecord, settledAtMs: number): boolean {
+  const { currency } = ended;
+  return [...byProvider(sharesOf(ended))].some(
+    ([providerId, amount]) => !isPending(state, { providerId, currency, amount, settledAtMs }),
+  );
 }
 
 function feeIn({ settlement }: JobRecord): bigint {
@@ -199,7 +211,7 @@ function decide(state: CoreState, dispute: DisputeCase, event: DisputeEvent, con
       amount: share.amount - (split.shares[n]?.amount ?? 0n),
     }));
     takeBackEarnings(state, currency, lost);
-    recordDisputed(state, new Set(dispute.shares.map(({ workerId }) => workerId)), consumerBps / BPS_ALL);
+    recordDisputed(state, new Set(dispute.shares.map(({ workerId }) => workerId)), consumerBps / BASIS_POINTS_MAX);
   }
   const data = { disputeId: dispute.id, currency, consumerBps, refund: refund.toString(), note };
   report(state, dispute, phase === "resolved" ? "dispute_resolved" : "dispute_lapsed", data);
@@ -210,8 +222,11 @@ export function splitDispute(
   { gross, shares }: Pick<DisputeCase, "gross" | "shares">,
   consumerBps: number,
 ): { readonly refund: bigint; readonly fee: bigint; readonly shares: readonly DisputedShare[] } {
-  assert(Number.isInteger(consumerBps) && consumerBps >= 0 && consumerBps <= BPS_ALL, `${consumerBps} basis points`);
-  const refund = (gross * BigInt(consumerBps)) / BigInt(BPS_ALL);
+  assert(
+    Number.isInteger(consumerBps) && consumerBps >= 0 && consumerBps <= BASIS_POINTS_MAX,
+    `${consumerBps} basis points`,
+  );
+  const refund = (gross * BigInt(consumerBps)) / BigInt(BASIS_POINTS_MAX);
   const fee = feeOf(gross - refund);
   const claims = shares.map(({ id, amount }) => ({ id, weight: amount }));
   const parts = splitByLargestRemainder(gross - refund - fee, claims);

@@ -1,6 +1,6 @@
 // Why offers match or do not: the same filters as the market's, one after the other over the whole fleet, each with the number of offers it removed and what would help.
 // For quotes and for jobs that found nothing; never on the way of a placement.
-import { type AccountId, chargeFor, egressChargeFor, formatUnits, ratePartsFor } from "@qubix/shared/domain";
+import { chargeFor, egressChargeFor, formatUnits, ratePartsFor } from "@qubix/shared/domain";
 import {
   egressLimitOf,
   featuresOf,
@@ -190,11 +190,7 @@ function isVerified(machine: Machine, { needs }: OfferRequest): boolean {
 }
 
 /** Goes through the whole fleet as it is now. The answer is the same for every asker: offers are public. */
-export function explainPlacement(
-  state: CoreState,
-  spec: JobSpec,
-  _asker?: { readonly accountId: AccountId },
-): Explanation {
+export function explainPlacement(state: CoreState, spec: JobSpec): Explanation {
   return explainRequest(state, spec, requestFor(spec));
 }
 

@@ -27,13 +27,18 @@ export function addPending(state: CoreState, providerId: string, currency: Curre
   changeBucket(state, { providerId: providerId as AccountId, currency, settledAtMs: state.nowMs }, amount);
 }
 
+/** Whether a share waits in its bucket: not where it was released, or was payable at once when it was settled. */
+export function isPending(state: CoreState, share: Share): boolean {
+  const bucket = state.rows.releases.get(bucketId(state, share));
+  return bucket !== undefined && bucket.amount >= share.amount;
+}
+
 /**
  * Takes a share out of its bucket, so that it is not released. The caller posts it off `pending:ACC` in the same step. False, and nothing is
  * changed, when it has been released, or never was pending: what is payable is taken back from nobody.
  */
 export function takePending(state: CoreState, share: Share): boolean {
-  const bucket = state.rows.releases.get(bucketId(state, share));
-  if (bucket === undefined || bucket.amount < share.amount) return false;
+  if (!isPending(state, share)) return false;
   changeBucket(state, share, -share.amount);
   return true;
 }

@@ -1,8 +1,16 @@
 // Slashes: stake that is taken for a proven offence, in two phases. The evidence is kept whole, whoever may see it can check it, and its provider may appeal for
 // a time; without an appeal the slash is applied, with one an admin decides, and where none does it is void. Nobody is slashed for being away: that costs
 // reputation (`standing.ts`) and pay. While much of the fleet is silent at once, an accusation is noted and taken up when that is over.
-import { type AccountId, chargeFor, type JobId, type Money, slashTable } from "@qubix/shared/domain";
+import {
+  type AccountId,
+  BASIS_POINTS_PER_WHOLE,
+  chargeFor,
+  type JobId,
+  type Money,
+  slashTable,
+} from "@qubix/shared/domain";
 import type { SlashEvent, TransferId, WorkerId } from "@qubix/shared/domain";
+import { EVIDENCE_LENGTH_MAX } from "@qubix/shared/protocol";
 import { assert } from "@qubix/shared/runtime";
 import type { Offence, SlashCase } from "./case-records.ts";
 import { endingId, newCaseId, openCase, openCases, putCase, reservingId } from "./case-rows.ts";
@@ -15,9 +23,6 @@ import { gatherStake } from "./stakes.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf, emit, fire, refuse } from "./tables.ts";
 
-const BPS_ALL = 10_000n;
-/** Two signed statements, or two results told by their sums, take a few KiB. */
-export const EVIDENCE_LENGTH_MAX = 64 * 1024;
 /** Open ones of one worker: more would be the same thing over and over. */
 const OPEN_PER_WORKER_MAX = 20;
 
@@ -88,13 +93,7 @@ export function accuse(state: CoreState, accusation: Accusation): string | null 
  */
 export function slashFor(gain: bigint, checkRateMinBps: number): bigint {
   const rate = BigInt(checkRateMinBps);
-  return (gain * BPS_ALL + rate - 1n) / rate;
-}
-
-/** The share of jobs worth `gain` that has to be checked so that cheating does not pay a provider with this stake: from 0 to 1. */
-export function checkRateFor(gain: bigint, stake: bigint): number {
-  if (gain <= 0n) return 0;
-  return stake <= gain ? 1 : Number(gain) / Number(stake);
+  return (gain * BASIS_POINTS_PER_WHOLE + rate - 1n) / rate;
 }
 
 /** Of a job in memory: what all of its time at the worker's rate would cost. Of any other, an hour of what the worker offers. */

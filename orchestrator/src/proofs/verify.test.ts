@@ -72,6 +72,13 @@ function flipped(answer: Uint8Array): Buffer {
   return wrong;
 }
 
+/** An entry of the product is not below the modulus. */
+function beyond(answer: Uint8Array): Buffer {
+  const wrong = Buffer.from(answer);
+  wrong.writeUInt16LE(MODULUS, wrong.length - 6);
+  return wrong;
+}
+
 describe("an answer", () => {
   it("of an honest prover is good, with what was measured", () => {
     const verdict = verifyProof(caseOf(work, honest), random);
@@ -106,9 +113,7 @@ describe("an answer", () => {
   });
 
   it("with entries beyond the modulus is refused", () => {
-    const answer = Buffer.from(honest);
-    answer.writeUInt16LE(MODULUS, answer.length - 2);
-    expect(verdictOf(caseOf(work, answer))).toBe("answer_malformed");
+    expect(verdictOf(caseOf(work, beyond(honest)))).toBe("answer_malformed");
   });
 
   it("that is not the one committed to is refused", () => {
@@ -138,6 +143,8 @@ describe("an answer", () => {
   it.each([
     ["walks", "lane", () => withWalks(() => randomBytes(LANES * LANE_BYTES))],
     ["a product", "entry", () => flipped(honest)],
+    // Else whoever fills it with whatever there is would never be accused.
+    ["entries that cannot be in any product", "entry", () => beyond(honest)],
   ])("with %s that are wrong shows it to whoever has the worker's key, where it is signed", (_what, kind, make) => {
     const answer = make();
     const verdict = verifyProof(caseOf(work, answer), random);

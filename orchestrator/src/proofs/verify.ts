@@ -168,8 +168,11 @@ function checkWork(proof: ProofCase, random: (bytes: number) => Uint8Array): Ref
   const { states, rounds, product } = readAnswer(work, proof.answer);
   const state = states.at(-1) as ProofState;
   const { matrixSize: size, matrixSteps: steps } = work;
-  if (product.some((entry) => entry >= MODULUS)) {
-    return refuse("answer_malformed", "The product has entries that are not below the modulus.");
+  const beyond = product.findIndex((entry) => entry >= MODULUS);
+  if (beyond >= 0) {
+    const refusal = refuse("answer_malformed", "The product has entries that are not below the modulus.");
+    const finding = { kind: "entry", row: Math.floor(beyond / size), column: beyond % size } as const;
+    return showing(refusal, work, proof.answer, finding);
   }
   const claim = {
     size,

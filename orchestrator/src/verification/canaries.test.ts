@@ -72,6 +72,11 @@ describe("a file of canaries", () => {
       [{ ...ONE, spec: { ...SPEC, resources: { gpus: { count: 1 } } } }],
       /gpus\.model: name the exact model/,
     ],
+    [
+      "more text than evidence has room for",
+      [{ ...ONE, spec: { ...SPEC, command: ["sh", "-c", "\n".repeat(32_000)] } }],
+      /0\.spec: its image, command, env, inputs and outputs take .* as evidence/,
+    ],
     ["nothing that is known", [{ ...ONE, expected: {} }], /0\.expected: name its outputs/],
     [
       "outputs of what fails",

@@ -1,6 +1,8 @@
 // The operator's file of canaries: jobs and their known results, read once at the start. What could not be given to anybody is refused here, with what to change.
 import { readFileSync } from "node:fs";
 import {
+  EVIDENCE_LENGTH_MAX,
+  type JobSpec,
   jobSpecSchema,
   parseImageRef,
   sha256Schema,
@@ -16,6 +18,10 @@ import { sumOfFiles } from "../gateway/tree-content.ts";
 export const CANARIES_MAX = 1_000;
 const FILES_MAX = 10_000;
 const EXIT_CODE_MAX = 255;
+/** What evidence holds beside what is run: who ran it, what it came to, names and digests. */
+const EVIDENCE_REST_MAX = 2_048;
+/** A stand-in for the manifest of an input: all are as long. */
+const MANIFEST = "m".repeat(59);
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
 const fileSchema = z.strictObject({
@@ -51,6 +57,13 @@ const canarySchema = z
     if (resources.gpus.count > 0 && resources.gpus.model === undefined) {
       refuse(["spec", "resources", "gpus", "model"], "name the exact model that the result was made on");
     }
+    const length = evidenceLength(spec);
+    if (length > EVIDENCE_LENGTH_MAX) {
+      refuse(
+        ["spec"],
+        `its image, command, env, inputs and outputs take ${length} characters as evidence, of which ${EVIDENCE_LENGTH_MAX} are kept: nobody could be accused by it. Put what is long into an input`,
+      );
+    }
     const isFailing = expected.exitCode !== 0;
     if (isFailing === (expected.outputs !== undefined)) {
       refuse(["expected"], "name its outputs, or an exit code that is not 0: what fails has no outputs");
@@ -68,6 +81,13 @@ const canariesSchema = z
       names.add(name);
     }
   });
+
+/** Of what is kept where somebody is accused by it, so that anybody can run it again. */
+function evidenceLength({ image, command, env, outputs, resources: { cpus, gpus }, inputs }: JobSpec): number {
+  const run = { image, command, env, outputs, cpus, gpus };
+  const trees = inputs.map(({ to }) => ({ manifestCid: MANIFEST, to }));
+  return JSON.stringify({ run, inputs: trees }).length + EVIDENCE_REST_MAX;
+}
 
 /** Reads and checks the file. Throws `canaries_invalid` with every fault and where it is. */
 export function readCanaries(path: string): readonly Canary[] {

@@ -10,7 +10,8 @@ export interface Money {
 
 /** What the network keeps of every gross charge, in basis points (5%). An offer's price includes it. */
 export const FEE_BASIS_POINTS = 500n;
-const BASIS_POINTS_PER_WHOLE = 10_000n;
+export const BASIS_POINTS_PER_WHOLE = 10_000n;
+export const BASIS_POINTS_PER_PERCENT = 100;
 const MS_PER_HOUR = 3_600_000n;
 const S_PER_HOUR = 3_600n;
 

@@ -6,6 +6,8 @@ import { TICK_MOMENTS } from "./ticks.ts";
 
 const text = z.string();
 const count = z.number().int().min(0);
+/** What is paid for: two of them together are a safe number still. What workers say of themselves may be any. */
+const paid = count.max(2 ** 52 - 1);
 const amount = z.string().regex(/^(0|[1-9][0-9]{0,18})$/, "not an amount in micro-units");
 const signedAmount = z.string().regex(/^(0|-?[1-9][0-9]{0,18})$/, "not an amount in micro-units");
 
@@ -31,9 +33,9 @@ const receiptPartSchema = z.looseObject({
 const receiptEgressSchema = z.looseObject({
   pricePerGiB: amount,
   /** What older epochs of the same container were paid for. */
-  baseBytes: count,
+  baseBytes: paid,
   /** Paid for; no more than its worker has signed for. */
-  bytes: count,
+  bytes: paid,
   /** floor(pricePerGiB × (baseBytes + bytes) / 2^30) − floor(pricePerGiB × baseBytes / 2^30). */
   charge: amount,
 });
@@ -51,8 +53,8 @@ export const receiptAttemptSchema = z.looseObject({
   /** The older attempt whose running container it took over; 0 for none. */
   adoptedEpoch: count,
   /** Container time that older epochs of the same container were credited for. */
-  baseRanMs: count,
-  creditedMs: count,
+  baseRanMs: paid,
+  creditedMs: paid,
   /** floor(ratePerHour × (baseRanMs + creditedMs) / 3,600,000) − floor(ratePerHour × baseRanMs / 3,600,000), and the charge of its egress. */
   charge: amount,
   /** Of the charge without egress. */
@@ -71,7 +73,7 @@ export const receiptStandbySchema = z.looseObject({
   providerId: text,
   phase: text,
   ratePerHour: amount,
-  creditedMs: count,
+  creditedMs: paid,
   charge: amount,
   parts: z.array(receiptPartSchema).optional(),
 });

@@ -1,5 +1,6 @@
 // What the HTTP API takes and gives of reputation, ratings, stakes, slashes and disputes.
 import { z } from "zod";
+import { BASIS_POINTS_PER_WHOLE } from "../domain/index.ts";
 import { moneySchema, workerIdSchema } from "./common.ts";
 import { pageQuerySchema, wireMoneySchema as money } from "./http-common.ts";
 
@@ -8,9 +9,10 @@ const count = z.number().int();
 const nullableText = z.string().nullable();
 
 const REASON_LENGTH_MAX = 2_000;
-const EVIDENCE_LENGTH_MAX = 64 * 1024;
-/** Basis points of a whole. */
-export const BASIS_POINTS_MAX = 10_000;
+/** Characters of JSON: two signed statements, or two results told by their sums, take a few KiB. */
+export const EVIDENCE_LENGTH_MAX = 64 * 1024;
+/** All of a thing. */
+export const BASIS_POINTS_MAX = Number(BASIS_POINTS_PER_WHOLE);
 
 /** How its work went, over weeks: each part halves every 30 days. */
 export const reputationSchema = z.object({

@@ -1,11 +1,16 @@
 // Whether the amounts of a receipt follow from rates and time, and from each other.
 import { egressChargeBetween, egressHoldFor } from "../domain/egress.ts";
-import { chargeBetween, type Claim, holdFor, splitByLargestRemainder } from "../domain/money.ts";
+import {
+  BASIS_POINTS_PER_WHOLE,
+  chargeBetween,
+  type Claim,
+  holdFor,
+  splitByLargestRemainder,
+} from "../domain/money.ts";
 import { inParts } from "../domain/prices.ts";
 import type { Receipt, ReceiptAttempt } from "../protocol/receipts.ts";
 import type { Check } from "./problem.ts";
 
-const BASIS_POINTS_PER_WHOLE = 10_000n;
 const MS_PER_S = 1_000;
 /** Two replicas and the third. */
 const MIRROR_RUNS = 3;

@@ -67,6 +67,13 @@ describe("a receipt of a job that paid for egress", () => {
     expect(codesOf(forged(change))).toEqual(expect.arrayContaining([...codes]));
   });
 
+  it.each<readonly [string, (receipt: Open) => void]>([
+    ["bytes", (r) => (egressOf(r, 3).bytes = Number.MAX_SAFE_INTEGER)],
+    ["time", (r) => Object.assign(r.attempts[2] ?? {}, { baseRanMs: 2 ** 52, creditedMs: 2 ** 52 })],
+  ])("does not verify, and throws nothing, with more %s than can be counted", (_what, change) => {
+    expect(codesOf(forged(change))).toEqual(["malformed"]);
+  });
+
   it("does not verify where a tick tells of less than the one before it", () => {
     const fallen = forged((r) => {
       const tick = r.attempts[2]?.ticks[0];

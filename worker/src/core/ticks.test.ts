@@ -2,7 +2,7 @@ import type { Tick } from "@qubix/shared/protocol";
 import { tickHash } from "@qubix/shared/receipts";
 import { describe, expect, it } from "vitest";
 import type { WorkerEffect, WorkerMessageBody } from "./model.ts";
-import { ATTEMPT, attemptOf, type Bench, createBench, kinds, messages, RUN, SESSION, treeOf } from "./testing.ts";
+import { ATTEMPT, attemptOf, type Bench, createBench, kinds, messages, RUN, SESSION, shipped } from "./testing.ts";
 
 const ID = "job-1-r0e1";
 const EXIT = { exitCode: 0, oomKilled: false, diskExceeded: false, ranMs: 9_000 };
@@ -21,7 +21,7 @@ function running(run = { ...RUN, ticks: true as const }): Bench {
 function save(bench: Bench, entry: string, ranMs: number): readonly WorkerEffect[] {
   bench.nowMs += RUN.checkpointIntervalS * 1_000;
   bench.give({ kind: "entry", slotId: ID, entry, ranMs, progress: null });
-  return bench.give({ kind: "shipped", slotId: ID, entry, tree: treeOf(ranMs), ranMs, progress: null });
+  return bench.give(shipped(ID, entry, ranMs));
 }
 
 const ticksIn = (effects: readonly WorkerEffect[]) =>
@@ -108,8 +108,7 @@ describe("metering ticks", () => {
     bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 5_000, progress: null, sentBytes: 900 });
     // What it sends while that is shipped belongs to the next.
     bench.give({ kind: "measured", slotId: ID, ranMs: 35_000, progress: null, sentBytes: 990 });
-    const shipped = { kind: "shipped", slotId: ID, entry: "a", tree: treeOf(1), ranMs: 5_000, progress: null } as const;
-    const [first] = ticksIn(bench.give(shipped));
+    const [first] = ticksIn(bench.give(shipped(ID, "a", 5_000)));
     expect(first).toMatchObject({ n: 1, usage: { egressBytes: 900 } });
     const after = createBench([...bench.journal.values()], bench.nowMs);
     const found = { state: "running", exitCode: null, oomKilled: false, diskExceeded: false, newest: null } as const;
@@ -137,14 +136,7 @@ describe("metering ticks", () => {
     bench.nowMs += 60_000;
     bench.give({ kind: "entry", slotId: ID, entry: "a", ranMs: 8_000, progress: null });
     bench.give({ kind: "exited", slotId: ID, ...EXIT });
-    const late = bench.give({
-      kind: "shipped",
-      slotId: ID,
-      entry: "a",
-      tree: treeOf(1),
-      ranMs: 8_000,
-      progress: null,
-    });
+    const late = bench.give(shipped(ID, "a", 8_000));
     expect(ticksIn(late).at(-1)).toMatchObject({ n: 2, moment: "checkpoint", ranMs: 9_000 });
   });
 });

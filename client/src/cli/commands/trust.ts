@@ -1,18 +1,18 @@
 // `qubix rate`, `dispute`, `disputes`, `stake`, `slashes`.
 import { readFile } from "node:fs/promises";
+import { BASIS_POINTS_PER_PERCENT } from "@qubix/shared/domain";
 import { failedProofFault } from "@qubix/shared/proof";
 import { contradictionFault } from "@qubix/shared/runtime";
 import type { Dispute, Slash, Stakes } from "../../sdk/types.ts";
 import { EXIT_FAILED, EXIT_OK, usageError } from "../exit-codes.ts";
 import { formatFields, formatTable } from "../format/table.ts";
-import { formatAmount, formatDuration, formatMoney } from "../format/units.ts";
+import { formatAmount, formatDuration, formatMoney, printable } from "../format/units.ts";
 import { type ListOptions, printPage, readList } from "../list.ts";
 import { parseCount, parseDecimal, parseMoneyIn } from "../parse/values.ts";
 import type { Handler, Session } from "../session.ts";
 
 const STARS_MAX = 5;
 const PERCENT_MAX = 100;
-const BPS_PER_PERCENT = 100;
 
 // ── Ratings ──
 
@@ -24,7 +24,8 @@ export const rate: Handler<{ readonly stars?: string; readonly comment?: string 
   if (options.stars === undefined) {
     const rating = await session.client.ratings.get(id);
     if (session.json) session.printJson(rating);
-    else session.print(`${rating.stars} of ${STARS_MAX}${rating.comment === "" ? "" : `: ${rating.comment}`}`);
+    else
+      session.print(`${rating.stars} of ${STARS_MAX}${rating.comment === "" ? "" : `: ${printable(rating.comment)}`}`);
     return EXIT_OK;
   }
   const stars = parseCount(options.stars, "--stars", 1);
@@ -79,7 +80,7 @@ export const resolveDispute: Handler<{ readonly consumerPercent: string; readonl
   { consumerPercent, note = "" },
 ) => {
   const percent = parseDecimal(consumerPercent, "--consumer-percent");
-  const consumerBps = Math.round(percent * BPS_PER_PERCENT);
+  const consumerBps = Math.round(percent * BASIS_POINTS_PER_PERCENT);
   if (percent > PERCENT_MAX) throw usageError(`--consumer-percent: from 0 to ${PERCENT_MAX}, not ${percent}.`);
   return show(session, await session.client.disputes.resolve(id, { consumerBps, note }), disputeText);
 };
@@ -202,7 +203,6 @@ function slashText(slash: Slash, fault: string | null, session: Session): string
   const { appeal, decision } = slash;
   const { colors } = session;
   const check = CHECKS[slash.offence];
-  const checked = fault === null ? colors.green(check?.holds ?? "") : colors.red(fault);
   return formatFields(
     [
       ["Slash", slash.id],
@@ -216,7 +216,7 @@ function slashText(slash: Slash, fault: string | null, session: Session): string
       ["Taken", formatMoney(slash.amount)],
       ["Public key", slash.publicKey],
       ["Evidence", JSON.stringify(slash.evidence)],
-      ["Checked here", check === null ? null : checked],
+      ["Checked here", check === null ? null : (fault ?? check.holds), fault === null ? colors.green : colors.red],
       ["Proposed", slash.proposedAt],
       ["Until", slash.until],
       ["Appeal", appeal && `${appeal.at}: ${appeal.text}`],

@@ -5,7 +5,7 @@ import { hasEnded } from "../../sdk/types.ts";
 import type { Colors } from "../session.ts";
 import { formatReplicas, mirrorText } from "./mirror.ts";
 import { formatRuns, verificationText } from "./verification.ts";
-import { type Column, formatFields, formatTable } from "./table.ts";
+import { type Column, type Field, formatFields, formatTable } from "./table.ts";
 import { formatAgo, formatBytes, formatDuration, formatMoney, formatProgress, formatRate, plural } from "./units.ts";
 
 /** The table of `qubix jobs`. */
@@ -37,11 +37,15 @@ function costOf(job: JobView): string {
 /** The page of `qubix job ID`. */
 export function formatJob(job: JobView, nowMs: number, colors: Colors): string {
   const { checkpoint, standby, outputs } = job;
-  const phase = paintPhase(job.phase, job.phase, colors);
-  const fields: (readonly [string, string | null])[] = [
+  const { phase } = job;
+  const fields: Field[] = [
     ["Job", job.id],
     ["Name", job.name],
-    ["Phase", job.reason === null ? phase : `${phase} (${job.reason.replaceAll("_", " ")})`],
+    [
+      "Phase",
+      job.reason === null ? phase : `${phase} (${job.reason.replaceAll("_", " ")})`,
+      (text) => `${paintPhase(phase, phase, colors)}${text.slice(phase.length)}`,
+    ],
     ["Message", job.message],
     ["Image", typeof job.spec["image"] === "string" ? job.spec["image"] : null],
     ["Began from", job.fromCheckpoint && `checkpoint ${job.fromCheckpoint.seq} of ${job.fromCheckpoint.jobId}`],

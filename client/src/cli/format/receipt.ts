@@ -1,12 +1,11 @@
 // A receipt for people: what was agreed, who worked how long at what rate, how the hold was divided, what was posted, and whether all of it adds up.
-import { formatUnits } from "@qubix/shared/domain";
+import { BASIS_POINTS_PER_PERCENT } from "@qubix/shared/domain";
 import type { Receipt, ReceiptAttempt } from "@qubix/shared/protocol";
 import type { ReceiptVerdict } from "@qubix/shared/receipts";
 import type { Colors } from "../session.ts";
 import { type Column, formatFields, formatTable } from "./table.ts";
-import { formatBytes, formatDuration, plural, printable } from "./units.ts";
+import { formatBytes, formatDuration, moneyIn, plural, printable } from "./units.ts";
 
-const BASIS_POINTS_PER_PERCENT = 100;
 const SIGNATURE_SHOWN = 16;
 
 export function receiptText(receipt: Receipt, colors: Colors, withTicks: boolean): string {
@@ -18,14 +17,14 @@ export function receiptText(receipt: Receipt, colors: Colors, withTicks: boolean
 
 function headText(receipt: Receipt, colors: Colors): string {
   const { jobId, phase, final: isFinal, agreed, currency, view } = receipt;
-  const units = unitsIn(currency);
+  const units = moneyIn(currency);
   return formatFields(
     [
-      ["job", printable(jobId)],
+      ["job", jobId],
       ["state", `${phase}${isFinal ? ", settled" : "; the account so far"}`],
       ["view", view === "provider" ? "your own part, as a provider" : null],
-      ["begun", receipt.startedAt === null ? null : printable(receipt.startedAt)],
-      ["ended", receipt.endedAt === null ? null : printable(receipt.endedAt)],
+      ["begun", receipt.startedAt],
+      ["ended", receipt.endedAt],
       [
         "agreed",
         agreed === null
@@ -51,7 +50,7 @@ interface PayeeRow {
 
 /** Shares stand in the order of those that are paid. */
 function payeesText({ attempts, standbys, lines, currency }: Receipt, colors: Colors): string {
-  const units = unitsIn(currency);
+  const units = moneyIn(currency);
   const shares = lines.filter(({ role }) => role === "primary" || role === "standby");
   let paid = 0;
   const shareOf = (creditedMs: number) => {
@@ -116,7 +115,7 @@ function ticksOf({ ticks, ticksLeftOut }: ReceiptAttempt): string {
 }
 
 function totalsText({ totals, lines, agreed, currency, feeBasisPoints, heldShort }: Receipt, colors: Colors): string {
-  const units = unitsIn(currency);
+  const units = moneyIn(currency);
   const sumOf = (roles: readonly string[]) =>
     lines.reduce((sum, line) => (roles.includes(line.role) ? sum + BigInt(line.amount) : sum), 0n).toString();
   const shares = lines.length === 0 ? null : units(sumOf(["primary", "standby"]));
@@ -159,7 +158,7 @@ function ticksText({ attempts }: Receipt, colors: Colors): string {
 function transfersText({ transfers, currency }: Receipt, colors: Colors): string {
   const rows = transfers.flatMap(({ postings, ...transfer }) => postings.map((posting) => ({ transfer, posting })));
   if (rows.length === 0) return "";
-  const units = unitsIn(currency);
+  const units = moneyIn(currency);
   return formatTable(
     [
       { title: "POSTED", value: ({ transfer }) => transfer.time },
@@ -195,8 +194,4 @@ export function problemsText({ problems }: ReceiptVerdict, colors: Colors): stri
     `${colors.red("NOT VERIFIED")}: ${plural(problems.length, "thing does", "things do")} not add up`,
     ...problems.map(({ code, at, message }) => `  ${printable(at)} ${printable(message)} (${code})`),
   ].join("\n");
-}
-
-function unitsIn(currency: string): (amount: string) => string {
-  return (amount) => `${formatUnits(BigInt(amount))} ${currency}`;
 }

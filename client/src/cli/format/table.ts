@@ -39,9 +39,15 @@ export function formatTable<Row>(
   return [colors.dim(header.trimEnd()), ...lines].map((line) => `${indent}${line}`).join("\n");
 }
 
+/** A label, what it says (null: the line is left out), and how that is painted. */
+export type Field = readonly [label: string, value: string | null, paint?: (text: string) => string];
+
 /** `label  value` lines, values in one column; entries without a value are left out. */
-export function formatFields(fields: readonly (readonly [string, string | null])[], colors: Colors): string {
-  const present = fields.filter((field): field is readonly [string, string] => field[1] !== null);
-  const width = Math.max(...present.map(([label]) => label.length));
-  return present.map(([label, value]) => `${colors.dim(label.padEnd(width))}  ${value}`).join("\n");
+export function formatFields(fields: readonly Field[], colors: Colors): string {
+  const width = Math.max(...fields.map(([label, value]) => (value === null ? 0 : label.length)));
+  return fields
+    .flatMap(([label, value, paint = (text: string) => text]) =>
+      value === null ? [] : [`${colors.dim(label.padEnd(width))}  ${paint(printable(value))}`],
+    )
+    .join("\n");
 }

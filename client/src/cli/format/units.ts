@@ -12,6 +12,11 @@ export function formatMoney(money: WireMoney): string {
   return `${formatAmount(money.amount)} ${money.currency}`;
 }
 
+/** {@link formatMoney} of amounts in one currency. */
+export function moneyIn(currency: string): (amount: string) => string {
+  return (amount) => formatMoney({ amount, currency });
+}
+
 /** `0.12 USD/h`. */
 export function formatRate(money: WireMoney): string {
   return `${formatMoney(money)}/h`;

@@ -31,7 +31,7 @@ export function budgetRoutes(app: Api, ctx: ApiContext): void {
       tags: ["wallet"],
       summary: "Set a hard limit for your jobs; an administrator sets one that the account cannot raise",
       body: setBudgetSchema,
-      response: { 200: budgetListSchema, ...problems(400, 401, 403, 404, 413, 415, 422, 503) },
+      response: { 200: budgetListSchema, ...problems(400, 401, 403, 404, 409, 413, 415, 422, 503) },
     },
     handler: async (request) => {
       const actor = actorOf(request);

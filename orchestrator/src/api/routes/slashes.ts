@@ -1,8 +1,10 @@
 // Accusations that may cost a provider's stake: proposed with evidence, appealed, decided.
+import type { z } from "zod";
 import { appealRequestSchema, slashRequestSchema, slashResolutionSchema, slashSchema } from "@qubix/shared/protocol";
 import { contradictionFault } from "@qubix/shared/runtime";
 import { viewSlash } from "../../accounts/cases.ts";
 import { findWorker } from "../../core/index.ts";
+import { createEvidenceCheck, type EvidenceCase } from "../../proofs/evidence.ts";
 import { casesOf } from "../cases.ts";
 import { actorOf, type Api, type ApiContext } from "../context.ts";
 import { findJob } from "../jobs.ts";
@@ -10,8 +12,16 @@ import { invalidField, notFound } from "../problems.ts";
 import { idParams, problems } from "../schemas.ts";
 import { caseReadRoutes } from "./case-reads.ts";
 
+type SlashRequest = z.output<typeof slashRequestSchema>;
+
 export function slashRoutes(app: Api, ctx: ApiContext): void {
   const slashes = casesOf(ctx, "slash", viewSlash);
+  const failedProofFault = createEvidenceCheck();
+  /** Why the evidence does not hold; null where it does, or where nobody can tell without running the job again. */
+  const faultOf = async (offence: SlashRequest["offence"], of: EvidenceCase): Promise<string | null> => {
+    if (offence === "contradiction") return contradictionFault(of.publicKey, of.evidence);
+    return offence === "failed_proof" ? await failedProofFault(of) : null;
+  };
   caseReadRoutes(app, slashes, {
     url: "/v1/slashes",
     schema: slashSchema,
@@ -34,15 +44,17 @@ export function slashRoutes(app: Api, ctx: ApiContext): void {
       const { offence, evidence } = request.body;
       const worker = findWorker(ctx.writer.state(), request.body.workerId);
       if (worker === undefined) throw notFound("worker", request.body.workerId);
-      const fault = offence === "contradiction" ? contradictionFault(worker.publicKey, evidence) : null;
+      const { id: jobId } = findJob(ctx, actor, request.body.jobId).stored.job;
+      const fault = await faultOf(offence, { publicKey: worker.publicKey, evidence });
       if (fault !== null) throw invalidField("evidence", fault);
-      const { stored, live } = findJob(ctx, actor, request.body.jobId);
+      // It may have ended meanwhile.
+      const { stored, live } = findJob(ctx, actor, jobId);
       const proposed = await slashes.submit(actor, {
         kind: "slash.propose",
         actor,
         offence,
         workerId: worker.id,
-        jobId: stored.job.id,
+        jobId,
         evidence,
         ended: live ? null : stored.job,
       });

@@ -1,15 +1,15 @@
 // A database of an older version becomes one of today's wholly or not at all, whatever ends it in between.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, renameSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import BetterSqlite3 from "better-sqlite3";
 import type { TransferId } from "@qubix/shared/domain";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { TransferRecord } from "../../core/model.ts";
 import { aJob, aWorker, changesOf, jobIdOf, metaOf, put } from "../testing/records.ts";
+import { folderPerTest } from "../testing/stores.ts";
 import { DATABASE_FILE } from "./data-dir.ts";
 import { openSqliteStore } from "./index.ts";
 import { migrate, MIGRATIONS, SCHEMA_VERSION } from "./schema.ts";
@@ -17,15 +17,8 @@ import { migrate, MIGRATIONS, SCHEMA_VERSION } from "./schema.ts";
 const MIGRATE_SLOWLY = fileURLToPath(new URL("../testing/migrate-slowly.ts", import.meta.url));
 
 describe("the schema", () => {
-  let dir: string;
-  let path: string;
-  beforeEach(() => {
-    dir = mkdtempSync(join(tmpdir(), "qubix-schema-"));
-    path = join(dir, DATABASE_FILE);
-  });
-  afterEach(() => {
-    rmSync(dir, { recursive: true, force: true });
-  });
+  const dir = folderPerTest();
+  const path = () => join(dir(), DATABASE_FILE);
 
   const aDeposit: TransferRecord = {
     id: "trf-1" as TransferId,
@@ -44,7 +37,7 @@ describe("the schema", () => {
     db.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").all();
   const versionOf = (db: BetterSqlite3.Database) => db.pragma("user_version", { simple: true });
   const read = <T>(look: (db: BetterSqlite3.Database) => T): T => {
-    const db = new BetterSqlite3(path);
+    const db = new BetterSqlite3(path());
     try {
       return look(db);
     } finally {
@@ -53,7 +46,7 @@ describe("the schema", () => {
   };
   /** A database with something in it, of the newest version. */
   const fill = (): void => {
-    const store = openSqliteStore(dir);
+    const store = openSqliteStore(dir());
     const event = { atMs: 1, channel: "jobs", accountId: null, providerId: null, workerId: null, data: {} } as const;
     store.commit(
       [
@@ -73,21 +66,21 @@ describe("the schema", () => {
   };
   /** The same rows in a database as version 1 made it. */
   const makeOld = (): void => {
-    const old = `${path}.old`;
+    const old = `${path()}.old`;
     const db = new BetterSqlite3(old);
     migrate(db, old, MIGRATIONS.slice(0, 1));
-    db.exec(`ATTACH '${path}' AS newest`);
+    db.exec(`ATTACH '${path()}' AS newest`);
     const tables = db.prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table'").pluck().all() as string[];
     for (const table of tables) {
       const columns = db.prepare("SELECT name FROM pragma_table_info(?, 'main')").pluck().all(table).join(", ");
       db.exec(`INSERT INTO main.${table} (${columns}) SELECT ${columns} FROM newest.${table}`);
     }
     db.close();
-    for (const end of ["-wal", "-shm"]) rmSync(`${path}${end}`, { force: true });
-    renameSync(old, path);
+    for (const end of ["-wal", "-shm"]) rmSync(`${path()}${end}`, { force: true });
+    renameSync(old, path());
   };
   const expectWhole = (): void => {
-    const store = openSqliteStore(dir);
+    const store = openSqliteStore(dir());
     expect(store.meta()).toEqual(metaOf(7));
     expect(store.load().rows).toMatchObject({ workers: [{ id: "wrk-1" }], jobs: [{ id: jobIdOf(1) }] });
     expect(store.events({ after: 0, limit: 9 })).toHaveLength(2);
@@ -99,8 +92,8 @@ describe("the schema", () => {
   it.each(Array.from({ length: SCHEMA_VERSION }, (_, version) => version))(
     "of version %i becomes that of today, with the same result as a new one",
     (version) => {
-      read((db) => migrate(db, path, MIGRATIONS.slice(0, version)));
-      read((db) => migrate(db, path));
+      read((db) => migrate(db, path(), MIGRATIONS.slice(0, version)));
+      read((db) => migrate(db, path()));
       const grown = read((db) => ({ version: versionOf(db), shape: shapeOf(db) }));
       const fresh = new BetterSqlite3(":memory:");
       migrate(fresh, ":memory:");
@@ -120,20 +113,22 @@ describe("the schema", () => {
     fill();
     const before = read(shapeOf);
     const step = "ALTER TABLE events ADD COLUMN later TEXT; UPDATE jobs SET data = '{}';";
-    expect(() => read((db) => migrate(db, path, [...MIGRATIONS, step, "CREATE TABLE broken ("]))).toThrow(/incomplete/);
+    expect(() => read((db) => migrate(db, path(), [...MIGRATIONS, step, "CREATE TABLE broken ("]))).toThrow(
+      /incomplete/,
+    );
     expect(read((db) => ({ version: versionOf(db), shape: shapeOf(db) }))).toEqual({
       version: SCHEMA_VERSION,
       shape: before,
     });
     expectWhole();
-    read((db) => migrate(db, path, [...MIGRATIONS, "ALTER TABLE events ADD COLUMN later TEXT;"]));
+    read((db) => migrate(db, path(), [...MIGRATIONS, "ALTER TABLE events ADD COLUMN later TEXT;"]));
     expect(read(versionOf)).toBe(SCHEMA_VERSION + 1);
   });
 
   it("stays the old one when its program is killed in the middle of a change", async () => {
     fill();
     const before = read(shapeOf);
-    const child = spawn(process.execPath, ["--conditions=qubix-source", MIGRATE_SLOWLY, path], {
+    const child = spawn(process.execPath, ["--conditions=qubix-source", MIGRATE_SLOWLY, path()], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     const exited = once(child, "exit");
@@ -150,7 +145,7 @@ describe("the schema", () => {
 
   it("looks transfers of an account, and of a job, up by their own indexes", () => {
     fill();
-    const store = openSqliteStore(dir);
+    const store = openSqliteStore(dir());
     expect(store.transfers({ accounts: ["customer:acc-1", "fee"], limit: 9 })).toHaveLength(1);
     store.close();
     const condition = "account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*'";
@@ -164,7 +159,7 @@ describe("the schema", () => {
   });
 
   it("looks recoveries up by their own index", () => {
-    openSqliteStore(dir).close();
+    openSqliteStore(dir()).close();
     const plan = read((db) =>
       db
         .prepare(

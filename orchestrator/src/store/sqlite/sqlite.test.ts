@@ -1,14 +1,14 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import BetterSqlite3 from "better-sqlite3";
 import type { TransferId } from "@qubix/shared/domain";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { aWorker, changesOf, put } from "../testing/records.ts";
+import { folderPerTest } from "../testing/stores.ts";
 import { DATABASE_FILE } from "./data-dir.ts";
 import { openSqliteStore } from "./index.ts";
 import { SCHEMA_VERSION } from "./schema.ts";
@@ -16,14 +16,8 @@ import { SCHEMA_VERSION } from "./schema.ts";
 const COMMIT_LOOP = fileURLToPath(new URL("../testing/commit-loop.ts", import.meta.url));
 
 describe("the data directory", () => {
-  let dir: string;
-  beforeEach(() => {
-    dir = mkdtempSync(join(tmpdir(), "qubix-sqlite-"));
-  });
-  afterEach(() => {
-    rmSync(dir, { recursive: true, force: true });
-  });
-  const raw = () => new BetterSqlite3(join(dir, DATABASE_FILE));
+  const dir = folderPerTest();
+  const raw = () => new BetterSqlite3(join(dir(), DATABASE_FILE));
   const codeOf = (open: () => unknown): unknown => {
     try {
       open();
@@ -34,7 +28,7 @@ describe("the data directory", () => {
   };
 
   it("is made with its parents, for its owner only, and is durable by default", () => {
-    const nested = join(dir, "a", "b");
+    const nested = join(dir(), "a", "b");
     const store = openSqliteStore(nested);
     store.close();
     store.close();
@@ -42,45 +36,45 @@ describe("the data directory", () => {
   });
 
   it("is open in one store at a time, and free again after it is closed", () => {
-    const first = openSqliteStore(dir);
-    expect(codeOf(() => openSqliteStore(dir))).toBe("data_dir_in_use");
+    const first = openSqliteStore(dir());
+    expect(codeOf(() => openSqliteStore(dir()))).toBe("data_dir_in_use");
     first.close();
-    expect(codeOf(() => openSqliteStore(dir).close())).toBe("opened");
+    expect(codeOf(() => openSqliteStore(dir()).close())).toBe("opened");
   });
 
   it("may hold workers of a version that did not count earnings", () => {
-    const store = openSqliteStore(dir);
+    const store = openSqliteStore(dir());
     store.commit([changesOf({ puts: [put("workers", "wrk-1", aWorker(1))] })], 1);
     store.close();
     const db = raw();
     db.exec("UPDATE workers SET data = json_remove(data, '$.earned')");
     db.close();
-    const again = openSqliteStore(dir);
+    const again = openSqliteStore(dir());
     expect(again.load().rows.workers).toMatchObject([{ id: "wrk-1", earned: [] }]);
     again.close();
   });
 
   it("is refused when it cannot be written, is no database, another's database, or a newer one's", () => {
-    writeFileSync(join(dir, "file"), "");
-    expect(codeOf(() => openSqliteStore(join(dir, "file")))).toBe("data_dir_unusable");
+    writeFileSync(join(dir(), "file"), "");
+    expect(codeOf(() => openSqliteStore(join(dir(), "file")))).toBe("data_dir_unusable");
     writeFileSync(
-      join(dir, DATABASE_FILE),
+      join(dir(), DATABASE_FILE),
       "this is no database, but a text that is long enough to be one of them".repeat(100),
     );
-    expect(codeOf(() => openSqliteStore(dir))).toBe("database_damaged");
-    rmSync(join(dir, DATABASE_FILE));
+    expect(codeOf(() => openSqliteStore(dir()))).toBe("database_damaged");
+    rmSync(join(dir(), DATABASE_FILE));
     raw().exec("CREATE TABLE theirs (x)").close();
-    expect(codeOf(() => openSqliteStore(dir))).toBe("database_foreign");
-    rmSync(join(dir, DATABASE_FILE));
-    openSqliteStore(dir).close();
+    expect(codeOf(() => openSqliteStore(dir()))).toBe("database_foreign");
+    rmSync(join(dir(), DATABASE_FILE));
+    openSqliteStore(dir()).close();
     const db = raw();
     db.pragma(`user_version = ${SCHEMA_VERSION + 1}`);
     db.close();
-    expect(codeOf(() => openSqliteStore(dir))).toBe("schema_newer");
+    expect(codeOf(() => openSqliteStore(dir()))).toBe("schema_newer");
   });
 
   it("refuses in SQL itself to change or delete what is append-only, and a balance below zero", () => {
-    const store = openSqliteStore(dir);
+    const store = openSqliteStore(dir());
     const transfer = {
       id: "tr-1" as TransferId,
       kind: "deposit" as const,
@@ -144,7 +138,7 @@ describe("the data directory", () => {
 
   it("has every acknowledged commit, whole, after its program was killed in mid-commit", async () => {
     for (const after of [1, 40, 150]) {
-      const child = spawn(process.execPath, ["--conditions=qubix-source", COMMIT_LOOP, dir], {
+      const child = spawn(process.execPath, ["--conditions=qubix-source", COMMIT_LOOP, dir()], {
         stdio: ["ignore", "pipe", "inherit"],
       });
       const exited = once(child, "exit");
@@ -154,7 +148,7 @@ describe("the data directory", () => {
         if (acknowledged === after) child.kill("SIGKILL");
       }
       await exited;
-      const store = openSqliteStore(dir);
+      const store = openSqliteStore(dir());
       const committed = store.meta()?.clockMs ?? 0;
       expect(committed / 1000).toBeGreaterThanOrEqual(acknowledged);
       expect(acknowledged).toBeGreaterThanOrEqual(after);
@@ -164,7 +158,7 @@ describe("the data directory", () => {
       expect(store.transfers({ limit: 100_000 })).toHaveLength(jobs);
       expect(store.audit().get("USD")?.postings).toBe(0n);
       store.close();
-      rmSync(dir, { recursive: true, force: true });
+      rmSync(dir(), { recursive: true, force: true });
     }
   });
 });
