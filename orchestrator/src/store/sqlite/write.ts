@@ -20,6 +20,7 @@ import {
 } from "../../core/model.ts";
 import { isSpent } from "../../core/ledger-accounts.ts";
 import { checkBalance, checkTransfer, hasEnded, logTextBytes } from "../checks.ts";
+import { type AccountBlockWriter, createAccountBlockWriter } from "./account-blocks.ts";
 import { createAccountWriter } from "./accounts.ts";
 import { inserter, type Value } from "./inserter.ts";
 import {
@@ -46,6 +47,7 @@ export interface SqliteWriter {
 export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
   const statements = prepare(db);
   const accounts = createAccountWriter(db);
+  const accountBlocks = createAccountBlockWriter(db);
   const writtenSpecs = new WeakSet<JobSpec>();
   let transferSeq = db.prepare("SELECT coalesce(max(seq), 0) AS n FROM transfers").get() as { n: number };
 
@@ -61,7 +63,7 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
     for (const [key, record] of latest.balances) writeBalance(statements, key, record);
     for (const [id, record] of latest.cases) writeCase(statements, id, record);
     statements.events.run(batch.flatMap((changes) => changes.events.map((event) => eventRow(event, wallMs))));
-    const lastSeq = writeTransfers(statements, batch, wallMs, transferSeq.n);
+    const lastSeq = writeTransfers(statements, accountBlocks, batch, wallMs, transferSeq.n);
     accounts.days(
       batch.flatMap((changes) => changes.transfers),
       wallMs,
@@ -90,6 +92,7 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
         transferSeq = { n: lastSeq };
       } catch (error) {
         if (db.inTransaction) statements.rollback.run();
+        accountBlocks.forget();
         throw error;
       }
       for (const spec of newSpecs) writtenSpecs.add(spec);
@@ -180,7 +183,13 @@ function eventRow(event: EventRecord, wallMs: number): readonly Value[] {
   return [seq, atMs, wallMs, channel, kind, accountId, providerId, jobId, workerId, JSON.stringify(data)];
 }
 
-function writeTransfers(statements: Statements, batch: readonly Changes[], wallMs: number, lastSeq: number): number {
+function writeTransfers(
+  statements: Statements,
+  accountBlocks: AccountBlockWriter,
+  batch: readonly Changes[],
+  wallMs: number,
+  lastSeq: number,
+): number {
   const rows: (readonly Value[])[] = [];
   const postings: (readonly Value[])[] = [];
   let seq = lastSeq;
@@ -190,6 +199,7 @@ function writeTransfers(statements: Statements, batch: readonly Changes[], wallM
       seq += 1;
       rows.push(transferRow(transfer, seq, wallMs));
       for (const [n, posting] of transfer.postings.entries()) postings.push([seq, n, posting.account, posting.amount]);
+      accountBlocks.add(seq, transfer.postings);
     }
   }
   statements.transfers.run(rows);
