@@ -10,7 +10,6 @@ import {
   type LedgerRefusal,
   LINKED_ENTRIES_MAX,
   type LinkedOutcome,
-  NAMED_RECENT_MAX,
 } from "./ledger-entries.ts";
 import { balanceKey, balanceOf, transfer, type TransferInput } from "./ledger.ts";
 import type { LedgerAccount, Posting, ReservationRecord, TransferRecord } from "./model.ts";
@@ -213,10 +212,8 @@ export function knownTransfer(state: CoreState, id: TransferId): TransferRecord 
 
 function rememberNamed(state: CoreState, record: TransferRecord): void {
   const { named } = state.volatile;
-  named.set(record.id, record);
+  named.add(record.id, record);
   state.step.undo.push(() => named.delete(record.id));
-  const oldest = named.keys().next();
-  if (named.size > NAMED_RECENT_MAX && oldest.done !== true) named.delete(oldest.value);
 }
 
 /** One posting an account, none of zero: the body of a transfer in one form. */
