@@ -11,7 +11,7 @@ import {
   LINKED_ENTRIES_MAX,
   type LinkedOutcome,
 } from "./ledger-entries.ts";
-import { balanceKey, balanceOf, transfer, type TransferInput } from "./ledger.ts";
+import { balanceAt, balanceKey, transfer, type TransferInput } from "./ledger.ts";
 import type { LedgerAccount, Posting, ReservationRecord, TransferRecord } from "./model.ts";
 import { addPending } from "./pending-pay.ts";
 import type { CoreState } from "./state.ts";
@@ -158,7 +158,7 @@ function reservationOf(plan: Plan, id: TransferId): Omit<ReservationRecord, "atM
 function take(plan: Plan, draft: Draft): Refused | undefined {
   for (const { account, amount } of draft.postings) {
     const key = balanceKey(account, draft.currency);
-    const after = (plan.balances.get(key) ?? balanceOf(plan.state, account, draft.currency)) + amount;
+    const after = (plan.balances.get(key) ?? balanceAt(plan.state, key)) + amount;
     if (!fits64Bits(amount) || !fits64Bits(after)) {
       return { code: "amount_out_of_range", message: `${account} would hold ${after}, beyond 64 bits.` };
     }

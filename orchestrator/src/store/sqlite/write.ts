@@ -5,7 +5,6 @@ import { assert } from "@qubix/shared/runtime";
 import type { JobSpec } from "@qubix/shared/protocol";
 import type { CaseRecord } from "../../core/case-records.ts";
 import {
-  type BalanceRecord,
   type Changes,
   type EventRecord,
   forEachTable,
@@ -60,7 +59,7 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
     for (const [id, record] of latest.verifications) {
       writeRow(statements.verifications, id, record && encodeVerification(record));
     }
-    for (const [key, record] of latest.balances) writeBalance(statements, key, record);
+    writeBalances(statements, latest.balances);
     for (const [id, record] of latest.cases) writeCase(statements, id, record);
     statements.events.run(batch.flatMap((changes) => changes.events.map((event) => eventRow(event, wallMs))));
     const lastSeq = writeTransfers(statements, accountBlocks, batch, wallMs, transferSeq.n);
@@ -168,14 +167,18 @@ function writeCase(statements: Statements, id: string, record: CaseRecord | null
   for (const account of record.parties) statements.caseParties.run(account, record.kind, id);
 }
 
-function writeBalance(statements: Statements, key: string, record: BalanceRecord | null): void {
-  if (record !== null && !isSpent(record.account, record.amount)) {
-    checkBalance(record);
-    statements.balances.put.run(record.account, record.currency, record.amount);
-    return;
+function writeBalances(statements: Statements, balances: Latest["balances"]): void {
+  const rows: (readonly Value[])[] = [];
+  for (const [key, record] of balances) {
+    if (record === null || isSpent(record.account, record.amount)) {
+      const space = key.indexOf(" ");
+      statements.balances.remove.run(key.slice(0, space), key.slice(space + 1));
+    } else {
+      checkBalance(record);
+      rows.push([record.account, record.currency, record.amount]);
+    }
   }
-  const space = key.indexOf(" ");
-  statements.balances.remove.run(key.slice(0, space), key.slice(space + 1));
+  statements.balances.put.run(rows);
 }
 
 function eventRow(event: EventRecord, wallMs: number): readonly Value[] {
@@ -261,9 +264,11 @@ function prepare(db: BetterSqlite3.Database) {
     standbys: keyed("standbys", "id"),
     verifications: keyed("verifications", "key"),
     balances: {
-      put: db.prepare(
-        `INSERT INTO balances (account, currency, amount) VALUES (?, ?, ?)
-         ON CONFLICT (account, currency) DO UPDATE SET amount = excluded.amount`,
+      put: inserter(
+        db,
+        "balances (account, currency, amount)",
+        3,
+        "ON CONFLICT (account, currency) DO UPDATE SET amount = excluded.amount",
       ),
       remove: db.prepare("DELETE FROM balances WHERE account = ? AND currency = ?"),
     },
