@@ -45,7 +45,12 @@ export function transfer(state: CoreState, input: TransferInput): TransferId | n
 
 /** Micro-units on an account; zero where nothing was ever posted. */
 export function balanceOf(state: CoreState, account: LedgerAccount, currency: Currency): bigint {
-  return state.rows.balances.get(balanceKey(account, currency))?.amount ?? 0n;
+  return balanceAt(state, balanceKey(account, currency));
+}
+
+/** …by its {@link balanceKey}, where that is at hand. */
+export function balanceAt(state: CoreState, key: string): bigint {
+  return state.rows.balances.get(key)?.amount ?? 0n;
 }
 
 export function balanceKey(account: LedgerAccount, currency: Currency): string {
@@ -53,13 +58,13 @@ export function balanceKey(account: LedgerAccount, currency: Currency): string {
 }
 
 function moveBalance(state: CoreState, account: LedgerAccount, currency: Currency, by: bigint): void {
-  const amount = balanceOf(state, account, currency) + by;
+  const key = balanceKey(account, currency);
+  const amount = balanceAt(state, key) + by;
   assert(fits64Bits(amount), () => `${account} would hold ${amount} ${currency}, beyond 64 bits`);
   assert(
     amount >= 0n || account.startsWith("external:"),
     () => `${account} would be overdrawn by ${-amount} ${currency}`,
   );
-  const key = balanceKey(account, currency);
   const record = isSpent(account, amount) ? null : { account, currency, amount };
   put(state, "balances", key, record);
 }

@@ -10,9 +10,8 @@ import {
   type LedgerRefusal,
   LINKED_ENTRIES_MAX,
   type LinkedOutcome,
-  NAMED_RECENT_MAX,
 } from "./ledger-entries.ts";
-import { balanceKey, balanceOf, transfer, type TransferInput } from "./ledger.ts";
+import { balanceAt, balanceKey, transfer, type TransferInput } from "./ledger.ts";
 import type { LedgerAccount, Posting, ReservationRecord, TransferRecord } from "./model.ts";
 import { addPending } from "./pending-pay.ts";
 import type { CoreState } from "./state.ts";
@@ -159,7 +158,7 @@ function reservationOf(plan: Plan, id: TransferId): Omit<ReservationRecord, "atM
 function take(plan: Plan, draft: Draft): Refused | undefined {
   for (const { account, amount } of draft.postings) {
     const key = balanceKey(account, draft.currency);
-    const after = (plan.balances.get(key) ?? balanceOf(plan.state, account, draft.currency)) + amount;
+    const after = (plan.balances.get(key) ?? balanceAt(plan.state, key)) + amount;
     if (!fits64Bits(amount) || !fits64Bits(after)) {
       return { code: "amount_out_of_range", message: `${account} would hold ${after}, beyond 64 bits.` };
     }
@@ -213,10 +212,8 @@ export function knownTransfer(state: CoreState, id: TransferId): TransferRecord 
 
 function rememberNamed(state: CoreState, record: TransferRecord): void {
   const { named } = state.volatile;
-  named.set(record.id, record);
+  named.add(record.id, record);
   state.step.undo.push(() => named.delete(record.id));
-  const oldest = named.keys().next();
-  if (named.size > NAMED_RECENT_MAX && oldest.done !== true) named.delete(oldest.value);
 }
 
 /** One posting an account, none of zero: the body of a transfer in one form. */

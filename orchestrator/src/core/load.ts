@@ -3,7 +3,9 @@ import type { JobId } from "@qubix/shared/domain";
 import type { CoreConfig } from "./config.ts";
 import { DeadlineHeap } from "./deadline-heap.ts";
 import { createIndexes } from "./indexes.ts";
+import { NAMED_RECENT_MAX } from "./ledger-entries.ts";
 import { forEachTable, type MetaRecord, type TableName, TABLES, type Tables } from "./model.ts";
+import { RecentMap } from "./recent-map.ts";
 import type { CoreState } from "./state.ts";
 import { logsOf, replace } from "./tables.ts";
 
@@ -99,7 +101,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       proofsWaiting: { first: new Set(), again: new Set() },
       payDecided: new Map(),
       proofFailures: new Map(),
-      named: new Map(),
+      named: new RecentMap(NAMED_RECENT_MAX),
       lagMs: 0,
       month: "",
       stalledUntilMs: Number.NEGATIVE_INFINITY,

@@ -18,6 +18,7 @@ import type {
   TickRecord,
 } from "./model.ts";
 import type { JobQueue, Signature } from "./queue.ts";
+import type { RecentMap } from "./recent-map.ts";
 
 export interface CoreState {
   readonly config: CoreConfig;
@@ -185,8 +186,8 @@ export interface Volatile {
   month: string;
   /** Jobs of whose frozen pay it was decided, with the newest event before that; the newest few. */
   readonly payDecided: Map<JobId, number>;
-  /** The newest transfers that callers named, by id; bounded by {@link NAMED_RECENT_MAX}. */
-  readonly named: Map<TransferId, TransferRecord>;
+  /** The newest transfers that callers named, by id; {@link NAMED_RECENT_MAX} at least. */
+  readonly named: RecentMap<TransferId, TransferRecord>;
   /** How long we did not listen, in all, since this process started. */
   lagMs: number;
   /** When we last began to listen again after a stall that is worth noticing. */

@@ -407,6 +407,14 @@ describe.each(STORES)("the $name store", (kind) => {
     expect(at.store.load().rows.jobs).toEqual([first, second]);
   });
 
+  it("lists a transfer of an account that was first named by a commit that failed", () => {
+    at.commit({ transfers: [aTransfer(2)] });
+    expect(() => at.commit({ transfers: [aTransfer(1), aTransfer(2)] })).toThrow();
+    at.commit({ transfers: [aTransfer(1)] });
+    const listed = at.store.transfers({ accounts: ["customer:acc-odd"], limit: 9 });
+    expect(listed.map(({ id }) => id)).toEqual(["tr-1"]);
+  });
+
   it("remembers the clock of the last start", () => {
     at.store.saveClock({ bootId: "a", offsetMs: 5 });
     at.store.saveClock({ bootId: "b", offsetMs: -7 });

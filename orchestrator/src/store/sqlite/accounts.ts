@@ -107,14 +107,16 @@ export function createAccountWriter(db: BetterSqlite3.Database): AccountWriter {
   );
   const jobs = inserter(db, "settled_jobs (job_id, payer, currency, hold, gross, fee, refund, at_ms, wall_ms)", 9);
   const shares = inserter(db, "job_shares (job_id, provider_id, worker_id, role, currency, amount, ms, wall_ms)", 8);
-  const day = db.prepare(
-    `INSERT INTO account_days (account, day, kind, currency, amount) VALUES (?, ?, ?, ?, ?)
-     ON CONFLICT (account, day, kind, currency) DO UPDATE SET amount = amount + excluded.amount`,
+  const days = inserter(
+    db,
+    "account_days (account, day, kind, currency, amount)",
+    5,
+    "ON CONFLICT (account, day, kind, currency) DO UPDATE SET amount = amount + excluded.amount",
   );
   return {
     days(transfers, wallMs) {
       const on = utcDay(wallMs);
-      for (const { account, kind, currency, amount } of sumsOf(transfers)) day.run(account, on, kind, currency, amount);
+      days.run(sumsOf(transfers).map(({ account, kind, currency, amount }) => [account, on, kind, currency, amount]));
     },
     tick(record, wallMs) {
       const { jobId, replica, epoch, n, hash } = record;
@@ -140,7 +142,7 @@ export function createAccountWriter(db: BetterSqlite3.Database): AccountWriter {
 type AccountSum = Pick<PostingSum, "account" | "kind" | "currency" | "amount">;
 
 /** Each account's row is written once a commit. */
-function sumsOf(transfers: readonly TransferRecord[]): Iterable<AccountSum> {
+function sumsOf(transfers: readonly TransferRecord[]): readonly AccountSum[] {
   const sums = new Map<string, AccountSum>();
   for (const { kind, currency, postings } of transfers) {
     for (const { account, amount } of postings) {
@@ -149,7 +151,7 @@ function sumsOf(transfers: readonly TransferRecord[]): Iterable<AccountSum> {
       sums.set(key, { account, kind, currency, amount: amount + (sums.get(key)?.amount ?? 0n) });
     }
   }
-  return sums.values();
+  return [...sums.values()];
 }
 
 // ── Reading ──

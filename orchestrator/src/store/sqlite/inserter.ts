@@ -1,25 +1,26 @@
-// Rows that are only ever added, several to a statement: most of the cost of a small row is its statement.
+// Rows several to a statement: most of the cost of a small row is its statement.
 import type BetterSqlite3 from "better-sqlite3";
 
 export type Value = string | number | bigint | null;
 
-/** Rows of one INSERT: beyond this the gain per row is small. */
-const ROWS_PER_INSERT = 8;
+/** Rows of one INSERT, largest first: beyond the first the gain per row is small. Few rows, as of one transfer, take few statements too. */
+const ROWS_PER_INSERT = [8, 4, 2, 1];
 
-/** Inserts rows several at a time while there are enough of them, then one by one. */
-export function inserter(db: BetterSqlite3.Database, target: string, columns: number) {
+/** Inserts rows several at a time. `onConflict`: the clause that says what becomes of a row that is there already; without one it is refused. */
+export function inserter(db: BetterSqlite3.Database, target: string, columns: number, onConflict = "") {
   const row = `(${Array.from({ length: columns }, () => "?").join(", ")})`;
-  const one = db.prepare(`INSERT INTO ${target} VALUES ${row}`);
-  const many = db.prepare(
-    `INSERT INTO ${target} VALUES ${Array.from({ length: ROWS_PER_INSERT }, () => row).join(", ")}`,
-  );
+  const inserts = ROWS_PER_INSERT.map((count) => ({
+    count,
+    statement: db.prepare(
+      `INSERT INTO ${target} VALUES ${Array.from({ length: count }, () => row).join(", ")} ${onConflict}`,
+    ),
+  }));
   return {
     run(rows: readonly (readonly Value[])[]): void {
       let at = 0;
-      for (; at + ROWS_PER_INSERT <= rows.length; at += ROWS_PER_INSERT) {
-        many.run(...rows.slice(at, at + ROWS_PER_INSERT).flat());
+      for (const { count, statement } of inserts) {
+        for (; at + count <= rows.length; at += count) statement.run(...rows.slice(at, at + count).flat());
       }
-      for (; at < rows.length; at++) one.run(...(rows[at] as readonly Value[]));
     },
   };
 }

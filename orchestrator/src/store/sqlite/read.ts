@@ -18,6 +18,7 @@ import {
 import { holdId, settlementId } from "../../core/ledger-accounts.ts";
 import { type AmountRow, auditSums, hasEnded } from "../checks.ts";
 import type { AccountReads } from "../accounts-port.ts";
+import { transfersOfAccount } from "./account-blocks.ts";
 import { createAccountReader } from "./accounts.ts";
 import type { AuditSum, CaseFilter, Snapshot, Store, StoredEvent, StoredLog, StoredTransfer } from "../port.ts";
 import {
@@ -319,20 +320,17 @@ function transfersQuery(filter: Parameters<Store["transfers"]>[0]): Query {
     };
   }
   if (accounts.length === 0) return { text: "SELECT * FROM transfers WHERE FALSE", values: [] };
-  const part = `SELECT * FROM (SELECT DISTINCT transfer_seq AS seq FROM postings WHERE account = ? AND ${INDEXED} ${bound.replace("AND seq", "AND transfer_seq")}
-                ORDER BY transfer_seq DESC LIMIT ?)`;
+  const parts = accounts.map((account) => transfersOfAccount(account, before, limit));
+  const numbers = parts.map(({ text }) => `SELECT * FROM (${text})`).join(" UNION ");
   return {
-    text: `SELECT * FROM transfers WHERE seq IN (${accounts.map(() => part).join(" UNION ")}) ORDER BY seq DESC LIMIT ?`,
-    values: [...accounts.flatMap((account) => [account, ...boundValues, limit]), limit],
+    text: `SELECT * FROM transfers WHERE seq IN (${numbers}) ORDER BY seq DESC LIMIT ?`,
+    values: [...parts.flatMap(({ values }) => values), limit],
   };
 }
 
 /** A job's hold and settlement by their ids; what else there is of it by the index, whose condition this is, word for word. */
 const OF_JOB =
   "seq IN (SELECT seq FROM transfers WHERE id IN (?, ?) UNION SELECT seq FROM transfers WHERE job_id = ? AND id NOT GLOB 'job-*/*')";
-
-/** As the index on accounts has it, word for word. */
-const INDEXED = "account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*'";
 
 function casesQuery({ kind, account, open, before, limit }: CaseFilter): Query {
   const own = account === undefined ? "" : "JOIN case_parties ON case_parties.case_id = cases.id";

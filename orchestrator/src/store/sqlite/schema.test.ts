@@ -10,6 +10,7 @@ import { describe, expect, it } from "vitest";
 import type { TransferRecord } from "../../core/model.ts";
 import { aJob, aWorker, changesOf, jobIdOf, metaOf, put } from "../testing/records.ts";
 import { folderPerTest } from "../testing/stores.ts";
+import { transfersOfAccount } from "./account-blocks.ts";
 import { DATABASE_FILE } from "./data-dir.ts";
 import { openSqliteStore } from "./index.ts";
 import { migrate, MIGRATIONS, SCHEMA_VERSION } from "./schema.ts";
@@ -86,6 +87,9 @@ describe("the schema", () => {
     expect(store.events({ after: 0, limit: 9 })).toHaveLength(2);
     expect(store.recoveries({ sinceWallMs: 0, limit: 9 })).toMatchObject([{ seq: 2 }]);
     expect(store.transfers({ limit: 9 })).toEqual([{ ...aDeposit, wallMs: 5 }]);
+    for (const { account } of aDeposit.postings) {
+      expect(store.transfers({ accounts: [account], limit: 9 })).toEqual([{ ...aDeposit, wallMs: 5 }]);
+    }
     store.close();
   };
 
@@ -107,6 +111,30 @@ describe("the schema", () => {
     makeOld();
     expectWhole();
     expect(read(versionOf)).toBe(SCHEMA_VERSION);
+  });
+
+  it("of version 3 lists the same transfers of every account afterwards, and new ones with them", () => {
+    read((db) => migrate(db, path(), MIGRATIONS.slice(0, 3)));
+    const accounts = ["fee", "customer:acc-1", "provider:acc-2", "escrow:job-1"] as const;
+    const touched = (n: number) => accounts.filter((_, at) => n % (at + 2) === 0);
+    read((db) => {
+      const transfer = db.prepare("INSERT INTO transfers VALUES (?, ?, 'deposit', NULL, NULL, 'USD', '', 1, 5)");
+      const posting = db.prepare("INSERT INTO postings VALUES (?, ?, ?, 1)");
+      for (let n = 1; n <= 100; n += 1) {
+        transfer.run(n, `trf-${n}`);
+        for (const [at, account] of touched(n).entries()) posting.run(n, at, account);
+      }
+    });
+    const store = openSqliteStore(dir());
+    const next: TransferRecord = { ...aDeposit, id: "trf-101" as TransferId };
+    store.commit([changesOf({ transfers: [next] })], 5);
+    for (const account of accounts) {
+      const expected = Array.from({ length: 100 }, (_, at) => 100 - at).filter((n) => touched(n).includes(account));
+      const listed = store.transfers({ accounts: [account], limit: 999 }).map(({ id }) => id);
+      if (account === "escrow:job-1") expect(listed).toEqual([]);
+      else expect(listed).toEqual([...(account === "customer:acc-1" ? [101] : []), ...expected].map((n) => `trf-${n}`));
+    }
+    store.close();
   });
 
   it("stays the old one when a change of it fails half-way, and can be changed again", () => {
@@ -148,11 +176,16 @@ describe("the schema", () => {
     const store = openSqliteStore(dir());
     expect(store.transfers({ accounts: ["customer:acc-1", "fee"], limit: 9 })).toHaveLength(1);
     store.close();
-    const condition = "account NOT GLOB 'escrow:*' AND account NOT GLOB 'reserved:*'";
-    const plan = read((db) =>
-      db.prepare(`EXPLAIN QUERY PLAN SELECT transfer_seq FROM postings WHERE account = ? AND ${condition}`).all("fee"),
-    );
-    expect(JSON.stringify(plan)).toMatch(/SEARCH postings USING (COVERING )?INDEX postings_by_account/);
+    const { text, values } = transfersOfAccount("fee", "trf-1", 9);
+    const plan = read((db) => db.prepare(`EXPLAIN QUERY PLAN ${text}`).all(...values));
+    const steps = (plan as { readonly detail: string }[]).map(({ detail }) => detail);
+    expect(steps.filter((step) => step.startsWith("SEARCH") && !step.includes("(id=?)"))).toEqual([
+      "SEARCH account_blocks USING PRIMARY KEY (account=? AND block<?)",
+      "SEARCH transfers USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+      expect.stringMatching(/^SEARCH postings .*PRIMARY KEY \(transfer_seq=\?\)/),
+    ]);
+    // Neither reads all that there is, nor sorts it.
+    expect(steps.join()).not.toMatch(/SCAN|TEMP B-TREE/);
     const ofJob = "SELECT seq FROM transfers WHERE job_id = ? AND id NOT GLOB 'job-*/*'";
     const others = read((db) => db.prepare(`EXPLAIN QUERY PLAN ${ofJob}`).all("job-1"));
     expect(JSON.stringify(others)).toMatch(/SEARCH transfers USING (COVERING )?INDEX transfers_by_job/);

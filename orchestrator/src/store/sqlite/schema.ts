@@ -1,6 +1,7 @@
 // The tables of the SQLite store and how a database of an older version becomes one of today's.
 import type BetterSqlite3 from "better-sqlite3";
 import { assert, QubixError } from "@qubix/shared/runtime";
+import { accountBlockTables } from "./account-blocks.ts";
 import { accountTables } from "./accounts.ts";
 
 /** "QBIX": marks the file as ours, so that a foreign database is refused instead of changed. */
@@ -154,6 +155,7 @@ CREATE INDEX cases_by_kind ON cases (kind, id);
 CREATE INDEX cases_open ON cases (kind, id) WHERE open = 1;
 CREATE TABLE case_parties (account_id TEXT NOT NULL, kind TEXT NOT NULL, case_id TEXT NOT NULL REFERENCES cases (id), PRIMARY KEY (account_id, kind, case_id)) STRICT, WITHOUT ROWID;
 ${accountTables(appendOnly, onceOnly)}`,
+  accountBlockTables(appendOnly),
 ];
 
 export const SCHEMA_VERSION = MIGRATIONS.length;

@@ -109,6 +109,8 @@ describe("the data directory", () => {
       "DELETE FROM postings",
       "UPDATE events SET kind = 'x'",
       "DELETE FROM events",
+      "UPDATE account_blocks SET block = 9",
+      "DELETE FROM account_blocks",
       // Nor by way of a conflict, which no trigger on DELETE would see.
       `INSERT OR REPLACE INTO transfers (seq, id, kind, currency, memo, at_ms, wall_ms) ${another}`,
       `REPLACE INTO transfers (seq, id, kind, currency, memo, at_ms, wall_ms) ${another.replace("SELECT 9", "SELECT 1")}`,

@@ -5,7 +5,6 @@ import { assert } from "@qubix/shared/runtime";
 import type { JobSpec } from "@qubix/shared/protocol";
 import type { CaseRecord } from "../../core/case-records.ts";
 import {
-  type BalanceRecord,
   type Changes,
   type EventRecord,
   forEachTable,
@@ -20,6 +19,7 @@ import {
 } from "../../core/model.ts";
 import { isSpent } from "../../core/ledger-accounts.ts";
 import { checkBalance, checkTransfer, hasEnded, logTextBytes } from "../checks.ts";
+import { type AccountBlockWriter, createAccountBlockWriter } from "./account-blocks.ts";
 import { createAccountWriter } from "./accounts.ts";
 import { inserter, type Value } from "./inserter.ts";
 import {
@@ -46,6 +46,7 @@ export interface SqliteWriter {
 export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
   const statements = prepare(db);
   const accounts = createAccountWriter(db);
+  const accountBlocks = createAccountBlockWriter(db);
   const writtenSpecs = new WeakSet<JobSpec>();
   let transferSeq = db.prepare("SELECT coalesce(max(seq), 0) AS n FROM transfers").get() as { n: number };
 
@@ -58,10 +59,10 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
     for (const [id, record] of latest.verifications) {
       writeRow(statements.verifications, id, record && encodeVerification(record));
     }
-    for (const [key, record] of latest.balances) writeBalance(statements, key, record);
+    writeBalances(statements, latest.balances);
     for (const [id, record] of latest.cases) writeCase(statements, id, record);
     statements.events.run(batch.flatMap((changes) => changes.events.map((event) => eventRow(event, wallMs))));
-    const lastSeq = writeTransfers(statements, batch, wallMs, transferSeq.n);
+    const lastSeq = writeTransfers(statements, accountBlocks, batch, wallMs, transferSeq.n);
     accounts.days(
       batch.flatMap((changes) => changes.transfers),
       wallMs,
@@ -90,6 +91,7 @@ export function createSqliteWriter(db: BetterSqlite3.Database): SqliteWriter {
         transferSeq = { n: lastSeq };
       } catch (error) {
         if (db.inTransaction) statements.rollback.run();
+        accountBlocks.forget();
         throw error;
       }
       for (const spec of newSpecs) writtenSpecs.add(spec);
@@ -165,14 +167,18 @@ function writeCase(statements: Statements, id: string, record: CaseRecord | null
   for (const account of record.parties) statements.caseParties.run(account, record.kind, id);
 }
 
-function writeBalance(statements: Statements, key: string, record: BalanceRecord | null): void {
-  if (record !== null && !isSpent(record.account, record.amount)) {
-    checkBalance(record);
-    statements.balances.put.run(record.account, record.currency, record.amount);
-    return;
+function writeBalances(statements: Statements, balances: Latest["balances"]): void {
+  const rows: (readonly Value[])[] = [];
+  for (const [key, record] of balances) {
+    if (record === null || isSpent(record.account, record.amount)) {
+      const space = key.indexOf(" ");
+      statements.balances.remove.run(key.slice(0, space), key.slice(space + 1));
+    } else {
+      checkBalance(record);
+      rows.push([record.account, record.currency, record.amount]);
+    }
   }
-  const space = key.indexOf(" ");
-  statements.balances.remove.run(key.slice(0, space), key.slice(space + 1));
+  statements.balances.put.run(rows);
 }
 
 function eventRow(event: EventRecord, wallMs: number): readonly Value[] {
@@ -180,7 +186,13 @@ function eventRow(event: EventRecord, wallMs: number): readonly Value[] {
   return [seq, atMs, wallMs, channel, kind, accountId, providerId, jobId, workerId, JSON.stringify(data)];
 }
 
-function writeTransfers(statements: Statements, batch: readonly Changes[], wallMs: number, lastSeq: number): number {
+function writeTransfers(
+  statements: Statements,
+  accountBlocks: AccountBlockWriter,
+  batch: readonly Changes[],
+  wallMs: number,
+  lastSeq: number,
+): number {
   const rows: (readonly Value[])[] = [];
   const postings: (readonly Value[])[] = [];
   let seq = lastSeq;
@@ -190,6 +202,7 @@ function writeTransfers(statements: Statements, batch: readonly Changes[], wallM
       seq += 1;
       rows.push(transferRow(transfer, seq, wallMs));
       for (const [n, posting] of transfer.postings.entries()) postings.push([seq, n, posting.account, posting.amount]);
+      accountBlocks.add(seq, transfer.postings);
     }
   }
   statements.transfers.run(rows);
@@ -251,9 +264,11 @@ function prepare(db: BetterSqlite3.Database) {
     standbys: keyed("standbys", "id"),
     verifications: keyed("verifications", "key"),
     balances: {
-      put: db.prepare(
-        `INSERT INTO balances (account, currency, amount) VALUES (?, ?, ?)
-         ON CONFLICT (account, currency) DO UPDATE SET amount = excluded.amount`,
+      put: inserter(
+        db,
+        "balances (account, currency, amount)",
+        3,
+        "ON CONFLICT (account, currency) DO UPDATE SET amount = excluded.amount",
       ),
       remove: db.prepare("DELETE FROM balances WHERE account = ? AND currency = ?"),
     },
