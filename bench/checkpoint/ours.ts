@@ -3,6 +3,7 @@
 //        ours.ts FOLDER restore MANIFEST        of the last one, in a process of its own as the other tools do it
 import { copyFileSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import type { AccountId, ChunkCid } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
 import { createChunkStore } from "../../orchestrator/dist/checkpoints/index.js";
@@ -12,6 +13,9 @@ import { type ShippedTree, shipTree } from "../../worker/dist/checkpoint/pack.js
 import { createParent, type Parent } from "../../worker/dist/checkpoint/parent.js";
 import { fetchManifest, unpackTree } from "../../worker/dist/checkpoint/unpack.js";
 import { walkTree } from "../../worker/dist/checkpoint/walk.js";
+
+// For the threads, as worker/bin/qubix-worker.js does; the other settings come with the command.
+setFlagsFromString("--initial-heap-size=64");
 
 const ACCOUNT = "acc-bench" as AccountId;
 const HOLDER = "job-bench";

@@ -1,12 +1,14 @@
 // A thread that seals chunks and writes their files, and opens them again: hashing and encrypting, which the loop must not do. While the disk makes the
 // files of one batch durable, the thread seals those of the next.
-import { closeSync, fdatasync, fsync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fdatasync, fsync, mkdirSync, openSync, readSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { parentPort, threadId, workerData } from "node:worker_threads";
+import { CHUNK_STORED_BYTES_MAX } from "@qubix/shared/limits";
 import { cidOfSum } from "@qubix/shared/names";
 import { BODY_AT, copyInto, createChunkCipher, SEAL_BYTES, sealInPlace } from "./chunk-cipher.ts";
 import { foldersOf } from "./chunk-folders.ts";
+import { alignedMemory, discard, writeNew } from "./direct-write.ts";
 import type { StoredCid } from "./port.ts";
 import type { OpenTask, SealTask, ThreadAnswer, ThreadTask } from "./sealer.ts";
 
@@ -24,8 +26,8 @@ const root = workerData as string;
 /** Folders that this thread has made or found, and that are durable. */
 const known = new Set<string>();
 let count = 0;
-/** For small chunks, which come with their question, and for files that are read. */
-let own = new Uint8Array(0);
+/** Where each file is made, or read. */
+const own = alignedMemory(CHUNK_STORED_BYTES_MAX + SEAL_BYTES);
 /** Batches are answered in the order they came. */
 let answered = Promise.resolve();
 
@@ -93,15 +95,14 @@ function write(task: SealTask, made: Set<string>): ThreadAnswer | Written {
 
 /** With its plain bytes in their place. */
 function fileOf({ memory, plain, bytes }: SealTask): Uint8Array {
-  if (memory !== null) return new Uint8Array(memory, 0, bytes + SEAL_BYTES);
-  const file = ownMemory(bytes + SEAL_BYTES);
-  copyInto(file, BODY_AT, plain);
+  const file = own.subarray(0, bytes + SEAL_BYTES);
+  copyInto(file, BODY_AT, memory === null ? plain : new Uint8Array(memory, BODY_AT, bytes));
   return file;
 }
 
 function open({ accountId, stored, bytes, key, sum, into }: OpenTask): ThreadAnswer {
   try {
-    const file = ownMemory(bytes + SEAL_BYTES);
+    const file = own.subarray(0, bytes + SEAL_BYTES);
     const fd = openSync(join(foldersOf(root, accountId, stored).folder, stored), "r");
     let filled = 0;
     try {
@@ -116,31 +117,6 @@ function open({ accountId, stored, bytes, key, sum, into }: OpenTask): ThreadAns
   } catch (error) {
     return (error as { code?: string }).code === "ENOENT" ? { opened: "none" } : failed(error);
   }
-}
-
-function ownMemory(bytes: number): Uint8Array {
-  if (own.length < bytes) own = new Uint8Array(bytes);
-  return own.subarray(0, bytes);
-}
-
-/** The open file. */
-function writeNew(path: string, file: Uint8Array): number {
-  const fd = openSync(path, "wx", 0o600);
-  try {
-    for (let at = 0; at < file.length; ) at += writeSync(fd, file, at);
-    return fd;
-  } catch (cause) {
-    closeSync(fd);
-    discard(path);
-    throw cause;
-  }
-}
-
-/** What cannot be deleted now is at the next start. */
-function discard(temp: string): void {
-  try {
-    rmSync(temp, { force: true });
-  } catch {}
 }
 
 async function syncFolder(path: string): Promise<void> {
