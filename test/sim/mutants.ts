@@ -10,7 +10,7 @@ import type { Mutant, Patch } from "./mutant.ts";
 
 export interface Verdict {
   readonly mutant: Mutant;
-  /** The seeds it took to find it; null when it survived all of them. */
+  /** The seed that found it, which is how many it took from seed 1; null when it survived all of them. */
   readonly seeds: number | null;
   /** What was broken, in the simulator's words. */
   readonly message: string;
@@ -46,21 +46,26 @@ export async function runMutants(
   await Promise.all(Array.from({ length: parallel }, work));
 }
 
-/** Runs the simulator on a mutant until it breaks. The scratch folder is removed again. */
-export async function runMutant(mutant: Mutant, seeds = MUTANT_SEEDS): Promise<Verdict> {
+/** Runs the simulator on a mutant until it breaks: at the seed `known` if that finds it, else from seed 1. The scratch folder is removed again. */
+export async function runMutant(mutant: Mutant, known?: number): Promise<Verdict> {
   const scratch = mkdtempSync(join(tmpdir(), "qubix-mutant-"));
   const startedAt = performance.now();
   try {
     copySources(scratch);
     for (const patch of mutant.patches) applyPatch(scratch, patch);
-    const output = await simulate(scratch, seeds);
+    let output = known === undefined ? "" : await simulate(scratch, known, 1);
+    if (brokenSeed(output) === null) output = await simulate(scratch, 1, MUTANT_SEEDS);
     const seconds = (performance.now() - startedAt) / 1000;
-    const broken = /^broken: seed (\d+)$/m.exec(output)?.[1];
     const message = /^seed \d+: (.*)$/m.exec(output)?.[1] ?? "";
-    return { mutant, seeds: broken === undefined ? null : Number(broken), message, seconds, output };
+    return { mutant, seeds: brokenSeed(output), message, seconds, output };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
+}
+
+function brokenSeed(output: string): number | null {
+  const seed = /^broken: seed (\d+)$/m.exec(output)?.[1];
+  return seed === undefined ? null : Number(seed);
 }
 
 /** The sources the simulator needs, with links to the installed packages but not to our own. */
@@ -94,9 +99,10 @@ function applyPatch(scratch: string, { file, find, replace }: Patch): void {
   );
 }
 
-function simulate(scratch: string, seeds: number): Promise<string> {
+function simulate(scratch: string, first: number, seeds: number): Promise<string> {
   const main = join(scratch, "test/sim/main.ts");
-  const args = ["--conditions=qubix-source", main, "--seeds", String(seeds), "--threads", "1", "--until-broken"];
+  const range = ["--seed", String(first), "--seeds", String(seeds)];
+  const args = ["--conditions=qubix-source", main, ...range, "--threads", "1", "--until-broken"];
   const child = spawn(process.execPath, args, { cwd: scratch, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   const gather = (chunk: Buffer) => {
