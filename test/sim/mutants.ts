@@ -1,7 +1,7 @@
 // Shows that the simulator bites: patches a copy of the sources in a scratch folder, one promise of the product broken at a time, and runs the
 // simulator there until it breaks. A mutant that survives its seeds means that the simulator checks less than it says.
 import { spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -48,10 +48,10 @@ export async function runMutants(
 
 /** Runs the simulator on a mutant until it breaks: at the seed `known` if that finds it, else from seed 1. The scratch folder is removed again. */
 export async function runMutant(mutant: Mutant, known?: number): Promise<Verdict> {
-  const scratch = mkdtempSync(join(tmpdir(), "qubix-mutant-"));
+  const folder = mkdtempSync(join(tmpdir(), "qubix-mutant-"));
   const startedAt = performance.now();
   try {
-    copySources(scratch);
+    const scratch = copySources(folder);
     for (const patch of mutant.patches) applyPatch(scratch, patch);
     let output = known === undefined ? "" : await simulate(scratch, known, 1);
     if (brokenSeed(output) === null) output = await simulate(scratch, 1, MUTANT_SEEDS);
@@ -59,7 +59,7 @@ export async function runMutant(mutant: Mutant, known?: number): Promise<Verdict
     const message = /^seed \d+: (.*)$/m.exec(output)?.[1] ?? "";
     return { mutant, seeds: brokenSeed(output), message, seconds, output };
   } finally {
-    rmSync(scratch, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -68,16 +68,15 @@ function brokenSeed(output: string): number | null {
   return seed === undefined ? null : Number(seed);
 }
 
-/** The sources the simulator needs, with links to the installed packages but not to our own. */
-function copySources(scratch: string): void {
+/** The sources the simulator needs, below `folder`, where the installed packages are found, but our own before them. Gives their root. */
+function copySources(folder: string): string {
+  const scratch = join(folder, "copy");
   const isWanted = (path: string) => !path.endsWith(".test.ts");
   for (const path of COPIED) cpSync(join(ROOT, path), join(scratch, path), { recursive: true, filter: isWanted });
+  symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
   mkdirSync(join(scratch, "node_modules/@qubix"), { recursive: true });
-  for (const name of readdirSync(join(ROOT, "node_modules"))) {
-    if (name === "@qubix" || name.startsWith(".")) continue;
-    symlinkSync(join(ROOT, "node_modules", name), join(scratch, "node_modules", name));
-  }
   for (const name of PACKAGES) symlinkSync(join(scratch, name), join(scratch, "node_modules/@qubix", name));
+  return scratch;
 }
 
 /** The patches whose text is not in the sources exactly once: they would break nothing, or something else. */
