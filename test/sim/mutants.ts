@@ -33,6 +33,13 @@ const COPIED = [
 const OUTPUT_LENGTH_MAX = 20_000;
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
+/** A copy of the sources, in which one mutant after the other is made. */
+export interface MutantBench {
+  /** Runs the simulator on a mutant until it breaks: at the seed `known` if that finds it, else from seed 1. One at a time. */
+  run(mutant: Mutant, known?: number): Promise<Verdict>;
+  remove(): void;
+}
+
 /** Runs the simulator on each, `parallel` at a time; `found` is told as they end. */
 export async function runMutants(
   mutants: readonly Mutant[],
@@ -41,26 +48,37 @@ export async function runMutants(
 ): Promise<void> {
   const left = [...mutants];
   const work = async (): Promise<void> => {
-    for (let mutant = left.shift(); mutant !== undefined; mutant = left.shift()) found(await runMutant(mutant));
+    const bench = createMutantBench();
+    try {
+      for (let mutant = left.shift(); mutant !== undefined; mutant = left.shift()) found(await bench.run(mutant));
+    } finally {
+      bench.remove();
+    }
   };
   await Promise.all(Array.from({ length: parallel }, work));
 }
 
-/** Runs the simulator on a mutant until it breaks: at the seed `known` if that finds it, else from seed 1. The scratch folder is removed again. */
-export async function runMutant(mutant: Mutant, known?: number): Promise<Verdict> {
+export function createMutantBench(): MutantBench {
   const folder = mkdtempSync(join(tmpdir(), "qubix-mutant-"));
-  const startedAt = performance.now();
-  try {
-    const scratch = copySources(folder);
-    for (const patch of mutant.patches) applyPatch(scratch, patch);
-    let output = known === undefined ? "" : await simulate(scratch, known, 1);
-    if (brokenSeed(output) === null) output = await simulate(scratch, 1, MUTANT_SEEDS);
-    const seconds = (performance.now() - startedAt) / 1000;
-    const message = /^seed \d+: (.*)$/m.exec(output)?.[1] ?? "";
-    return { mutant, seeds: brokenSeed(output), message, seconds, output };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const scratch = copySources(folder);
+  return {
+    run: async (mutant, known) => {
+      const startedAt = performance.now();
+      const undo: (() => void)[] = [];
+      try {
+        for (const patch of mutant.patches) undo.push(applyPatch(scratch, patch));
+        let output = known === undefined ? "" : await simulate(scratch, known, 1);
+        if (brokenSeed(output) === null) output = await simulate(scratch, 1, MUTANT_SEEDS);
+        const seconds = (performance.now() - startedAt) / 1000;
+        const message = /^seed \d+: (.*)$/m.exec(output)?.[1] ?? "";
+        return { mutant, seeds: brokenSeed(output), message, seconds, output };
+      } finally {
+        // The last first: a file may have been patched twice.
+        for (const back of undo.toReversed()) back();
+      }
+    },
+    remove: () => rmSync(folder, { recursive: true, force: true }),
+  };
 }
 
 function brokenSeed(output: string): number | null {
@@ -87,7 +105,8 @@ export function stalePatches(mutants: readonly Mutant[]): readonly string[] {
   );
 }
 
-function applyPatch(scratch: string, { file, find, replace }: Patch): void {
+/** Gives the way back. */
+function applyPatch(scratch: string, { file, find, replace }: Patch): () => void {
   const path = join(scratch, file);
   const text = readFileSync(path, "utf8");
   const count = text.split(find).length - 1;
@@ -96,13 +115,16 @@ function applyPatch(scratch: string, { file, find, replace }: Patch): void {
     path,
     text.replace(find, () => replace),
   );
+  return () => writeFileSync(path, text);
 }
 
 function simulate(scratch: string, first: number, seeds: number): Promise<string> {
   const main = join(scratch, "test/sim/main.ts");
   const range = ["--seed", String(first), "--seeds", String(seeds)];
   const args = ["--conditions=qubix-source", main, ...range, "--threads", "1", "--until-broken"];
-  const child = spawn(process.execPath, args, { cwd: scratch, stdio: ["ignore", "pipe", "pipe"] });
+  // Most of the sources are those of the mutant before.
+  const env = { ...process.env, NODE_COMPILE_CACHE: join(scratch, "compiled") };
+  const child = spawn(process.execPath, args, { cwd: scratch, env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   const gather = (chunk: Buffer) => {
     output = (output + chunk.toString()).slice(-OUTPUT_LENGTH_MAX);

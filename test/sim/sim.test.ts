@@ -1,10 +1,10 @@
 // The simulator over many seeds, its own promise (same seed, same run), and proof that it bites.
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { MUTANTS } from "./mutant-table.ts";
 import { readSeeds } from "./mutant-seeds.ts";
-import { runMutant, stalePatches } from "./mutants.ts";
+import { createMutantBench, type MutantBench, stalePatches } from "./mutants.ts";
 import { SEEDS_FOR_COVERAGE } from "./report.ts";
 import { runSeed } from "./run.ts";
 
@@ -91,11 +91,17 @@ describe("the mutants", () => {
 });
 
 describe("a mutant is found:", () => {
+  let bench: MutantBench;
+  beforeAll(() => {
+    bench = createMutantBench();
+  });
+  afterAll(() => bench.remove());
+
   it.each(MUTANTS.filter(({ isSlow }) => isAll || isSlow !== true))(
     "$name",
     async (mutant) => {
       const seed = known[mutant.name];
-      const { seeds, output } = await runMutant(mutant, seed);
+      const { seeds, output } = await bench.run(mutant, seed);
       expect(seeds, output).not.toBeNull();
       if (seed !== undefined && seed !== seeds)
         console.warn(
