@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { LongestFirst } from "./test/lib/longest-first.ts";
 
 // Tests run on the TypeScript sources themselves: the `qubix-source` export condition of every package names them.
 export default defineConfig({
@@ -12,5 +13,6 @@ export default defineConfig({
     // What is waited for comes; how soon on a busy machine is no matter of behaviour.
     expect: { poll: { timeout: 20_000 } },
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
   },
 });

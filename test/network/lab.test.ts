@@ -69,10 +69,18 @@ describe.skipIf(reason !== undefined)("jobs with egress", { timeout: 150 * SECON
     const other = await submit("echo ready; nc -ll -p 8080 -e echo hello from another job");
     const { address: otherAddress } = await containerOf(other);
     const before = await lab.forbiddenPackets();
-    const job = await submit(probes([otherAddress]));
-    await ended(job);
-    // Its own loopback is the container's, where nobody greets.
-    expect(reached(await logOf(job))).toEqual(ALLOWED.toSorted());
+    const found = new Set<string>();
+    // A try may be too slow on a busy machine: then another is made. None may reach more.
+    await until("all that is allowed is reached", async () => {
+      const job = await submit(probes([otherAddress]));
+      await ended(job);
+      // Its own loopback is the container's, where nobody greets.
+      for (const target of reached(await logOf(job))) {
+        expect(ALLOWED).toContain(target);
+        found.add(target);
+      }
+      return ALLOWED.every((target) => found.has(target));
+    });
     expect(await lab.forbiddenPackets()).toBe(before);
     for (const where of ["host", "lan", "meta"] as const) expect(lab.hits(where), where).toEqual([]);
     const names = lab.hits("inet").filter(({ protocol }) => protocol === "dns");

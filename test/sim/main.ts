@@ -1,8 +1,10 @@
 // `npm run -s sim -- --seeds N [--seed S] [--json] [--trace] [--threads T] [--until-broken]`: runs seeds S to S+N-1 and exits 1 when an invariant broke
-// or too little was met. `npm run -s sim -- --mutants [NAME] [--json]`: breaks the product in each of many ways and exits 1 when one is not found.
+// or too little was met. `npm run -s sim -- --mutants [NAME] [--json] [--note]`: breaks the product in each of many ways and exits 1 when one is not found;
+// with --note the seeds that found them are noted, for the tests to begin with.
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { MUTANT_SEEDS, MUTANTS } from "./mutant-table.ts";
+import { noteSeeds } from "./mutant-seeds.ts";
 import { runMutants, stalePatches, type Verdict } from "./mutants.ts";
 import { add, createTotals, missingRows, SEEDS_FOR_COVERAGE, shortfalls, type Totals } from "./report.ts";
 import { runSeed } from "./run.ts";
@@ -24,6 +26,7 @@ interface Options {
   readonly isJson: boolean;
   readonly isTraced: boolean;
   readonly isUntilBroken: boolean;
+  readonly isNoted: boolean;
   /** Words of the names of those to be run; null: seeds are. */
   readonly mutants: string | null;
 }
@@ -33,12 +36,10 @@ async function main(): Promise<number> {
   if (options.mutants !== null) return tryMutants(options, options.mutants);
   const startedAt = performance.now();
   const totals = createTotals();
-  if (options.isTraced) {
-    for (let n = 0; n < options.seeds; n += 1)
-      add(
-        totals,
-        runSeed(options.first + n, (line) => console.log(line)),
-      );
+  if (options.isTraced || options.seeds === 1) {
+    // A thread of its own would take longer to start than a seed takes.
+    const trace = options.isTraced ? (line: string) => console.log(line) : undefined;
+    for (let n = 0; n < options.seeds; n += 1) add(totals, runSeed(options.first + n, trace));
   } else {
     const { first, seeds, threads, isUntilBroken } = options;
     await runSeeds({ first, end: first + seeds, threads }, (result) => {
@@ -56,7 +57,8 @@ function readOptions(): Options {
   const threads = whole("threads", values.threads, Math.min(THREADS_MAX, availableParallelism()));
   const mutants = values.mutants ? positionals.join(" ") : null;
   const isUntilBroken = values["until-broken"];
-  return { first, seeds, threads, isJson: values.json, isTraced: values.trace, isUntilBroken, mutants };
+  const { json: isJson, trace: isTraced, note: isNoted } = values;
+  return { first, seeds, threads, isJson, isTraced, isUntilBroken, isNoted, mutants };
 }
 
 function parse() {
@@ -66,6 +68,7 @@ function parse() {
       options: {
         mutants: { type: "boolean", default: false },
         "until-broken": { type: "boolean", default: false },
+        note: { type: "boolean", default: false },
         seeds: { type: "string" },
         seed: { type: "string" },
         threads: { type: "string" },
@@ -76,7 +79,7 @@ function parse() {
   } catch (error) {
     console.error(`sim: ${error instanceof Error ? error.message : String(error)}`);
     console.error("usage: npm run -s sim -- [--seeds N] [--seed S] [--json] [--trace] [--threads T] [--until-broken]");
-    console.error("       npm run -s sim -- --mutants [WORDS OF A NAME] [--json]");
+    console.error("       npm run -s sim -- --mutants [WORDS OF A NAME] [--json] [--note]");
     return process.exit(2);
   }
 }
@@ -91,9 +94,10 @@ function whole(name: string, text: string | undefined, fallback: number): number
 }
 
 /** Each mutant must be found; a line for each as it ends. */
-async function tryMutants({ isJson, threads }: Options, words: string): Promise<number> {
+async function tryMutants({ isJson, isNoted, threads }: Options, words: string): Promise<number> {
   const mutants = MUTANTS.filter(({ name }) => name.includes(words));
   const survivors: string[] = [];
+  const found = new Map<string, number>();
   const stale = stalePatches(mutants);
   if (stale.length > 0) {
     console.error(["patches whose text is not in the sources exactly once:", ...stale].join("\n"));
@@ -102,11 +106,13 @@ async function tryMutants({ isJson, threads }: Options, words: string): Promise<
   await runMutants(mutants, threads, ({ mutant, seeds, message, seconds }: Verdict) => {
     const { name } = mutant;
     if (seeds === null) survivors.push(name);
+    else found.set(name, seeds);
     if (isJson)
       return console.log(JSON.stringify({ mutant: name, seeds, seconds: Number(seconds.toFixed(1)), message }));
     const fate = seeds === null ? `SURVIVED ${MUTANT_SEEDS} seeds` : `found in ${seeds} seeds`;
     console.log(`${name.padEnd(MUTANT_NAME_WIDTH)} ${fate.padEnd(22)} ${seconds.toFixed(1).padStart(5)} s  ${message}`);
   });
+  if (isNoted) noteSeeds(found);
   if (!isJson) console.log(`${mutants.length - survivors.length} of ${mutants.length} mutants found`);
   return survivors.length === 0 ? 0 : 1;
 }

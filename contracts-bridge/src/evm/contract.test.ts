@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { follow } from "../testing/follow.ts";
 import { steps as anySteps } from "../testing/arbitrary.ts";
+import { survivorsOf } from "../testing/mutant.ts";
 import { scenariosFor } from "../testing/scenarios.ts";
 import { artifactText, compileEscrow, compileVariants } from "./testing/compile.ts";
 import { deployLab, EVM_RULES, type EvmLab } from "./testing/lab.ts";
@@ -65,18 +66,16 @@ describe("the contract does what the model does", () => {
 });
 
 it("every check that is taken away is missed by a scenario", async () => {
-  const survivors: string[] = [];
-  for (const [n, { name }] of variants.entries()) {
-    const mutant = compiled[n];
-    if (mutant === undefined || mutant.bytecode === artifact.bytecode) throw new Error(`"${name}" was not compiled in`);
-    const lab = await deployLab(node, mutant);
-    let killed = false;
-    for (const { steps } of SCENARIOS) {
-      killed = (await anew(() => follow(lab, steps))) !== null;
-      if (killed) break;
-    }
-    if (!killed) survivors.push(name);
-  }
+  const labs = compiled.map((mutant, n) => {
+    if (mutant.bytecode === artifact.bytecode) throw new Error(`"${variants[n]?.name}" was not compiled in`);
+    let lab: Promise<EvmLab> | undefined;
+    return () => (lab ??= deployLab(node, mutant));
+  });
+  const survivors = await survivorsOf(variants, SCENARIOS, async (n, { steps }) => {
+    const lab = await labs[n]?.();
+    if (lab === undefined) throw new Error(`"${variants[n]?.name}" was not compiled`);
+    return (await anew(() => follow(lab, steps))) !== null;
+  });
   expect(survivors).toEqual([]);
 }, 300_000);
 

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { follow } from "../testing/follow.ts";
 import { steps as anySteps } from "../testing/arbitrary.ts";
 import type { Step } from "../testing/model.ts";
-import { scenariosFor } from "../testing/scenarios.ts";
+import { survivorsOf } from "../testing/mutant.ts";
+import { type Scenario, scenariosFor } from "../testing/scenarios.ts";
 import { type Built, buildContracts, contractSource } from "./testing/build.ts";
 import { QUBIC_RULES, startLab } from "./testing/lab.ts";
 import { mutants } from "./testing/mutants.ts";
@@ -83,17 +84,9 @@ it(
     const all = mutants();
     const built = await buildContracts(all.map(({ source }) => source));
     try {
-      const survivors: string[] = [];
-      for (const [n, { name, source }] of all.entries()) {
-        expect(source).not.toBe(contractSource());
-        let killed = false;
-        for (const { steps } of SCENARIOS) {
-          killed = (await followed(built.program, steps, n)) !== null;
-          if (killed) break;
-        }
-        if (!killed) survivors.push(name);
-      }
-      expect(survivors).toEqual([]);
+      for (const { source } of all) expect(source).not.toBe(contractSource());
+      const notices = async (n: number, { steps }: Scenario) => (await followed(built.program, steps, n)) !== null;
+      expect(await survivorsOf(all, SCENARIOS, notices)).toEqual([]);
     } finally {
       built.remove();
     }

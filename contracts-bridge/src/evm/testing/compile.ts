@@ -41,9 +41,11 @@ export function compileVariants(sources: readonly string[]): readonly Artifact[]
   return compile("QubixEscrow", sources);
 }
 
-/** The token of the tests. */
+let testToken: Artifact | undefined;
+
+/** The token of the tests: each contract that is deployed has one. */
 export function compileTestToken(): Artifact {
-  return compileOne("TestToken", readFileSync(new URL("testing/TestToken.sol", SOURCES), "utf8"));
+  return (testToken ??= compileOne("TestToken", readFileSync(new URL("testing/TestToken.sol", SOURCES), "utf8")));
 }
 
 function compileOne(name: string, content: string): Artifact {
