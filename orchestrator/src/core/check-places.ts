@@ -8,8 +8,8 @@ import { pickGpus } from "./resources.ts";
 import type { CoreState } from "./state.ts";
 import { attemptsOf } from "./tables.ts";
 
-/** Machines of providers who have part in another run of the same, and those on which it would not be the very same. */
-export function refusedByCheck(state: CoreState, job: JobRecord): (machine: Machine) => boolean {
+/** Machines of providers who have part in another run of the same, and those on which it would not be the very same. `pick`: the GPUs that it would take there. */
+export function refusedByCheck(state: CoreState, job: JobRecord, pick = pickGpus): (machine: Machine) => boolean {
   const { check, imageDigest } = job;
   if (check === undefined) return () => false;
   const others = providersOfOthers(state, job, check);
@@ -18,7 +18,7 @@ export function refusedByCheck(state: CoreState, job: JobRecord): (machine: Mach
     if (others.has(machine.worker.providerId)) return true;
     if (check.decides && !isTrusted(state.config, machine.worker)) return true;
     if (imageDigest !== null && !machine.features.has("image-digest")) return true;
-    const models = modelsOf(machine, pickGpus(machine, needs) ?? []);
+    const models = modelsOf(machine, pick(machine, needs) ?? []);
     return check.gpuModel !== null && (models.size !== 1 || !models.has(check.gpuModel));
   };
 }

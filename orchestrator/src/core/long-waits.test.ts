@@ -131,6 +131,22 @@ describe("a job that needs much", () => {
 });
 
 describe("a machine that is kept", () => {
+  test("may have all its GPUs in use, also where the job must have those of the model that its other run had", () => {
+    const { net, small, big } = network();
+    const rig = (uuid: string) =>
+      offerOf({ gpus: [{ uuid, model: "NVIDIA A100", memoryMiB: 40_000 }], pricePerGpuHour: USD(1_000_000n) });
+    const gpus = { resources: { gpus: { count: 1 } } };
+    const first = net.worker(net.account("provider"), "first", rig("a"));
+    const second = net.worker(net.account("provider"), "second", rig("b"));
+    started(net, net.submit(small, { ...gpus, placement: { workers: [second] } }));
+    const mirrored = started(net, net.submit(big, { ...gpus, standby: "mirror" }));
+    expect(net.attempt(mirrored).workerId).toBe(first);
+    end(net, mirrored);
+    expect(net.job(mirrored).phase).toBe("queued");
+    net.pass(LONG_MS);
+    expect(net.state.volatile.keptPlaces.get(mirrored)?.id).toBe(second);
+  });
+
   test("takes a job that lost its place, before the one that waits", () => {
     const { net, provider, small, big } = network();
     const { worker, running, waiting } = full(net, provider, small, big);

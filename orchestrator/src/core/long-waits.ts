@@ -11,7 +11,7 @@ import { MS_PER_S } from "./metering.ts";
 import { refusedByMirror } from "./mirror.ts";
 import { neediestFirst, oldestBlocked, type SignatureLine } from "./queue.ts";
 import { watchLongWaits } from "./queue-deadline.ts";
-import { fitsWhenIdle, gpuFits, gpuIsFree, type Needs } from "./resources.ts";
+import { fitsWhenIdle, gpuFits, gpuIsFree, type Needs, pickGpusWhenIdle } from "./resources.ts";
 import { isUnsteady } from "./standing.ts";
 import type { CoreState } from "./state.ts";
 import { emitJob, jobOf, liveStandby } from "./tables.ts";
@@ -67,8 +67,9 @@ function hasWaitedLong({ config, nowMs }: CoreState, { queuedAtMs, spec }: JobRe
 /** The machine that has room for it first, should everything there run as long as it may; one with GPUs is not kept for who needs none, if another will do. */
 function soonestRoom(state: CoreState, job: JobRecord): Machine | undefined {
   const request = requestOf(job);
-  const isRefused = refusedByMirror(state, job);
-  const isApart = refusedByCheck(state, job);
+  // Which of its GPUs are free now says nothing of a machine that is to become free.
+  const isRefused = refusedByMirror(state, job, pickGpusWhenIdle);
+  const isApart = refusedByCheck(state, job, pickGpusWhenIdle);
   const standbyAt = liveStandby(state, job)?.workerId;
   let best: { readonly machine: Machine; readonly rank: number; readonly atMs: number } | undefined;
   let looked = 0;

@@ -81,8 +81,11 @@ function providersOf(state: CoreState, job: JobRecord, isMeant: (run: MirrorRun)
   return providers;
 }
 
-/** Which machines the job's next attempt must not come to: those of other runs' providers, and those whose GPUs are not of the same model. */
-export function refusedByMirror(state: CoreState, job: JobRecord): (machine: Machine) => boolean {
+/**
+ * Which machines the job's next attempt must not come to: those of other runs' providers, and those whose GPUs are not of the same model. `pick`: the GPUs
+ * that it would take there.
+ */
+export function refusedByMirror(state: CoreState, job: JobRecord, pick = pickGpus): (machine: Machine) => boolean {
   const { mirror } = job;
   const [run] = openRuns(job);
   if (mirror === undefined || run === undefined) return () => false;
@@ -90,7 +93,7 @@ export function refusedByMirror(state: CoreState, job: JobRecord): (machine: Mac
   const { needs } = requestOf(job);
   return (machine) => {
     if (others.has(machine.worker.providerId)) return true;
-    const models = new Set(modelsOf(machine, pickGpus(machine, needs) ?? []));
+    const models = new Set(modelsOf(machine, pick(machine, needs) ?? []));
     return mirror.gpuModel === null ? models.size > 1 : models.size !== 1 || !models.has(mirror.gpuModel);
   };
 }

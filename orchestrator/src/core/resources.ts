@@ -90,6 +90,18 @@ export function pickGpus(machine: Machine, needs: Needs): readonly string[] | un
   return fitting.slice(0, needs.gpus).map((gpu) => gpu.uuid);
 }
 
+/** …and those it would take if nothing else were there. */
+export function pickGpusWhenIdle(
+  { listedGpus, worker: { offer } }: Machine,
+  needs: Needs,
+): readonly string[] | undefined {
+  const listed = (offer?.gpus ?? []).filter(({ uuid }) => listedGpus === null || listedGpus.has(uuid));
+  const fitting = listed.filter((gpu) => gpuFits(gpu, needs));
+  if (fitting.length < needs.gpus) return undefined;
+  const bySize = fitting.toSorted((a, b) => a.memoryMiB - b.memoryMiB);
+  return bySize.slice(0, needs.gpus).map(({ uuid }) => uuid);
+}
+
 /** Not taken, counts in the market, and is not being proven. */
 export function gpuIsFree(machine: Machine, uuid: string): boolean {
   if (machine.usedGpus.has(uuid) || (machine.owes.size > 0 && machine.owes.has(`gpu:${uuid}`))) return false;
@@ -112,12 +124,11 @@ export function fits(machine: Machine, needs: Needs): boolean {
 }
 
 /** Whether it would fit if nothing else were there. */
-export function fitsWhenIdle({ cpuMilli, listedGpus, worker: { offer } }: Machine, needs: Needs): boolean {
-  if (offer === null) return false;
-  if (cpuMilli < needs.cpuMilli || offer.memoryMiB < needs.memoryMiB || offer.diskMiB < needs.diskMiB) return false;
-  if (needs.gpus === 0) return true;
-  const listed = offer.gpus.filter(({ uuid }) => listedGpus === null || listedGpus.has(uuid));
-  return listed.filter((gpu) => gpuFits(gpu, needs)).length >= needs.gpus;
+export function fitsWhenIdle(machine: Machine, needs: Needs): boolean {
+  const { offer } = machine.worker;
+  if (offer === null || machine.cpuMilli < needs.cpuMilli) return false;
+  if (offer.memoryMiB < needs.memoryMiB || offer.diskMiB < needs.diskMiB) return false;
+  return needs.gpus === 0 || pickGpusWhenIdle(machine, needs) !== undefined;
 }
 
 /** Whether exactly this allocation, its very GPUs, is free on the worker. */
