@@ -12,9 +12,10 @@ import {
   type TreeEntry,
   type TreeManifest,
   type TreeRef,
+  UPLOAD_MANIFEST_BYTES_MAX,
 } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
-import type { Piece } from "./encode/pieces.ts";
+import type { Piece, PieceOptions } from "./encode/pieces.ts";
 import { likeSegments, movedSegments, newSegments, type Segment } from "./encode/segments.ts";
 import type { Threads } from "./encode/threads.ts";
 import { closeFiles, markOf, type Parent, PARENT_FILES_OPEN_MAX, type ParentFile, type TreeOnDisk } from "./parent.ts";
@@ -36,6 +37,11 @@ export interface ShipOptions {
   readonly fileSums?: boolean | undefined;
 }
 
+interface PackOptions extends ShipOptions {
+  /** No piece of it is to have differences: those of the parent that have none count as before, if they are equal. */
+  readonly isBase?: boolean;
+}
+
 /** What was shipped, as the next one's parent needs it. The handles are the caller's to close. */
 export interface ShippedTree extends TreeOnDisk {
   readonly tree: TreeRef;
@@ -44,6 +50,7 @@ export interface ShippedTree extends TreeOnDisk {
 
 /**
  * Ships what was walked under `root`. Throws `file_changed` when a file changes meanwhile (try again), `tree_too_large`, or what the sink throws.
+ * Differences make a manifest longer from one checkpoint to the next: where they have no room in it any more, what has some is stored whole.
  */
 export async function shipTree(
   root: string,
@@ -51,6 +58,22 @@ export async function shipTree(
   sink: ChunkSink,
   signal: AbortSignal,
   options: ShipOptions,
+): Promise<ShippedTree> {
+  try {
+    return await shipOnce(root, walked, sink, signal, options);
+  } catch (error) {
+    const hasParent = options.parent !== undefined && options.parent !== null;
+    if (!hasParent || (error as { code?: unknown }).code !== "tree_too_large") throw error;
+    return await shipOnce(root, walked, sink, signal, { ...options, isBase: true });
+  }
+}
+
+async function shipOnce(
+  root: string,
+  walked: Walked,
+  sink: ChunkSink,
+  signal: AbortSignal,
+  options: PackOptions,
 ): Promise<ShippedTree> {
   const sender = createSender(sink, signal);
   const entries: TreeEntry[] = [];
@@ -107,13 +130,15 @@ async function sendManifest(
 /** A manifest as it is stored: JSON, compressed. Throws `tree_too_large` when it does not fit a chunk. */
 export async function encodeManifest(manifest: TreeManifest): Promise<Uint8Array> {
   const pieces = manifest.entries.reduce((sum, entry) => sum + (entry.kind === "file" ? entry.chunks.length : 0), 0);
-  const stored = await compress(Buffer.from(JSON.stringify(manifest)), {
-    params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL },
-  });
-  if (stored.length > CHUNK_STORED_BYTES_MAX || pieces > MANIFEST_CHUNKS_MAX) {
-    throw new QubixError("tree_too_large", `The tree has ${pieces} pieces; that is more than one manifest holds.`, {
-      category: "user",
-    });
+  const plain = Buffer.from(JSON.stringify(manifest));
+  const stored = await compress(plain, { params: { [zlib.ZSTD_c_compressionLevel]: ZSTD_LEVEL } });
+  const isTooLong = plain.length > UPLOAD_MANIFEST_BYTES_MAX || stored.length > CHUNK_STORED_BYTES_MAX;
+  if (isTooLong || pieces > MANIFEST_CHUNKS_MAX) {
+    throw new QubixError(
+      "tree_too_large",
+      `The tree has ${manifest.entries.length} files and folders of ${pieces} pieces; that is more than one manifest holds. Save less, or pack it into fewer files, e.g. an archive.`,
+      { category: "user" },
+    );
   }
   return stored;
 }
@@ -123,15 +148,18 @@ async function packFile(
   before: BigIntStats,
   entry: WalkedEntry,
   sender: Sender,
-  options: ShipOptions,
+  options: PackOptions,
 ): Promise<Extract<TreeEntry, { kind: "file" }>> {
   const bytes = Number(before.size);
   const parent = await options.parent?.fileFor(entry.path);
-  const segments = await segmentsOf(handle, bytes, parent, options.threads);
+  const { threads, isBase = false } = options;
+  const told = await segmentsOf(handle, bytes, parent, threads);
+  const segments = isBase ? told.map(withoutLayers) : told;
   const withSum = options.fileSums !== true;
+  const asked = { nowFd: handle.fd, beforeFd: parent?.handle.fd ?? null, withSum, isBase };
   const [chunks, sha256] = await Promise.all([
-    makePieces(segments, handle, parent, withSum, sender, options.threads),
-    withSum ? undefined : options.threads.ask("sum", { fd: handle.fd, bytes }),
+    makePieces(segments, asked, sender, threads),
+    withSum ? undefined : threads.ask("sum", { fd: handle.fd, bytes }),
   ]);
   const after = await handle.stat({ bigint: true });
   if (before.size !== after.size || before.mtimeNs !== after.mtimeNs) {
@@ -160,16 +188,19 @@ async function segmentsOf(
   return movedSegments(moves, entry.chunks);
 }
 
+/** Pieces of the parent that have differences are not built on. */
+function withoutLayers(segment: Segment): Segment {
+  if (segment.kind === "new" || segment.ref.layers === undefined) return segment;
+  return { kind: "new", at: segment.at, bytes: segment.bytes };
+}
+
 /** The pieces in order, each handed to the sender as it comes. */
 async function makePieces(
   segments: readonly Segment[],
-  handle: FileHandle,
-  parent: ParentFile | undefined,
-  withSum: boolean,
+  options: PieceOptions,
   sender: Sender,
   threads: Threads,
 ): Promise<ChunkRef[]> {
-  const options = { nowFd: handle.fd, beforeFd: parent?.handle.fd ?? null, withSum };
   const refs: ChunkRef[] = [];
   const ahead: Promise<readonly Piece[]>[] = [];
   /** Memory goes round: from a thread with a piece, and back when that is stored. */

@@ -35,15 +35,17 @@ export interface PieceOptions {
   readonly beforeFd: number | null;
   /** The piece gets a sum of its own. */
   readonly withSum: boolean;
+  /** What is not equal to the parent's is stored whole. */
+  readonly isBase: boolean;
 }
 
 /** Throws `file_changed` where a file ends early. What is stored lies in `into` (CHUNK_STORED_BYTES_MAX bytes). */
 export function makePiece(
   segment: Exclude<Segment, { kind: "known" }>,
-  { nowFd, beforeFd, withSum }: PieceOptions,
+  options: PieceOptions,
   into: Uint8Array,
 ): Piece {
-  const { ref, stored } = pieceOf(segment, nowFd, beforeFd, withSum, into);
+  const { ref, stored } = pieceOf(segment, options, into);
   if (stored === null || stored.buffer === into.buffer) return { ref, stored };
   into.set(stored);
   return { ref, stored: into.subarray(0, stored.length) };
@@ -51,9 +53,7 @@ export function makePiece(
 
 function pieceOf(
   segment: Exclude<Segment, { kind: "known" }>,
-  nowFd: number,
-  beforeFd: number | null,
-  withSum: boolean,
+  { nowFd, beforeFd, withSum, isBase }: PieceOptions,
   into: Uint8Array,
 ): Piece {
   const now = read(nowFd, nowBuffer, segment.at, segment.bytes);
@@ -61,7 +61,9 @@ function pieceOf(
   const { ref } = segment;
   const before = read(beforeFd, beforeBuffer, segment.from, segment.bytes);
   if (Buffer.compare(now, before) === 0) return { ref, stored: null };
-  return (canDiffer(ref, before) ? difference(now, before, ref, into) : null) ?? wholePiece(now, withSum, into);
+  return (
+    (!isBase && canDiffer(ref, before) ? difference(now, before, ref, into) : null) ?? wholePiece(now, withSum, into)
+  );
 }
 
 function wholePiece(now: Uint8Array, withSum: boolean, into: Uint8Array): Piece {
