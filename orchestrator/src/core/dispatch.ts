@@ -9,6 +9,7 @@ import type { AttemptRecord, JobRecord } from "./model.ts";
 import { assignTo } from "./placing.ts";
 import { seekProof } from "./proofs.ts";
 import { block, noteServed, offerCandidate, type Signature, turns } from "./queue.ts";
+import { freePlace } from "./kept-places.ts";
 import { watchLongWaits } from "./queue-deadline.ts";
 import { rateOf, standbyRatesAt, type StandbyRates } from "./resources.ts";
 import { isUnsteady } from "./standing.ts";
@@ -339,7 +340,8 @@ function setStandbyAside(state: CoreState, jobId: JobId, atMs: number): void {
 function setJobAside(state: CoreState, jobId: JobId, atMs: number): void {
   const job = state.rows.jobs.get(jobId);
   if (job?.phase !== "queued") return;
-  takeFromQueue(state, job);
+  takeFromQueue(state.ix.queue, job);
+  freePlace(state, jobId);
   state.volatile.setAside.add(jobId);
   state.deadlines.set(deadlineKey.requeue(jobId), atMs);
   state.volatile.dispatchPending = true;

@@ -238,8 +238,9 @@ function indexJob(state: CoreState, before?: JobRecord, after?: JobRecord): void
   const waitedBefore = queues && before !== undefined && waitsForPlace(before);
   const waitsAfter = queues && after !== undefined && waitsForPlace(after);
   if (waitedBefore !== waitsAfter || (waitsAfter && before !== undefined && queueKeysDiffer(before, after))) {
-    if (waitedBefore) takeFromQueue(state, before);
+    if (waitedBefore) takeFromQueue(ix.queue, before);
     if (waitsAfter) addToQueue(ix.queue, after);
+    else freePlace(state, id);
   }
   const wanted = before !== undefined && wantsStandby(before);
   const wants = after !== undefined && wantsStandby(after);
@@ -272,9 +273,8 @@ export function addToQueue(queue: JobQueue, job: JobRecord): void {
   enqueue(queue, job.accountId, signatureKey(job), () => requestOf(job), waitingOf(job.id, job.epoch > 0));
 }
 
-export function takeFromQueue(state: CoreState, job: JobRecord): void {
-  dequeue(state.ix.queue, job.accountId, signatureKey(job), waitingOf(job.id, job.epoch > 0));
-  freePlace(state, job.id);
+export function takeFromQueue(queue: JobQueue, job: JobRecord): void {
+  dequeue(queue, job.accountId, signatureKey(job), waitingOf(job.id, job.epoch > 0));
 }
 
 /** A hot job that runs, or is about to, and has nobody behind it; a mirror job of which one replica is missing. */
