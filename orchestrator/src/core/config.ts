@@ -119,10 +119,9 @@ export interface CoreConfig {
   /** A job that has waited so long for room, or for this share of its `queueS` if that is sooner, has a machine kept for it… */
   readonly longWaitMs: number;
   readonly longWaitShare: number;
-  /** …which is looked at this often, for so many consumers at most that no machine is large enough for, through so many machines that would suit. */
+  /** …which is looked at this often, until so many machines were gone through in vain: some milliseconds. */
   readonly longWaitLookMs: number;
-  readonly longWaitTriesMax: number;
-  readonly longWaitScanMax: number;
+  readonly longWaitLooksMax: number;
   /** So much of the fleet, and no more machines than that, stand partly empty for jobs that wait; one always may. */
   readonly keptPlacesShare: number;
   readonly keptPlacesMax: number;
@@ -228,8 +227,7 @@ export const DEFAULT_CORE_CONFIG: CoreConfig = {
   longWaitMs: 120_000,
   longWaitShare: 0.25,
   longWaitLookMs: 5_000,
-  longWaitTriesMax: 4,
-  longWaitScanMax: 1_024,
+  longWaitLooksMax: 20_000,
   keptPlacesShare: 0.1,
   keptPlacesMax: 16,
   deadlinesPerStepMax: 256,

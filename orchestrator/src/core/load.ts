@@ -105,7 +105,7 @@ function emptyState(config: CoreConfig, meta: MetaRecord): CoreState {
       lagMs: 0,
       month: "",
       stalledUntilMs: Number.NEGATIVE_INFINITY,
-      mass: { holds: new Map(), doneUntilMs: -Infinity, returnsMs: [], judgedAtMs: -Infinity },
+      mass: { holds: new Map(), doneUntilMs: -Infinity, returnsMs: [], judgedAtMs: -Infinity, judged: new Set() },
       bootedAtMs: 0,
       dispatchPending: false,
       counters: {

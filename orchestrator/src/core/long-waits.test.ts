@@ -97,6 +97,30 @@ describe("a job that needs much", () => {
     expect(net.timeline(hasty)).toContain("place_kept");
   });
 
+  test("that gives up soon is looked at again soon where nobody could take it", () => {
+    const { net, provider, small, big } = network();
+    const { worker } = full(net, provider, small, big);
+    const drain = (draining: boolean) => net.do({ kind: "worker.drain", actor: provider, workerId: worker, draining });
+    drain(true);
+    const hasty = net.submit(net.account("consumer", 1_000n), { ...BIG, queueS: 60 });
+    net.pass(15_000 + longWaitLookMs);
+    drain(false);
+    net.pass(15_000 + longWaitLookMs);
+    expect(net.timeline(hasty)).toContain("place_kept");
+  });
+
+  test("does not wait behind a job of the same consumer that lost its place just now", () => {
+    const { net, provider, small, big } = network();
+    const other = net.worker(provider, "other", offerOf({ cpus: 2 }));
+    const older = started(net, net.submit(big, { resources: { cpus: 2 } }));
+    const { waiting } = full(net, provider, small, big);
+    net.pass(longWaitMs - 20_000);
+    net.silence(other);
+    net.pass(30_000);
+    expect([net.attempt(older).workerId, net.job(older).phase]).toEqual([other, "queued"]);
+    expect([...net.state.volatile.keptPlaces.keys()]).toEqual([waiting]);
+  });
+
   test("leaves the machine to everybody when it is cancelled, and when the machine's owner lets it take nothing", () => {
     const { net, provider, small, big } = network();
     const { worker, running, waiting } = full(net, provider, small, big);

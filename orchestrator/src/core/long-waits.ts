@@ -9,7 +9,7 @@ import { affordable, isOpen, type OfferRequest, wouldSuit } from "./market.ts";
 import { isHeld } from "./mass-silence.ts";
 import { MS_PER_S } from "./metering.ts";
 import { refusedByMirror } from "./mirror.ts";
-import { neediestFirst, oldestBlocked, type SignatureLine } from "./queue.ts";
+import { type AccountLine, blockedLines, neediestFirst, type Signature } from "./queue.ts";
 import { watchLongWaits } from "./queue-deadline.ts";
 import { fitsWhenIdle, gpuFits, gpuIsFree, type Needs, pickGpusWhenIdle } from "./resources.ts";
 import { isUnsteady } from "./standing.ts";
@@ -30,27 +30,37 @@ export function onLongWaitsDue(state: CoreState): void {
   const most = Math.max(1, Math.floor(ix.machines.size * config.keptPlacesShare));
   if (volatile.keptPlaces.size >= Math.min(most, config.keptPlacesMax)) return;
   const served = new Set([...volatile.keptPlaces.keys()].map((jobId) => jobOf(state, jobId).accountId));
-  let tries = config.longWaitTriesMax;
+  let looks = config.longWaitLooksMax;
   for (const account of neediestFirst(ix.queue, ix.usage, ix.totals)) {
     if (served.has(account.accountId)) continue;
-    const line = oldestBlocked(account, state.nowMs);
-    const job = line === undefined ? undefined : firstOf(state, line);
-    if (line === undefined || job === undefined || isCanary(job) || !hasWaitedLong(state, job)) continue;
-    const machine = soonestRoom(state, job);
-    if (machine !== undefined) {
-      keepPlace(state, job.id, machine);
-      return emitJob(state, job, "place_kept", { workerId: machine.id, waitedMs: state.nowMs - job.queuedAtMs });
+    for (const { signature, job } of longWaiting(state, account)) {
+      const machine = soonestRoom(state, job);
+      if (machine !== undefined) {
+        keepPlace(state, job.id, machine);
+        return emitJob(state, job, "place_kept", { workerId: machine.id, waitedMs: state.nowMs - job.queuedAtMs });
+      }
+      // Nobody is large enough, or suits: that changes seldom.
+      signature.unableUntilMs = state.nowMs + longMs(state, job);
+      looks -= ix.machines.size;
+      if (looks <= 0) return;
     }
-    // Nobody is large enough, or suits: that changes seldom.
-    line.signature.unableUntilMs = state.nowMs + config.longWaitMs;
-    tries -= 1;
-    if (tries <= 0) return;
   }
 }
 
-function firstOf(state: CoreState, { waiting, head }: SignatureLine): JobRecord | undefined {
-  const first = waiting[head];
-  return first === undefined ? undefined : jobOf(state, first.jobId);
+interface LongWaiting {
+  readonly signature: Signature;
+  readonly job: JobRecord;
+}
+
+/** The first jobs of a consumer's lines that wait for capacity, as far as they have waited long, oldest first. */
+function longWaiting(state: CoreState, account: AccountLine): readonly LongWaiting[] {
+  const { nowMs } = state;
+  const first = [...blockedLines(account)].flatMap(({ line: { signature }, waiting }) => {
+    const job = signature.unableUntilMs > nowMs ? undefined : jobOf(state, waiting.jobId);
+    const isLong = job !== undefined && !isCanary(job) && nowMs - job.queuedAtMs >= longMs(state, job);
+    return isLong ? [{ signature, job, order: waiting.order }] : [];
+  });
+  return first.toSorted((a, b) => a.order - b.order);
 }
 
 /** The operator's own: no consumer waits for it. */
@@ -59,9 +69,8 @@ function isCanary({ check, id }: JobRecord): boolean {
 }
 
 /** Sooner for a job that gives up soon. */
-function hasWaitedLong({ config, nowMs }: CoreState, { queuedAtMs, spec }: JobRecord): boolean {
-  const longMs = Math.min(config.longWaitMs, spec.queueS * MS_PER_S * config.longWaitShare);
-  return nowMs - queuedAtMs >= longMs;
+function longMs({ config }: CoreState, { spec }: JobRecord): number {
+  return Math.min(config.longWaitMs, spec.queueS * MS_PER_S * config.longWaitShare);
 }
 
 /** The machine that has room for it first, should everything there run as long as it may; one with GPUs is not kept for who needs none, if another will do. */
@@ -72,7 +81,6 @@ function soonestRoom(state: CoreState, job: JobRecord): Machine | undefined {
   const isApart = refusedByCheck(state, job, pickGpusWhenIdle);
   const standbyAt = liveStandby(state, job)?.workerId;
   let best: { readonly machine: Machine; readonly rank: number; readonly atMs: number } | undefined;
-  let looked = 0;
   for (const machine of state.ix.machines.values()) {
     if (machine.keptFor !== null || machine.id === standbyAt || !isAble(machine, request)) continue;
     if (isHeld(state, machine) || isRefused(machine) || isApart(machine)) continue;
@@ -81,8 +89,6 @@ function soonestRoom(state: CoreState, job: JobRecord): Machine | undefined {
     if (best === undefined || rank < best.rank || (rank === best.rank && atMs < best.atMs)) {
       best = { machine, rank, atMs };
     }
-    looked += 1;
-    if (looked >= state.config.longWaitScanMax) break;
   }
   return best?.machine;
 }

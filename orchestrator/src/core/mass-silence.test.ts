@@ -152,6 +152,24 @@ describe("mass silence", () => {
     expect(net.attempt(net.submit(consumer)).workerId).toBe(heard);
   });
 
+  test("of one network is found although a worker of another one falls silent at the same moment", () => {
+    const networkOf = (n: number) => (n === 0 ? "198.51.100.0/24" : n <= 6 ? "192.0.2.0/24" : `203.0.113.${n}/32`);
+    const { net, workers } = fleet(40, 0, networkOf);
+    const silent = workers.slice(0, 7);
+    for (const id of silent) net.silence(id);
+    net.pass(25_000);
+    expect(phases(net, silent)).toEqual(["offline", ...silent.slice(1).map(() => "suspect")]);
+    expect(massEvents(net)).toMatchObject([{ phase: "began", scope: "192.0.2.0/24" }]);
+  });
+
+  test("is none of a few in each of many networks: they are given up, though not all are counted at the same moment", () => {
+    const { net, workers } = fleet(80, 0, (n) => (n < 22 ? `192.0.2.${n % 11}/32` : `203.0.113.${n}/32`));
+    const silent = workers.slice(0, 22);
+    for (const id of silent) net.silence(id);
+    net.pass(25_000);
+    expect(phases(net, silent)).toEqual(silent.map(() => "offline"));
+  });
+
   test("of one network holds its workers, and nobody else", () => {
     const { net, jobs } = fleet(40, 40, (n) => (n < 8 ? "192.0.2.0/24" : "198.51.100.0/24"));
     const inside = jobs.filter(({ workerId }) => net.state.ix.machines.get(workerId)?.network === "192.0.2.0/24");

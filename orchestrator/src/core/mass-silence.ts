@@ -12,21 +12,32 @@ const FLEET = "fleet";
 /** A heartbeat that is later than its rhythm by this factor, and by so many deviations more, is missing. */
 const OVERDUE_FACTOR = 1.2;
 const OVERDUE_DEVIATIONS = 2;
-/** The fleet is counted at most this often: ten thousand workers take about a millisecond. */
+/** The fleet, and each network, is counted at most this often: ten thousand workers take about a millisecond… */
 const JUDGED_EVERY_MS = 50;
+/** …and so many networks at most in that time. */
+const NETWORKS_JUDGED_MAX = 8;
 
-/** The worker fell silent, or its silence lasts: looks whether it is one of many. */
-export function judgeSilence(state: CoreState, machine: Machine): void {
+/** The worker fell silent, or its silence lasts: looks whether it is one of many. False where too many others are looked at just now. */
+export function judgeSilence(state: CoreState, machine: Machine): boolean {
   const { mass } = state.volatile;
+  const { judged } = mass;
   const sinceMs = missedAtMs(machine);
-  if (holdOf(state, machine) !== undefined || sinceMs <= mass.doneUntilMs) return;
-  if (state.nowMs < mass.judgedAtMs + JUDGED_EVERY_MS && state.nowMs >= mass.judgedAtMs) return;
-  mass.judgedAtMs = state.nowMs;
-  const fleet = count(state, null, sinceMs);
-  if (isMass(state, fleet) || (isAwaited(machine) && isComing(state, fleet))) return begin(state, FLEET, fleet);
-  if (machine.network === null) return;
+  if (holdOf(state, machine) !== undefined || sinceMs <= mass.doneUntilMs) return true;
+  if (state.nowMs >= mass.judgedAtMs + JUDGED_EVERY_MS || state.nowMs < mass.judgedAtMs) {
+    mass.judgedAtMs = state.nowMs;
+    judged.clear();
+    const fleet = count(state, null, sinceMs);
+    if (isMass(state, fleet) || (isAwaited(machine) && isComing(state, fleet))) {
+      begin(state, FLEET, fleet);
+      return true;
+    }
+  }
+  if (machine.network === null || judged.has(machine.network)) return true;
+  if (judged.size >= NETWORKS_JUDGED_MAX) return false;
+  judged.add(machine.network);
   const network = count(state, machine.network, sinceMs);
   if (isMass(state, network)) begin(state, machine.network, network);
+  return true;
 }
 
 /** Until when the worker is not given up, because its silence is one of many; `undefined` where it is on its own. */
@@ -43,7 +54,10 @@ export function fleetHeldUntilMs({ volatile, nowMs }: CoreState): number | undef
 /** It would be given up now: keeps it for as long as its silence is held. False where it is not. */
 export function holdBack(state: CoreState, machine: Machine): boolean {
   if (machine.cut) return false;
-  judgeSilence(state, machine);
+  if (!judgeSilence(state, machine)) {
+    state.deadlines.set(deadlineKey.worker(machine.id), state.nowMs + JUDGED_EVERY_MS);
+    return true;
+  }
   const hold = holdOf(state, machine);
   if (hold === undefined) return false;
   keep(hold, machine);

@@ -176,14 +176,12 @@ export function* neediestFirst(
   }
 }
 
-/** Of the consumer's lines that wait for capacity, the one with the oldest job; without those for which nobody is large enough. */
-export function oldestBlocked(account: AccountLine, nowMs: number): SignatureLine | undefined {
-  let oldest: SignatureLine | undefined;
-  for (const line of account.lines.values()) {
-    if (!isBlocked(line.signature) || line.signature.unableUntilMs > nowMs) continue;
-    if (oldest === undefined || orderOf(line) < orderOf(oldest)) oldest = line;
+/** The consumer's lines that wait for capacity, each with its first job. */
+export function* blockedLines({ lines }: AccountLine): Iterable<Turn> {
+  for (const line of lines.values()) {
+    const waiting = line.waiting[line.head];
+    if (waiting !== undefined && isBlocked(line.signature)) yield { line, waiting };
   }
-  return oldest;
 }
 
 export interface Turn {

@@ -151,8 +151,9 @@ export interface MassSilence {
   doneUntilMs: number;
   /** When the newest few of those came back that were there before we started: as many as make a mass. */
   readonly returnsMs: number[];
-  /** When the fleet was last counted: not with every silent worker anew. */
+  /** When the fleet was last counted, and the networks that were since: not with every silent worker anew. */
   judgedAtMs: number;
+  readonly judged: Set<string>;
 }
 
 export interface Volatile {
