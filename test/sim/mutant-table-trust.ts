@@ -91,8 +91,8 @@ export const TRUST_MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/canaries.ts`,
-        find: "const isProven = right >= PROVEN_FROM && !isBroken({ right, wrong });",
-        replace: "const isProven = right + wrong >= 0;",
+        find: 'const isHeld = verdict === "wrong" && right >= PROVEN_FROM && !isBroken({ right, wrong: wrong + 1 });',
+        replace: 'const isHeld = verdict === "wrong" && right + wrong >= 0;',
       },
     ],
   },
@@ -101,8 +101,8 @@ export const TRUST_MUTANTS: readonly Mutant[] = [
     patches: [
       {
         file: `${CORE}/canaries.ts`,
-        find: "|| hasSeen(state, name, machine.worker)) return false;",
-        replace: ") return false;",
+        find: "!seen.has(canary.name) && isOpenFor(",
+        replace: "!(seen.has(canary.name) && seen.size < 0) && isOpenFor(",
       },
     ],
   },

@@ -207,7 +207,7 @@ test.each([
   ],
   [
     event(1, 0, "place_kept", { workerId: "wrk-a", waitedMs: 120_000 }),
-    "waited long: 2 min; wrk-a takes no other new job until this one fits there",
+    "waited long: 2 min 00 s; wrk-a takes no other new job until this one fits there",
   ],
   [event(1, 0, "place_freed", { workerId: "wrk-a" }), "wrk-a, which was kept for it, takes it no more"],
   [event(1, 0, "settled", {}), "settled"],
