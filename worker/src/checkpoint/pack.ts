@@ -163,13 +163,16 @@ async function packFile(
   ]);
   const after = await handle.stat({ bigint: true });
   if (before.size !== after.size || before.mtimeNs !== after.mtimeNs) {
-    throw new QubixError("file_changed", `${entry.path} changed while it was read`, {
-      category: "conflict",
-      retryable: true,
-    });
+    throw fileChanged(entry.path);
   }
+  // What is equal to bytes that the job has only now put there is not what is stored under the parent's names.
+  if (parent !== undefined && !(await parent.isSame())) throw fileChanged(parent.entry.path);
   const file = { kind: "file", path: entry.path, mode: entry.mode, bytes, chunks } as const;
   return sha256 === undefined ? file : { ...file, sha256 };
+}
+
+function fileChanged(path: string): QubixError {
+  return new QubixError("file_changed", `${path} changed while it was read`, { category: "conflict", retryable: true });
 }
 
 async function segmentsOf(
