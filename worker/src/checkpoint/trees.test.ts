@@ -107,6 +107,10 @@ describe("a tree", () => {
     expect((await walkTree(dir, "", () => true)).entries.map((entry) => entry.path)).toEqual(["\ufffd"]);
     await writeFile(Buffer.concat([Buffer.from(join(dir, "bad")), Buffer.from([0xff])]), "x");
     await expect(walkTree(dir, "", () => true)).rejects.toMatchObject({ code: "tree_misnamed", category: "user" });
+    // Read as text it has the name of the one that is there.
+    await rm(Buffer.concat([Buffer.from(join(dir, "bad")), Buffer.from([0xff])]));
+    await writeFile(Buffer.concat([Buffer.from(`${dir}/`), Buffer.from([0xff])]), "x");
+    await expect(walkTree(dir, "", () => true)).rejects.toMatchObject({ code: "tree_misnamed", category: "user" });
     const long = `mkdir -p "$0" && cd "$0" && for n in $(seq 20); do d=$(printf %0250d $n); mkdir "$d" && cd -P "$d"; done`;
     await promisify(execFile)("sh", ["-c", long, join(dir, "long")]);
     await expect(walkTree(dir, "long", () => true)).rejects.toMatchObject({ code: "tree_too_large" });
