@@ -16,6 +16,9 @@ import { fetchManifest, moveInto, unpackTree } from "./unpack.ts";
 import { walkTree } from "./walk.ts";
 
 const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+/** A user that only root can give a file to. */
+const SOMEBODY = { uid: 54_321, gid: 54_321 };
+const NOBODY = 65_534;
 const never = new AbortController().signal;
 const threads = createThreads();
 afterAll(() => threads.stop());
@@ -29,6 +32,17 @@ afterEach(() => rm(dir, { recursive: true, force: true }));
 
 async function ship(root: string, start = "") {
   return (await shipOpen(root, start)).tree;
+}
+
+/** Without the rights of root, where the test has them. */
+async function asNobody(work: () => Promise<void>): Promise<void> {
+  const isRoot = process.geteuid?.() === 0;
+  if (isRoot) process.seteuid?.(NOBODY);
+  try {
+    await work();
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+  }
 }
 
 /** Without a parent; nothing stays open. */
@@ -160,6 +174,22 @@ describe("a tree", () => {
     const previous = { root: join(dir, "first"), manifest };
     await unpackTree(manifest, to, chunks, { owner, threads, previous, signal: never });
     expect((await readFile(join(to, "a"))).equals(await readFile(join(at, "a")))).toBe(true);
+  });
+
+  it("lets the container's user do what its owner could, where the agent may not give it away", async () => {
+    const at = join(dir, "from");
+    await mkdir(join(at, "sub"), { recursive: true });
+    const modes = { file: 0o600, "sub/run": 0o755, "sub/kept": 0o444 };
+    for (const [path, mode] of Object.entries(modes)) {
+      await writeFile(join(at, path), path);
+      await chmod(join(at, path), mode);
+    }
+    const manifest = await fetchManifest((await ship(at)).manifestCid, chunks, never);
+    await chmod(dir, 0o777);
+    await asNobody(() => unpackTree(manifest, join(dir, "to"), chunks, { owner: SOMEBODY, threads, signal: never }));
+    const modeOf = async (path: string) => (await stat(join(dir, "to", path))).mode & 0o777;
+    expect([await modeOf(""), await modeOf("sub")]).toEqual([0o777, 0o777]);
+    expect([await modeOf("file"), await modeOf("sub/run"), await modeOf("sub/kept")]).toEqual([0o666, 0o777, 0o444]);
   });
 
   it("replaces what has its name when it is moved into place", async () => {
