@@ -497,7 +497,11 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       }
     },
     async committed(entry) {
-      parent.committed(entry);
+      try {
+        parent.committed(entry);
+      } catch (error) {
+        logger.warn({ event: "note_not_written", err: error }, "a committed checkpoint is not noted on this disk");
+      }
       memory.committed();
       // Left over entries only take disk; the next commit tries again.
       await tracked(() => removeOlder(folders.checkpoint, entry, folders.staging)).catch((error: unknown) =>
