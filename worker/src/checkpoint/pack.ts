@@ -157,10 +157,11 @@ async function packFile(
   const segments = isBase ? told.map(withoutLayers) : told;
   const withSum = options.fileSums !== true;
   const asked = { nowFd: handle.fd, beforeFd: parent?.handle.fd ?? null, withSum, isBase };
-  const [chunks, sha256] = await Promise.all([
-    makePieces(segments, asked, sender, threads),
-    withSum ? undefined : threads.ask("sum", { fd: handle.fd, bytes }),
-  ]);
+  const making = makePieces(segments, asked, sender, threads);
+  const summing = withSum ? Promise.resolve(undefined) : threads.ask("sum", { fd: handle.fd, bytes });
+  // When one fails the other still reads the file, which must not be closed before: its number may be another file's then.
+  await Promise.allSettled([making, summing]);
+  const [chunks, sha256] = await Promise.all([making, summing]);
   const after = await handle.stat({ bigint: true });
   if (before.size !== after.size || before.mtimeNs !== after.mtimeNs) {
     throw fileChanged(entry.path);

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from "vitest";
 import { treeManifestSchema } from "@qubix/shared/protocol";
 import { createMemoryChunks, type MemoryChunks } from "../runner/testing.ts";
 import { cidOf } from "@qubix/shared/chunks";
-import { createThreads } from "./encode/threads.ts";
+import { createThreads, type Threads } from "./encode/threads.ts";
 import { createEntryWatch, listEntries } from "./entries.ts";
 import { shipTree } from "./pack.ts";
 import { removeTree } from "./remove.ts";
@@ -145,6 +146,24 @@ describe("a tree", () => {
     shipping.catch(() => undefined);
     await writeFile(join(dir, "a"), Buffer.alloc(5 * 1024 * 1024, 2));
     await expect(shipping).rejects.toMatchObject({ code: "file_changed", retryable: true });
+  });
+
+  it("is not read any more when it is given up: its number may be another file's then", async () => {
+    await writeFile(join(dir, "a"), randomBytes(16 * 1024 * 1024));
+    let reading = 0;
+    const watched: Threads = {
+      ...threads,
+      async ask(kind, ask, given) {
+        // As when the file ended early.
+        if (kind === "sum") throw Object.assign(new Error("a file ended early"), { code: "file_changed" });
+        reading += 1;
+        return threads.ask(kind, ask, given).finally(() => (reading -= 1));
+      },
+    };
+    const walked = await walkTree(dir, "a", () => true);
+    const shipping = shipTree(dir, walked, chunks, never, { threads: watched, fileSums: true });
+    await expect(shipping).rejects.toMatchObject({ code: "file_changed" });
+    expect(reading).toBe(0);
   });
 
   it("is not unpacked from bytes that are not what their names say", async () => {
