@@ -218,7 +218,10 @@ function ask(
     own.waiting.set(req, { isMeasure: body.kind === "measure.down", resolve, reject }),
   );
   // Who asked may give up meanwhile: what has begun to leave leaves whole all the same, or the line would be of no use to others.
-  own.sent = own.sent.then(() => transmit(own, pacer, JSON.stringify({ ...body, req }), payload));
+  own.sent = own.sent.then(async () => {
+    if (signal.aborted) own.waiting.delete(req);
+    else await transmit(own, pacer, JSON.stringify({ ...body, req }), payload);
+  });
   return raceAbort(answer, signal);
 }
 

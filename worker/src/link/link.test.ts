@@ -345,6 +345,24 @@ describe("the bulk socket", () => {
     expect(orchestrator.welcomed.bulk).toBe(1);
   });
 
+  it("does not send what nobody waits for any more and has not begun to leave", async () => {
+    bulk.stop();
+    bulk = createBulkLink({
+      identity: identityFor(orchestrator, key),
+      logger,
+      random: () => 0,
+      pacer: createUplinkPacer(() => 8),
+    });
+    const abort = new AbortController();
+    const given = [1, 2, 3].map((n) => bulk.put(JOB, cid(n), randomBytes(200_000), abort.signal));
+    await expect.poll(() => orchestrator.requests).toHaveLength(1);
+    abort.abort(new Error("enough"));
+    for (const one of given) await expect(one).rejects.toThrow("enough");
+    await bulk.put(JOB, cid(4), randomBytes(1_000), never);
+    expect(orchestrator.requests).toMatchObject([{ cid: cid(1) }, { cid: cid(4) }]);
+    expect(orchestrator.welcomed.bulk).toBe(1);
+  });
+
   it("says what was refused", async () => {
     await expect(bulk.get(JOB, cid(1), never)).rejects.toMatchObject({ code: "chunk_unknown" });
   });
