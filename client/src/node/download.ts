@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { chmod, lstat, mkdir, open as openFile, rename, rm } from "node:fs/promises";
-import { dirname, join, resolve, sep } from "node:path";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import {
   type CallOptions,
   type CarOptions,
@@ -16,6 +16,8 @@ import {
 const MODE_MASK = 0o777;
 /** What we need of a folder while something in it is still to come. */
 const OWN_ALL = 0o700;
+/** Of a file's own name in that of its partial file: file systems take 255 bytes. */
+const PARTIAL_NAME_BYTES = 230;
 
 export interface Downloaded {
   readonly path: string;
@@ -196,8 +198,9 @@ async function keep(
 }
 
 function partialOf(file: string, names: ReadonlySet<string>): string {
+  const start = Buffer.from(basename(file)).subarray(0, PARTIAL_NAME_BYTES).toString("utf8");
   for (let n = 0; ; n += 1) {
-    const partial = `${file}.part${n === 0 ? "" : `-${n}`}`;
+    const partial = join(dirname(file), `${start}.part${n === 0 ? "" : `-${n}`}`);
     if (!names.has(partial)) return partial;
   }
 }

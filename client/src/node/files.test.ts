@@ -229,6 +229,14 @@ test("a file is fetched beside others, and never through a link that lies in its
   expect(await readFile(join(folder, "elsewhere"), "utf8")).toBe("mine");
 });
 
+test("a file may have the longest name there is", async () => {
+  const name = "é".repeat(127);
+  server = await startOutputServer({ [name]: ["A", "A"] });
+  client = createNodeClient({ url: server.url });
+  await downloadOutputs(client, "job-1", join(folder, "to"));
+  expect(await readdir(join(folder, "to"))).toEqual([name]);
+});
+
 test("folders get their modes when what is in them is there, also those that may not be written to", async () => {
   const sum = sha256("right");
   const entries = [
