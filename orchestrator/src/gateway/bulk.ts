@@ -133,7 +133,8 @@ export function serveBulk(
   // ── Requests ──
 
   const have = async ({ req, jobId, cids }: Have, owner: AccountId | undefined): Promise<void> => {
-    send({ kind: "missing", req, cids: [...(await chunks.missing(ownerOrThrow(owner), jobId, cids))] });
+    const missing = await chunks.missing(ownerOrThrow(owner), jobId, cids, workerId);
+    send({ kind: "missing", req, cids: [...missing] });
   };
 
   const takePut = (request: Put): Incoming => {
@@ -160,7 +161,7 @@ export function serveBulk(
 
   const store = async (request: Put, owner: AccountId | undefined, parts: readonly Buffer[]): Promise<void> => {
     try {
-      await chunks.put(ownerOrThrow(owner), request.jobId, request.cid, parts);
+      await chunks.put(ownerOrThrow(owner), request.jobId, request.cid, parts, workerId);
       send({ kind: "stored", req: request.req });
     } catch (error) {
       if (error instanceof QubixError && NO_ROOM.includes(error.code)) {
