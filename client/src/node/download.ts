@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { chmod, lstat, mkdir, open as openFile, rename, rm } from "node:fs/promises";
-import { dirname, join, resolve, sep } from "node:path";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import {
   type CallOptions,
   type CarOptions,
@@ -14,6 +14,10 @@ import {
 
 /** No more than permissions: what else a mode says is not for this machine. */
 const MODE_MASK = 0o777;
+/** What we need of a folder while something in it is still to come. */
+const OWN_ALL = 0o700;
+/** Of a file's own name in that of its partial file: file systems take 255 bytes. */
+const PARTIAL_NAME_BYTES = 230;
 
 export interface Downloaded {
   readonly path: string;
@@ -38,10 +42,11 @@ export async function downloadOutputs(
   const outputs = await client.jobs.outputs(jobId, call);
   const wanted = path === undefined ? outputs : outputs.filter((output) => isWithin(output.path, path));
   if (path !== undefined && wanted.length === 0) throw outputNotFound(jobId, path, outputs);
+  const names = new Set(outputs.map((output) => safeJoin(folder, output.path)));
   const done: Downloaded[] = [];
   for (const output of wanted) {
     const file = safeJoin(folder, output.path);
-    await fetchFile(file, { ...output, what: "output" }, () => client.jobs.output(jobId, output.path, call));
+    await fetchFile(file, { ...output, names, what: "output" }, () => client.jobs.output(jobId, output.path, call));
     const downloaded = { path: output.path, file, bytes: output.bytes, sha256: output.sha256 };
     done.push(downloaded);
     onFile?.(downloaded);
@@ -82,17 +87,22 @@ export async function downloadCheckpoint(
   { onFile, ...call }: CheckpointOptions = {},
 ): Promise<readonly DownloadedFile[]> {
   const entries = await client.jobs.checkpointEntries(jobId, seq, call);
+  const names = new Set(entries.map(({ path }) => safeJoin(folder, path)));
+  const folders: { readonly file: string; readonly mode: number }[] = [];
   const done: DownloadedFile[] = [];
   await mkdir(folder, { recursive: true });
   for (const { kind, path, mode, bytes, sha256 } of entries) {
     const file = safeJoin(folder, path);
     if (kind === "directory") {
       await mkdir(file, { recursive: true });
+      // From an earlier time it may be one that not even we may write to.
+      await chmod(file, (mode & MODE_MASK) | OWN_ALL);
+      folders.push({ file, mode: mode & MODE_MASK });
       continue;
     }
     const wasThere = sha256 !== null && (await sumOfFile(file, bytes)) === sha256;
     if (!wasThere) {
-      await fetchFile(file, { path, bytes, sha256, what: "checkpoint" }, () =>
+      await fetchFile(file, { path, bytes, sha256, names, what: "checkpoint" }, () =>
         client.jobs.checkpointFile(jobId, seq, path, call),
       );
     }
@@ -101,6 +111,8 @@ export async function downloadCheckpoint(
     done.push(downloaded);
     onFile?.(downloaded);
   }
+  // Those within first: a folder may keep us out afterwards.
+  for (const { file, mode } of folders.toReversed()) await chmod(file, mode);
   return done;
 }
 
@@ -114,17 +126,21 @@ export async function downloadCar(
 ): Promise<number> {
   await mkdir(dirname(file), { recursive: true });
   const { body } = await client.jobs.checkpointCar(jobId, seq, options);
-  return await keep(file, async (write) => {
+  return await keep(file, new Set(), async (write) => {
     for await (const bytes of body) await write(bytes);
   });
 }
 
-/** Of a regular file of this size; undefined where there is none. */
+/** Of a regular file of this size; undefined where there is none that can be read. */
 async function sumOfFile(file: string, bytes: number): Promise<string | undefined> {
   const found = await lstat(file).catch(() => undefined);
   if (found?.isFile() !== true || found.size !== bytes) return undefined;
   const hash = createHash("sha256");
-  for await (const part of createReadStream(file)) hash.update(part as Buffer);
+  try {
+    for await (const part of createReadStream(file)) hash.update(part as Buffer);
+  } catch {
+    return undefined;
+  }
   return hash.digest("hex");
 }
 
@@ -132,6 +148,8 @@ interface Expected {
   readonly path: string;
   readonly bytes: number;
   readonly sha256: string | null;
+  /** Of all files that belong together. */
+  readonly names: ReadonlySet<string>;
   readonly what: "output" | "checkpoint";
 }
 
@@ -139,7 +157,7 @@ async function fetchFile(file: string, expected: Expected, open: () => Promise<O
   await mkdir(dirname(file), { recursive: true });
   const hash = createHash("sha256");
   let received = 0;
-  await keep(file, async (write) => {
+  await keep(file, expected.names, async (write) => {
     const response = await open();
     for await (const bytes of response.body) {
       hash.update(bytes);
@@ -151,15 +169,18 @@ async function fetchFile(file: string, expected: Expected, open: () => Promise<O
   });
 }
 
-/** What `fill` writes gets the name when it is done; nothing is left when it fails. Returns how many bytes that was. */
+/** What `fill` writes gets the name when it is done; nothing is left when it fails. `names`: not to be used meanwhile. Returns how many bytes that was. */
 async function keep(
   file: string,
+  names: ReadonlySet<string>,
   fill: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<number> {
-  const partial = `${file}.part`;
+  const partial = partialOf(file, names);
   let written = 0;
   try {
-    const target = await openFile(partial, "w");
+    // What an earlier time left there, or somebody's link: it is not written through.
+    await rm(partial, { force: true });
+    const target = await openFile(partial, "wx");
     try {
       await fill(async (bytes) => {
         await target.writeFile(bytes);
@@ -173,6 +194,14 @@ async function keep(
   } catch (error) {
     await rm(partial, { force: true });
     throw error;
+  }
+}
+
+function partialOf(file: string, names: ReadonlySet<string>): string {
+  const start = Buffer.from(basename(file)).subarray(0, PARTIAL_NAME_BYTES).toString("utf8");
+  for (let n = 0; ; n += 1) {
+    const partial = join(dirname(file), `${start}.part${n === 0 ? "" : `-${n}`}`);
+    if (!names.has(partial)) return partial;
   }
 }
 

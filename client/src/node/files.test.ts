@@ -123,6 +123,17 @@ test("what cannot be uploaded is named", async () => {
   await expect(uploadPath(client, folder)).rejects.toMatchObject({ code: "input_unsupported" });
 });
 
+/** Without the rights of root, where the test has them: root may write anywhere. */
+async function asNobody(work: () => Promise<void>): Promise<void> {
+  const isRoot = process.geteuid?.() === 0;
+  if (isRoot) process.seteuid?.(65_534);
+  try {
+    await work();
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+  }
+}
+
 function sha256(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }
@@ -195,6 +206,67 @@ test("a checkpoint is fetched with its folders and modes; what is there is not f
   ]);
   expect(server.seen.filter(({ path }) => path.endsWith("run.sh"))).toHaveLength(1);
   expect(await readFile(join(to, "pieces"), "utf8")).toBe("whole");
+});
+
+test("a file is fetched beside others, and never through a link that lies in its way", async () => {
+  server = await startOutputServer({
+    a: ["A", "A"],
+    "a.part": ["B", "B"],
+    "a.part-1": ["C", "C"],
+    "bad.part": ["D", "D"],
+  });
+  client = createNodeClient({ url: server.url });
+  const to = join(folder, "to");
+  await mkdir(to);
+  await writeFile(join(folder, "elsewhere"), "mine");
+  await symlink(join(folder, "elsewhere"), join(to, "bad.part.part"));
+  await downloadOutputs(client, "job-1", to);
+  // Fetched again, it takes nothing away from the others.
+  await downloadOutputs(client, "job-1", to, { path: "a" });
+  const names = await readdir(to);
+  expect(names).toEqual(["a", "a.part", "a.part-1", "bad.part"]);
+  expect(await Promise.all(names.map((name) => readFile(join(to, name), "utf8")))).toEqual(["A", "B", "C", "D"]);
+  expect(await readFile(join(folder, "elsewhere"), "utf8")).toBe("mine");
+});
+
+test("a file may have the longest name there is", async () => {
+  const name = "é".repeat(127);
+  server = await startOutputServer({ [name]: ["A", "A"] });
+  client = createNodeClient({ url: server.url });
+  await downloadOutputs(client, "job-1", join(folder, "to"));
+  expect(await readdir(join(folder, "to"))).toEqual([name]);
+});
+
+test("folders get their modes when what is in them is there, also those that may not be written to", async () => {
+  const sum = sha256("right");
+  const entries = [
+    { kind: "directory", path: "d", mode: 0o40500, bytes: 0, sha256: null },
+    { kind: "directory", path: "d/empty", mode: 0o40750, bytes: 0, sha256: null },
+    { kind: "file", path: "d/a", mode: 0o100000, bytes: 5, sha256: sum },
+    { kind: "file", path: "d/b", mode: 0o100644, bytes: 5, sha256: sum },
+  ];
+  let isCut = true;
+  server = await startScriptedServer([
+    (response, { path }) => {
+      if (!path.includes("/files/")) response.end(JSON.stringify({ items: entries }));
+      else response.end(isCut && path.endsWith("/b") ? "cut" : "right");
+    },
+  ]);
+  const own = createNodeClient({ url: server.url });
+  client = own;
+  const to = join(folder, "to");
+  await chmod(folder, 0o777);
+  await asNobody(async () => {
+    await expect(downloadCheckpoint(own, "job-1", 3, to)).rejects.toMatchObject({ code: "checkpoint_damaged" });
+    isCut = false;
+    await downloadCheckpoint(own, "job-1", 3, to);
+    // A folder and a file as they should be are no obstacle to the next time.
+    await downloadCheckpoint(own, "job-1", 3, to);
+  });
+  const modes = await Promise.all(
+    ["d", "d/empty", "d/a", "d/b"].map(async (path) => (await stat(join(to, path))).mode),
+  );
+  expect(modes.map((mode) => mode & 0o7777)).toEqual([0o500, 0o750, 0, 0o644]);
 });
 
 test.each(["../x", "/../../x", "a/../../x", "x\u0000", ""])("the path %j never leaves the folder", (path) => {

@@ -397,6 +397,29 @@ describe("the chunk store", () => {
     expect(await present(tree)).toBe(true);
   });
 
+  it("keeps for one replica of a job what it relies on, whatever the other commits", async () => {
+    const job = keep(1, []);
+    const tree = buildTree({ a: "x" });
+    const cids = tree.chunks.map(({ cid }) => cid);
+    for (const { cid, bytes } of tree.chunks) await chunks.put(ALICE, job, cid, bytes, "wrk-1");
+    expect(await chunks.missing(ALICE, job, cids, "wrk-2")).toEqual([]);
+    expect(await admit(job, tree.ref)).toBe("ok");
+    keep(1, [tree.ref]);
+    chunks.settleTree(ALICE, job, tree.ref.manifestCid, true, "wrk-1");
+    keep(1, []);
+    chunks.collect(ALICE, job, [tree.ref]);
+    // What goes, goes in the next turns.
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(await chunks.missing(ALICE, job, cids, "wrk-2")).toEqual([]);
+    // Its own commit lets go of them, too.
+    expect(await admit(job, tree.ref)).toBe("ok");
+    keep(1, [tree.ref]);
+    chunks.settleTree(ALICE, job, tree.ref.manifestCid, true, "wrk-2");
+    keep(1, []);
+    chunks.collect(ALICE, job, [tree.ref]);
+    await expect.poll(() => chunkPaths(root)).toHaveLength(0);
+  });
+
   it("keeps what an upload was told is here, for an hour", async () => {
     const job = keep(1, []);
     const other = keep(2, []);

@@ -88,7 +88,8 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
     return bytes;
   };
 
-  const put: ChunkStore["put"] = async (accountId, holder, cid, bytes) => {
+  const put: ChunkStore["put"] = async (accountId, holder, cid, bytes, by) => {
+    const pinner = pinnerOf(holder, by);
     const parts = bytes instanceof Uint8Array ? [bytes] : bytes;
     if (lengthOf(parts) > CHUNK_STORED_BYTES_MAX) {
       throw new QubixError("chunk_too_large", `A chunk has at most ${CHUNK_STORED_BYTES_MAX} bytes.`, {
@@ -96,15 +97,15 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
         status: 413,
       });
     }
-    pins.add(accountId, cid, holder);
+    pins.add(accountId, cid, pinner);
     try {
       await sealed.write(accountId, cid, parts);
     } catch (error) {
-      pins.release(accountId, cid, holder);
-      if (error instanceof QubixError && error.code === "storage_quota") abandon(accountId, holder);
+      pins.release(accountId, cid, pinner);
+      if (error instanceof QubixError && error.code === "storage_quota") abandon(accountId, pinner);
       throw error;
     }
-    stragglers.stored(accountId, holder, cid);
+    stragglers.stored(accountId, pinner, cid);
     // Given up while it was written.
     if (!pins.has(accountId, cid)) doom(accountId, [cid]);
   };
@@ -276,16 +277,17 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       await index.idle();
       await database.close();
     },
-    async missing(accountId, holder, cids) {
-      stragglers.asked(accountId, holder, cids);
+    async missing(accountId, holder, cids, by) {
+      const pinner = pinnerOf(holder, by);
+      stragglers.asked(accountId, pinner, cids);
       const missing: ChunkCid[] = [];
       let looked = 0;
       for (const cid of cids) {
-        pins.add(accountId, cid, holder);
+        pins.add(accountId, cid, pinner);
         const writing = sealed.settled(accountId, cid);
         if (writing !== undefined) await writing;
         if (sealed.size(accountId, cid) === undefined) {
-          pins.release(accountId, cid, holder);
+          pins.release(accountId, cid, pinner);
           missing.push(cid);
         }
         looked += 1;
@@ -314,7 +316,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
         throw error;
       }
     },
-    settleTree(accountId, holder, manifestCid, accepted) {
+    settleTree(accountId, holder, manifestCid, accepted, by) {
       const key = treeKey(accountId, holder, manifestCid);
       const entry = admitted.get(key);
       if (entry !== undefined && entry.count > 1) entry.count -= 1;
@@ -323,7 +325,7 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
       if (holder === UPLOAD_HOLDER) acceptedUploads.add(key);
       onTree?.({ accountId, manifestCid });
       // The tree keeps them from here on.
-      for (const cid of entry?.cids ?? []) pins.release(accountId, cid, holder);
+      for (const cid of entry?.cids ?? []) pins.release(accountId, cid, pinnerOf(holder, by));
     },
     collect(accountId, holder, trees) {
       for (const { manifestCid } of trees) {
@@ -355,6 +357,11 @@ export function createChunkStore(ports: ChunkStorePorts): ChunkStore {
 
 function treeKey(accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid): string {
   return `${accountId} ${holder} ${manifestCid}`;
+}
+
+/** Whose pins these are. */
+function pinnerOf(holder: TreeHolder, by: string | undefined): TreeHolder {
+  return by === undefined ? holder : `${holder}/${by}`;
 }
 
 function refused(code: string, message: string): TreeVerdict {

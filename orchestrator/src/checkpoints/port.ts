@@ -60,13 +60,21 @@ export interface ChunkStore {
   /** Starts the threads, so that the first chunk does not wait for that; without it they start when they are needed. */
   warm(): void;
   stop(): Promise<void>;
-  /** Which of these are not here. Those that are stay for at least an hour for this holder. */
-  missing(accountId: AccountId, holder: TreeHolder, cids: readonly ChunkCid[]): Promise<readonly ChunkCid[]>;
+  /**
+   * Which of these are not here. Those that are stay for at least an hour for this holder. `by`: who sends, where several do for one holder, as the
+   * replicas of a job: what one of them commits or gives up takes nothing away from another.
+   */
+  missing(
+    accountId: AccountId,
+    holder: TreeHolder,
+    cids: readonly ChunkCid[],
+    by?: string,
+  ): Promise<readonly ChunkCid[]>;
   /**
    * Resolves when the chunk is durable. Rejects with QubixError `chunk_mismatch` (400: the bytes are not what the name says), `chunk_too_large` (413),
    * `storage_quota` and `storage_full` (507).
    */
-  put(accountId: AccountId, holder: TreeHolder, cid: ChunkCid, bytes: ChunkBytes): Promise<void>;
+  put(accountId: AccountId, holder: TreeHolder, cid: ChunkCid, bytes: ChunkBytes, by?: string): Promise<void>;
   /** The bytes as they were put; undefined where it is not here. Rejects with `chunk_damaged`. `into`: memory of CHUNK_STORED_BYTES_MAX for them, which goes away from there. */
   get(accountId: AccountId, cid: ChunkCid, into?: ArrayBuffer): Promise<Buffer | undefined>;
   /** Rejects with `tree_invalid`, `chunks_missing` or `chunk_damaged`. */
@@ -79,7 +87,7 @@ export interface ChunkStore {
    */
   admitTree(accountId: AccountId, holder: TreeHolder, tree: TreeRef, bytesMax?: number): Promise<TreeVerdict>;
   /** After the core answered. `accepted`: it said yes. */
-  settleTree(accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid, accepted: boolean): void;
+  settleTree(accountId: AccountId, holder: TreeHolder, manifestCid: ChunkCid, accepted: boolean, by?: string): void;
   /** These are perhaps not used any more: those that no record names are let go, with the chunks that only they had. */
   collect(accountId: AccountId, holder: TreeHolder, trees: readonly TreeRef[]): void;
   /** Deletes what no record and no upload needs: done by itself every hour. */

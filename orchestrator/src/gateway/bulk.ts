@@ -24,7 +24,10 @@ import {
 import type { SessionPorts } from "./port.ts";
 
 type Put = BulkRequest & { readonly kind: "put" };
+type Have = BulkRequest & { readonly kind: "have" };
 type Get = BulkRequest & { readonly kind: "get" };
+/** Whose job it is was looked up as it came: while memory is rebuilt that throws, and nobody is refused for it. */
+type OwnedGet = Get & { readonly owner: AccountId | undefined };
 type MeasureUp = BulkRequest & { readonly kind: "measure.up" };
 type MeasureDown = BulkRequest & { readonly kind: "measure.down" };
 
@@ -70,7 +73,7 @@ export function serveBulk(
 ): void {
   const { writer, fleet, chunks, proofs, logger } = ports;
   const { ws, workerId, budget, measures, nowMs, onHeard } = options;
-  const gets: (Get | MeasureDown)[] = [];
+  const gets: (OwnedGet | MeasureDown)[] = [];
   let getting = false;
   let incoming: Incoming | undefined;
   let unstored = 0;
@@ -129,9 +132,9 @@ export function serveBulk(
 
   // ── Requests ──
 
-  const have = async ({ req, jobId, cids }: BulkRequest & { readonly kind: "have" }): Promise<void> => {
-    const owner = ownerOrThrow(fleet.ownerOf(workerId, jobId));
-    send({ kind: "missing", req, cids: [...(await chunks.missing(owner, jobId, cids))] });
+  const have = async ({ req, jobId, cids }: Have, owner: AccountId | undefined): Promise<void> => {
+    const missing = await chunks.missing(ownerOrThrow(owner), jobId, cids, workerId);
+    send({ kind: "missing", req, cids: [...missing] });
   };
 
   const takePut = (request: Put): Incoming => {
@@ -158,7 +161,7 @@ export function serveBulk(
 
   const store = async (request: Put, owner: AccountId | undefined, parts: readonly Buffer[]): Promise<void> => {
     try {
-      await chunks.put(ownerOrThrow(owner), request.jobId, request.cid, parts);
+      await chunks.put(ownerOrThrow(owner), request.jobId, request.cid, parts, workerId);
       send({ kind: "stored", req: request.req });
     } catch (error) {
       if (error instanceof QubixError && NO_ROOM.includes(error.code)) {
@@ -179,6 +182,12 @@ export function serveBulk(
     return { what: "a measure of the line", bytes, kept: false, parts: [], received: 0, whole };
   };
 
+  const takeGet = (get: OwnedGet | MeasureDown): void => {
+    if (gets.length >= BULK_REQUESTS_MAX) return close(`more than ${BULK_REQUESTS_MAX} requests wait`);
+    gets.push(get);
+    if (!getting) void serveGets();
+  };
+
   const serveGets = async (): Promise<void> => {
     getting = true;
     for (let get = gets.shift(); get !== undefined; get = gets.shift()) {
@@ -188,9 +197,8 @@ export function serveBulk(
     getting = false;
   };
 
-  const serveGet = async ({ req, jobId, cid }: Get): Promise<void> => {
-    const owner = ownerOrThrow(fleet.ownerOf(workerId, jobId));
-    const bytes = await chunks.get(owner, cid);
+  const serveGet = async ({ req, cid, owner }: OwnedGet): Promise<void> => {
+    const bytes = await chunks.get(ownerOrThrow(owner), cid);
     if (bytes === undefined) {
       throw new QubixError("chunk_unknown", `There is no chunk ${cid} for this job.`, {
         category: "user",
@@ -223,7 +231,7 @@ export function serveBulk(
     const request = frame.value;
     switch (request.kind) {
       case "have":
-        return track(request.req, have(request));
+        return track(request.req, have(request, fleet.ownerOf(workerId, request.jobId)));
       case "put":
         incoming = takePut(request);
         return;
@@ -234,11 +242,9 @@ export function serveBulk(
         incoming = takeMeasure(request);
         return;
       case "get":
+        return takeGet({ ...request, owner: fleet.ownerOf(workerId, request.jobId) });
       case "measure.down":
-        if (gets.length >= BULK_REQUESTS_MAX) return close(`more than ${BULK_REQUESTS_MAX} requests wait`);
-        gets.push(request);
-        if (!getting) void serveGets();
-        return;
+        return takeGet(request);
     }
   };
 

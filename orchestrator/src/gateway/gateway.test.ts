@@ -326,6 +326,28 @@ describe("the worker gateway", () => {
       expect(await put(cid, bytes)).toMatchObject({ kind: "stored" });
     });
 
+    it("lets nobody be refused while it does not know who holds what: they come again", async () => {
+      const cid = cidOf(Buffer.from("bytes"));
+      const other = await connectBulk(rig, ann);
+      const known = () => {
+        try {
+          return rig.writer.state() !== undefined;
+        } catch {
+          return false;
+        }
+      };
+      rig.failCommits = Number.MAX_SAFE_INTEGER;
+      control.send({ kind: "offer", msg: 9, offer: { ...OFFER, cpus: 1 } });
+      await expect.poll(known).toBe(false);
+      bulk.send({ kind: "get", req: 1, jobId, cid });
+      other.send({ kind: "have", req: 1, jobId, cids: [cid] });
+      for (const peer of [bulk, other]) {
+        const answer = await Promise.race([peer.closed, peer.next("refused")]);
+        expect(answer).toMatchObject({ code: CLOSE_CODES.tryLater });
+      }
+      rig.failCommits = 0;
+    });
+
     it("refuses what its consumer has no room for, tells him why on the timeline, and the job goes on", async () => {
       await rig.stop();
       rig = await startRig({}, {}, 2_000);

@@ -47,7 +47,7 @@ export async function proveTree(
       };
     }
   }
-  const settle = (accepted: boolean) => chunks.settleTree(owner, jobId, tree.manifestCid, accepted);
+  const settle = (accepted: boolean) => chunks.settleTree(owner, jobId, tree.manifestCid, accepted, workerId);
   const verdict = await admit(chunks, owner, message, tree);
   if (verdict.kind === "ok") {
     const content = fleet.comparesTrees(jobId) ? contentOf(verdict.manifest) : undefined;

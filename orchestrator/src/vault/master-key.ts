@@ -1,7 +1,7 @@
 // The key that wraps those under which things at rest are encrypted: 32 random bytes in a file that only its owner can read. Whoever copies the data directory without
 // it has names, not secrets; `--master-key-file` puts it elsewhere.
 import { createHmac, hkdfSync, randomBytes } from "node:crypto";
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { QubixError } from "@qubix/shared/runtime";
 
@@ -45,7 +45,7 @@ function create(file: string): Buffer {
   try {
     const fd = openSync(`${file}.new`, "w", 0o600);
     try {
-      writeSync(fd, `${key.toString("base64url")}\n`);
+      writeFileSync(fd, `${key.toString("base64url")}\n`);
       fsyncSync(fd);
     } finally {
       closeSync(fd);

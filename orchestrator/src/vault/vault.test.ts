@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   mkdtempSync,
@@ -30,6 +31,24 @@ const folder = () => join(dir, "vault");
 const keyFile = () => masterKeyFile(dir, undefined);
 const open = () => openVault(folder(), openMasterKey(keyFile()), logger);
 const entries = () => readdirSync(folder()).filter((name) => name !== "key-check");
+
+/** No file of this process grows beyond: like a full disk, the system takes what still fits of a write, and refuses the next. */
+function limitFiles(bytes: number | "unlimited"): void {
+  execFileSync("prlimit", ["--pid", String(process.pid), `--fsize=${bytes}:`]);
+}
+
+describe("the master key", () => {
+  it.runIf(process.platform === "linux")("is whole on the disk or not there at all", () => {
+    limitFiles(20);
+    try {
+      expect(() => openMasterKey(keyFile())).toThrow(expect.objectContaining({ code: "master_key_unusable" }));
+    } finally {
+      limitFiles("unlimited");
+    }
+    const made = openMasterKey(keyFile()).derive("a test", 32);
+    expect(openMasterKey(keyFile()).derive("a test", 32)).toEqual(made);
+  });
+});
 
 describe("the vault", () => {
   it("gives back what was put in, also after a restart, and has nothing of it on disk in the clear", async () => {

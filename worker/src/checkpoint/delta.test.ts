@@ -1,6 +1,6 @@
 // Checkpoints told relative to the one before: what moves, and that it always comes back byte for byte.
 import { randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -137,6 +137,36 @@ describe("a state that was saved before", () => {
     next[100] = (next[100] ?? 0) ^ 1;
     await writeFile(join(dir, "state-2"), next);
     expect((await moves(next))[0]).toBe(MIB);
+  });
+
+  it.each([
+    ["of the same size", 0],
+    ["that grew", 1000],
+  ])("is no base when the job writes to it while the next one, %s, is read", async (_what, grownBytes) => {
+    const state = randomBytes(2 * MIB);
+    await save(state);
+    const next = Buffer.concat([state, randomBytes(grownBytes)]);
+    next.fill(7, 100, 200);
+    await writeFile(join(dir, "state-2"), next);
+    const base = parent;
+    let isFirst = true;
+    // Against the contract a job saves into its older file again, where it now has what the newer one has, too.
+    parent = {
+      async fileFor(path) {
+        const file = await base?.fileFor(path);
+        if (isFirst) {
+          const older = await open(join(dir, "state-1"), "r+");
+          await older.write(next, 100, 100, 100);
+          await older.close();
+        }
+        isFirst = false;
+        return file;
+      },
+      close: async () => base?.close(),
+    };
+    await expect(ship("state-2")).rejects.toMatchObject({ code: "file_changed", retryable: true });
+    const { manifest } = await ship("state-2");
+    expect((await restored(manifest)).equals(next)).toBe(true);
   });
 
   it("of a folder is known file by file", async () => {

@@ -157,19 +157,23 @@ async function packFile(
   const segments = isBase ? told.map(withoutLayers) : told;
   const withSum = options.fileSums !== true;
   const asked = { nowFd: handle.fd, beforeFd: parent?.handle.fd ?? null, withSum, isBase };
-  const [chunks, sha256] = await Promise.all([
-    makePieces(segments, asked, sender, threads),
-    withSum ? undefined : threads.ask("sum", { fd: handle.fd, bytes }),
-  ]);
+  const making = makePieces(segments, asked, sender, threads);
+  const summing = withSum ? Promise.resolve(undefined) : threads.ask("sum", { fd: handle.fd, bytes });
+  // When one fails the other still reads the file, which must not be closed before: its number may be another file's then.
+  await Promise.allSettled([making, summing]);
+  const [chunks, sha256] = await Promise.all([making, summing]);
   const after = await handle.stat({ bigint: true });
   if (before.size !== after.size || before.mtimeNs !== after.mtimeNs) {
-    throw new QubixError("file_changed", `${entry.path} changed while it was read`, {
-      category: "conflict",
-      retryable: true,
-    });
+    throw fileChanged(entry.path);
   }
+  // What is equal to bytes that the job has only now put there is not what is stored under the parent's names.
+  if (parent !== undefined && !(await parent.isSame())) throw fileChanged(parent.entry.path);
   const file = { kind: "file", path: entry.path, mode: entry.mode, bytes, chunks } as const;
   return sha256 === undefined ? file : { ...file, sha256 };
+}
+
+function fileChanged(path: string): QubixError {
+  return new QubixError("file_changed", `${path} changed while it was read`, { category: "conflict", retryable: true });
 }
 
 async function segmentsOf(

@@ -17,6 +17,8 @@ export interface TreeOnDisk {
 export interface ParentFile {
   readonly handle: FileHandle;
   readonly entry: FileEntry;
+  /** Whether it is still unchanged: to be asked when it was read. */
+  isSame(): Promise<boolean>;
 }
 
 export interface Parent {
@@ -59,8 +61,8 @@ export function createParent(
       if (entry === undefined) return undefined;
       const handle = await opened(entry.path);
       if (handle === undefined) return undefined;
-      const isSame = markOf(await handle.stat({ bigint: true })) === marks[entry.path];
-      return isSame ? { handle, entry } : undefined;
+      const isSame = async () => markOf(await handle.stat({ bigint: true })) === marks[entry.path];
+      return (await isSame()) ? { handle, entry, isSame } : undefined;
     },
     async close() {
       const closing = new Map(handles);

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { appendFile, chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,6 +17,9 @@ import { fetchManifest, moveInto, unpackTree } from "./unpack.ts";
 import { walkTree } from "./walk.ts";
 
 const owner = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+/** A user that only root can give a file to. */
+const SOMEBODY = { uid: 54_321, gid: 54_321 };
+const NOBODY = 65_534;
 const never = new AbortController().signal;
 const threads = createThreads();
 afterAll(() => threads.stop());
@@ -29,6 +33,17 @@ afterEach(() => rm(dir, { recursive: true, force: true }));
 
 async function ship(root: string, start = "") {
   return (await shipOpen(root, start)).tree;
+}
+
+/** Without the rights of root, where the test has them. */
+async function asNobody(work: () => Promise<void>): Promise<void> {
+  const isRoot = process.geteuid?.() === 0;
+  if (isRoot) process.seteuid?.(NOBODY);
+  try {
+    await work();
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+  }
 }
 
 /** Without a parent; nothing stays open. */
@@ -107,6 +122,10 @@ describe("a tree", () => {
     expect((await walkTree(dir, "", () => true)).entries.map((entry) => entry.path)).toEqual(["\ufffd"]);
     await writeFile(Buffer.concat([Buffer.from(join(dir, "bad")), Buffer.from([0xff])]), "x");
     await expect(walkTree(dir, "", () => true)).rejects.toMatchObject({ code: "tree_misnamed", category: "user" });
+    // Read as text it has the name of the one that is there.
+    await rm(Buffer.concat([Buffer.from(join(dir, "bad")), Buffer.from([0xff])]));
+    await writeFile(Buffer.concat([Buffer.from(`${dir}/`), Buffer.from([0xff])]), "x");
+    await expect(walkTree(dir, "", () => true)).rejects.toMatchObject({ code: "tree_misnamed", category: "user" });
     const long = `mkdir -p "$0" && cd "$0" && for n in $(seq 20); do d=$(printf %0250d $n); mkdir "$d" && cd -P "$d"; done`;
     await promisify(execFile)("sh", ["-c", long, join(dir, "long")]);
     await expect(walkTree(dir, "long", () => true)).rejects.toMatchObject({ code: "tree_too_large" });
@@ -125,6 +144,24 @@ describe("a tree", () => {
     };
     const shipping = shipTree(dir, walked, chunks, never, { threads: beside });
     await expect(shipping).rejects.toMatchObject({ code: "file_changed", retryable: true });
+  });
+
+  it("is not read any more when it is given up: its number may be another file's then", async () => {
+    await writeFile(join(dir, "a"), randomBytes(16 * 1024 * 1024));
+    let reading = 0;
+    const watched: Threads = {
+      ...threads,
+      async ask(kind, ask, given) {
+        // As when the file ended early.
+        if (kind === "sum") throw Object.assign(new Error("a file ended early"), { code: "file_changed" });
+        reading += 1;
+        return threads.ask(kind, ask, given).finally(() => (reading -= 1));
+      },
+    };
+    const walked = await walkTree(dir, "a", () => true);
+    const shipping = shipTree(dir, walked, chunks, never, { threads: watched, fileSums: true });
+    await expect(shipping).rejects.toMatchObject({ code: "file_changed" });
+    expect(reading).toBe(0);
   });
 
   it("is not unpacked from bytes that are not what their names say", async () => {
@@ -154,6 +191,22 @@ describe("a tree", () => {
     const previous = { root: join(dir, "first"), manifest };
     await unpackTree(manifest, to, chunks, { owner, threads, previous, signal: never });
     expect((await readFile(join(to, "a"))).equals(await readFile(join(at, "a")))).toBe(true);
+  });
+
+  it("lets the container's user do what its owner could, where the agent may not give it away", async () => {
+    const at = join(dir, "from");
+    await mkdir(join(at, "sub"), { recursive: true });
+    const modes = { file: 0o600, "sub/run": 0o755, "sub/kept": 0o444 };
+    for (const [path, mode] of Object.entries(modes)) {
+      await writeFile(join(at, path), path);
+      await chmod(join(at, path), mode);
+    }
+    const manifest = await fetchManifest((await ship(at)).manifestCid, chunks, never);
+    await chmod(dir, 0o777);
+    await asNobody(() => unpackTree(manifest, join(dir, "to"), chunks, { owner: SOMEBODY, threads, signal: never }));
+    const modeOf = async (path: string) => (await stat(join(dir, "to", path))).mode & 0o777;
+    expect([await modeOf(""), await modeOf("sub")]).toEqual([0o777, 0o777]);
+    expect([await modeOf("file"), await modeOf("sub/run"), await modeOf("sub/kept")]).toEqual([0o666, 0o777, 0o444]);
   });
 
   it("replaces what has its name when it is moved into place", async () => {

@@ -168,8 +168,8 @@ async function writeFile(
       used.sha256 = again.sha256;
     }
     if (used.sha256 !== entry.sha256) throw corrupt(`${entry.path} has another SHA-256 than its manifest says`);
-    await own(handle, options.owner);
-    await handle.chmod(entry.mode);
+    const isGiven = await gives(handle.chown(options.owner.uid, options.owner.gid));
+    await handle.chmod(isGiven ? entry.mode : forAll(entry.mode));
     await handle.sync();
   } finally {
     await handle.close();
@@ -297,8 +297,9 @@ async function finishFolders(into: string, manifest: TreeManifest, folders: stri
   // Deepest first: a folder without write permission for us must be finished after what is in it.
   for (const folder of folders.toReversed()) {
     await syncFolder(folder);
-    await giveTo(folder, owner);
-    await chmod(folder, modes.get(folder) ?? 0o755);
+    const mode = modes.get(folder) ?? 0o755;
+    const isGiven = await gives(chown(folder, owner.uid, owner.gid));
+    await chmod(folder, isGiven ? mode : forAll(mode));
   }
 }
 
@@ -314,20 +315,24 @@ export async function syncFolder(path: string): Promise<void> {
 
 /** Gives a file or folder to the container's user; an agent without that right leaves it readable and writable for all. */
 export async function giveTo(path: string, owner: Owner): Promise<void> {
+  if (!(await gives(chown(path, owner.uid, owner.gid)))) await chmod(path, 0o777);
+}
+
+/** False for an agent that has not the right to give something away. */
+async function gives(giving: Promise<void>): Promise<boolean> {
   try {
-    await chown(path, owner.uid, owner.gid);
+    await giving;
+    return true;
   } catch (error) {
     if (!isForbidden(error)) throw error;
-    await chmod(path, 0o777);
+    return false;
   }
 }
 
-async function own(handle: FileHandle, owner: Owner): Promise<void> {
-  try {
-    await handle.chown(owner.uid, owner.gid);
-  } catch (error) {
-    if (!isForbidden(error)) throw error;
-  }
+/** All may do what the owner could: nobody but the agent and the container looks into a slot's folders. */
+function forAll(mode: number): number {
+  const own = (mode >> 6) & 0o7;
+  return mode | (own << 3) | own;
 }
 
 function isForbidden(error: unknown): boolean {

@@ -25,6 +25,8 @@ const DEPTH_MAX = 128;
 /** How many of the things left out are told. */
 const SKIPPED_NAMED_MAX = 100;
 const PERMISSIONS = 0o777;
+/** Stands for bytes that are not UTF-8. */
+const REPLACEMENT = "\ufffd";
 
 /**
  * Lists `start` (a name in `root`, or "" for all of it). `keep` decides which files are taken; folders are kept when something in them is, or when `keep` takes them.
@@ -57,8 +59,13 @@ export async function walkTree(root: string, start: string, keep: (path: string)
 
   async function visitFolder(path: string, stat: Stats, depth: number): Promise<boolean> {
     let taken = path !== "" && keep(path);
+    const replaced = new Set<string>();
     for await (const child of await opendir(join(root, path))) {
-      const childTaken = await visit(path === "" ? child.name : `${path}/${child.name}`, depth + 1);
+      const childPath = path === "" ? child.name : `${path}/${child.name}`;
+      // A name that is not UTF-8 may read like one that is there.
+      if (replaced.has(child.name)) throw misnamed(childPath);
+      if (child.name.includes(REPLACEMENT)) replaced.add(child.name);
+      const childTaken = await visit(childPath, depth + 1);
       taken = childTaken || taken;
     }
     if (taken && path !== "") add({ kind: "directory", path, mode: stat.mode & PERMISSIONS, bytes: 0 });
@@ -76,9 +83,12 @@ function unfit(path: string, error: unknown): QubixError | undefined {
   const { code } = error as NodeJS.ErrnoException;
   if (code === "ENAMETOOLONG") return tooLarge("a path longer than the file system takes");
   // Bytes that are not UTF-8 come as replacement characters, and so cannot be found again.
-  if (code !== "ENOENT" || !path.includes("\ufffd")) return undefined;
+  return code === "ENOENT" && path.includes(REPLACEMENT) ? misnamed(path, error) : undefined;
+}
+
+function misnamed(path: string, cause?: unknown): QubixError {
   const message = `The name ${JSON.stringify(path)} is not UTF-8; rename it, or pack it into an archive.`;
-  return new QubixError("tree_misnamed", message, { category: "user", cause: error });
+  return new QubixError("tree_misnamed", message, { category: "user", cause });
 }
 
 function tooLarge(what: string): QubixError {

@@ -13,10 +13,18 @@ it.each([
   ["/ip4/127.0.0.1/tcp/40001", false],
   ["/ip6/::1/tcp/40001", false],
   ["/ip6/::ffff:127.0.0.1/tcp/40001", false],
+  ["/ip6/0:0:0:0:0:0:0:1/tcp/40001", false],
+  ["/ip6/0::1/tcp/40001", false],
+  ["/ip6/0:0:0:0:0:ffff:7f00:1/tcp/40001", false],
+  ["/ip6/0:0::ffff:169.254.169.254/tcp/8080", false],
+  ["/ip6/64:ff9b::a9fe:a9fe/tcp/8080", false],
   ["/ip4/169.254.169.254/tcp/8080", false],
   ["/ip4/0.0.0.0/tcp/40001", false],
   ["/ip4/224.0.0.1/tcp/40001", false],
   ["/ip6/fe80::1/tcp/40001", false],
+  ["/ip6/febf:0::1/tcp/40001", false],
+  ["/ip6/ff02::1/tcp/40001", false],
+  ["/ip6/2001:db8:0:0:0:0:0:7/tcp/40001", true],
   ["/ip4/192.0.2.7/tcp/22", false],
   ["/ip4/192.0.2.7/tcp/99999", false],
   ["/ip4/192.0.2.7/udp/40001", false],
@@ -27,7 +35,8 @@ it.each([
 });
 
 it("dials the loopback from an agent that listens there", () => {
-  expect(dialable(["/ip4/127.0.0.1/tcp/40001"], LOOPBACK)).toHaveLength(1);
+  const own = ["/ip4/127.0.0.1/tcp/40001", "/ip6/::1/tcp/40001"];
+  expect(dialable([...own, "/ip6/0::ffff:127.0.0.1/tcp/40001"], LOOPBACK)).toEqual(own);
 });
 
 it("tries no more than some", () => {

@@ -1,6 +1,6 @@
 // Where workers may connect to each other. What another worker says of itself is the word of a stranger: it must not make this agent knock at doors of its own
 // machine or at well-known services.
-import { isIP } from "node:net";
+import { BlockList, isIP } from "node:net";
 import { DIRECT_ADDRESSES_MAX } from "@qubix/shared/protocol";
 
 export interface ListenAt {
@@ -10,6 +10,17 @@ export interface ListenAt {
 
 /** Below are the services of a system. */
 const PORT_LEAST = 1024;
+
+// Compared as numbers, because an IPv6 address has many spellings; a list for each family, because a list of both takes IPv4 addresses for IPv6 ones.
+const LOOPBACK = {
+  ipv4: listOf("ipv4", ["127.0.0.0", 8]),
+  ipv6: listOf("ipv6", ["::1", 128]),
+};
+/** This network, link-local (where clouds answer with credentials), multicast and reserved; IPv4 in IPv6's clothes. */
+const NEVER_A_PEER = {
+  ipv4: listOf("ipv4", ["0.0.0.0", 8], ["169.254.0.0", 16], ["224.0.0.0", 3]),
+  ipv6: listOf("ipv6", ["::", 8], ["fe80::", 10], ["ff00::", 8]),
+};
 
 export function listenMultiaddr({ host, port }: ListenAt): string {
   return `/ip${isIP(host) === 6 ? 6 : 4}/${host}/tcp/${port}`;
@@ -30,12 +41,20 @@ export function dialable(addresses: readonly string[], listen: ListenAt): readon
 }
 
 function isLoopback(host: string): boolean {
-  return host.startsWith("127.") || host === "::1";
+  return isIn(LOOPBACK, host);
 }
 
-/** This network, link-local (where clouds answer with credentials), multicast and reserved; IPv4 in IPv6's clothes. */
 function isNeverAPeer(host: string): boolean {
-  if (isIP(host) === 4)
-    return host.startsWith("0.") || host.startsWith("169.254.") || Number(host.split(".")[0]) >= 224;
-  return /^(fe[89ab]|ff|::)/.test(host);
+  return isIn(NEVER_A_PEER, host);
+}
+
+function isIn(lists: typeof LOOPBACK, host: string): boolean {
+  const family = isIP(host) === 6 ? "ipv6" : "ipv4";
+  return lists[family].check(host, family);
+}
+
+function listOf(family: "ipv4" | "ipv6", ...subnets: readonly (readonly [address: string, bits: number])[]): BlockList {
+  const list = new BlockList();
+  for (const [address, bits] of subnets) list.addSubnet(address, bits, family);
+  return list;
 }

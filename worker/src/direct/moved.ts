@@ -86,7 +86,10 @@ export function createMovedPieces(folder: string, budget: MovedBudget): MovedPie
       const at = tree.fileBytes;
       tree.fileBytes += frame.length;
       const file = await (tree.file ??= openFile(tree.number));
-      await file.write(frame, 0, frame.length, at);
+      // A disk that fills takes a part of a write before it refuses one.
+      for (let done = 0; done < frame.length; ) {
+        done += (await file.write(frame, done, frame.length - done, at + done)).bytesWritten;
+      }
       tree.places.set(cid, { kind: "file", at, bytes: frame.length });
     },
     async answer(cid) {

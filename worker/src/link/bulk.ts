@@ -119,8 +119,14 @@ export function createBulkLink(ports: {
     }
   }
 
-  /** The present line, or a new one; waits for as long as it takes. */
+  /** The present line, or a new one; waits for as long as it takes. One that is being closed may take long to close, and is not waited for. */
   async function opened(signal: AbortSignal): Promise<Line> {
+    const present = line;
+    if (present !== null) {
+      const own = await raceAbort(present, signal);
+      if (own.socket.readyState === own.socket.OPEN) return own;
+      if (line === present) line = null;
+    }
     line ??= connect();
     return raceAbort(line, signal);
   }
@@ -156,7 +162,6 @@ export function createBulkLink(ports: {
     });
     socket.on("close", () => {
       clearInterval(watch);
-      line = null;
       const waiting = [...own.waiting.values()];
       own.waiting.clear();
       for (const one of waiting) one.reject(lineLost());
@@ -213,7 +218,10 @@ function ask(
     own.waiting.set(req, { isMeasure: body.kind === "measure.down", resolve, reject }),
   );
   // Who asked may give up meanwhile: what has begun to leave leaves whole all the same, or the line would be of no use to others.
-  own.sent = own.sent.then(() => transmit(own, pacer, JSON.stringify({ ...body, req }), payload));
+  own.sent = own.sent.then(async () => {
+    if (signal.aborted) own.waiting.delete(req);
+    else await transmit(own, pacer, JSON.stringify({ ...body, req }), payload);
+  });
   return raceAbort(answer, signal);
 }
 

@@ -1,5 +1,6 @@
 import { createPublicKey, randomBytes, verify } from "node:crypto";
 import { mkdtemp, rm, stat } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -344,6 +345,24 @@ describe("the bulk socket", () => {
     expect(orchestrator.welcomed.bulk).toBe(1);
   });
 
+  it("does not send what nobody waits for any more and has not begun to leave", async () => {
+    bulk.stop();
+    bulk = createBulkLink({
+      identity: identityFor(orchestrator, key),
+      logger,
+      random: () => 0,
+      pacer: createUplinkPacer(() => 8),
+    });
+    const abort = new AbortController();
+    const given = [1, 2, 3].map((n) => bulk.put(JOB, cid(n), randomBytes(200_000), abort.signal));
+    await expect.poll(() => orchestrator.requests).toHaveLength(1);
+    abort.abort(new Error("enough"));
+    for (const one of given) await expect(one).rejects.toThrow("enough");
+    await bulk.put(JOB, cid(4), randomBytes(1_000), never);
+    expect(orchestrator.requests).toMatchObject([{ cid: cid(1) }, { cid: cid(4) }]);
+    expect(orchestrator.welcomed.bulk).toBe(1);
+  });
+
   it("says what was refused", async () => {
     await expect(bulk.get(JOB, cid(1), never)).rejects.toMatchObject({ code: "chunk_unknown" });
   });
@@ -360,6 +379,40 @@ describe("the bulk socket", () => {
     await bulk.put(JOB, cid(1), bytes, never);
     expect(orchestrator.chunks.get(cid(1))?.equals(bytes)).toBe(true);
     expect(orchestrator.welcomed.bulk).toBe(3);
+  });
+
+  it("does not wait for a line that is being closed, and loses nothing with it", async () => {
+    const sockets: Socket[] = [];
+    let ended = 0;
+    // Brings everything but the end of a connection, as a line that is lost in the midst of its closing.
+    const between = createServer({ allowHalfOpen: true }, (client) => {
+      const upstream = connect(Number(new URL(orchestrator.url).port), "127.0.0.1");
+      upstream.on("data", (bytes) => client.write(bytes)).on("end", () => (ended += 1));
+      client.on("data", (bytes) => upstream.write(bytes));
+      for (const socket of [client, upstream]) sockets.push(socket.on("error", () => undefined));
+    });
+    await new Promise<void>((resolve) => between.listen(0, "127.0.0.1", resolve));
+    bulk.stop();
+    const url = `http://127.0.0.1:${(between.address() as AddressInfo).port}`;
+    bulk = createBulkLink({ identity: { ...identityFor(orchestrator, key), url }, logger, random: () => 0 });
+    let isFirst = true;
+    orchestrator.onRequest = (_request, socket) => {
+      if (isFirst) setImmediate(() => socket.close(1001, "closed by the test"));
+      isFirst = false;
+      return false;
+    };
+    try {
+      await bulk.missing(JOB, [cid(1)], never);
+      // The goodbyes of both are said.
+      await expect.poll(() => ended).toBe(1);
+      const bytes = randomBytes(1_000);
+      await bulk.put(JOB, cid(1), bytes, never);
+      expect(orchestrator.chunks.get(cid(1))?.equals(bytes)).toBe(true);
+      expect(orchestrator.welcomed.bulk).toBe(2);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      between.close();
+    }
   });
 
   it("gives a request up that breaks every line", async () => {

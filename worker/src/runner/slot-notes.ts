@@ -111,6 +111,15 @@ export function writeNotes(ownFolder: string, notes: SlotNotes): void {
   replaceFile(join(ownFolder, FILE), JSON.stringify(notes));
 }
 
+/** Notes lie on the machine's own disk: when that is full, it is not the job that asked for too little. */
+export function notedOnDisk(write: () => void): void {
+  try {
+    write();
+  } catch (cause) {
+    throw new Error("the worker's own disk takes no note of what is unpacked", { cause });
+  }
+}
+
 /** Readers see the old content or the new, never half of it. */
 export function replaceFile(path: string, content: string): void {
   const temporary = `${path}.new`;

@@ -14,6 +14,7 @@ export interface SlotParent {
   current(): Promise<Parent | null>;
   /** This entry was shipped; it becomes the parent when it is committed. Its handles are ours now. */
   shipped(entry: EntryKey, tree: ShippedTree): Promise<void>;
+  /** Throws where this machine's disk does not take the note; then the entry is the parent all the same, as long as the agent runs. */
   committed(entry: EntryKey): void;
   /** Nothing of the slot's disk is open afterwards. */
   close(): Promise<void>;
@@ -67,9 +68,10 @@ export function createSlotParent(folders: SlotFolders): SlotParent {
     committed(entry) {
       if (candidate?.entry !== entry) return;
       void parent?.close();
-      parent = createParent(folders.checkpoint, candidate.tree, candidate.tree.open);
-      writeTreeOnDisk(folders.own, candidate.tree);
+      const { tree } = candidate;
+      parent = createParent(folders.checkpoint, tree, tree.open);
       candidate = null;
+      writeTreeOnDisk(folders.own, tree);
     },
     async close() {
       if (candidate !== null) await closeFiles(candidate.tree.open);

@@ -14,6 +14,7 @@ import { type ChunkSource, fetchManifest, giveTo, moveInto, type Owner, unpackTr
 import { type Walked, walkTree } from "../checkpoint/walk.ts";
 import type { EntryKey } from "../core/index.ts";
 import type { SlotFolders } from "./slot-folders.ts";
+import { notedOnDisk } from "./slot-notes.ts";
 import { readTreeOnDisk, writeTreeOnDisk } from "./slot-parent.ts";
 
 type ManifestCid = TreeRef["manifestCid"];
@@ -74,7 +75,8 @@ export async function unpackCheckpoint(
   }
   const names = await moveInto(from, folders.checkpoint);
   await clearOthers(folders, names);
-  writeTreeOnDisk(folders.own, { manifest, marks: await marksOf(folders.checkpoint, manifest) });
+  const marks = await marksOf(folders.checkpoint, manifest);
+  notedOnDisk(() => writeTreeOnDisk(folders.own, { manifest, marks }));
   return (await listEntries(folders.checkpoint)).at(-1)?.id ?? null;
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { listEntries } from "../checkpoint/entries.ts";
@@ -184,6 +184,20 @@ describe("a job's folders", () => {
     const last = bench.events.findLast((event) => event.kind === "entry");
     await slot.committed(last?.entry ?? "");
     expect((await readdir(checkpoint)).toSorted()).toEqual([".c", "b"]);
+  });
+
+  it("are given up also while this machine's own disk takes no note of the newer one", async () => {
+    const { checkpoint, staging } = slotFolders(join(bench.dir, "slots"), "s1");
+    for (const folder of [checkpoint, staging]) await mkdir(folder, { recursive: true });
+    await writeFile(join(checkpoint, "a"), "older");
+    await writeFile(join(checkpoint, ".b"), "newer");
+    await rename(join(checkpoint, ".b"), join(checkpoint, "b"));
+    const newest = (await listEntries(checkpoint)).at(-1)?.id ?? "";
+    const slot = bench.slot("s1");
+    await slot.ship(jobId, newest, 1, null);
+    // There is no folder for the note.
+    await slot.committed(newest);
+    expect(await readdir(checkpoint)).toEqual(["b"]);
   });
 
   it("follow commit after commit, fetching only what is new", async () => {

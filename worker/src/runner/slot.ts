@@ -23,7 +23,7 @@ import { createSlotParent } from "./slot-parent.ts";
 import type { SlotConfig, SlotPorts, SlotRunner } from "./slot-port.ts";
 import { slotFolders } from "./slot-folders.ts";
 import { execFailureIn, failureOf, wasKilledUnseen } from "./slot-end.ts";
-import { createNoteKeeper, replaceFile } from "./slot-notes.ts";
+import { createNoteKeeper, notedOnDisk, replaceFile, type SlotNotes } from "./slot-notes.ts";
 import {
   damagedCheckpoint,
   isDamage,
@@ -198,12 +198,13 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
   ): Promise<void> {
     const have = (await notes.known()).unpacked;
     if (checkpoint !== null && have?.seq !== checkpoint.seq) {
-      const changing = () => notes.put({ unpacked: null });
+      const note = (unpacked: SlotNotes["unpacked"]) => notedOnDisk(() => notes.put({ unpacked }));
+      const changing = () => note(null);
       try {
         const begunMs = performance.now();
         const way = checkpointPorts(jobId);
         const entry = await unpackCheckpoint(folders, checkpoint, owner, way, changing);
-        notes.put({ unpacked: { seq: checkpoint.seq, entry } });
+        note({ seq: checkpoint.seq, entry });
         const tookMs = Math.round(performance.now() - begunMs);
         const bytesBy = way.chunks.fetched();
         logger.info({ event: "checkpoint_fetched", seq: checkpoint.seq, bytesBy, tookMs }, "a checkpoint is in place");
@@ -497,7 +498,11 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       }
     },
     async committed(entry) {
-      parent.committed(entry);
+      try {
+        parent.committed(entry);
+      } catch (error) {
+        logger.warn({ event: "note_not_written", err: error }, "a committed checkpoint is not noted on this disk");
+      }
       memory.committed();
       // Left over entries only take disk; the next commit tries again.
       await tracked(() => removeOlder(folders.checkpoint, entry, folders.staging)).catch((error: unknown) =>

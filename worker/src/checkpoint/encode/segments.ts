@@ -71,9 +71,22 @@ function place(pieces: readonly ChunkRef[]): Placed[] {
   });
 }
 
-/** The pieces of the parent that reach into a stretch of it. */
+/** The pieces of the parent that reach into a stretch of it. A large file has thousands of pieces and of moves: not each is compared with each. */
 function within(placed: readonly Placed[], from: number, bytes: number): readonly Placed[] {
-  return placed.filter((piece) => piece.at < from + bytes && piece.at + piece.ref.bytes > from);
+  const first = firstWhere(placed, (piece) => piece.at + piece.ref.bytes > from);
+  const after = firstWhere(placed, (piece) => piece.at >= from + bytes);
+  return placed.slice(first, after);
+}
+
+/** Of places in order: where those begin for which it holds. */
+function firstWhere(placed: readonly Placed[], holds: (piece: Placed) => boolean): number {
+  let [low, high] = [0, placed.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (holds(placed[middle] as Placed)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function copied(move: Extract<Move, { kind: "copy" }>, placed: readonly Placed[]): Segment[] {

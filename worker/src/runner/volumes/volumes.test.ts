@@ -1,8 +1,9 @@
 import { execFile } from "node:child_process";
-import { readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { listEntries } from "../../checkpoint/entries.ts";
 import { createEngine } from "../engine.ts";
 import { slotFolders } from "../slot-folders.ts";
 import { attemptOf, type Bench, createBench, DOCKER_SOCKET, ensureTinyImage, NOBODY, shell } from "../testing.ts";
@@ -159,6 +160,26 @@ describe.runIf(isRoot)("a volume", () => {
     const small = bench.slot("s3");
     await small.prepare(jobId, shell("true", { diskMiB: 16 }), { seq: 2, epoch: ATTEMPT.epoch, tree: second });
     expect((await bench.event("failed")).outcome).toMatchObject({ kind: "failed", code: "disk_exceeded" });
+  });
+
+  it("is not blamed for what the machine's own disk has no room for", async () => {
+    const source = foldersOf("source");
+    await mkdir(source.checkpoint, { recursive: true });
+    await writeFile(join(source.checkpoint, "w"), "a state");
+    const [entry] = await listEntries(source.checkpoint);
+    await bench.slot("source").ship(jobId, entry?.id ?? "", 1, null);
+    const { tree } = await bench.event("shipped");
+    const slot = bench.slot("s1");
+    await slot.prepare(jobId, shell("true", { diskMiB: DISK_MIB }), null);
+    const { own } = foldersOf("s1");
+    // Room for one note, and none for the next.
+    await promisify(execFile)("mount", ["-t", "tmpfs", "-o", "size=4k", "tmpfs", own]);
+    try {
+      await slot.restore(jobId, { seq: 1, epoch: ATTEMPT.epoch, tree });
+    } finally {
+      await unmount(own);
+    }
+    expect((await bench.event("failed")).outcome).toMatchObject({ kind: "worker_failed", code: "restore_failed" });
   });
 
   it("gives nobody rights through what lies in it", async () => {
