@@ -45,7 +45,7 @@ import { createIpfs } from "./ipfs.ts";
 import { createLoopLag } from "./loop-lag.ts";
 import { createWallTimes } from "./wall-times.ts";
 import { createWriter, type CorePort } from "./writer.ts";
-import type { EffectSink } from "./writer-port.ts";
+import type { EffectSink, Writer } from "./writer-port.ts";
 
 /** Below this the data folder is as good as full: a checkpoint would not fit. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
@@ -92,8 +92,36 @@ async function startOver(opened: Opened, config: OrchestratorConfig, logger: Log
   }
 }
 
-async function startWith(
-  { store, setUps, keys }: Opened & { readonly keys: KeyRing },
+interface OpenedWithKeys extends Opened {
+  readonly keys: KeyRing;
+}
+
+async function startWith(opened: OpenedWithKeys, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
+  refuseTaken(opened.store, opened.setUps);
+  let state = (): CoreState => {
+    throw new QubixError("not_started", "The writer is not made yet.", { category: "internal" });
+  };
+  const relay = await openRelay(config, () => state(), logger);
+  const made = (writer: Writer) => {
+    state = () => writer.state();
+  };
+  try {
+    return await startBeside({ ...opened, relay, made }, config, logger);
+  } catch (error) {
+    // It listens already, and would keep the program from ending.
+    await relay?.stop();
+    throw error;
+  }
+}
+
+async function startBeside(
+  {
+    store,
+    setUps,
+    keys,
+    relay,
+    made,
+  }: OpenedWithKeys & { readonly relay: Relay | undefined; readonly made: (writer: Writer) => void },
   config: OrchestratorConfig,
   logger: Logger,
 ): Promise<Orchestrator> {
@@ -101,11 +129,10 @@ async function startWith(
   const random: RandomSource = { bytes: (count) => randomBytes(count) };
   const orchestratorId = store.meta()?.orchestratorId ?? `orc-${randomBytes(ID_BYTES).toString("hex")}`;
   const vault = openVault(join(config.dataDir, "vault"), keys, logger);
-  refuseTaken(store, setUps);
-  const relay = await openRelay(config, () => writer.state(), logger);
   const core = createCore(config, orchestratorId, relay?.addresses ?? [], chainSettings(setUps));
   const lag = createLoopLag();
   const writer = createWriter({ store, clock, logger, core, lag });
+  made(writer);
   const owners = createTreeOwners(store);
   const bytesPerAccountMax = config.storageMax;
   const root = join(config.dataDir, "chunks");

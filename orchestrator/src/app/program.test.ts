@@ -132,6 +132,13 @@ describe("qubix-orchestrator start", () => {
     expect(JSON.parse(await next.line())).toHaveProperty("adminKey");
   });
 
+  test("ends where it cannot start, though its relay listens already", async () => {
+    const listens = ["--listen", "127.0.0.1:0", "--relay-listen", "/ip4/127.0.0.1/tcp/0"];
+    const refused = await run(["start", "--data-dir", dir, ...listens, "--canaries", join(dir, "none")]).ended;
+    expect(refused.code).toBe(1);
+    expect(refused.err).toContain("canaries");
+  });
+
   test("refuses a data folder that cannot be one, in one line", async () => {
     const file = join(dir, "file");
     await writeFile(file, "");
