@@ -49,13 +49,19 @@ export async function serveAgent(dataDir: string, answer: (request: AgentRequest
 
 function serveOne(socket: Socket, answer: (request: AgentRequest) => unknown): void {
   let text = "";
+  let isAnswered = false;
   socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy());
   socket.on("error", () => socket.destroy());
-  socket.on("data", (chunk: Buffer) => {
-    text += chunk.toString("utf8");
-    if (text.length > REQUEST_BYTES_MAX) socket.destroy();
+  // A letter may come in two parts.
+  socket.setEncoding("utf8");
+  socket.on("data", (part: string) => {
+    if (isAnswered) return;
+    text += part;
     const end = text.indexOf("\n");
-    if (end >= 0) socket.end(`${JSON.stringify(respond(text.slice(0, end), answer))}\n`);
+    if (text.length > REQUEST_BYTES_MAX) return void socket.destroy();
+    if (end < 0) return;
+    isAnswered = true;
+    socket.end(`${JSON.stringify(respond(text.slice(0, end), answer))}\n`);
   });
 }
 
@@ -89,8 +95,9 @@ function exchange(path: string, request: string, dataDir: string): Promise<strin
     };
     socket.setTimeout(ANSWER_TIMEOUT_MS, () => fail(new Error("it does not answer")));
     socket.on("connect", () => socket.write(request));
-    socket.on("data", (chunk: Buffer) => {
-      text += chunk.toString("utf8");
+    socket.setEncoding("utf8");
+    socket.on("data", (part: string) => {
+      text += part;
       if (text.length > ANSWER_BYTES_MAX) fail(new Error("its answer is too long"));
     });
     socket.on("error", fail);
