@@ -154,19 +154,22 @@ async function tryOnce(config: RequesterConfig, call: Call, timeoutMs: number): 
 }
 
 /** The answer, whose body lets go of the caller's signal when it was read, was left, or was cut off; and what goes wrong in it is told as elsewhere. */
-function whileRead({ response, guard, release }: Exchange): TransportResponse {
+function whileRead(exchange: Exchange): TransportResponse {
+  const { response } = exchange;
   return {
     status: response.status,
     header: (name) => response.header(name),
-    text: () => guard(response.text()).finally(release),
+    text: () => exchange.guard(response.text()).finally(() => exchange.release()),
     stream: async function* () {
       const bytes = response.stream()[Symbol.asyncIterator]();
       try {
-        for (let next = await guard(bytes.next()); next.done !== true; next = await guard(bytes.next())) {
+        for (;;) {
+          const next = await exchange.guard(bytes.next());
+          if (next.done === true) return;
           yield next.value;
         }
       } finally {
-        release();
+        exchange.release();
         await bytes.return?.();
       }
     },

@@ -131,7 +131,7 @@ describe("live events", () => {
     await deposit(api, id, 4_000);
     const options = { headers: { authorization: `Bearer ${api.adminKey}` } };
     const { store } = api.writer;
-    const { events } = store;
+    const events = store.events.bind(store);
     const pages = { left: 1 };
     store.events = (filter) => {
       if (pages.left === 0) throw new Error("disk I/O error");

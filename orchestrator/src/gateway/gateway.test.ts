@@ -231,7 +231,7 @@ describe("the worker gateway", () => {
     it("ends a session whose message it cannot look into, and nothing else", async () => {
       const peer = await connect(rig, ann);
       const { store } = rig.writer;
-      const { tick } = store;
+      const tick = store.tick.bind(store);
       store.tick = () => {
         throw new Error("disk I/O error");
       };

@@ -58,7 +58,10 @@ function serveOne(socket: Socket, answer: (request: AgentRequest) => unknown): v
     if (isAnswered) return;
     text += part;
     const end = text.indexOf("\n");
-    if (text.length > REQUEST_BYTES_MAX) return void socket.destroy();
+    if (text.length > REQUEST_BYTES_MAX) {
+      socket.destroy();
+      return;
+    }
     if (end < 0) return;
     isAnswered = true;
     socket.end(`${JSON.stringify(respond(text.slice(0, end), answer))}\n`);

@@ -215,7 +215,8 @@ it("that the Engine refuses half-way is held open no longer: what was deleted of
   const full = createServer((request, response) => {
     if (request.url?.endsWith("/images/load") !== true) {
       const isList = request.url?.includes("/images/json") === true;
-      return void response.writeHead(isList ? 200 : 404).end(isList ? "[]" : "{}");
+      response.writeHead(isList ? 200 : 404).end(isList ? "[]" : "{}");
+      return;
     }
     request.once("data", () => {
       request.pause();
