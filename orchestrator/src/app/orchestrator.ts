@@ -60,17 +60,23 @@ export interface Orchestrator {
   stop(): Promise<void>;
 }
 
+export interface StartPorts {
+  readonly logger: Logger;
+  /** At the first start of all, as soon as the key is durable: whatever comes then, it is made only once. */
+  readonly onAdminKey?: (key: string) => void;
+}
+
 /** Starts everything. Throws with one clear sentence when the data folder or the address cannot be had; then nothing is left behind. */
 export async function startOrchestrator(
   config: OrchestratorConfig,
-  { logger }: { readonly logger: Logger },
+  { logger, onAdminKey }: StartPorts,
 ): Promise<Orchestrator> {
   // What is wrong with the settings is told before anything is made or opened.
   const setUps = await openChains(config);
   await prepareFolder(config.dataDir);
   const store = openSqliteStore(config.dataDir);
   try {
-    return await startOver({ store, setUps }, config, logger);
+    return await startOver({ store, setUps, onAdminKey }, config, logger);
   } catch (error) {
     store.close();
     throw error;
@@ -80,6 +86,7 @@ export async function startOrchestrator(
 interface Opened {
   readonly store: Store;
   readonly setUps: readonly ChainSetUp[];
+  readonly onAdminKey: StartPorts["onAdminKey"];
 }
 
 async function startOver(opened: Opened, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
@@ -119,6 +126,7 @@ async function startBeside(
     store,
     setUps,
     keys,
+    onAdminKey,
     relay,
     made,
   }: OpenedWithKeys & { readonly relay: Relay | undefined; readonly made: (writer: Writer) => void },
@@ -203,6 +211,7 @@ async function startBeside(
     const admin = createApiKey(random);
     lag.start();
     const { firstStart } = writer.start({ keyId: admin.id, keyHash: admin.hash });
+    if (firstStart) onAdminKey?.(admin.secret);
     vault.sweep(vaultIds(writer.state()));
     await chunks.start();
     await ipfs.start(chunks);
