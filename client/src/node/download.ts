@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { chmod, lstat, mkdir, open as openFile, rename, rm } from "node:fs/promises";
-import { dirname, join, resolve, sep } from "node:path";
+import { basename, dirname, join, resolve, sep } from "node:path";
 import {
   type CallOptions,
   type CarOptions,
@@ -14,6 +14,7 @@ import {
 
 /** No more than permissions: what else a mode says is not for this machine. */
 const MODE_MASK = 0o777;
+const PARTIAL_DIGITS = 16;
 
 export interface Downloaded {
   readonly path: string;
@@ -156,7 +157,7 @@ async function keep(
   file: string,
   fill: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
 ): Promise<number> {
-  const partial = `${file}.part`;
+  const partial = partialOf(file);
   let written = 0;
   try {
     const target = await openFile(partial, "w");
@@ -174,6 +175,12 @@ async function keep(
     await rm(partial, { force: true });
     throw error;
   }
+}
+
+/** A name of its own beside the file: one made of the file's might be too long, or another file's. The same at each try, so that none pile up. */
+function partialOf(file: string): string {
+  const name = createHash("sha256").update(basename(file)).digest("hex").slice(0, PARTIAL_DIGITS);
+  return join(dirname(file), `.qubix-${name}.part`);
 }
 
 function damaged({ path, what }: Expected): QubixError {
