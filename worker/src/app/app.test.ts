@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { type AddressInfo, connect, createServer as createSocketServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -144,6 +144,23 @@ describe("the agent's socket", () => {
     expect(text).toBe('{"ok":true,"value":2}\n');
     expect(got).toEqual([{ command: "status" }, request]);
     server.close();
+  });
+
+  it("does not lie in a folder under the system's temporary ones that somebody else has made", async () => {
+    const deep = join(dir, "b".repeat(120));
+    const folder = join(agentSocketPath(deep), "..");
+    await mkdir(folder);
+    try {
+      await chmod(folder, 0o777);
+      await expect(serveAgent(deep, () => 1)).rejects.toMatchObject({ code: "data_dir_unusable" });
+      await chmod(folder, 0o700);
+      if (process.getuid?.() === 0) {
+        await chown(folder, 65_534, 65_534);
+        await expect(serveAgent(deep, () => 1)).rejects.toThrow(folder);
+      }
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it("fits a data directory with a long name, and takes a dead agent's place", async () => {
