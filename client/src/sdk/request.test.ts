@@ -148,6 +148,12 @@ describe.each(["fetch", "node:http"])("over %s", (kind) => {
     await expect(client.jobs.get("job-1")).rejects.toMatchObject({ code: "bad_answer" });
   });
 
+  test("waiting is held by the server, however often a view is wanted", async () => {
+    const client = await clientOf([json(200, JOB), json(200, { ...JOB, phase: "succeeded" })]);
+    await client.jobs.wait("job-1", { everyS: 0 });
+    expect(server.seen[0]?.path).toBe("/v1/jobs/job-1?waitS=1");
+  });
+
   test("waiting goes on over a restart", async () => {
     const client = await clientOf([json(200, JOB), cut, cut, BUSY, json(200, { ...JOB, phase: "succeeded" })], {
       retries: 1,
