@@ -108,6 +108,14 @@ describe("enrolment", () => {
     await server.stop();
   });
 
+  it.each(["null", "[]", "{}", '{"url":"http://x","workerId":"wrk-1","name":"w"}'])(
+    "is not read from a file that holds %s: that it is damaged is told, and what to do",
+    async (text) => {
+      await writeFile(join(dir, "identity.json"), text);
+      expect(() => loadIdentity(dir)).toThrow(/identity\.json.*Restore it, or enrol again/);
+    },
+  );
+
   it("is missed when a worker starts without it", () => {
     expect(() => loadIdentity(dir)).toThrow(/qubix-worker enrol/);
   });
