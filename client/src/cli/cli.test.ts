@@ -292,7 +292,7 @@ describe("a job", () => {
       expect(await reader.getRoots()).toHaveLength(1);
     }
 
-    expect((await qubix("storage")).stdout).toMatch(/ of .* are used/);
+    expect((await qubix("storage")).stdout).toMatch(/^[^\n]* of .* are used[^\n]*\n$/);
     const refused = await qubix("checkpoints", "rm", `${jobId}@2`);
     expect(refused.code).not.toBe(0);
     expect(refused.stderr).toContain("is the newest of job");

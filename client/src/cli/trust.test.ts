@@ -127,6 +127,16 @@ describe("stake", () => {
     await writeFile(file, JSON.stringify({ statements: [tick(1), tick(2)] }));
     const about = ["--job", jobId, "--offence", "contradiction", "--evidence", file];
     const accuse = (worker: string) => qubix(api.adminKey, "slashes", "propose", "--worker", worker, ...about);
+    const lost = await qubix(
+      api.adminKey,
+      "slashes",
+      "propose",
+      "--worker",
+      workerId,
+      ...about.slice(0, -1),
+      `${file}x`,
+    );
+    expect([lost.code, lost.stderr]).toEqual([2, expect.stringContaining(`--evidence: cannot read ${file}x (ENOENT)`)]);
     // Of another worker these signatures are not.
     expect(await accuse(workerId)).toMatchObject({ code: 2, stderr: expect.stringContaining("not signed") });
     expect(await accuse(liar)).toMatchObject({ code: 0, stdout: expect.stringContaining("contradict each other") });

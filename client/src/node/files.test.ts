@@ -171,7 +171,7 @@ test("a file that arrives damaged is not kept", async () => {
   client = createNodeClient({ url: server.url });
   await expect(downloadOutputs(client, "job-1", folder)).rejects.toMatchObject({ code: "output_damaged" });
   await expect(readFile(join(folder, "a.txt"))).rejects.toThrow(/ENOENT/);
-  await expect(readFile(join(folder, "a.txt.part"))).rejects.toThrow(/ENOENT/);
+  expect((await readdir(folder)).filter((name) => name.endsWith(".part"))).toEqual([]);
 });
 
 test("a checkpoint is fetched with its folders and modes; what is there is not fetched again, and nothing damaged is kept", async () => {
@@ -271,6 +271,32 @@ test("folders get their modes when what is in them is there, also those that may
 
 test.each(["../x", "/../../x", "a/../../x", "x\u0000", ""])("the path %j never leaves the folder", (path) => {
   expect(() => safeJoin("/tmp/folder", path)).toThrow(/would lie outside/);
+});
+
+test("an output may have the longest name that a disk takes, and lie beside any other", async () => {
+  const long = "l".repeat(255);
+  const names = ["a", "a.part", long];
+  const contents = new Map(names.map((name) => [name, Buffer.from(name.slice(0, 7))]));
+  const items = names.map((path) => {
+    const content = contents.get(path) as Buffer;
+    return { path, bytes: content.length, sha256: createHash("sha256").update(content).digest("hex") };
+  });
+  server = await startScriptedServer([
+    (response, { path }) => {
+      if (path.endsWith("/outputs")) {
+        response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ items }));
+      } else response.writeHead(200).end(contents.get(path.slice(path.lastIndexOf("/") + 1)));
+    },
+  ]);
+  client = createNodeClient({ url: server.url });
+  await mkdir(join(folder, "out"));
+  // The reader's own.
+  await writeFile(join(folder, "out", `b.part`), "kept");
+  await downloadOutputs(client, "job-1", join(folder, "out"), { path: "a.part" });
+  await downloadOutputs(client, "job-1", join(folder, "out"), { path: "a" });
+  await downloadOutputs(client, "job-1", join(folder, "out"), { path: long });
+  expect((await readdir(join(folder, "out"))).toSorted()).toEqual(["a", "a.part", "b.part", long]);
+  expect(await readFile(join(folder, "out", "a.part"), "utf8")).toBe("a.part");
 });
 
 test("a backslash is a letter where it parts no names", () => {

@@ -59,7 +59,8 @@ export async function* subscribe(
     const end = connection.end();
     // Closed by ourselves because the reader was slow: go on at once.
     if (end === null) continue;
-    failures = connection.opened() ? 1 : failures + 1;
+    // One that opens and says nothing is no better than one that does not open: only a frame is a good sign.
+    failures += 1;
     throwIfFinal(deps.requester.baseUrl, end, failures);
     if (!connection.opened() && end.status === undefined) await throwIfRefused(deps.requester, after, options);
     options.onReconnect?.(end);

@@ -24,6 +24,8 @@ import {
 
 /** The server holds a request for this long at most; seconds. */
 const WAIT_S_MAX = 60;
+/** And at least so long: answered at once, we would ask without a pause. */
+const WAIT_S_MIN = 1;
 /** What the head of a held request may take beyond the time it is held. */
 const WAIT_GRACE_MS = 15_000;
 /** Until the head of a CAR file: all of a checkpoint is hashed before. A runtime's own limit is often this too. */
@@ -41,7 +43,7 @@ export interface GetJobOptions extends CallOptions {
 export interface WaitOptions extends CallOptions {
   /** Told of every view that was seen on the way. */
   readonly onUpdate?: ((job: JobView) => void) | undefined;
-  /** How often a view is wanted, in seconds, at most 60 [60]. The end is reported at once in any case. */
+  /** How often a view is wanted, in seconds, from 1 to 60 [60]. The end is reported at once in any case. */
   readonly everyS?: number | undefined;
 }
 export interface EventsOptions extends PageOptions, CallOptions {
@@ -192,7 +194,7 @@ async function waitForEnd(
 ): Promise<JobView> {
   for (let failures = 0; ; ) {
     try {
-      const job = await jobs.get(id, { ...options, waitS: Math.min(everyS, WAIT_S_MAX) });
+      const job = await jobs.get(id, { ...options, waitS: Math.max(WAIT_S_MIN, Math.min(everyS, WAIT_S_MAX)) });
       failures = 0;
       onUpdate?.(job);
       if (hasEnded(job.phase)) return job;

@@ -1,7 +1,16 @@
+import { getEventListeners } from "node:events";
 import { afterEach, describe, expect, test } from "vitest";
 import { createNodeClient } from "../node/http-client.ts";
 import { type Client, type ClientConfig, createClient } from "./client.ts";
-import { cut, json, type ScriptedServer, silent, startScriptedServer, type Step } from "./testing/scripted-server.ts";
+import {
+  cut,
+  cutAfter,
+  json,
+  type ScriptedServer,
+  silent,
+  startScriptedServer,
+  type Step,
+} from "./testing/scripted-server.ts";
 
 let server: ScriptedServer;
 const clients: { close(): void }[] = [];
@@ -32,6 +41,28 @@ describe.each(["fetch", "node:http"])("over %s", (kind) => {
     expect(new Set(keys).size).toBe(1);
     expect(keys[0]).toMatch(/^[0-9a-f-]{36}$/);
     expect(server.seen[0]?.headers.authorization).toBe("Bearer qbx_key");
+  });
+
+  test("a signal that outlives many downloads and uploads is let go of with each", async () => {
+    const client = await clientOf([(response) => response.writeHead(200).end("some bytes")]);
+    const { signal } = new AbortController();
+    expect(await (await client.jobs.output("job-1", "a", { signal })).text()).toBe("some bytes");
+    for await (const bytes of (await client.jobs.output("job-1", "a", { signal })).body) {
+      expect(Buffer.from(bytes).toString()).toBe("some bytes");
+    }
+    await client.uploads.putChunk("bafk", Buffer.from("x"), { signal });
+    expect(getEventListeners(signal, "abort")).toEqual([]);
+  });
+
+  test("a download that is cut off says so, and may be tried again", async () => {
+    const client = await clientOf([cutAfter("some")]);
+    const read = async () => {
+      const parts: string[] = [];
+      for await (const bytes of (await client.jobs.output("job-1", "a")).body)
+        parts.push(Buffer.from(bytes).toString());
+      return parts;
+    };
+    await expect(read()).rejects.toMatchObject({ code: "cannot_connect", retryable: true });
   });
 
   test("two calls have two keys, and a key that was given is used", async () => {
@@ -115,6 +146,12 @@ describe.each(["fetch", "node:http"])("over %s", (kind) => {
   test("an answer that is no JSON is named as such", async () => {
     const client = await clientOf([(response) => response.writeHead(200).end("<html>")]);
     await expect(client.jobs.get("job-1")).rejects.toMatchObject({ code: "bad_answer" });
+  });
+
+  test("waiting is held by the server, however often a view is wanted", async () => {
+    const client = await clientOf([json(200, JOB), json(200, { ...JOB, phase: "succeeded" })]);
+    await client.jobs.wait("job-1", { everyS: 0 });
+    expect(server.seen[0]?.path).toBe("/v1/jobs/job-1?waitS=1");
   });
 
   test("waiting goes on over a restart", async () => {

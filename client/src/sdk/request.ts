@@ -68,7 +68,8 @@ export function createRequester(config: RequesterConfig): Requester {
         const exchange = await attempt(call, call.timeoutMs ?? config.timeoutMs);
         if (isOk(exchange.response.status)) {
           exchange.disarm();
-          return { response: exchange.response, value: () => exchange.response, text: "" };
+          const body = whileRead(exchange);
+          return { response: body, value: () => body, text: "" };
         }
         try {
           const text = await exchange.guard(exchange.response.text());
@@ -150,6 +151,29 @@ async function tryOnce(config: RequesterConfig, call: Call, timeoutMs: number): 
   };
   const response = await guard(config.transport(requestOf(config, call, url, controller.signal)));
   return { response, url, guard, disarm, release };
+}
+
+/** The answer, whose body lets go of the caller's signal when it was read, was left, or was cut off; and what goes wrong in it is told as elsewhere. */
+function whileRead(exchange: Exchange): TransportResponse {
+  const { response } = exchange;
+  return {
+    status: response.status,
+    header: (name) => response.header(name),
+    text: () => exchange.guard(response.text()).finally(() => exchange.release()),
+    stream: async function* () {
+      const bytes = response.stream()[Symbol.asyncIterator]();
+      try {
+        for (;;) {
+          const next = await exchange.guard(bytes.next());
+          if (next.done === true) return;
+          yield next.value;
+        }
+      } finally {
+        exchange.release();
+        await bytes.return?.();
+      }
+    },
+  };
 }
 
 function requestOf(config: RequesterConfig, call: Call, url: string, signal: AbortSignal): TransportRequest {

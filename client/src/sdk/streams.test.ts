@@ -1,16 +1,17 @@
 import { EVENTS_KEY_SUBPROTOCOL, EVENTS_SUBPROTOCOL } from "@qubix/shared/protocol";
 import type { WebSocket } from "ws";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { createNodeClient } from "../node/http-client.ts";
 import { createClient } from "./client.ts";
 import { parseNdjson } from "./ndjson.ts";
-import { EVENTS_PROTOCOL, KEY_PROTOCOL_PREFIX } from "./socket.ts";
+import { EVENTS_PROTOCOL, KEY_PROTOCOL_PREFIX, type SocketFactory } from "./socket.ts";
 import { cutAfter, json, type ScriptedServer, startScriptedServer, type Step } from "./testing/scripted-server.ts";
 import type { EventView, LogLine } from "./types.ts";
 
 let server: ScriptedServer;
 const clients: { close(): void }[] = [];
 afterEach(async () => {
+  vi.useRealTimers();
   for (const client of clients.splice(0)) client.close();
   await server?.stop();
 });
@@ -79,6 +80,25 @@ test("a quiet connection that is cut resumes after what the server said last", a
     break;
   }
   expect(server.sockets.map((socket) => socket.path)).toEqual(["/v1/events", "/v1/events?after=41"]);
+});
+
+test("a server that takes connections and drops each at once is given up at last", async () => {
+  vi.useFakeTimers();
+  let opened = 0;
+  const openSocket: SocketFactory = (_url, _key, { onOpen, onClose }) => {
+    opened += 1;
+    queueMicrotask(() => {
+      onOpen();
+      onClose({ code: 1001, reason: "going away" });
+    });
+    return { close: () => {} };
+  };
+  const client = createClient({ url: "http://127.0.0.1:1", openSocket, random: () => 0 });
+  const reading = client.events.subscribe()[Symbol.asyncIterator]().next();
+  const outcome = reading.catch((error: unknown) => error);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(await Promise.race([outcome, Promise.resolve("tried on")])).toMatchObject({ code: "cannot_connect" });
+  expect(opened).toBe(20);
 });
 
 test("aborting ends the iteration", async () => {

@@ -125,6 +125,29 @@ describe("live events", () => {
     again.socket.close();
   });
 
+  test("a store that cannot be read ends the sockets of those who catch up, and nothing else", async () => {
+    await using api = await startTestApi();
+    const { id } = await api.account("consumer");
+    await deposit(api, id, 4_000);
+    const options = { headers: { authorization: `Bearer ${api.adminKey}` } };
+    const { store } = api.writer;
+    const events = store.events.bind(store);
+    const pages = { left: 1 };
+    store.events = (filter) => {
+      if (pages.left === 0) throw new Error("disk I/O error");
+      pages.left -= 1;
+      return events(filter);
+    };
+    const behind = await listen(api, "?after=0", options);
+    expect(await behind.closed).toBe(1013);
+    pages.left = Infinity;
+    const seen = behind.frames.flatMap((frame) => frame.events);
+    const again = await listen(api, `?after=${seen.at(-1)?.seq ?? 0}&channels=wallet`, options);
+    const page = (await again.frame()).events;
+    expect(page[0]?.seq).toBe((seen.at(-1)?.seq ?? 0) + 1);
+    again.socket.close();
+  });
+
   test("a stop closes with 1001; one who sends too much is cut off alone", async () => {
     await using api = await startTestApi();
     const options = { headers: { authorization: `Bearer ${api.adminKey}` } };

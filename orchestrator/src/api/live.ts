@@ -15,6 +15,7 @@ import { problems } from "./schemas.ts";
 
 const CHANNELS: readonly EventChannel[] = ["jobs", "offers", "workers", "wallet", "system"];
 const CLOSE_GOING_AWAY = 1001;
+const CLOSE_TRY_LATER = 1013;
 
 /** What one reader may and wants to see. */
 interface Wanted {
@@ -107,7 +108,17 @@ function createReader(ctx: ApiContext, socket: WebSocket, wanted: Wanted, after:
     socket.send(`{"seq":${cursor},"events":[${events.map((event) => texts.of(event)).join(",")}]}`, () => sent?.());
   };
 
+  /** Nobody above catches what is thrown between two pages: it would end the program, and with it everybody's socket. */
   const catchUp = (first: boolean) => {
+    try {
+      readOn(first);
+    } catch (error) {
+      ctx.logger.error({ event: "events_not_read", err: error }, "a reader of events was cut off");
+      socket.close(CLOSE_TRY_LATER, `the events cannot be read now; connect again with after=${cursor}`);
+    }
+  };
+
+  const readOn = (first: boolean) => {
     if (socket.readyState !== socket.OPEN) return;
     const filter: EventFilter = {
       after: cursor,

@@ -188,9 +188,21 @@ async function start(flags: Record<string, unknown>): Promise<void> {
   endOnFaults(logger);
   // Loaded only now: help and mistakes answer at once.
   const { startOrchestrator } = await import("./orchestrator.ts");
-  const orchestrator = await startOrchestrator(config, { logger });
-  stopOnSignals(orchestrator, logger);
-  announce(config, orchestrator);
+  let made: string | undefined;
+  const starting = startOrchestrator(config, {
+    logger,
+    onAdminKey: (key) => {
+      made = key;
+    },
+  });
+  stopOnSignals(starting, logger);
+  try {
+    announce(config, await starting);
+  } catch (error) {
+    // It is durable already, and no later start would show it.
+    if (made !== undefined) showAdminKey(config, made);
+    throw error;
+  }
 }
 
 async function rotate(flags: Record<string, unknown>): Promise<void> {
@@ -205,7 +217,7 @@ async function rotate(flags: Record<string, unknown>): Promise<void> {
   );
 }
 
-/** The only place where the admin key is ever shown. */
+/** Here alone the admin key is ever shown, and where the first start fails once it is made. */
 function announce(config: OrchestratorConfig, { url, adminKey }: Orchestrator): void {
   if (config.json) {
     const line = { event: "ready", url, ...(adminKey === undefined ? {} : { adminKey }) };
@@ -219,7 +231,16 @@ function announce(config: OrchestratorConfig, { url, adminKey }: Orchestrator): 
   );
 }
 
-function stopOnSignals(orchestrator: Orchestrator, logger: Logger): void {
+function showAdminKey(config: OrchestratorConfig, adminKey: string): void {
+  process.stdout.write(
+    config.json
+      ? `${JSON.stringify({ event: "admin_key", adminKey })}\n`
+      : `Admin key, shown only this once: ${adminKey}\nIt counts from the next start on.\n`,
+  );
+}
+
+/** From before the start is done: one that is stopped meanwhile is first announced, so that its admin key is seen. */
+function stopOnSignals(starting: Promise<Orchestrator>, logger: Logger): void {
   let stopping = false;
   const stop = (signal: NodeJS.Signals) => {
     if (stopping) return;
@@ -229,7 +250,8 @@ function stopOnSignals(orchestrator: Orchestrator, logger: Logger): void {
       logger.error({ event: "stop_late", afterMs: STOP_MS_MAX }, "the stop took too long, ending now");
       process.exit(EXIT_FAILURE);
     }, STOP_MS_MAX);
-    orchestrator.stop().then(
+    const stopped = starting.then((orchestrator) => orchestrator.stop());
+    stopped.then(
       () => {
         clearTimeout(late);
         logger.info({ event: "stopped" }, "stopped");

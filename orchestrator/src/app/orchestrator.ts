@@ -45,7 +45,7 @@ import { createIpfs } from "./ipfs.ts";
 import { createLoopLag } from "./loop-lag.ts";
 import { createWallTimes } from "./wall-times.ts";
 import { createWriter, type CorePort } from "./writer.ts";
-import type { EffectSink } from "./writer-port.ts";
+import type { EffectSink, Writer } from "./writer-port.ts";
 
 /** Below this the data folder is as good as full: a checkpoint would not fit. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024;
@@ -60,17 +60,23 @@ export interface Orchestrator {
   stop(): Promise<void>;
 }
 
+export interface StartPorts {
+  readonly logger: Logger;
+  /** At the first start of all, as soon as the key is durable: whatever comes then, it is made only once. */
+  readonly onAdminKey?: (key: string) => void;
+}
+
 /** Starts everything. Throws with one clear sentence when the data folder or the address cannot be had; then nothing is left behind. */
 export async function startOrchestrator(
   config: OrchestratorConfig,
-  { logger }: { readonly logger: Logger },
+  { logger, onAdminKey }: StartPorts,
 ): Promise<Orchestrator> {
   // What is wrong with the settings is told before anything is made or opened.
   const setUps = await openChains(config);
   await prepareFolder(config.dataDir);
   const store = openSqliteStore(config.dataDir);
   try {
-    return await startOver({ store, setUps }, config, logger);
+    return await startOver({ store, setUps, onAdminKey }, config, logger);
   } catch (error) {
     store.close();
     throw error;
@@ -80,6 +86,7 @@ export async function startOrchestrator(
 interface Opened {
   readonly store: Store;
   readonly setUps: readonly ChainSetUp[];
+  readonly onAdminKey: StartPorts["onAdminKey"];
 }
 
 async function startOver(opened: Opened, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
@@ -92,8 +99,37 @@ async function startOver(opened: Opened, config: OrchestratorConfig, logger: Log
   }
 }
 
-async function startWith(
-  { store, setUps, keys }: Opened & { readonly keys: KeyRing },
+interface OpenedWithKeys extends Opened {
+  readonly keys: KeyRing;
+}
+
+async function startWith(opened: OpenedWithKeys, config: OrchestratorConfig, logger: Logger): Promise<Orchestrator> {
+  refuseTaken(opened.store, opened.setUps);
+  let state = (): CoreState => {
+    throw new QubixError("not_started", "The writer is not made yet.", { category: "internal" });
+  };
+  const relay = await openRelay(config, () => state(), logger);
+  const made = (writer: Writer) => {
+    state = () => writer.state();
+  };
+  try {
+    return await startBeside({ ...opened, relay, made }, config, logger);
+  } catch (error) {
+    // It listens already, and would keep the program from ending.
+    await relay?.stop();
+    throw error;
+  }
+}
+
+async function startBeside(
+  {
+    store,
+    setUps,
+    keys,
+    onAdminKey,
+    relay,
+    made,
+  }: OpenedWithKeys & { readonly relay: Relay | undefined; readonly made: (writer: Writer) => void },
   config: OrchestratorConfig,
   logger: Logger,
 ): Promise<Orchestrator> {
@@ -101,11 +137,10 @@ async function startWith(
   const random: RandomSource = { bytes: (count) => randomBytes(count) };
   const orchestratorId = store.meta()?.orchestratorId ?? `orc-${randomBytes(ID_BYTES).toString("hex")}`;
   const vault = openVault(join(config.dataDir, "vault"), keys, logger);
-  refuseTaken(store, setUps);
-  const relay = await openRelay(config, () => writer.state(), logger);
   const core = createCore(config, orchestratorId, relay?.addresses ?? [], chainSettings(setUps));
   const lag = createLoopLag();
   const writer = createWriter({ store, clock, logger, core, lag });
+  made(writer);
   const owners = createTreeOwners(store);
   const bytesPerAccountMax = config.storageMax;
   const root = join(config.dataDir, "chunks");
@@ -176,6 +211,7 @@ async function startWith(
     const admin = createApiKey(random);
     lag.start();
     const { firstStart } = writer.start({ keyId: admin.id, keyHash: admin.hash });
+    if (firstStart) onAdminKey?.(admin.secret);
     vault.sweep(vaultIds(writer.state()));
     await chunks.start();
     await ipfs.start(chunks);

@@ -1,5 +1,6 @@
 // The program as a person or a supervisor meets it: real processes, from the sources.
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -130,6 +131,38 @@ describe("qubix-orchestrator start", () => {
     expect(refused.err).toContain(String(port));
     const next = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json"]);
     expect(JSON.parse(await next.line())).toHaveProperty("adminKey");
+  });
+
+  test("ends where it cannot start, though its relay listens already", async () => {
+    const listens = ["--listen", "127.0.0.1:0", "--relay-listen", "/ip4/127.0.0.1/tcp/0"];
+    const refused = await run(["start", "--data-dir", dir, ...listens, "--canaries", join(dir, "none")]).ended;
+    expect(refused.code).toBe(1);
+    expect(refused.err).toContain("canaries");
+  });
+
+  test("a first start that fails when the admin key is made already shows the key all the same", async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const { port } = taken.address() as { port: number };
+    const args = ["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json"];
+    const refused = await run([...args, "--ipfs-listen", `/ip4/127.0.0.1/tcp/${port}`]).ended;
+    taken.close();
+    expect([refused.code, refused.err]).toEqual([1, expect.stringContaining("--ipfs-listen")]);
+    const { event, adminKey } = JSON.parse(refused.out) as { event: string; adminKey: string };
+    expect(event).toBe("admin_key");
+    const next = run(args);
+    const { url } = JSON.parse(await next.line()) as { url: string };
+    expect(await statusOf(`${url}/v1/accounts`, adminKey)).toBe(200);
+  });
+
+  test("asked to stop while it starts, it shows its admin key first", async () => {
+    const starting = run(["start", "--data-dir", dir, "--listen", "127.0.0.1:0", "--json", "--log-level", "silent"]);
+    // From here on there is a key, or none was made.
+    await expect.poll(() => existsSync(join(dir, "chunks")), { interval: 1 }).toBe(true);
+    starting.kill("SIGTERM");
+    const { code, out } = await starting.ended;
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({ event: "ready", adminKey: expect.stringMatching(/^qbx_/) });
   });
 
   test("refuses a data folder that cannot be one, in one line", async () => {

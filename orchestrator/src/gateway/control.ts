@@ -149,9 +149,9 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
   };
 
   const prove = async (message: WorkerMessage): Promise<void> => {
-    const tree = treeOf(message);
-    if (tree === null || (message.kind !== "checkpoint" && message.kind !== "ended")) return pass(message, () => {});
     try {
+      const tree = treeOf(message);
+      if (tree === null || (message.kind !== "checkpoint" && message.kind !== "ended")) return pass(message, () => {});
       const proof = await proveTree(ports, workerId, message, tree);
       if (proof.kind === "pass") pass(proof.message, proof.settle, proof.content);
       else answer({ kind: "refused", re: message.msg, code: proof.code, message: proof.message });
@@ -185,7 +185,15 @@ export function createControlSession(ports: SessionPorts, options: ControlOption
     });
   };
 
-  ws.on("message", onMessage);
+  ws.on("message", (data: RawData, isBinary: boolean) => {
+    try {
+      onMessage(data, isBinary);
+    } catch (error) {
+      // While memory is rebuilt, or the store cannot be read, there is nothing to look its message up in. Uncaught, it would end everybody's session.
+      logger.error({ event: "message_not_taken", workerId, sessionId, err: error }, "disconnected");
+      close(CLOSE_CODES.tryLater, "the orchestrator is not ready, try again later");
+    }
+  });
   ws.once("close", () => {
     waiting.length = 0;
     if (!detached) onClosed();

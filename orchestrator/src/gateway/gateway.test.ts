@@ -133,6 +133,21 @@ describe("the worker gateway", () => {
       expect(error.message).toMatch(/hang up|ECONNRESET/);
     });
 
+    it("lets go of a socket that it refused, also where the other side does not hang up", async () => {
+      await rig.gateway.stop();
+      const { port } = new URL(rig.url.replace("ws:", "http:"));
+      const socket = connectTcp({ port: Number(port), host: "127.0.0.1", allowHalfOpen: true });
+      const isGone = new Promise((resolve) => socket.once("error", resolve).once("close", resolve));
+      socket.write("GET /v1/worker HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+      const [answer] = (await once(socket, "data")) as [Buffer];
+      expect(answer.toString()).toContain(" 503 ");
+      // Only a socket that is closed on the other side as well says no to this.
+      const more = setInterval(() => socket.write("still here"), 5);
+      await isGone;
+      clearInterval(more);
+      socket.destroy();
+    });
+
     it("survives a peer that cuts the line in the middle of everything", async () => {
       const { port } = new URL(rig.url.replace("ws:", "http:"));
       const socket = connectTcp(Number(port), "127.0.0.1");
@@ -211,6 +226,22 @@ describe("the worker gateway", () => {
       expect((await peer.closed).code).toBe(CLOSE_CODES.tryLater);
       await connect(rig, ann);
       expect(worker()).toMatchObject({ phase: "online", offer: { cpus: 4 } });
+    });
+
+    it("ends a session whose message it cannot look into, and nothing else", async () => {
+      const peer = await connect(rig, ann);
+      const { store } = rig.writer;
+      const tick = store.tick.bind(store);
+      store.tick = () => {
+        throw new Error("disk I/O error");
+      };
+      const attempt = { jobId: "job-1" as JobId, replica: 0, epoch: 1 as Epoch };
+      const body = { attempt, n: 1, moment: "checkpoint" as const, ranMs: 0, prev: null };
+      peer.send({ kind: "tick", msg: 1, ...body, signature: ann.sign(tickText(body)) });
+      expect((await peer.closed).code).toBe(CLOSE_CODES.tryLater);
+      store.tick = tick;
+      await connect(rig, ann);
+      expect(worker()).toMatchObject({ phase: "online" });
     });
 
     it("ends what a slow reader lets pile up", async () => {

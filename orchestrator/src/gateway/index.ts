@@ -201,6 +201,8 @@ export function createWorkerGateway(
       };
       if (!stopped && !isFull && admission.enter(socket, begin)) return true;
       socket.on("error", () => {});
+      // One who does not hang up in turn would keep his socket for ever: the server looks after those no more that asked for an upgrade.
+      socket.once("finish", () => socket.destroy());
       socket.end(
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
       );

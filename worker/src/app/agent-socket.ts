@@ -1,9 +1,9 @@
 // How `status` and `drain` reach the running agent: a Unix socket in its data directory that only its owner can open. One line of JSON each way.
 import { createHash } from "node:crypto";
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { QubixError } from "@qubix/shared/runtime";
 
 export type AgentRequest =
@@ -23,6 +23,8 @@ const REQUEST_BYTES_MAX = 256 * 1024;
 const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
 const ANSWER_TIMEOUT_MS = 10_000;
 const CONNECTIONS_MAX = 16;
+/** Others on the machine. */
+const OTHERS = 0o077;
 
 /** Where the socket of a data directory lies; a directory with a long name gets one under the system's folder for temporary files. */
 export function agentSocketPath(dataDir: string): string {
@@ -35,7 +37,9 @@ export function agentSocketPath(dataDir: string): string {
 /** Listens; the caller holds the journal's lock, so a socket that is already there is a dead agent's. */
 export async function serveAgent(dataDir: string, answer: (request: AgentRequest) => unknown): Promise<Server> {
   const path = agentSocketPath(dataDir);
-  mkdirSync(join(path, ".."), { recursive: true, mode: 0o700 });
+  const folder = dirname(path);
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  if (folder !== resolve(dataDir)) refuseOthers(folder);
   rmSync(path, { force: true });
   const server = createServer((socket) => serveOne(socket, answer));
   server.maxConnections = CONNECTIONS_MAX;
@@ -47,15 +51,36 @@ export async function serveAgent(dataDir: string, answer: (request: AgentRequest
   return server;
 }
 
+/** Its name can be guessed, and everybody may make folders there: in somebody else's our owner would be talking to him. */
+function refuseOthers(folder: string): void {
+  const stat = lstatSync(folder);
+  const isOwn = stat.isDirectory() && (process.geteuid === undefined || stat.uid === process.geteuid());
+  if (isOwn && (stat.mode & OTHERS) === 0) return;
+  throw new QubixError(
+    "data_dir_unusable",
+    `${folder}, where the agent's socket would lie, is somebody else's or open to others. Remove it, or name a data directory with a shorter path.`,
+    { category: "user" },
+  );
+}
+
 function serveOne(socket: Socket, answer: (request: AgentRequest) => unknown): void {
   let text = "";
+  let isAnswered = false;
   socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy());
   socket.on("error", () => socket.destroy());
-  socket.on("data", (chunk: Buffer) => {
-    text += chunk.toString("utf8");
-    if (text.length > REQUEST_BYTES_MAX) socket.destroy();
+  // A letter may come in two parts.
+  socket.setEncoding("utf8");
+  socket.on("data", (part: string) => {
+    if (isAnswered) return;
+    text += part;
     const end = text.indexOf("\n");
-    if (end >= 0) socket.end(`${JSON.stringify(respond(text.slice(0, end), answer))}\n`);
+    if (text.length > REQUEST_BYTES_MAX) {
+      socket.destroy();
+      return;
+    }
+    if (end < 0) return;
+    isAnswered = true;
+    socket.end(`${JSON.stringify(respond(text.slice(0, end), answer))}\n`);
   });
 }
 
@@ -89,8 +114,9 @@ function exchange(path: string, request: string, dataDir: string): Promise<strin
     };
     socket.setTimeout(ANSWER_TIMEOUT_MS, () => fail(new Error("it does not answer")));
     socket.on("connect", () => socket.write(request));
-    socket.on("data", (chunk: Buffer) => {
-      text += chunk.toString("utf8");
+    socket.setEncoding("utf8");
+    socket.on("data", (part: string) => {
+      text += part;
       if (text.length > ANSWER_BYTES_MAX) fail(new Error("its answer is too long"));
     });
     socket.on("error", fail);

@@ -101,15 +101,20 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const slotsDir = join(config.dataDir, "slots");
     mkdirSync(slotsDir, { recursive: true, mode: 0o700 });
     const journal = openJournal(join(config.dataDir, "journal.db"));
+    const begun: (() => void)[] = [];
     try {
-      parts = await assemble(journal, slotsDir);
+      parts = await assemble(journal, slotsDir, (undo) => begun.push(undo));
     } catch (error) {
+      // What has begun goes back: it would keep the program from ending, and write to a journal that is closed.
+      life.abort();
+      for (const undo of begun.toReversed()) undo();
       journal.close();
       throw error;
     }
   }
 
-  async function assemble(journal: Journal, slotsDir: string): Promise<Parts> {
+  /** `began` is told how to end each part that does something by itself from then on. */
+  async function assemble(journal: Journal, slotsDir: string, began: (undo: () => void) => void): Promise<Parts> {
     const engine = createEngine(config.dockerSocket);
     const { hostCpus, engineDir } = await probeEngine(engine);
     const images = await imageSettings(config, engineDir, imageLedgerStore(journal));
@@ -119,7 +124,9 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     );
     const secrets = openSecrets({ ...ports.identity, dataDir: config.dataDir, key: ports.key, logger: ports.logger });
     const owner = createOwner({ ...ports, journal, nowMs: () => clock.nowMs() }, config);
+    began(() => owner.stop());
     const gpus = createGpus({ engine, logger: ports.logger, nowMs: () => clock.nowMs() }, owner.live);
+    began(() => gpus.stop());
     const detection = await gpus.start();
     const keeper = createOfferKeeper(
       await firstParts(owner, ports, { detection, ...secrets, diskMiBKept: images.diskMiBKept }),
@@ -143,6 +150,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
     const { workerId } = ports.identity;
     const { dataDir, dockerSocket } = config;
     const guard = openGuard({ workerId, dataDir, dockerSocket, clock, logger: ports.logger });
+    began(() => guard?.stop());
     const egress = createEgressOffer({ engine, logger: ports.logger, keeper }, ports.identity.workerId, config.egress);
     const runner = makeRunner({
       engine,
@@ -161,6 +169,7 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       owner,
       images: images.config,
     });
+    began(() => runner.stop());
     const loop = createCoreLoop(state, {
       clock,
       journal,
@@ -177,10 +186,12 @@ export function createAgent(ports: AgentPorts, config: StartConfig): Agent {
       const sentAtMs = clock.nowMs();
       control.sendHeartbeat(heartbeat, () => loop.dispatch({ kind: "answered", attempts, sentAtMs }));
     }
+    began(() => loop.stop());
     gpus.attach({ keeper, state, dispatch: (event) => loop.dispatch(event) });
     const containers = await runner.reconcile([...state.slots.values()]);
     await owner.attach({ state, control, keeper, gpus, direct, dispatch: (event) => loop.dispatch(event) });
     const server = await serveAgent(config.dataDir, (request) => owner.answer(request));
+    began(() => server.close());
     loop.dispatch({ kind: "boot", containers });
     runner.start();
     const prover = createProver(

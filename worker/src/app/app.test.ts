@@ -1,8 +1,8 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect, createServer as createSocketServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -108,6 +108,14 @@ describe("enrolment", () => {
     await server.stop();
   });
 
+  it.each(["null", "[]", "{}", '{"url":"http://x","workerId":"wrk-1","name":"w"}'])(
+    "is not read from a file that holds %s: that it is damaged is told, and what to do",
+    async (text) => {
+      await writeFile(join(dir, "identity.json"), text);
+      expect(() => loadIdentity(dir)).toThrow(/identity\.json.*Restore it, or enrol again/);
+    },
+  );
+
   it("is missed when a worker starts without it", () => {
     expect(() => loadIdentity(dir)).toThrow(/qubix-worker enrol/);
   });
@@ -124,6 +132,43 @@ describe("the agent's socket", () => {
     expect(await askAgent(dir, { command: "status" })).toEqual({ got: { command: "status" } });
     await expect(askAgent(dir, { command: "drain", draining: true })).rejects.toThrow("no draining today");
     server.close();
+  });
+
+  it("takes a request whole, however it is cut, and only one of each connection", async () => {
+    const got: unknown[] = [];
+    const server = await serveAgent(dir, (request) => got.push(request));
+    const request = { command: "set", values: { yieldGpuIgnore: ["spéléo"] }, reset: [] } as const;
+    const line = Buffer.from(`${JSON.stringify(request)}\n`);
+    // In the middle of a letter of two bytes.
+    const cut = line.indexOf(0xc3) + 1;
+    const socket = connect(agentSocketPath(dir));
+    let text = "";
+    socket.on("data", (part: Buffer) => (text += part.toString()));
+    await new Promise((resolve) => socket.write(line.subarray(0, cut), resolve));
+    // Answered on another connection: by then what was written before has been read.
+    await askAgent(dir, { command: "status" });
+    socket.write(Buffer.concat([line.subarray(cut), line]));
+    await new Promise((resolve) => socket.once("close", resolve));
+    expect(text).toBe('{"ok":true,"value":2}\n');
+    expect(got).toEqual([{ command: "status" }, request]);
+    server.close();
+  });
+
+  it("does not lie in a folder under the system's temporary ones that somebody else has made", async () => {
+    const deep = join(dir, "b".repeat(120));
+    const folder = join(agentSocketPath(deep), "..");
+    await mkdir(folder);
+    try {
+      await chmod(folder, 0o777);
+      await expect(serveAgent(deep, () => 1)).rejects.toMatchObject({ code: "data_dir_unusable" });
+      await chmod(folder, 0o700);
+      if (process.getuid?.() === 0) {
+        await chown(folder, 65_534, 65_534);
+        await expect(serveAgent(deep, () => 1)).rejects.toThrow(folder);
+      }
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it("fits a data directory with a long name, and takes a dead agent's place", async () => {
@@ -233,6 +278,44 @@ describe("qubix-worker", () => {
       stderr: expect.stringMatching(/^qubix-worker: Cannot read .*\n$/),
     });
   }, 180_000);
+
+  it("says what is wrong with an address that a variable names, and with flags that exclude each other", async () => {
+    const env = { ...process.env, QUBIX_URL: "nowhere" };
+    const enrolling = run(process.execPath, [...node, "enrol", "--token", "x", "--data-dir", dir], { env });
+    await expect(enrolling).rejects.toMatchObject({ code: 2, stderr: expect.stringContaining('"nowhere" is no URL') });
+    for (const flag of ["--now", "--deadline=60", "--wait"]) {
+      expect(await cli("drain", "--undo", flag, "--data-dir", dir)).toMatchObject({
+        code: 2,
+        stderr: expect.stringMatching(/--undo.* cannot be used with option '--(now|deadline|wait)/),
+      });
+    }
+  }, 60_000);
+
+  it("stops at SIGTERM also while it starts, beside a Docker Engine that hangs", async () => {
+    orchestrator = await enrolled();
+    const engine = createSocketServer();
+    const path = join(dir, "docker.sock");
+    await new Promise<void>((resolve) => engine.listen(path, resolve));
+    const asked = new Promise((resolve) => engine.once("connection", resolve));
+    const child = spawn(process.execPath, [...node, "start", "--data-dir", dir, "--docker-socket", path]);
+    running.push(child);
+    await asked;
+    child.kill("SIGTERM");
+    expect(await exited(child)).toBe(0);
+    engine.close();
+  }, 60_000);
+
+  it("ends when its start fails half-way", async () => {
+    orchestrator = await enrolled();
+    await mkdir(join(dir, "agent.sock", "in the way"), { recursive: true });
+    const quiet = ["--quiet-hours", "mon-sun 00:00-24:00"];
+    const child = spawn(process.execPath, [...node, "start", "--data-dir", dir, "--log-level", "error", ...quiet]);
+    running.push(child);
+    let errors = "";
+    child.stderr.on("data", (data: Buffer) => (errors += data.toString()));
+    expect(await exited(child)).toBe(1);
+    expect(errors).toContain("agent.sock");
+  }, 60_000);
 
   it("finds its orchestrator at another address", async () => {
     orchestrator = await enrolled();

@@ -1,6 +1,7 @@
 // Who this worker is: written once at enrolment, read at every start.
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
 import { enrolRequestSchema, enrolResponseSchema, enrolText } from "@qubix/shared/protocol";
 import { QubixError } from "@qubix/shared/runtime";
 import { createKey, loadKey, type WorkerKey } from "../link/keys.ts";
@@ -11,6 +12,13 @@ export interface Identity {
   readonly orchestratorId: string;
   readonly name: string;
 }
+
+const identitySchema = z.object({
+  url: z.string(),
+  workerId: z.string(),
+  orchestratorId: z.string(),
+  name: z.string(),
+});
 
 const IDENTITY_FILE = "identity.json";
 const KEY_FILE = "key.pem";
@@ -39,14 +47,19 @@ export function loadIdentity(
 
 function readIdentity(file: string): Identity {
   try {
-    return JSON.parse(readFileSync(file, "utf8")) as Identity;
+    return identitySchema.parse(JSON.parse(readFileSync(file, "utf8")));
   } catch (cause) {
     throw new QubixError(
       "identity_unreadable",
-      `Cannot read ${file}: ${(cause as Error).message}. Restore it, or enrol again into a new data directory.`,
+      `Cannot read ${file}: ${whyOf(cause)}. Restore it, or enrol again into a new data directory.`,
       { category: "user", cause },
     );
   }
+}
+
+function whyOf(cause: unknown): string {
+  if (cause instanceof z.ZodError) return `it does not hold a worker's identity (${cause.issues[0]?.message ?? ""})`;
+  return (cause as Error).message;
 }
 
 /**

@@ -1,5 +1,5 @@
 // The command line of `qubix-worker`. Each command's code is loaded only when it is the one that runs: a working agent carries none of the others.
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { assertNodeVersion } from "@qubix/shared/runtime";
 import { agentVersion, collect, type CommonFlags, parseSeconds, parseUrl, reportFailure } from "./commands/common.ts";
 import type { DoctorFlags } from "./commands/doctor.ts";
@@ -164,7 +164,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   program
     .command("drain")
     .description("takes no new work; what runs goes on, or with --now moves to other workers")
-    .option("--undo", "take new work again")
+    .addOption(new Option("--undo", "take new work again").conflicts(["now", "deadline", "wait"]))
     .option("--now", "move what runs here to other workers; each job saves first")
     .option("--deadline <seconds>", "with --now: what is still here then is stopped (600)", parseSeconds)
     .option("--wait", "return when nothing runs here any more")

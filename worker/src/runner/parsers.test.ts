@@ -38,6 +38,14 @@ describe("an image's user", () => {
     ]);
   });
 
+  it.each(["99999999999:0", "0:2147483648", "99999999999", "torn", "minus:video", "app:wide"])(
+    "%s is nobody that a container can run as: the image's fault, and not its worker's",
+    (user) => {
+      const passwd = `${PASSWD}torn:x::1:\nminus:x:-1:1:\n`;
+      expect(resolveUser(user, passwd, `${GROUP}wide:x:4294967296:\n`)).toBeUndefined();
+    },
+  );
+
   it("comes from the first file of the Engine's archive", () => {
     const header = Buffer.alloc(512);
     header.write("passwd", 0);

@@ -249,6 +249,24 @@ describe("a job's folders", () => {
   });
 });
 
+it("is measured and removed also where the disk takes no note of how far its output was read", async () => {
+  const run = shell("echo begun; sleep 60");
+  const slot = bench.slot("s1");
+  await slot.prepare(jobId, run, null);
+  await slot.start(ATTEMPT, run);
+  await expect.poll(() => bench.log()).toBe("begun\n");
+  const fail = () => {
+    throw new Error("database or disk is full");
+  };
+  Object.assign(bench.positions, { set: fail, delete: fail });
+  bench.events.length = 0;
+  await slot.measure(false);
+  expect(bench.events).toMatchObject([{ kind: "measured" }]);
+  await slot.remove();
+  expect(bench.events.at(-1)).toMatchObject({ kind: "removed" });
+  expect(await bench.containers.list()).toEqual([]);
+}, 60_000);
+
 describe("after the agent's own crash", () => {
   it("a running container is taken up again, with every line of its output once", async () => {
     const run = shell("for i in $(seq 1 60); do echo line $i; sleep 0.05; done; echo done >&2; exit 5");

@@ -526,7 +526,7 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
       await insist("delete a slot's folders", () => removeTree(folders.root), true);
       guard.release();
       ports.secrets.remove(id);
-      ports.positions.forget(id);
+      withoutFail(() => ports.positions.forget(id));
       ports.images.release(id);
       emit({ kind: "removed", slotId: id });
     },
@@ -569,8 +569,19 @@ export function createSlotRunner(id: SlotId, ports: SlotPorts, config: SlotConfi
     const position = pump.position();
     const { cursor, offsets, epoch } = savedPosition ?? {};
     if (position.cursor === cursor && position.offsets === offsets && position.epoch === epoch) return;
-    savedPosition = position;
-    ports.positions.save(id, position);
+    withoutFail(() => {
+      ports.positions.save(id, position);
+      savedPosition = position;
+    });
+  }
+
+  /** Without the note output is read and sent again, at the same offsets: no reason to leave a container unmeasured, or in place. */
+  function withoutFail(note: () => void): void {
+    try {
+      note();
+    } catch (error) {
+      logger.warn({ event: "position_not_noted", err: error }, "how far output was read is not durable");
+    }
   }
 
   function detach(): void {

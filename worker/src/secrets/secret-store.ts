@@ -57,6 +57,8 @@ export interface SecretStorePorts {
   readonly logger: Logger;
 }
 
+/** What a job may call a secret; checked again here, because the agent writes as root where its orchestrator says. */
+const SECRET_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$/;
 const FILES = "files";
 const INCOMING = "incoming";
 const REGISTRY_FILE = "registry.json";
@@ -68,6 +70,7 @@ export function createSecretStore(ports: SecretStorePorts): SecretStore {
   const rootOf = (slotId: SlotId) => join(root, slotFileName(slotId));
 
   function keep(slotId: SlotId, { secrets, registryAuth }: SealedContent): void {
+    if (!Object.keys(secrets ?? {}).every(isSecretName)) throw new Error("a secret's name is no file name");
     const own = rootOf(slotId);
     mkdirSync(own, { recursive: true, mode: 0o700 });
     if (registryAuth !== undefined) {
@@ -118,7 +121,7 @@ export function createSecretStore(ports: SecretStorePorts): SecretStore {
     handOver(slotId, names, user) {
       if (names.length === 0) return true;
       const files = join(rootOf(slotId), FILES);
-      if (!names.every((name) => existsSync(join(files, name)))) return false;
+      if (!names.every((name) => isSecretName(name) && existsSync(join(files, name)))) return false;
       for (const path of [...names.map((name) => join(files, name)), files]) giveToReader(path, path === files, user);
       return true;
     },
@@ -175,6 +178,10 @@ function addressOf(
   const { attempt } = message;
   const slotId = message.kind === "promote" ? standbySlotId(message.standbyId) : attemptSlotId(attempt);
   return { slotId, context: { ...common, jobId: attempt.jobId, of: attempt } };
+}
+
+function isSecretName(name: string): boolean {
+  return SECRET_NAME.test(name);
 }
 
 function isFilled(folder: string): boolean {

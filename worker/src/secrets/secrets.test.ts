@@ -113,6 +113,21 @@ describe("secrets that came with an assignment", () => {
     expect(bench.events.some(({ kind }) => kind === "started")).toBe(false);
   });
 
+  it.each(["../../out", "a/b", "..", ""])("are not written, and nothing is handed over, by the name %j", (name) => {
+    const out = join(bench.secretsDir, "out");
+    const content = { secrets: { TOKEN: VALUE, [name]: VALUE } };
+    bench.secrets.receive({ ...assign(ATTEMPT), sealed: sealed(content, {}) }, yes);
+    expect(existsSync(out)).toBe(false);
+    const folder = bench.secrets.folder("job-1-r0e1") ?? "";
+    expect(readdirSync(folder)).toEqual([]);
+    writeFileSync(out, "the machine's own");
+    writeFileSync(join(folder, "TOKEN"), VALUE);
+    const before = statSync(out);
+    const reader = { uid: 65_534, gid: 65_534 };
+    expect(bench.secrets.handOver("job-1-r0e1", ["TOKEN", name], reader)).toBe(false);
+    expect(statSync(out)).toMatchObject({ uid: before.uid, mode: before.mode });
+  });
+
   it("are lost with a reboot, which is told and is not the job's fault", async () => {
     bench.secrets.receive(assign(ATTEMPT), yes);
     const slot = bench.slot("job-1-r0e1");

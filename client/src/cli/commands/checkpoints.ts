@@ -99,8 +99,7 @@ export const removeCheckpoints: Handler<object> = async (session, [name = ""]) =
 export const storage: Handler<object> = async (session) => {
   const { bytes, bytesMax } = await session.client.storage.get();
   if (session.json) session.printJson({ bytes, bytesMax });
-  else
-    session.print(`${formatBytes(bytes)} of ${formatBytes(bytesMax)} are used by checkpoints, outputs and uploads.\n`);
+  else session.print(`${formatBytes(bytes)} of ${formatBytes(bytesMax)} are used by checkpoints, outputs and uploads.`);
   return EXIT_OK;
 };
 

@@ -21,6 +21,7 @@ export const run: Handler<RunOptions> = async (session, [file], options) => {
   const secrets = await readSecrets(options, {
     ...session.io,
     stdin: process.stdin,
+    stdinTaken: file === "-",
     warn: (text) => session.note(text),
   });
   const spec = await uploadFiles(session, { ...parsed, spec: withSecrets(parsed.spec, secrets) });

@@ -235,7 +235,11 @@ export interface AccuseOptions {
 }
 
 export const accuse: Handler<AccuseOptions> = async (session, _args, { worker, job, offence, evidence }) => {
-  const text = await readFile(evidence, "utf8");
+  const text = await readFile(evidence, "utf8").catch((error: unknown) => {
+    throw usageError(
+      `--evidence: cannot read ${evidence} (${(error as NodeJS.ErrnoException).code ?? String(error)}).`,
+    );
+  });
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);

@@ -34,6 +34,14 @@ describe("secrets on the command line", () => {
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).not.toContain("hunter2");
   });
+  it("do not come from standard input where the specification came from there", async () => {
+    const taken = { ...sources(""), stdinTaken: true };
+    await expect(readSecrets({ secret: ["A=-"] }, taken)).rejects.toThrow(
+      /--secret A: standard input can be read only once/,
+    );
+    const registry = { registryUser: "ann", registryPasswordFile: "-" };
+    await expect(readSecrets(registry, taken)).rejects.toThrow(/--registry-password-file: standard input/);
+  });
   it("are not there where none are named", async () => {
     expect(await readSecrets({}, sources())).toEqual({});
   });

@@ -16,6 +16,8 @@ export interface SecretSources {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Standard input. */
   readonly stdin: NodeJS.ReadableStream;
+  /** It was read already, for the specification: there would be nothing in it. */
+  readonly stdinTaken?: boolean;
   /** Called for each secret that stands in the arguments themselves. */
   readonly warn: (message: string) => void;
 }
@@ -27,7 +29,7 @@ export interface SecretFields {
 
 /** Reads what the flags name. Throws a usage error that says what is wrong with one; its content is in none. */
 export async function readSecrets(flags: SecretFlags, sources: SecretSources): Promise<SecretFields> {
-  let stdinTaken = false;
+  let { stdinTaken = false } = sources;
   const stdin = async (flag: string) => {
     if (stdinTaken) throw usageError(`${flag}: standard input can be read only once; put the others into files.`);
     stdinTaken = true;

@@ -20,7 +20,16 @@ export async function runEnrol(flags: EnrolFlags): Promise<void> {
   }
   const dataDir = dataDirOf(flags);
   const name = flags.name ?? process.env["QUBIX_NAME"] ?? hostname();
-  const identity = await enrol({ url: parseUrl(url), token, name, dataDir });
+  const identity = await enrol({ url: urlOf(url), token, name, dataDir });
   const line = `Enrolled as ${identity.workerId} (${identity.name}). Start it with: qubix-worker start --data-dir ${dataDir}`;
   print(flags.json === true ? JSON.stringify({ event: "enrolled", ...identity }) : line);
+}
+
+/** A flag's value was looked at by the command line; a variable's is only now. */
+function urlOf(text: string): string {
+  try {
+    return parseUrl(text);
+  } catch (cause) {
+    throw new QubixError("usage", `QUBIX_URL: ${(cause as Error).message}`, { category: "user", cause });
+  }
 }

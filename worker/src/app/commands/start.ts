@@ -9,6 +9,8 @@ import { agentVersion, print, reportFailure } from "./common.ts";
 
 /** What SIGTERM may take; the bar is 10 s. */
 const STOP_TIMEOUT_MS = 8_000;
+/** After the end nothing is waited for: a call to an Engine that hangs would keep the program for ever, and whoever supervises it from starting it again. */
+const LINGER_MS = 500;
 
 export type StartFlags = Record<string, unknown> & { readonly config?: string; readonly printConfig?: boolean };
 
@@ -47,17 +49,18 @@ export async function runStart(flags: StartFlags): Promise<number> {
     },
     { ...config, dataDir },
   );
+  // From the moment that the end is wanted, though the start may still be under way.
+  void ended.then((code) => setTimeout(() => process.exit(code), STOP_TIMEOUT_MS).unref());
   const onSignal = () => end(0);
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
   try {
     await agent.start();
     const code = await ended;
-    const force = setTimeout(() => process.exit(code), STOP_TIMEOUT_MS);
-    force.unref();
     await agent.stop();
     return code;
   } finally {
+    setTimeout(() => process.exit(), LINGER_MS).unref();
     process.off("SIGTERM", onSignal);
     process.off("SIGINT", onSignal);
   }

@@ -1,4 +1,5 @@
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readlink, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
@@ -205,4 +206,33 @@ it("that is not wanted any more leaves nothing behind, and what was left by a de
   const other = await upload([{ name: "next.tar", content: await makeTar(savedFiles(next)) }]);
   expect(await ensure(small, other)).toMatchObject({ kind: "image", id: idOf(next) });
   expect(await isHere(idOf(image))).toBe(false);
+});
+
+it("that the Engine refuses half-way is held open no longer: what was deleted of it gives its room back", async () => {
+  const image = await makeImage({ bytes: 8 * 1024 * 1024 });
+  const run = await upload([{ name: "image.tar", content: await makeTar(savedFiles(image)) }]);
+  // An Engine whose disk is full: it says so while it is still being sent the image, and reads no more of it.
+  const full = createServer((request, response) => {
+    if (request.url?.endsWith("/images/load") !== true) {
+      const isList = request.url?.includes("/images/json") === true;
+      response.writeHead(isList ? 200 : 404).end(isList ? "[]" : "{}");
+      return;
+    }
+    request.once("data", () => {
+      request.pause();
+      response.writeHead(200).end('{"errorDetail":{"message":"no space left on device"}}\n');
+    });
+  });
+  const socket = join(bench.dir, "full.sock");
+  await new Promise<void>((resolve) => full.listen(socket, resolve));
+  const ports = { logger: createLogger("test", "silent"), ledger: createMemoryLedger(), threads };
+  const images = createImages({ ...ports, engine: createEngine(socket) }, imagesConfig(bench.dir, {}));
+  await expect(ensure(images, run)).rejects.toThrow("no space left on device");
+  const heldOpen = async () => {
+    const links = (await readdir("/proc/self/fd")).map((fd) => readlink(join("/proc/self/fd", fd)).catch(() => ""));
+    return (await Promise.all(links)).filter((path) => path.startsWith(bench.dir) && path.includes("image.tar"));
+  };
+  await expect.poll(heldOpen).toEqual([]);
+  full.closeAllConnections();
+  full.close();
 });

@@ -101,15 +101,23 @@ async function load(engine: Engine, path: string, plan: ArchivePlan, signal: Abo
   const id = `sha256:${plan.configHash}`;
   let said = "";
   await engine.call("load an image", LOAD_TOTAL_MS, async (timeout) => {
-    const abort = AbortSignal.any([signal, timeout]);
+    const over = new AbortController();
+    const abort = AbortSignal.any([signal, timeout, over.signal]);
     const body = new PassThrough();
     const writing = writeArchive(path, plan, body, () => body.end(), abort);
     writing.catch((error: unknown) => body.destroy(error as Error));
-    const stream = await engine.docker.loadImage(body, { abortSignal: abort } as object);
-    await readEngineStream(stream as Readable, LOAD_SILENCE_MS, ({ stream: line }) => {
-      said += line ?? "";
-    });
-    await writing;
+    try {
+      const stream = await engine.docker.loadImage(body, { abortSignal: abort } as object);
+      await readEngineStream(stream as Readable, LOAD_SILENCE_MS, ({ stream: line }) => {
+        said += line ?? "";
+      });
+      await writing;
+    } finally {
+      // An Engine that refuses it reads no further: what waits for it to read would wait for ever, and keep the archive's room on the disk.
+      over.abort();
+      body.destroy();
+      await writing.catch(() => undefined);
+    }
   });
   // An Engine that keeps images by their manifests gives another id, and says which.
   const found = (await lookAtImage(engine, id)) ?? (await lookAtImage(engine, loadedId(said) ?? id));
