@@ -345,7 +345,8 @@ public:
     struct Refund_locals
     {
         EscrowRow escrow;
-        uint32 from;
+        // Wider than a tick: a deadline as far away as can be said, and the arbiter's time behind it, do not fit one.
+        uint64 from;
     };
     PUBLIC_PROCEDURE_WITH_LOCALS(Refund)
     {

@@ -11,6 +11,8 @@ export interface Scenario {
 export const FUNDS = 1_000_000n;
 const DAY_S = 86_400;
 const FAR_S = 10 * DAY_S;
+/** The farthest deadline that every contract can say: ticks have 32 bits. */
+const FARTHEST_S = 2 ** 32 - 1;
 
 export function scenariosFor(rules: Rules): readonly Scenario[] {
   return [...escrowScenarios(rules), ...disputeScenarios(rules), ...stakeScenarios(rules), ...slashScenarios(rules)];
@@ -186,6 +188,17 @@ function disputeScenarios({ disputeSMax }: Rules): readonly Scenario[] {
         does("stranger", refund, 1),
         does("stranger", refund, 2),
         does("arbiter", resolve(["alice", 1n])),
+      ],
+    },
+    {
+      name: "a payer who moves his deadline as far as it goes, and disputes, does not get his money past the arbiter",
+      steps: [
+        does("payer", deposit()),
+        does("payer", topUp(1n, FARTHEST_S)),
+        does("payer", dispute),
+        does("payer", refund, disputeSMax),
+        does("stranger", refund),
+        does("arbiter", resolve(["alice", 1_000n])),
       ],
     },
   ];

@@ -13,6 +13,7 @@ const CHANGES: readonly (readonly [name: string, find: string, replace: string])
     "if (qpi.invocator() != state.arbiter || !state.escrows.get(input.job, locals.escrow))",
     "if (!state.escrows.get(input.job, locals.escrow))",
   ],
+  ["a dispute about a far deadline ends at once", "uint64 from;", "uint32 from;"],
   ["anyone refunds early", "else if (qpi.invocator() == state.operatorId)", "else"],
   ["nobody refunds early", "else if (qpi.invocator() == state.operatorId)", "else if (false)"],
   [
