@@ -265,6 +265,31 @@ describe("on a chain", () => {
     expect(outbox.counts()).toEqual({ queued: 0, signed: 0, refused: 0 });
   });
 
+  it("a withdrawal came true, whatever is credited behind it in the same block", async () => {
+    await deposits(2);
+    outbox.add("credit", settle(0, 600n));
+    await until(() => ends.length === 1);
+    clearInterval(mining);
+    await node.rpc("evm_setAutomine", false);
+    try {
+      outbox.add("withdraw", { kind: "payout", owner: lab.address.alice });
+      await until(() => store.get("withdraw")?.phase === "signed");
+      outbox.add("more credit", settle(1, 30n));
+      await until(() => store.get("more credit")?.phase === "signed");
+      mining = setInterval(() => void node.rpc("evm_mine").catch(() => {}), BLOCK_MS);
+      await until(() => ends.length === 3);
+    } finally {
+      await node.rpc("evm_setAutomine", true);
+    }
+    expect(ends.slice(1).toSorted()).toEqual(["more credit applied", "withdraw applied"]);
+    const driver = createEvmDriver({ ...optionsOf(), finality: 1, feeMax: 1n });
+    expect(await driver.readCredit(lab.address.alice)).toBe(30n);
+    outbox.add("the rest", { kind: "payout", owner: lab.address.alice });
+    outbox.add("nothing", { kind: "payout", owner: lab.address.bob });
+    await until(() => ends.length === 5);
+    expect(ends.slice(3)).toEqual(["the rest applied", "nothing applied"]);
+  });
+
   it("what offers too little is offered again for more, in the same place", async () => {
     await deposits(1);
     clearInterval(mining);
