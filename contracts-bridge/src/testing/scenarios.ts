@@ -246,7 +246,7 @@ function stakeScenarios({ unstakeS }: Rules): readonly Scenario[] {
   ];
 }
 
-function slashScenarios({ appealS, unstakeS }: Rules): readonly Scenario[] {
+function slashScenarios({ appealS, unstakeS, disputeSMax }: Rules): readonly Scenario[] {
   const propose = (amount: bigint, slash = "fault", evidence: string | null = "proof"): Action => ({
     kind: "proposeSlash",
     slash,
@@ -256,6 +256,7 @@ function slashScenarios({ appealS, unstakeS }: Rules): readonly Scenario[] {
   });
   const execute: Action = { kind: "executeSlash", slash: "fault" };
   const appeal: Action = { kind: "appeal", slash: "fault" };
+  const drop: Action = { kind: "dropSlash", slash: "fault" };
   const word = (executes: boolean): Action => ({ kind: "resolveSlash", slash: "fault", execute: executes });
   return [
     {
@@ -316,6 +317,24 @@ function slashScenarios({ appealS, unstakeS }: Rules): readonly Scenario[] {
         does("arbiter", word(false)),
         does("alice", appeal),
         does("arbiter", word(true)),
+      ],
+    },
+    {
+      name: "an arbiter who never speaks on an appeal does not lock a stake for ever",
+      steps: [
+        does("stranger", drop),
+        does("alice", stake(500n)),
+        does("operator", propose(300n)),
+        does("alice", appeal),
+        does("alice", drop, appealS + disputeSMax - 3),
+        does("alice", drop, 1),
+        does("stranger", drop),
+        does("stranger", drop),
+        does("arbiter", word(true)),
+        does("operator", propose(500n, "second")),
+        does("stranger", { kind: "dropSlash", slash: "second" }, appealS + disputeSMax),
+        does("stranger", { kind: "executeSlash", slash: "second" }),
+        does("stranger", { kind: "dropSlash", slash: "second" }, disputeSMax),
       ],
     },
     {
