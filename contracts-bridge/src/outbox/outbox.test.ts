@@ -6,7 +6,7 @@ import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 import type { JobId } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
-import { createPublicClient, type Hex, http, toHex } from "viem";
+import { createPublicClient, type Hex, http, parseTransaction, toHex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createEvmDriver } from "../evm/driver.ts";
@@ -290,6 +290,21 @@ describe("on a chain", () => {
     expect(ends.slice(3)).toEqual(["the rest applied", "nothing applied"]);
   });
 
+  it("no more is paid above a block's own price than the node says it takes", async () => {
+    await deposits(1);
+    const price = 10n ** 10n;
+    await node.rpc("hardhat_setNextBlockBaseFeePerGas", toHex(price));
+    await node.rpc("evm_mine");
+    const asked = BigInt(await node.rpc<string>("eth_maxPriorityFeePerGas"));
+    outbox.add("one", settle(0, 1n));
+    await until(() => ends.length === 1);
+    const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+    const hash = store.get("one")?.tries.at(-1)?.hash as Hex;
+    const { effectiveGasPrice, blockNumber } = await client.getTransactionReceipt({ hash });
+    const { baseFeePerGas } = await client.getBlock({ blockNumber });
+    expect(effectiveGasPrice - (baseFeePerGas ?? 0n)).toBeLessThanOrEqual(asked);
+  });
+
   it("what offers too little is offered again for more, in the same place", async () => {
     await deposits(1);
     clearInterval(mining);
@@ -300,6 +315,9 @@ describe("on a chain", () => {
       const tries = store.get("one")?.tries ?? [];
       expect(new Set(tries.map(({ place }) => place)).size).toBe(1);
       expect((tries[1]?.fee ?? 0n) > (tries[0]?.fee ?? 0n)).toBe(true);
+      // Nodes ask for a tenth more of both, or they keep the old one.
+      const [tip = 0n, dearer = 0n] = tries.map(({ raw }) => parseTransaction(raw as Hex).maxPriorityFeePerGas);
+      expect(dearer * 10n >= tip * 11n && tip > 0n).toBe(true);
       mining = setInterval(() => void node.rpc("evm_mine").catch(() => {}), BLOCK_MS);
       await until(() => ends.length === 1);
     } finally {
