@@ -40,6 +40,8 @@ const READS_AT_ONCE = 16;
  * off what was allowed. That the call itself was not refused is all there is to see then.
  */
 const TRACELESS: ReadonlySet<Intent["kind"]> = new Set(["allow", "payout"]);
+/** What other calls take back later. */
+const UNDONE_LATER: ReadonlySet<Intent["kind"]> = new Set(["dispute", "stake", "unstake"]);
 const STATUS: readonly (EscrowState["status"] | null)[] = [null, "held", "disputed", "settled", "refunded"];
 
 export interface EvmOptions {
@@ -198,7 +200,9 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
         return { kind: "included", depth: Number((await client.getBlockNumber()) - receipt.blockNumber) + 1 };
       }
       const wasDone = receipt.status === "success" && TRACELESS.has(intent.kind);
-      return { kind: "final", applied: wasDone || (await isTrue(intent, receipt.blockNumber)) };
+      // What stays true is asked of a block whose state nodes still have, however long nobody looked.
+      const at = UNDONE_LATER.has(intent.kind) ? receipt.blockNumber : final;
+      return { kind: "final", applied: wasDone || (await isTrue(intent, at)) };
     }
     const used = final < 0n ? 0 : await client.getTransactionCount({ address: account.address, blockNumber: final });
     if (used > first.place) return { kind: "conflict", message: foreign(first.place) };
