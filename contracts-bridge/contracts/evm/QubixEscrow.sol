@@ -20,7 +20,7 @@ contract QubixEscrow is AccessControl, ReentrancyGuard {
     bytes32 public constant ARBITER_ROLE = keccak256("ARBITER_ROLE");
     /// Payees of one settlement: bounds its gas.
     uint256 public constant PAYEES_MAX = 8;
-    /// An arbiter who says nothing for so long after the deadline loses his say: money is never locked for ever.
+    /// An arbiter who says nothing for so long after the deadline, or after the time for an appeal, loses his say: money is never locked for ever.
     uint64 public constant DISPUTE_S_MAX = 30 days;
     /// Between a proposal to slash and its execution.
     uint64 public constant APPEAL_S = 7 days;
@@ -227,6 +227,14 @@ contract QubixEscrow is AccessControl, ReentrancyGuard {
     function resolveSlash(bytes32 slashId, bool execute) external onlyRole(ARBITER_ROLE) {
         if (slashes[slashId].status != SlashStatus.Appealed) revert WrongStatus();
         _endSlash(slashId, execute);
+    }
+
+    /// The arbiter has not spoken on an appeal for too long: anyone may end it, and nothing is taken.
+    function dropSlash(bytes32 slashId) external {
+        Slash storage slash = slashes[slashId];
+        if (slash.status != SlashStatus.Appealed) revert WrongStatus();
+        if (block.timestamp < slash.executableFrom + DISPUTE_S_MAX) revert TooEarly();
+        _endSlash(slashId, false);
     }
 
     // ── What is owed ──

@@ -7,6 +7,8 @@ using namespace QPI;
 constexpr uint64 QUBIX_ESCROWS_MAX = 4096;
 constexpr uint64 QUBIX_STAKES_MAX = 2048;
 constexpr uint64 QUBIX_SLASHES_MAX = 1024;
+// Of them, what others than the operator may take: nobody keeps the operator out by deposits of one qu.
+constexpr uint64 QUBIX_ESCROWS_OPEN = 2048;
 constexpr uint32 QUBIX_DISPUTE_TICKS_MAX = 2592000;
 constexpr uint32 QUBIX_APPEAL_TICKS = 604800;
 constexpr uint32 QUBIX_UNSTAKE_TICKS = 1209600;
@@ -125,6 +127,8 @@ public:
     typedef Empty_output ExecuteSlash_output;
     typedef Slash_input ResolveSlash_input;
     typedef Empty_output ResolveSlash_output;
+    typedef Slash_input DropSlash_input;
+    typedef Empty_output DropSlash_output;
 
     struct SetRoles_input
     {
@@ -245,7 +249,14 @@ protected:
             qpi.transfer(state.slashPool, locals.slash.amount);
         }
         state.slashes.set(input.slash, locals.slash);
-        state.stakes.set(locals.slash.provider, locals.stake);
+        if (locals.stake.amount == 0)
+        {
+            state.stakes.removeByKey(locals.slash.provider);
+        }
+        else
+        {
+            state.stakes.set(locals.slash.provider, locals.stake);
+        }
     }
 
 public:
@@ -256,6 +267,11 @@ public:
     PUBLIC_PROCEDURE_WITH_LOCALS(Deposit)
     {
         if (qpi.invocationReward() <= 0 || input.deadline <= qpi.tick() || state.escrows.contains(input.job))
+        {
+            qpi.transfer(qpi.invocator(), qpi.invocationReward());
+            return;
+        }
+        if (qpi.invocator() != state.operatorId && state.escrows.population() >= QUBIX_ESCROWS_OPEN)
         {
             qpi.transfer(qpi.invocator(), qpi.invocationReward());
             return;
@@ -345,7 +361,8 @@ public:
     struct Refund_locals
     {
         EscrowRow escrow;
-        uint32 from;
+        // Wider than a tick: a deadline as far away as can be said, and the arbiter's time behind it, do not fit one.
+        uint64 from;
     };
     PUBLIC_PROCEDURE_WITH_LOCALS(Refund)
     {
@@ -577,6 +594,29 @@ public:
         CALL(EndSlash, locals.end, locals.endOutput);
     }
 
+    struct DropSlash_locals
+    {
+        SlashRow slash;
+        EndSlash_input end;
+        EndSlash_output endOutput;
+    };
+    // The arbiter has not spoken on an appeal for too long: anyone may end it, and nothing is taken.
+    PUBLIC_PROCEDURE_WITH_LOCALS(DropSlash)
+    {
+        qpi.transfer(qpi.invocator(), qpi.invocationReward());
+        if (!state.slashes.get(input.slash, locals.slash))
+        {
+            return;
+        }
+        if (locals.slash.status != QUBIX_APPEALED || qpi.tick() < locals.slash.executableFrom + QUBIX_DISPUTE_TICKS_MAX)
+        {
+            return;
+        }
+        locals.end.slash = input.slash;
+        locals.end.execute = 0;
+        CALL(EndSlash, locals.end, locals.endOutput);
+    }
+
     PUBLIC_PROCEDURE(SetRoles)
     {
         qpi.transfer(qpi.invocator(), qpi.invocationReward());
@@ -624,6 +664,7 @@ public:
         REGISTER_USER_PROCEDURE(ExecuteSlash, 12);
         REGISTER_USER_PROCEDURE(ResolveSlash, 13);
         REGISTER_USER_PROCEDURE(SetRoles, 14);
+        REGISTER_USER_PROCEDURE(DropSlash, 15);
     }
 
     INITIALIZE()
@@ -667,6 +708,7 @@ public:
             }
         }
         state.escrows.cleanupIfNeeded();
+        state.stakes.cleanupIfNeeded();
         state.slashes.cleanupIfNeeded();
     }
 };

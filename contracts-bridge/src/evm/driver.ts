@@ -11,6 +11,7 @@ import {
   http,
   isAddress,
   keccak256,
+  parseTransaction,
   TransactionNotFoundError,
   TransactionReceiptNotFoundError,
   toHex,
@@ -28,12 +29,19 @@ const PAYEES_MAX = 8;
 const GAS_MAX = 400_000n;
 /** What the chain's next blocks may cost more than the last one: eight full blocks in a row. */
 const BASE_FEE_FACTOR = 2n;
-/** A replacement must offer a tenth more; nodes ask for that. */
+/** A replacement must offer a tenth more of both its prices; nodes ask for that. */
 const BUMP_PERCENT = 113n;
 const TIMEOUT_MS = 15_000;
 const MS_PER_S = 1_000;
 /** Escrows that are read at a time. */
 const READS_AT_ONCE = 16;
+/**
+ * What these bring about may be gone by the end of the same block: an account is credited again behind its withdrawal, and some tokens count every deposit
+ * off what was allowed. That the call itself was not refused is all there is to see then.
+ */
+const TRACELESS: ReadonlySet<Intent["kind"]> = new Set(["allow", "payout"]);
+/** What other calls take back later. */
+const UNDONE_LATER: ReadonlySet<Intent["kind"]> = new Set(["dispute", "stake", "unstake"]);
 const STATUS: readonly (EscrowState["status"] | null)[] = [null, "held", "disputed", "settled", "refunded"];
 
 export interface EvmOptions {
@@ -51,6 +59,14 @@ export interface EvmOptions {
   readonly tokenDecimals?: number;
 }
 
+/** For a unit of gas, in wei. */
+interface Offer {
+  /** At most, in all. */
+  readonly fee: bigint;
+  /** Of that, what whoever includes it gets above the block's own price: he takes all of it, so it is what the node says is enough. */
+  readonly tip: bigint;
+}
+
 /** Does no I/O before the first call. */
 export function createEvmDriver(options: EvmOptions): ChainDriver {
   const { escrow, token, chainId, feeMax } = options;
@@ -65,7 +81,7 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
     return (await client.getBlockNumber()) + 1n - BigInt(options.finality);
   }
 
-  async function sign(intent: Intent, nonce: number, fee: bigint): Promise<Prepared> {
+  async function sign(intent: Intent, nonce: number, { fee, tip }: Offer): Promise<Prepared> {
     const { to, data } = callOf(intent, escrow, token);
     const raw = await account.signTransaction({
       type: "eip1559",
@@ -75,17 +91,16 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
       nonce,
       gas: GAS_MAX,
       maxFeePerGas: fee,
-      // All above the base fee may go to whoever includes it, up to a part of what is offered.
-      maxPriorityFeePerGas: fee / BASE_FEE_FACTOR,
+      maxPriorityFeePerGas: tip < fee ? tip : fee,
     });
     return { raw, hash: keccak256(raw), place: nonce, fee };
   }
 
-  async function offeredFee(): Promise<bigint> {
+  async function offer(): Promise<Offer> {
     const { baseFeePerGas } = await client.getBlock();
     const tip = await client.estimateMaxPriorityFeePerGas();
-    const fee = (baseFeePerGas ?? 0n) * BASE_FEE_FACTOR + tip * BASE_FEE_FACTOR;
-    return fee < feeMax ? fee : feeMax;
+    const fee = (baseFeePerGas ?? 0n) * BASE_FEE_FACTOR + tip;
+    return { fee: fee < feeMax ? fee : feeMax, tip };
   }
 
   async function readEscrow(jobId: JobId, blockNumber?: bigint): Promise<EscrowState | null> {
@@ -184,7 +199,10 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
       if (receipt.blockNumber > final) {
         return { kind: "included", depth: Number((await client.getBlockNumber()) - receipt.blockNumber) + 1 };
       }
-      return { kind: "final", applied: await isTrue(intent, receipt.blockNumber) };
+      const wasDone = receipt.status === "success" && TRACELESS.has(intent.kind);
+      // What stays true is asked of a block whose state nodes still have, however long nobody looked.
+      const at = UNDONE_LATER.has(intent.kind) ? receipt.blockNumber : final;
+      return { kind: "final", applied: wasDone || (await isTrue(intent, at)) };
     }
     const used = final < 0n ? 0 : await client.getTransactionCount({ address: account.address, blockNumber: final });
     if (used > first.place) return { kind: "conflict", message: foreign(first.place) };
@@ -249,14 +267,15 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
       const used = await client.getTransactionCount({ address: account.address, blockTag: "latest" });
       const next = last === null ? used : last.place + 1;
       if (used > next && !accepts) return { conflict: foreign(next) };
-      return sign(intent, Math.max(used, next), await offeredFee());
+      return sign(intent, Math.max(used, next), await offer());
     },
     async bump(intent, tries) {
       const newest = tries.at(-1);
       if (newest === undefined || newest.fee >= feeMax) return null;
-      const [now, more] = [await offeredFee(), (newest.fee * BUMP_PERCENT) / 100n + 1n];
-      const fee = now > more ? now : more;
-      return sign(intent, newest.place, fee < feeMax ? fee : feeMax);
+      const now = await offer();
+      const fee = larger(now.fee, dearer(newest.fee));
+      const tip = larger(now.tip, dearer(parseTransaction(newest.raw as Hex).maxPriorityFeePerGas ?? 0n));
+      return sign(intent, newest.place, { fee: fee < feeMax ? fee : feeMax, tip });
     },
     async submit({ raw }) {
       try {
@@ -292,6 +311,14 @@ export function createEvmDriver(options: EvmOptions): ChainDriver {
         verifyMessage({ address: address as Address, message, signature: signature as Hex }).catch(() => false),
     },
   };
+}
+
+function dearer(price: bigint): bigint {
+  return (price * BUMP_PERCENT) / 100n + 1n;
+}
+
+function larger(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
 }
 
 /** What nodes say of a transaction that they have, or that is included already. */

@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { fileURLToPath } from "node:url";
 import type { JobId } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
-import { createPublicClient, type Hex, http, toHex } from "viem";
+import { createPublicClient, type Hex, http, parseTransaction, toHex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createEvmDriver } from "../evm/driver.ts";
@@ -23,6 +24,8 @@ const KILLS = Number(process.env["QUBIX_TEST_OUTBOX_KILLS"] ?? 10);
 const JOBS = 40;
 const BLOCK_MS = 80;
 const FINALITY = 4;
+/** Blocks whose states an ordinary node still has. */
+const KEPT_STATES = 128;
 const KEY: Hex = `0x${"5b".repeat(32)}`;
 const signer = privateKeyToAccount(KEY).address;
 const artifact = compileEscrow();
@@ -265,6 +268,66 @@ describe("on a chain", () => {
     expect(outbox.counts()).toEqual({ queued: 0, signed: 0, refused: 0 });
   });
 
+  it("a withdrawal came true, whatever is credited behind it in the same block", async () => {
+    await deposits(2);
+    outbox.add("credit", settle(0, 600n));
+    await until(() => ends.length === 1);
+    clearInterval(mining);
+    await node.rpc("evm_setAutomine", false);
+    try {
+      outbox.add("withdraw", { kind: "payout", owner: lab.address.alice });
+      await until(() => store.get("withdraw")?.phase === "signed");
+      outbox.add("more credit", settle(1, 30n));
+      await until(() => store.get("more credit")?.phase === "signed");
+      mining = setInterval(() => void node.rpc("evm_mine").catch(() => {}), BLOCK_MS);
+      await until(() => ends.length === 3);
+    } finally {
+      await node.rpc("evm_setAutomine", true);
+    }
+    expect(ends.slice(1).toSorted()).toEqual(["more credit applied", "withdraw applied"]);
+    const driver = createEvmDriver({ ...optionsOf(), finality: 1, feeMax: 1n });
+    expect(await driver.readCredit(lab.address.alice)).toBe(30n);
+    outbox.add("the rest", { kind: "payout", owner: lab.address.alice });
+    outbox.add("nothing", { kind: "payout", owner: lab.address.bob });
+    await until(() => ends.length === 5);
+    expect(ends.slice(3)).toEqual(["the rest applied", "nothing applied"]);
+  });
+
+  it("what became final long ago is told by a node that has no old states any more", async () => {
+    await deposits(1);
+    outbox.add("one", settle(0, 600n));
+    const isIncluded = async () => (await settledEvents()).length === 1;
+    await until(async () => store.get("one")?.phase === "signed" && (await isIncluded()));
+    await outbox.stop();
+    await node.rpc("hardhat_mine", toHex(KEPT_STATES * 2));
+    // Those were made all at once and have no states here: the newest ones have.
+    for (let block = 0; block <= FINALITY; block += 1) await node.rpc("evm_mine");
+    const pruned = await startPruned();
+    try {
+      const driver = createEvmDriver({ ...optionsOf(), url: pruned.url, finality: FINALITY, feeMax: 10n ** 12n });
+      const tries = store.get("one")?.tries ?? [];
+      expect(await driver.observe(settle(0, 600n), tries)).toEqual({ kind: "final", applied: true });
+      expect(await driver.observe(settle(0, 601n), tries)).toEqual({ kind: "final", applied: false });
+    } finally {
+      pruned.stop();
+    }
+  });
+
+  it("no more is paid above a block's own price than the node says it takes", async () => {
+    await deposits(1);
+    const price = 10n ** 10n;
+    await node.rpc("hardhat_setNextBlockBaseFeePerGas", toHex(price));
+    await node.rpc("evm_mine");
+    const asked = BigInt(await node.rpc<string>("eth_maxPriorityFeePerGas"));
+    outbox.add("one", settle(0, 1n));
+    await until(() => ends.length === 1);
+    const client = createPublicClient({ transport: http(node.url), cacheTime: 0 });
+    const hash = store.get("one")?.tries.at(-1)?.hash as Hex;
+    const { effectiveGasPrice, blockNumber } = await client.getTransactionReceipt({ hash });
+    const { baseFeePerGas } = await client.getBlock({ blockNumber });
+    expect(effectiveGasPrice - (baseFeePerGas ?? 0n)).toBeLessThanOrEqual(asked);
+  });
+
   it("what offers too little is offered again for more, in the same place", async () => {
     await deposits(1);
     clearInterval(mining);
@@ -275,6 +338,9 @@ describe("on a chain", () => {
       const tries = store.get("one")?.tries ?? [];
       expect(new Set(tries.map(({ place }) => place)).size).toBe(1);
       expect((tries[1]?.fee ?? 0n) > (tries[0]?.fee ?? 0n)).toBe(true);
+      // Nodes ask for a tenth more of both, or they keep the old one.
+      const [tip = 0n, dearer = 0n] = tries.map(({ raw }) => parseTransaction(raw as Hex).maxPriorityFeePerGas);
+      expect(dearer * 10n >= tip * 11n && tip > 0n).toBe(true);
       mining = setInterval(() => void node.rpc("evm_mine").catch(() => {}), BLOCK_MS);
       await until(() => ends.length === 1);
     } finally {
@@ -299,6 +365,25 @@ describe("killed again and again between outbox, broadcast and posting, with a r
     expect(postings.length === JOBS && settlements.length === JOBS).toBe(false);
   }, 300_000);
 });
+
+/** The node, but for the states of blocks that are further back than it keeps them. */
+async function startPruned(): Promise<{ readonly url: string; stop(): void }> {
+  const answer = async (text: string): Promise<unknown> => {
+    const { id, method, params = [] } = JSON.parse(text) as { id: number; method: string; params?: unknown[] };
+    const latest = Number(await node.rpc<string>("eth_blockNumber"));
+    if (method === "eth_call" && latest - Number(params[1] ?? latest) > KEPT_STATES)
+      return { jsonrpc: "2.0", id, error: { code: -32_000, message: "missing trie node" } };
+    return { jsonrpc: "2.0", id, result: await node.rpc(method, ...params) };
+  };
+  const server = createServer((request, response) => {
+    let text = "";
+    request.on("data", (part: Buffer) => (text += part.toString()));
+    request.on("end", () => void answer(text).then((found) => response.end(JSON.stringify(found))));
+  });
+  await new Promise<void>((go) => server.listen(0, "127.0.0.1", go));
+  const { port } = server.address() as { port: number };
+  return { url: `http://127.0.0.1:${port}`, stop: () => void server.close() };
+}
 
 interface Books {
   readonly settlements: readonly Hex[];

@@ -4,13 +4,17 @@ import { follow } from "../testing/follow.ts";
 import { steps as anySteps } from "../testing/arbitrary.ts";
 import type { Step } from "../testing/model.ts";
 import { survivorsOf } from "../testing/mutant.ts";
-import { type Scenario, scenariosFor } from "../testing/scenarios.ts";
+import { FUNDS, type Scenario, scenariosFor } from "../testing/scenarios.ts";
+import { amountInput, FUNCTION, idOf, PROCEDURE, proposalInput, readStakeOutput, slashInput } from "./contract.ts";
 import { type Built, buildContracts, contractSource } from "./testing/build.ts";
 import { QUBIC_RULES, startLab } from "./testing/lab.ts";
 import { mutants } from "./testing/mutants.ts";
 
 const SCENARIOS = scenariosFor(QUBIC_RULES);
 const COMPILE_MS_MAX = 300_000;
+/** As the contract has them: what others than the operator may take of escrows, and all of the stakes. */
+const OPEN_PLACES = 2_048;
+const STAKE_PLACES = 2_048;
 
 async function followed(program: string, steps: readonly Step[], variant = 0, count?: Parameters<typeof follow>[2]) {
   const lab = await startLab(program, variant);
@@ -60,6 +64,58 @@ describe("the contract does what the model does", () => {
     }
   });
 });
+
+describe("places that one qu could take", () => {
+  let built: Built;
+  beforeAll(async () => {
+    built = await buildContracts([contractSource()]);
+  }, COMPILE_MS_MAX);
+  afterAll(() => built?.remove());
+
+  it("strangers' deposits leave the operator's half of the places", async () => {
+    const lab = await startLab(built.program);
+    try {
+      const put = (by: "rival" | "operator", n: number) =>
+        lab.act({ by, act: { kind: "deposit", job: `${by} ${n}`, amount: 1n, deadlineS: 1_000 } }, 1);
+      const kept = async (...jobs: string[]) => Object.keys((await lab.view({ jobs, slashes: [] })).escrows);
+      for (let n = 0; n <= OPEN_PLACES; n += 1) await put("rival", n);
+      const [last, beyond] = [`rival ${OPEN_PLACES - 1}`, `rival ${OPEN_PLACES}`];
+      expect(await kept(last, beyond)).toEqual([last]);
+      expect((await lab.view({ jobs: [], slashes: [] })).wallets.rival).toBe(FUNDS - BigInt(OPEN_PLACES));
+      await put("operator", 0);
+      expect(await kept("operator 0")).toEqual(["operator 0"]);
+    } finally {
+      await lab.stop();
+    }
+  });
+
+  it("a stake that was slashed whole leaves its place to another", async () => {
+    const lab = await startLab(built.program);
+    try {
+      const [operator, name] = [idOf("operator"), (n: number) => idOf(`provider ${n}`)];
+      const call = (procedure: number, caller: Uint8Array, reward: number, input: Uint8Array) =>
+        lab.raw(`call ${procedure} ${hex(caller)} ${reward} ${hex(input)}`);
+      const stake = async (n: number) => {
+        await lab.raw(`fund ${hex(name(n))} 1`);
+        await call(PROCEDURE.addStake, name(n), 1, amountInput(0n));
+      };
+      await lab.raw("tick 1");
+      for (let n = 0; n < STAKE_PLACES; n += 1) await stake(n);
+      await call(PROCEDURE.proposeSlash, operator, 0, proposalInput(idOf("s"), name(0), idOf("proof"), 1n));
+      await lab.raw(`tick ${1 + QUBIC_RULES.appealS}`);
+      await call(PROCEDURE.executeSlash, operator, 0, slashInput(idOf("s")));
+      await stake(STAKE_PLACES);
+      const { output } = await lab.raw(`ask ${FUNCTION.stake} ${hex(name(STAKE_PLACES))}`);
+      expect(readStakeOutput(Uint8Array.from(Buffer.from(String(output), "hex"))).amount).toBe(1n);
+    } finally {
+      await lab.stop();
+    }
+  });
+});
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
+}
 
 describe("what the network's interface forbids", () => {
   const forbidden =

@@ -21,6 +21,7 @@ export const PROCEDURE = {
   executeSlash: 12,
   resolveSlash: 13,
   setRoles: 14,
+  dropSlash: 15,
 } as const;
 /** Numbers of the functions. */
 export const FUNCTION = { escrow: 1, stake: 2, slash: 3 } as const;

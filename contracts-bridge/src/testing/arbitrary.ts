@@ -51,5 +51,6 @@ const LIKELY: readonly (readonly [Party, fc.Arbitrary<Action>])[] = [
   ["alice", fc.record({ kind: fc.constant("appeal" as const), slash })],
   ["stranger", fc.record({ kind: fc.constant("executeSlash" as const), slash })],
   ["arbiter", fc.record({ kind: fc.constant("resolveSlash" as const), slash, execute: fc.boolean() })],
+  ["stranger", fc.record({ kind: fc.constant("dropSlash" as const), slash })],
   ["stranger", fc.record({ kind: fc.constant("payOut" as const), owner: party })],
 ];

@@ -26,6 +26,7 @@ export type Action =
   | { readonly kind: "appeal"; readonly slash: string }
   | { readonly kind: "executeSlash"; readonly slash: string }
   | { readonly kind: "resolveSlash"; readonly slash: string; readonly execute: boolean }
+  | { readonly kind: "dropSlash"; readonly slash: string }
   | { readonly kind: "payOut"; readonly owner: Party };
 
 /** Somebody does something, `afterS` seconds (at least one) after the step before. Deadlines count from the first step's time 0. */
@@ -206,6 +207,11 @@ export function createModel(rules: Rules, funds: bigint): Model {
       case "resolveSlash": {
         const slash = slashes.get(action.slash);
         return by === "arbiter" && slash?.status === "appealed" && endSlash(slash, action.execute);
+      }
+      case "dropSlash": {
+        const slash = slashes.get(action.slash);
+        if (slash?.status !== "appealed" || atS < slash.executableFromS + rules.disputeSMax) return false;
+        return endSlash(slash, false);
       }
       case "payOut": {
         const amount = owed.get(action.owner) ?? 0n;

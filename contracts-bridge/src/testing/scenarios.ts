@@ -11,6 +11,8 @@ export interface Scenario {
 export const FUNDS = 1_000_000n;
 const DAY_S = 86_400;
 const FAR_S = 10 * DAY_S;
+/** The farthest deadline that every contract can say: ticks have 32 bits. */
+const FARTHEST_S = 2 ** 32 - 1;
 
 export function scenariosFor(rules: Rules): readonly Scenario[] {
   return [...escrowScenarios(rules), ...disputeScenarios(rules), ...stakeScenarios(rules), ...slashScenarios(rules)];
@@ -188,6 +190,17 @@ function disputeScenarios({ disputeSMax }: Rules): readonly Scenario[] {
         does("arbiter", resolve(["alice", 1n])),
       ],
     },
+    {
+      name: "a payer who moves his deadline as far as it goes, and disputes, does not get his money past the arbiter",
+      steps: [
+        does("payer", deposit()),
+        does("payer", topUp(1n, FARTHEST_S)),
+        does("payer", dispute),
+        does("payer", refund, disputeSMax),
+        does("stranger", refund),
+        does("arbiter", resolve(["alice", 1_000n])),
+      ],
+    },
   ];
 }
 
@@ -233,7 +246,7 @@ function stakeScenarios({ unstakeS }: Rules): readonly Scenario[] {
   ];
 }
 
-function slashScenarios({ appealS, unstakeS }: Rules): readonly Scenario[] {
+function slashScenarios({ appealS, unstakeS, disputeSMax }: Rules): readonly Scenario[] {
   const propose = (amount: bigint, slash = "fault", evidence: string | null = "proof"): Action => ({
     kind: "proposeSlash",
     slash,
@@ -243,6 +256,7 @@ function slashScenarios({ appealS, unstakeS }: Rules): readonly Scenario[] {
   });
   const execute: Action = { kind: "executeSlash", slash: "fault" };
   const appeal: Action = { kind: "appeal", slash: "fault" };
+  const drop: Action = { kind: "dropSlash", slash: "fault" };
   const word = (executes: boolean): Action => ({ kind: "resolveSlash", slash: "fault", execute: executes });
   return [
     {
@@ -303,6 +317,24 @@ function slashScenarios({ appealS, unstakeS }: Rules): readonly Scenario[] {
         does("arbiter", word(false)),
         does("alice", appeal),
         does("arbiter", word(true)),
+      ],
+    },
+    {
+      name: "an arbiter who never speaks on an appeal does not lock a stake for ever",
+      steps: [
+        does("stranger", drop),
+        does("alice", stake(500n)),
+        does("operator", propose(300n)),
+        does("alice", appeal),
+        does("alice", drop, appealS + disputeSMax - 3),
+        does("alice", drop, 1),
+        does("stranger", drop),
+        does("stranger", drop),
+        does("arbiter", word(true)),
+        does("operator", propose(500n, "second")),
+        does("stranger", { kind: "dropSlash", slash: "second" }, appealS + disputeSMax),
+        does("stranger", { kind: "executeSlash", slash: "second" }),
+        does("stranger", { kind: "dropSlash", slash: "second" }, disputeSMax),
       ],
     },
     {

@@ -7,7 +7,7 @@ import type { JobId } from "@qubix/shared/domain";
 import { createLogger } from "@qubix/shared/runtime";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Actor, CoreEvent, Reply } from "../core/index.ts";
-import { ADMIN, Network } from "../core/testing/kit.ts";
+import { ADMIN, Network, offerOf, refOf } from "../core/testing/kit.ts";
 import { type Chain, createChain } from "./chain.ts";
 
 const SPEC = { priceMaxPerHour: { amount: "3600000", currency: "TST" }, durationMaxS: 3600 } as const;
@@ -120,6 +120,35 @@ test("where the deposit was refused nothing is given back; an admin has both tri
   chain.consider(other);
   await done();
   expect(memory.sent.filter(({ kind }) => kind === "refund")).toEqual([]);
+});
+
+test("where the deposit was refused the network's fee is not counted as sent to its account, though it is all that is to be paid", async () => {
+  net = new Network({ chains: { TST: { driver: "evm", payeesMax: 0, feeApart: true } }, disputeWindowMs: 0 });
+  consumer = net.account("consumer");
+  net.deposit(consumer, 100_000_000n, "TST");
+  const provider = net.account("provider");
+  net.do({ kind: "payout.address", actor: provider, driver: "evm", address: "0xprovider" });
+  net.worker(provider, "w", { ...offerOf(), pricePerCpuHour: { amount: 1_000_000n, currency: "TST" } });
+  memory.refuses = true;
+  begin();
+  const id = net.submit(consumer, SPEC);
+  const { workerId } = net.attempt(id);
+  const attempt = refOf(net.attempt(id));
+  net.say(workerId, { kind: "started", attempt, fromSeq: 0 });
+  net.pass(1_800_000);
+  net.say(workerId, { kind: "exited", attempt, ranMs: 1_800_000 });
+  net.say(workerId, { kind: "ended", attempt, ranMs: 1_800_000, outcome: { kind: "succeeded", outputs: null } });
+  expect(net.state.rows.chainPays.get(id)).toMatchObject({ phase: "paying", payees: [], fee: 25_000n });
+  chain.consider(id);
+  const phase = () => net.state.rows.chainPays.get(id)?.phase;
+  await expect.poll(phase, { timeout: 10_000 }).not.toBe("paying");
+  expect([phase(), net.balance(`reserved:${id}`), net.balance("external:evm")]).toEqual([
+    "refused",
+    25_000n,
+    -100_000_000n,
+  ]);
+  net.do({ kind: "chain.release", actor: ADMIN, jobId: id });
+  expect([phase(), net.balance("fee")]).toEqual([undefined, 25_000n]);
 });
 
 /** Applies each transaction once, unless it refuses all; final at once. */

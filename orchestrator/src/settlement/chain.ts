@@ -156,7 +156,7 @@ export function createChain(ports: ChainPorts, { pollMs = POLL_MS }: ChainOption
     const pay = state().rows.chainPays.get(jobId);
     if (pay?.phase !== "paying" || pay.chain.driver !== terms.driver) return;
     if (pay.chain.deposit !== "refused" && pay.hold > 0n) return;
-    const applied = pay.payees.length === 0;
+    const applied = pay.payees.length === 0 && pay.fee === 0n;
     submit({ kind: "chain.final", jobId, what: "pay", tries: pay.tries, applied }).catch((error: unknown) =>
       logger.warn({ event: "chain_untold", jobId, err: error }, "it is told at the next start"),
     );

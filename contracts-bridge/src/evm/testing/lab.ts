@@ -187,6 +187,7 @@ function callOf(
       };
     case "appeal":
     case "executeSlash":
+    case "dropSlash":
       return { name: act.kind, args: [idOf(act.slash)] };
     case "resolveSlash":
       return { name: act.kind, args: [idOf(act.slash), act.execute] };

@@ -31,6 +31,18 @@ const CHANGES: readonly (readonly [name: string, find: string, replace: string])
   ["anyone proposes to slash", "bytes32 evidence) external onlyRole(OPERATOR_ROLE) {", "bytes32 evidence) external {"],
   ["anyone appeals", "if (slash.provider != msg.sender) revert NotTheirs();", ""],
   ["anyone has the word on an appeal", "bool execute) external onlyRole(ARBITER_ROLE) {", "bool execute) external {"],
+  [
+    "an appeal is dropped at once",
+    "if (block.timestamp < slash.executableFrom + DISPUTE_S_MAX) revert TooEarly();",
+    "",
+  ],
+  [
+    "an appeal is dropped a second late",
+    "if (block.timestamp < slash.executableFrom + DISPUTE_S_MAX)",
+    "if (block.timestamp <= slash.executableFrom + DISPUTE_S_MAX)",
+  ],
+  ["what nobody appealed is dropped", "if (slash.status != SlashStatus.Appealed) revert WrongStatus();", ""],
+  ["a dropped slash takes", "_endSlash(slashId, false);", "_endSlash(slashId, true);"],
   // Deadlines
   ["a deposit may be late already", "if (deadline <= block.timestamp) revert TooLate();\n        escrows", "escrows"],
   [

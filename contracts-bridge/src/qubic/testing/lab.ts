@@ -147,6 +147,7 @@ function callOf(
     }
     case "appeal":
     case "executeSlash":
+    case "dropSlash":
       return free(PROCEDURE[act.kind], slashInput(idOf(act.slash)));
     case "resolveSlash":
       return free(PROCEDURE.resolveSlash, slashInput(idOf(act.slash), act.execute));

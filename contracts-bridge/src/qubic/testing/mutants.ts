@@ -13,6 +13,7 @@ const CHANGES: readonly (readonly [name: string, find: string, replace: string])
     "if (qpi.invocator() != state.arbiter || !state.escrows.get(input.job, locals.escrow))",
     "if (!state.escrows.get(input.job, locals.escrow))",
   ],
+  ["a dispute about a far deadline ends at once", "uint64 from;", "uint32 from;"],
   ["anyone refunds early", "else if (qpi.invocator() == state.operatorId)", "else"],
   ["nobody refunds early", "else if (qpi.invocator() == state.operatorId)", "else if (false)"],
   [
@@ -107,6 +108,14 @@ const CHANGES: readonly (readonly [name: string, find: string, replace: string])
     "if (locals.slash.status != QUBIX_PROPOSED || qpi.tick() < locals.slash.executableFrom)",
     "if (qpi.tick() < locals.slash.executableFrom)",
   ],
+  ["an appeal is dropped at once", "|| qpi.tick() < locals.slash.executableFrom + QUBIX_DISPUTE_TICKS_MAX)", ")"],
+  [
+    "an appeal is dropped a tick late",
+    "qpi.tick() < locals.slash.executableFrom + QUBIX_DISPUTE_TICKS_MAX",
+    "qpi.tick() <= locals.slash.executableFrom + QUBIX_DISPUTE_TICKS_MAX",
+  ],
+  ["what nobody appealed is dropped", "if (locals.slash.status != QUBIX_APPEALED || qpi.tick()", "if (qpi.tick()"],
+  ["a dropped slash takes", "locals.end.execute = 0;", "locals.end.execute = 1;"],
   ["a stake leaves at once", "if (qpi.tick() < locals.stake.leavingFrom)", "if (false)"],
   [
     "a stake leaves a tick late",
