@@ -30,8 +30,10 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
   const cut = new Set<WorkerId>();
   /** Silent when a hold ended, and since: that silence had its hold. */
   const outlasted = new Set<WorkerId>();
-  /** Since when they are suspect; unknown where an earlier life of ours made them so. */
+  /** Since when they are suspect; unknown where an earlier life of ours made them so, or their sockets closed while their silence was held, which is no news. */
   const suspectFrom = new Map<WorkerId, number>();
+  /** When the newest hold began. */
+  let heldFromMs = 0;
   /** From when on the orchestrator has done its work without a pause. */
   let steadyFromMs = 0;
   /** Until when a hold lasts at least, whoever comes back. */
@@ -39,7 +41,7 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
 
   function checkLost(workerId: WorkerId): void {
     const fromMs = suspectFrom.get(workerId);
-    const suspectMs = world.nowMs() - Math.max(fromMs ?? 0, steadyFromMs);
+    const suspectMs = world.nowMs() - Math.max(fromMs ?? heldFromMs, steadyFromMs);
     // Whose work is taken away while he is suspect has an idle one's time.
     const confirmMs = fromMs === undefined ? restartGraceMs + closeGraceMs : silenceIdle.lostMs - SUSPECT_MS_MIN;
     const keptMs = confirmMs + massSilenceHoldMs + LATE_MS;
@@ -66,7 +68,8 @@ export function createHoldWatch(world: World, counts: Counts, networkOf: (id: Wo
         const fromMs = began.get(scope);
         if (data["phase"] === "began") {
           counts.massSilences += 1;
-          began.set(scope, world.nowMs());
+          heldFromMs = world.nowMs();
+          began.set(scope, heldFromMs);
           checkNew(scope, Number(data["silent"]), Number(data["workers"]));
           return;
         }

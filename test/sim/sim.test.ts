@@ -48,6 +48,7 @@ describe("the simulator", () => {
 
 /** Seeds that once broke, and what was wrong. */
 const ONCE_BROKEN = [
+  [1_122_840, "the simulator took a worker for suspect from the start whose socket closed while its silence was held"],
   [1_029_460, "a job that lost its standby while it waited lost the machine that was kept for it as well"],
   [1_057_060, "programs that stood still where no agent looks kept their cores for longer than a job waited for two"],
   [1_032_684, "the simulator reckoned while a dispute was open that came late"],
