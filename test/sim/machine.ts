@@ -4,7 +4,8 @@ import { attemptId, type AttemptRef, type JobId, type WorkerId } from "@qubix/sh
 import type { CheckpointRef, RunSpec } from "@qubix/shared/protocol";
 import { check } from "./counts.ts";
 import { createSimGuard, type Runs, type SimGuard } from "./exclusive.ts";
-import type { ContainerTruth, Monitor } from "./monitor.ts";
+import type { Monitor } from "./monitor.ts";
+import type { ContainerTruth } from "./truth.ts";
 import { advance, begin, type Program, type ProgramState } from "./programs.ts";
 import type { Trees } from "./trees.ts";
 import type { World } from "./world.ts";

@@ -37,31 +37,8 @@ import { networkOf } from "./network.ts";
 import { fakeKey, type Fakes } from "./proofs.ts";
 import { createStandbyWatch } from "./standby-watch.ts";
 import type { Trees } from "./trees.ts";
+import type { ContainerTruth, Seen } from "./truth.ts";
 import type { World } from "./world.ts";
-
-/** One container's life, on the world's clock. */
-export interface ContainerTruth {
-  readonly workerId: WorkerId;
-  startedAtMs: number | null;
-  endedAtMs: number | null;
-  /** The attempts it ran for. */
-  readonly attempts: AttemptId[];
-  /** The step at which its program saved and left, because it was asked to; null where it did not. */
-  leftAtStep: number | null;
-  /** Since when its program stands still for ever; null where it does not. */
-  hungAtMs: number | null;
-}
-
-/** What was seen of an attempt or a standby: when its lease was committed, and when its end was. */
-export interface Seen<Row> {
-  row: Row;
-  readonly fromMs: number;
-  untilMs: number | null;
-  /** When its credit last grew. */
-  creditedAtMs: number;
-  /** Of a standby: when it was first ready. */
-  readyAtMs: number | null;
-}
 
 export interface Monitor {
   readonly counts: Counts;
